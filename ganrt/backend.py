@@ -1,0 +1,201 @@
+"""The contract between ganrt and an inference library: `Session`, and the table of backends.
+
+To add a backend: one file with `open(bundle, precision, device, **options) -> Session`, one row in BACKENDS (or, from
+another package, an entry point of the group `ganrt.backends` that names such a module), one extra.
+`ganrt.testing.check_session` is the contract as code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+from ganrt.errors import BackendError, GanrtError, MissingLibraryError, RequestError
+from ganrt.feeds import Array, Feeds
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ganrt.bundle import Bundle
+
+
+class Pending(ABC):
+    """Results under way. Ask once, for one of the two."""
+
+    @abstractmethod
+    def wait(self) -> dict[str, Array]:
+        """Block until done. Returns output name -> host array, float32 NCHW, owned by the caller."""
+
+    @abstractmethod
+    def device_arrays(self) -> dict[str, Any]:
+        """Output name -> an object with `__dlpack__`, on the session's device; valid until the session's next
+        `submit`."""
+
+
+class Session(ABC):
+    """One variant of one bundle, loaded on one device by one backend.
+
+    One thread at a time may call `submit`. A session never reads a clock and never runs on anything but the device it
+    states.
+    """
+
+    backend: str
+    """Name in the table of backends."""
+    device: str
+    """`cpu`, or `cuda:0` and so on: where the work really happens."""
+    precision: str
+    """`fp32`, `bf16`, `fp16` or `int8`: what the arithmetic really is."""
+    batch_sizes: tuple[int, ...] = ()
+    """Batch sizes that `submit` takes; () means any from 1."""
+    details: Mapping[str, str]
+    """All else that results may depend on: library versions, options. Part of the key of a proof."""
+
+    @abstractmethod
+    def submit(self, feeds: Feeds) -> Pending:
+        """Start one batch. `feeds`: input name -> C-contiguous array, all of one leading batch size; never written to,
+        and free to be reused by the caller when this returns."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything. Calling it twice is fine; `submit` afterwards raises BackendError."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Ready(Pending):
+    """Results that are on the host already."""
+
+    def __init__(self, outputs: dict[str, Array]) -> None:
+        self._outputs = outputs
+
+    def wait(self) -> dict[str, Array]:
+        return self._outputs
+
+    def device_arrays(self) -> dict[str, Any]:
+        return dict(self._outputs)
+
+
+class HostSession(Session):
+    """A session on the CPU that does all its work inside `submit`. Subclasses write `run` and `release`."""
+
+    device = "cpu"
+
+    def __init__(self, backend: str, precision: str, output: str, details: Mapping[str, str]) -> None:
+        self.backend, self.precision, self.details = backend, precision, details
+        self._output = output
+        self._closed = False
+
+    @abstractmethod
+    def run(self, feeds: Feeds) -> Array:
+        """Compute the image output: a fresh float32 NCHW array."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Drop whatever `run` needs; called once."""
+
+    def submit(self, feeds: Feeds) -> Pending:
+        if self._closed:
+            raise BackendError(f"this {self.backend} session is closed; load the bundle again")
+        try:
+            return Ready({self._output: self.run(feeds)})
+        except GanrtError:
+            raise
+        except Exception as error:  # foreign exceptions end at this boundary
+            size = len(next(iter(feeds.values())))
+            raise BackendError(f"{self.backend} failed on a batch of {size}: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.release()
+
+
+class BackendModule(Protocol):
+    """What a backend's module offers."""
+
+    def open(self, bundle: Bundle, precision: str, device: str, **options: Any) -> Session:
+        """Load one variant. `device`: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+        Raises MachineError when the device is not there, RequestError for an unknown option, BundleError when the
+        bundle lacks what this backend runs.
+        """
+
+
+class Entry(NamedTuple):
+    """A row of the table: where the backend is, what installs its library, what its library is called."""
+
+    module: str
+    extra: str
+    library: str
+
+
+BACKENDS = {
+    "onnxruntime": Entry("ganrt.backends.onnxruntime", "cpu", "onnxruntime"),
+    "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino"),
+    "pytorch": Entry("ganrt.backends.pytorch", "export", "torch"),
+    "reference": Entry("ganrt.backends.reference", "export", "onnx"),
+}
+"""In the order in which `load` tries them."""
+
+
+def backend_names() -> list[str]:
+    """Every backend there is a row or an entry point for, installed or not."""
+    return [*BACKENDS, *sorted(e.name for e in _entry_points() if e.name not in BACKENDS)]
+
+
+def backend_module(name: str) -> BackendModule:
+    """Import a backend. Raises RequestError for an unknown name, MissingLibraryError naming the extra for a missing
+    library."""
+    if name not in BACKENDS:
+        outside = [e for e in _entry_points() if e.name == name]
+        if not outside:
+            raise RequestError(f"there is no backend {name!r}; choose one of {', '.join(backend_names())}")
+        return cast(BackendModule, outside[0].load())
+    entry = BACKENDS[name]
+    try:
+        return cast(BackendModule, importlib.import_module(entry.module))
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "ganrt":
+            raise
+        raise MissingLibraryError(error.name or entry.library, entry.extra, f"the {name} backend") from error
+
+
+def open_session(
+    bundle: Bundle, backend: str, device: str = "auto", precision: str = "fp32", **options: Any
+) -> Session:
+    """Open a variant without asking for a proof; `ganrt.load` is what users call."""
+    return backend_module(backend).open(bundle, precision, device, **options)
+
+
+def library_version(package: str) -> str:
+    """Installed version of a distribution, `?` when its metadata is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "?"
+
+
+def check_options(backend: str, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Raise RequestError for an option that the backend does not have."""
+    for name in options:
+        if name not in known:
+            raise RequestError(f"the {backend} backend has no option {name!r}; it has {', '.join(known) or 'none'}")
+
+
+def _entry_points() -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group="ganrt.backends")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

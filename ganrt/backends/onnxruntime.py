@@ -1,0 +1,116 @@
+"""ONNX Runtime: the CPU provider, and CUDA with IO binding. The provider that was asked for, or an error; never a
+fallback."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime as ort
+
+from ganrt.backend import HostSession, Pending, Session, check_options, library_version
+from ganrt.bundle import Bundle
+from ganrt.errors import BackendError, BundleError, MachineError
+from ganrt.feeds import Array, Feeds
+from ganrt.machine import has_nvidia_gpu, parse_device
+
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+
+
+def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session:
+    """Options: `threads`, the number of CPU threads (default: one per core)."""
+    check_options("onnxruntime", options, ("threads",))
+    kind, number = parse_device(device)
+    if kind == "auto":
+        kind = "cuda" if has_nvidia_gpu() and _CUDA in ort.get_available_providers() else "cpu"
+    threads = int(options.get("threads", 0))
+    if kind == "cuda":
+        return _CudaSession(bundle, precision, number, threads)
+    return _CpuSession(bundle, precision, threads)
+
+
+class _CpuSession(HostSession):
+    def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
+        details = {"onnxruntime": library_version("onnxruntime"), "threads": str(threads or "default")}
+        super().__init__("onnxruntime", precision, bundle.spec.output.name, details)
+        self._session = _session(bundle, precision, [_CPU], _session_options(threads))
+
+    def run(self, feeds: Feeds) -> Array:
+        return cast(Array, self._session.run([self._output], feeds)[0])
+
+    def release(self) -> None:
+        del self._session
+
+
+class _CudaSession(Session):
+    """Inputs are copied in and outputs stay on the device until they are asked for."""
+
+    def __init__(self, bundle: Bundle, precision: str, number: int, threads: int) -> None:
+        if _CUDA not in ort.get_available_providers():
+            raise MachineError(
+                f"cuda:{number} was asked for, but the onnxruntime installed here has no CUDA provider: "
+                'pip uninstall onnxruntime, then pip install "ganrt[cuda]"'
+            )
+        if not has_nvidia_gpu():
+            raise MachineError(f"cuda:{number} was asked for, but this machine has no NVIDIA GPU; use device='cpu'")
+        ort.preload_dlls(directory="")
+        options = _session_options(threads)
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        # TF32 would make float32 a name only; EXHAUSTIVE convolution search would run anew for every batch size.
+        provider = (_CUDA, {"device_id": number, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"})
+        self.backend, self.device, self.precision = "onnxruntime", f"cuda:{number}", precision
+        self.details = {"onnxruntime-gpu": library_version("onnxruntime-gpu")}
+        self._number = number
+        self._output = bundle.spec.output.name
+        self._session: ort.InferenceSession | None = _session(bundle, precision, [provider], options)
+
+    def submit(self, feeds: Feeds) -> Pending:
+        if self._session is None:
+            raise BackendError("this onnxruntime session is closed; load the bundle again")
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        binding.bind_output(self._output, "cuda", self._number)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+            raise BackendError(f"onnxruntime failed on {self.device}: {str(error).splitlines()[0]}") from error
+        return _CudaPending(self._output, binding)
+
+    def close(self) -> None:
+        self._session = None
+
+
+class _CudaPending(Pending):
+    def __init__(self, output: str, binding: ort.IOBinding) -> None:
+        self._output, self._binding = output, binding
+
+    def wait(self) -> dict[str, Array]:
+        return {self._output: np.array(self._binding.copy_outputs_to_cpu()[0])}
+
+    def device_arrays(self) -> dict[str, Any]:
+        return {self._output: self._binding.get_outputs()[0]}
+
+
+def _session_options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _session(bundle: Bundle, precision: str, providers: list[Any], options: ort.SessionOptions) -> ort.InferenceSession:
+    path = bundle.onnx(precision)
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+        raise BundleError(f"onnxruntime cannot load {path}: {str(error).splitlines()[0]}") from error
+    session.disable_fallback()
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if session.get_providers()[0] != wanted:
+        raise MachineError(
+            f"onnxruntime runs on {session.get_providers()[0]} where {wanted} was asked for; `ganrt doctor` tells why"
+        )
+    return session

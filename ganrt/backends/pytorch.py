@@ -1,0 +1,87 @@
+"""PyTorch, eager or compiled, on the CPU or CUDA; the module is rebuilt from the bundle's family, config and
+weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import load_file
+
+from ganrt.backend import Pending, Session, check_options, library_version
+from ganrt.bundle import Bundle
+from ganrt.errors import BackendError, BundleError, MachineError, RequestError
+from ganrt.feeds import Array, Feeds
+from ganrt.machine import parse_device
+from ganrt.models import build_generator
+
+
+def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session:
+    """Options: `compiled`, whether to run torch.compile first (needs a C++ compiler on the CPU; default False)."""
+    check_options("pytorch", options, ("compiled",))
+    if precision != "fp32":
+        raise RequestError(f"the pytorch backend runs fp32; {precision} was asked for")
+    kind, number = parse_device(device)
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise MachineError(
+            f"{device} was asked for, but torch {torch.__version__} finds no CUDA device; use device='cpu'"
+        )
+    gpu = kind == "cuda" or (kind == "auto" and torch.cuda.is_available())
+    return _TorchSession(
+        bundle, torch.device("cuda", number) if gpu else torch.device("cpu"), bool(options.get("compiled"))
+    )
+
+
+class _TorchSession(Session):
+    def __init__(self, bundle: Bundle, device: torch.device, compiled: bool) -> None:
+        self.backend, self.device, self.precision = "pytorch", str(device), "fp32"
+        self.details = {"torch": library_version("torch"), "compiled": str(compiled)}
+        if device.type == "cuda":
+            self.details["gpu"] = torch.cuda.get_device_name(device)
+        self._names = [item.name for item in bundle.spec.inputs]
+        self._output = bundle.spec.output.name
+        self._where = device
+        module = _rebuild(bundle).to(device)
+        self._module: Any = torch.compile(module, dynamic=True) if compiled else module
+
+    def submit(self, feeds: Feeds) -> Pending:
+        if self._module is None:
+            raise BackendError("this pytorch session is closed; load the bundle again")
+        try:
+            with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+                inputs = [torch.from_numpy(feeds[name]).to(self._where) for name in self._names]
+                return _TorchPending(self._output, self._module(*inputs))
+        except RuntimeError as error:
+            raise BackendError(f"pytorch failed on {self.device}: {str(error).splitlines()[0]}") from error
+
+    def close(self) -> None:
+        self._module = None
+
+
+class _TorchPending(Pending):
+    """On CUDA the kernels are still running; copying to the host waits for them."""
+
+    def __init__(self, output: str, images: torch.Tensor) -> None:
+        self._output, self._images = output, images
+
+    def wait(self) -> dict[str, Array]:
+        return {self._output: np.ascontiguousarray(self._images.cpu().numpy())}
+
+    def device_arrays(self) -> dict[str, Any]:
+        return {self._output: self._images}
+
+
+def _rebuild(bundle: Bundle) -> torch.nn.Module:
+    if bundle.model is None or Bundle.WEIGHTS not in bundle.files:
+        raise BundleError(
+            f"{bundle.folder} holds no weights of a ganrt family, so PyTorch cannot rebuild it; use onnxruntime"
+        )
+    module = build_generator(bundle.model["family"], bundle.model["config"])
+    path = bundle.folder / Bundle.WEIGHTS
+    try:
+        module.load_state_dict(load_file(path), assign=True)
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise BundleError(f"{path} does not fit the family {bundle.model['family']!r}: {error}") from error
+    return module.eval().requires_grad_(False)

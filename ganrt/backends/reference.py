@@ -1,0 +1,32 @@
+"""The ONNX project's own reference evaluator: slow, in NumPy, and the definition of what a graph means."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from onnx.reference import ReferenceEvaluator
+
+from ganrt.backend import HostSession, Session, check_options, library_version
+from ganrt.bundle import Bundle
+from ganrt.errors import MachineError
+from ganrt.feeds import Array, Feeds
+from ganrt.machine import parse_device
+
+
+def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session:
+    check_options("reference", options, ())
+    if parse_device(device)[0] == "cuda":
+        raise MachineError(f"the reference backend runs on the CPU only; {device} was asked for")
+    return _ReferenceSession(bundle, precision)
+
+
+class _ReferenceSession(HostSession):
+    def __init__(self, bundle: Bundle, precision: str) -> None:
+        super().__init__("reference", precision, bundle.spec.output.name, {"onnx": library_version("onnx")})
+        self._evaluator = ReferenceEvaluator(str(bundle.onnx(precision)))
+
+    def run(self, feeds: Feeds) -> Array:
+        return cast(list[Array], self._evaluator.run([self._output], dict(feeds)))[0]
+
+    def release(self) -> None:
+        del self._evaluator

@@ -1,0 +1,254 @@
+"""The artifact on disk: a folder with a manifest, ONNX variants, weights and golden samples.
+
+    faces.ganrt/
+      ganrt.json            manifest: format, spec, digest of every file, provenance, verification records
+      model.onnx            the faithful float32 graph (external data beside it when large)
+      model.<variant>.onnx  the same model in another precision
+      weights.safetensors   with `model.family` and `model.config` of the manifest: what PyTorch rebuilds the module
+      from golden.npz            seeds and the float32 images that PyTorch made for them
+      README.md             model card with a sample grid
+
+Nothing in a bundle is used before its size and sha256 have been checked against the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ganrt import atomic
+from ganrt.agreement import THRESHOLDS
+from ganrt.errors import BundleError, RequestError
+from ganrt.golden import Golden
+from ganrt.onnx_metadata import read_metadata
+from ganrt.proof import Proof
+from ganrt.spec import Spec
+
+FORMAT = 1
+MANIFEST = "ganrt.json"
+METADATA_KEY = "ganrt.spec"
+"""Key of the Spec, as JSON, in the metadata of every ONNX file."""
+
+_MAX_MANIFEST = 2**24
+_MAX_BARE_ONNX = 2**31
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The model in one precision."""
+
+    file: str
+    """ONNX file; `files` of the bundle also lists its external data."""
+    opset: int
+    passes: tuple[str, ...] = ()
+    """Graph passes applied, in order."""
+    proofs: tuple[Proof, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read and checked, or a bare ONNX file with a Spec in its metadata (then there are no
+    goldens)."""
+
+    folder: Path
+    spec: Spec
+    variants: Mapping[str, Variant]
+    """Precision -> variant."""
+    files: Mapping[str, FileDigest]
+    model: Mapping[str, Any] | None = None
+    """`family` and `config` that rebuild the PyTorch module from `weights.safetensors`; None for foreign modules."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    GOLDEN = "golden.npz"
+    WEIGHTS = "weights.safetensors"
+    CARD = "README.md"
+
+    @classmethod
+    def read(cls, path: str | Path) -> Bundle:
+        """Read a bundle folder or a bare .onnx file.
+
+        Raises BundleError, saying what is wrong with which file, when anything in it is missing, damaged or too new.
+        """
+        path = Path(path)
+        if path.is_file() and path.suffix == ".onnx":
+            return _read_bare(path)
+        if not path.is_dir():
+            found = "a file" if path.exists() else "nothing"
+            raise BundleError(f"{path} is no bundle: there is {found} where a folder with {MANIFEST} should be")
+        raw = _read_manifest(path / MANIFEST)
+        bundle = _parse(path, raw)
+        for name, digest in bundle.files.items():
+            digest.check(path / name)
+        return bundle
+
+    def variant(self, precision: str) -> Variant:
+        """Raises RequestError naming the precisions there are."""
+        if precision not in self.variants:
+            raise RequestError(f"{self.folder} has no {precision} variant; it has {', '.join(self.variants)}")
+        return self.variants[precision]
+
+    def onnx(self, precision: str) -> Path:
+        """Path of a variant's ONNX file."""
+        return self.folder / self.variant(precision).file
+
+    def golden(self) -> Golden | None:
+        """The golden samples, or None for a bare ONNX file."""
+        return Golden.load(self.folder / self.GOLDEN, self.spec) if self.GOLDEN in self.files else None
+
+    def digest(self, precision: str) -> str:
+        """Digest of all that a variant computes: its graph with external data, and the weights."""
+        graph = self.variant(precision).file
+        parts = {n: d.sha256 for n, d in self.files.items() if n.startswith(graph) or n == self.WEIGHTS}
+        return hashlib.sha256(_canonical(parts)).hexdigest()
+
+    def with_files(self, *names: str) -> Bundle:
+        """The bundle with the digests of these files taken anew from the folder."""
+        return replace(self, files={**self.files, **{n: FileDigest.of(self.folder / n) for n in names}})
+
+    def with_proofs(self, precision: str, proofs: tuple[Proof, ...]) -> Bundle:
+        """The bundle with a variant's record extended; a proof under a key that is there already replaces it."""
+        old = self.variant(precision)
+        keys = {proof.key for proof in proofs}
+        kept = tuple(proof for proof in old.proofs if proof.key not in keys)
+        return replace(self, variants={**self.variants, precision: replace(old, proofs=kept + proofs)})
+
+    def write_manifest(self) -> None:
+        """Write ganrt.json, in one step; every other file must be in place."""
+        body = {
+            "format": FORMAT,
+            "spec": self.spec.to_dict(),
+            "model": None if self.model is None else dict(self.model),
+            "variants": {
+                precision: {
+                    "file": v.file,
+                    "opset": v.opset,
+                    "passes": list(v.passes),
+                    "proofs": [p.to_dict() for p in v.proofs],
+                }
+                for precision, v in self.variants.items()
+            },
+            "files": {n: {"size": d.size, "sha256": d.sha256} for n, d in sorted(self.files.items())},
+            "provenance": dict(self.provenance),
+        }
+        body["sha256"] = hashlib.sha256(_canonical(body)).hexdigest()
+        atomic.write_file(self.folder / MANIFEST, json.dumps(body, indent=1).encode() + b"\n")
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """Size in bytes and sha256 of a file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileDigest:
+        return cls(path.stat().st_size, _sha256(path))
+
+    def check(self, path: Path) -> None:
+        """Raise BundleError unless the file is there with this size and digest."""
+        try:
+            size = path.stat().st_size
+            if size != self.size:
+                raise BundleError(
+                    f"{path} has {size} bytes where the manifest says {self.size}: fetch the bundle again"
+                )
+            if _sha256(path) != self.sha256:
+                raise BundleError(
+                    f"{path} was changed after the bundle was written (sha256 differs): fetch the bundle again"
+                )
+        except OSError as error:
+            raise BundleError(
+                f"{path} cannot be read ({error.strerror}); the manifest lists it: fetch the bundle again"
+            ) from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    raw = parse_json(_read_small(path), str(path))
+    if not isinstance(raw, dict):
+        raise BundleError(f"{path} is not a manifest of ganrt")
+    version = raw.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise BundleError(f"{path} has format {version}; this ganrt reads up to {FORMAT}: update ganrt")
+    digest = raw.pop("sha256", None)
+    if digest != hashlib.sha256(_canonical(raw)).hexdigest():
+        raise BundleError(f"{path} was changed after it was written (its sha256 differs): fetch the bundle again")
+    return raw
+
+
+def _read_small(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_MANIFEST + 1)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}; is {path.parent} a bundle?") from error
+    if len(content) > _MAX_MANIFEST:
+        raise BundleError(f"{path} is larger than {_MAX_MANIFEST} bytes, which no manifest is")
+    return content
+
+
+def parse_json(content: bytes, name: str) -> object:
+    """Parse JSON from anybody: NaN, infinities and bottomless nesting are refused with BundleError."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{name} is damaged: {error or 'nested too deeply'}") from error
+
+
+def _parse(folder: Path, raw: dict[str, Any]) -> Bundle:
+    try:
+        files = {_plain_name(name): FileDigest(int(d["size"]), str(d["sha256"])) for name, d in raw["files"].items()}
+        variants = {str(precision): _variant(v, files) for precision, v in raw["variants"].items()}
+        unknown = sorted(set(variants) - set(THRESHOLDS))
+        if unknown:
+            raise BundleError(f"{folder} has variants of the unknown precision {unknown[0]!r}: update ganrt")
+        return Bundle(folder, Spec.from_dict(raw["spec"]), variants, files, raw["model"], raw["provenance"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{folder / MANIFEST} is incomplete: {error!r}") from error
+
+
+def _variant(raw: dict[str, Any], files: Mapping[str, FileDigest]) -> Variant:
+    if raw["file"] not in files:
+        raise BundleError(f"the manifest names the graph {raw['file']!r} but not its digest")
+    proofs = tuple(map(Proof.from_dict, raw["proofs"]))
+    return Variant(str(raw["file"]), int(raw["opset"]), tuple(map(str, raw["passes"])), proofs)
+
+
+def _plain_name(name: str) -> str:
+    if name != Path(name).name or name in ("", ".", "..", MANIFEST) or "\\" in name or "\0" in name:
+        raise BundleError(f"the manifest lists {name!r}, which is not a plain file name")
+    return name
+
+
+def _read_bare(path: Path) -> Bundle:
+    if path.stat().st_size > _MAX_BARE_ONNX:
+        raise BundleError(f"{path} is larger than {_MAX_BARE_ONNX} bytes: load the bundle it came from")
+    metadata = read_metadata(path.read_bytes(), str(path))
+    if METADATA_KEY not in metadata:
+        raise BundleError(f"{path} has no ganrt spec in its metadata; export the model with `ganrt export`")
+    spec = Spec.from_dict(parse_json(metadata[METADATA_KEY].encode(), f"the spec in {path}"))
+    precision = metadata.get("ganrt.precision", "fp32")
+    if precision not in THRESHOLDS:
+        raise BundleError(f"{path} says it is {precision!r}, which this ganrt does not know")
+    return Bundle(path.parent, spec, {precision: Variant(path.name, 0)}, {path.name: FileDigest.of(path)})

@@ -1,0 +1,73 @@
+"""Every exception that ganrt raises on purpose. A message says what was asked, what was found and what to do.
+
+GanrtError
+├── RequestError             exit 2  an argument that this model or command does not allow (also a ValueError)
+├── ArtifactError            exit 3  a file that is missing, damaged, foreign or not to be trusted
+│   ├── BundleError                  a bundle or an ONNX file that cannot be used
+│   ├── CheckpointError              a training checkpoint that cannot be used
+│   └── UnprovenError                a variant without a proof, or with a failed one
+├── MachineError             exit 3  this machine lacks what was asked for
+│   └── MissingLibraryError          an optional dependency is not installed; names the extra
+├── BackendError             exit 3  a session broke its contract (ganrt.backend.Session)
+└── VerificationError        exit 1  the answer of a check is no
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GanrtError(Exception):
+    """Base of the tree. `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class RequestError(GanrtError, ValueError):
+    """The caller asked for something that this model or command does not allow."""
+
+    exit_code = 2
+
+
+class ArtifactError(GanrtError):
+    """A file is missing, damaged, foreign or not to be trusted."""
+
+
+class BundleError(ArtifactError):
+    """A bundle or an ONNX file that cannot be used."""
+
+
+class CheckpointError(ArtifactError):
+    """A training checkpoint that cannot be used."""
+
+
+class UnprovenError(ArtifactError):
+    """A variant has no proof that it is the model it claims to be, or the proof failed."""
+
+
+class MachineError(GanrtError):
+    """This machine lacks a device, a library or a permission that was asked for."""
+
+
+class MissingLibraryError(MachineError):
+    """An optional dependency is not installed.
+
+    Args:
+        library: the module that could not be imported.
+        extra: the extra of ganrt that installs it.
+        purpose: what needs it, as the subject of a sentence ("the onnxruntime backend").
+    """
+
+    def __init__(self, library: str, extra: str, purpose: str) -> None:
+        self.library, self.extra = library, extra
+        super().__init__(f'{purpose} needs {library}, which is not installed: pip install "ganrt[{extra}]"')
+
+
+class BackendError(GanrtError):
+    """A session broke its contract: wrong names, shapes, dtypes or values that are not finite."""
+
+
+class VerificationError(GanrtError):
+    """A check was carried out and its answer is no."""
+
+    exit_code = 1

@@ -1,0 +1,171 @@
+"""The arrays that go into a session: drawn from a seed, or given by the caller and checked against the Spec."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ganrt import latents
+from ganrt.errors import RequestError
+from ganrt.spec import Input, Label, Latent, Scalar, Spec
+
+Array: TypeAlias = NDArray[Any]
+Feeds: TypeAlias = dict[str, Array]
+"""Input name -> C-contiguous array; all share the leading batch size N."""
+Labels: TypeAlias = int | Sequence[int] | NDArray[np.integer] | None
+
+
+def draw(
+    spec: Spec, seed: int, start: int, count: int, labels: Labels = None, truncation: float | None = None
+) -> Feeds:
+    """Inputs of the samples start ... start + count - 1 of a seed; every row depends on (seed, its own number) alone.
+
+    Args:
+        labels: None (drawn from the seed), one class, or one class per sample.
+        truncation: None, or the largest magnitude of a latent value, from 0.
+
+    Raises RequestError when an argument is out of range or the model has no such input.
+    """
+    seed, start, count = latents.check_seed(seed, start, count)
+    chosen = check_labels(spec, labels, count)
+    check_truncation(spec, truncation)
+    feeds: Feeds = {}
+    for item in spec.inputs:
+        stream = spec.streams[item.name]
+        if isinstance(item, Latent):
+            feeds[item.name] = _latent(item, seed, start, count, stream, truncation)
+        elif isinstance(item, Label):
+            drawn = latents.labels(seed, start, count, stream, item.classes) if chosen is None else chosen
+            feeds[item.name] = _encode(drawn, item)
+        elif isinstance(item, Scalar):
+            feeds[item.name] = np.full(count, item.default, np.float32)
+        else:
+            raise RequestError(
+                f"this {spec.family} model needs a picture as its input {item.name!r} ({item.role}); "
+                "it cannot be sampled from a seed alone"
+            )
+    return feeds
+
+
+def check_labels(spec: Spec, labels: Labels, count: int) -> NDArray[np.int64] | None:
+    """One int64 class per sample, or None to draw them from the seed.
+
+    Raises RequestError when the model has no classes, or not this one, or when the number of labels is wrong.
+    """
+    if labels is None:
+        return None
+    item = spec.find(Label)
+    if item is None:
+        raise RequestError(f"labels were given, but this {spec.family} model has no classes: leave them out")
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu" or array.ndim > 1:
+        raise RequestError(f"labels are {labels!r}; give one class number, or a list of one per image")
+    if array.ndim == 1 and len(array) != count:
+        raise RequestError(f"{len(array)} labels were given for {count} images; give one class, or one per image")
+    _check_classes(array, item)
+    return np.broadcast_to(array.astype(np.int64), (count,))
+
+
+def _check_classes(array: Array, item: Label) -> None:
+    outside = np.extract((array < 0) | (array >= item.classes), array)
+    if outside.size:
+        raise RequestError(f"class {outside[0]} does not exist; this model's classes are 0 to {item.classes - 1}")
+
+
+def check_truncation(spec: Spec, truncation: float | None) -> None:
+    """Raise RequestError unless the truncation is None, or a number from 0 that the model's latent allows."""
+    if truncation is None:
+        return
+    latent = spec.find(Latent)
+    if latent is None or latent.truncation == "none":
+        raise RequestError(f"truncation was given, but this {spec.family} model has none: leave it out")
+    if isinstance(truncation, bool) or not isinstance(truncation, int | float | np.floating | np.integer):
+        raise RequestError(f"truncation is {truncation!r}; it must be a number from 0")
+    if not math.isfinite(truncation) or truncation < 0:
+        raise RequestError(f"truncation is {truncation!r}; it must be a finite number from 0")
+
+
+def check(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
+    """Arrays that a caller made, cast to the dtypes of the Spec and checked. The caller's arrays are never written to.
+
+    A scalar may be left out (its default is used). Raises RequestError naming the input, what it needs and what was
+    found.
+    """
+    known = {item.name for item in spec.inputs}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise RequestError(
+            f"this {spec.family} model has no input {unknown[0]!r}; its inputs are {', '.join(sorted(known))}"
+        )
+    feeds = {item.name: _checked(item, np.asarray(given[item.name])) for item in spec.inputs if item.name in given}
+    sizes = {name: len(array) for name, array in feeds.items()}
+    if len(set(sizes.values())) > 1:
+        raise RequestError(f"the inputs differ in batch size: {sizes}")
+    for item in spec.inputs:
+        if item.name in feeds:
+            continue
+        if not isinstance(item, Scalar) or not sizes:
+            raise RequestError(f"the input {item.name!r} is missing; this {spec.family} model needs {_wanted(item)}")
+        feeds[item.name] = np.full(next(iter(sizes.values())), item.default, np.float32)
+    return {item.name: feeds[item.name] for item in spec.inputs}
+
+
+def _latent(item: Latent, seed: int, start: int, count: int, stream: int, truncation: float | None) -> Array:
+    size = math.prod(item.shape)
+    if item.distribution == "uniform":
+        values = latents.uniform(seed, start, count, stream, size, *item.range)
+    else:
+        limit = truncation if item.truncation == "resampled" else None
+        values = latents.normal(seed, start, count, stream, size, limit)
+    return values.reshape(count, *item.shape)
+
+
+def _encode(classes: NDArray[np.int64], item: Label) -> Array:
+    if item.encoding == "index":
+        return np.ascontiguousarray(classes)
+    return np.eye(item.classes, dtype=np.float32)[classes]
+
+
+def _checked(item: Input, array: Array) -> Array:
+    dtype = np.int64 if isinstance(item, Label) and item.encoding == "index" else np.float32
+    if array.dtype.kind not in ("iu" if dtype is np.int64 else "fiu"):
+        raise RequestError(f"{item.name} has dtype {array.dtype}; the model needs {_wanted(item)}")
+    array = np.ascontiguousarray(array, dtype)
+    if not _shape_fits(item, array.shape):
+        raise RequestError(f"{item.name} has shape {array.shape}; the model needs {_wanted(item)}")
+    if dtype is np.float32 and not np.isfinite(array).all():
+        raise RequestError(f"{item.name} holds values that are not finite")
+    if isinstance(item, Label) and item.encoding == "index":
+        _check_classes(array, item)
+    return array
+
+
+def _shape_fits(item: Input, shape: tuple[int, ...]) -> bool:
+    if isinstance(item, Latent):
+        return shape[1:] == item.shape and len(shape) == len(item.shape) + 1
+    if isinstance(item, Label):
+        return len(shape) == 1 if item.encoding == "index" else len(shape) == 2 and shape[1] == item.classes
+    if isinstance(item, Scalar):
+        return len(shape) == 1
+    if len(shape) != 4 or shape[1] != item.channels:
+        return False
+    if item.size is not None:
+        return shape[2:] == item.size
+    return all(side > 0 and side % item.multiple_of == 0 for side in shape[2:])
+
+
+def _wanted(item: Input) -> str:
+    if isinstance(item, Latent):
+        return f"{item.name}: float32 of shape (N, {', '.join(map(str, item.shape))})"
+    if isinstance(item, Label):
+        shape = "int64 of shape (N,)" if item.encoding == "index" else f"float32 one-hot of shape (N, {item.classes})"
+        return f"{item.name}: {shape}, classes 0 to {item.classes - 1}"
+    if isinstance(item, Scalar):
+        return f"{item.name}: float32 of shape (N,)"
+    size = f"{item.size[0]}, {item.size[1]}" if item.size else "H, W"
+    rule = f", H and W multiples of {item.multiple_of}" if item.size is None and item.multiple_of > 1 else ""
+    return f"{item.name}: float32 of shape (N, {item.channels}, {size}){rule}"

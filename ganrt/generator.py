@@ -1,0 +1,221 @@
+"""`load()` and `Generator`, the class users meet: everything pleasant about a session, written once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ganrt import batching, feeds
+from ganrt.backend import BACKENDS, Session, open_session
+from ganrt.batching import Batch
+from ganrt.bundle import Bundle
+from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
+from ganrt.feeds import Feeds, Labels
+from ganrt.images import Floats, Pictures, to_uint8
+from ganrt.latents import check_seed
+from ganrt.spec import Spec
+from ganrt.trust import require_proof
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+_log = logging.getLogger(__name__)
+
+_MAX_BATCH = 32
+_MAX_BATCH_VALUES = 2**24
+"""A batch is at most _MAX_BATCH images and this many output values: 64 MiB of float32."""
+
+
+def load(
+    path: str | Path,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "fp32",
+    unproven: bool = False,
+    **options: Any,
+) -> Generator:
+    """Load a bundle (a folder), or a bare .onnx file that ganrt exported.
+
+    Args:
+        backend: a name from `ganrt doctor`, or `auto`: the first of onnxruntime, openvino, pytorch and reference that
+        is
+            installed here, runs this bundle and is proven to make the original's images.
+        device: `auto` (a GPU where the backend finds one), `cpu`, `cuda` or `cuda:N`.
+        precision: the variant to use.
+        unproven: use a variant that was not proven, or failed, on this machine.
+        options: passed to the backend.
+
+    Raises BundleError, MachineError, RequestError, UnprovenError.
+    """
+    bundle = Bundle.read(path)
+    bundle.variant(precision)
+    if backend != "auto":
+        session = _open(bundle, backend, device, precision, unproven, options)
+        return Generator(bundle.spec, session)
+    reasons = []
+    for name in BACKENDS:
+        try:
+            return Generator(bundle.spec, _open(bundle, name, device, precision, unproven, options))
+        except MissingLibraryError as error:
+            reasons.append(str(error))
+        except (MachineError, UnprovenError, BackendError) as error:
+            _log.warning("%s is passed over: %s", name, error)
+            reasons.append(str(error))
+    raise MachineError(f"no backend of this machine can run {path}:\n" + "\n".join(f"- {r}" for r in reasons))
+
+
+def _open(
+    bundle: Bundle, backend: str, device: str, precision: str, unproven: bool, options: dict[str, Any]
+) -> Session:
+    session = open_session(bundle, backend, device, precision, **options)
+    try:
+        if not unproven:
+            require_proof(bundle, session)
+    except GanrtError:
+        session.close()
+        raise
+    return session
+
+
+class Generator:
+    """A model ready to make images. Threads may share one; each call has the session to itself while it computes.
+
+    Image k of `sample` is sample number `start + k` of its seed: the same picture in any batch, on any backend and
+    machine.
+    """
+
+    def __init__(self, spec: Spec, session: Session) -> None:
+        """Takes the session over: `close` closes it."""
+        self.spec = spec
+        self.session = session
+        self._lock = threading.Lock()
+
+    def sample(
+        self, n: int, seed: int = 0, start: int = 0, labels: Labels = None, truncation: float | None = None
+    ) -> Pictures:
+        """Make n pictures: uint8 (n, H, W, C), RGB or grey, owned by the caller.
+
+        Args:
+            seed: in [0, 2^64).
+            start: number of the first sample, so that a job can be continued or shared out.
+            labels: None (drawn from the seed), one class, or one class per image.
+            truncation: largest magnitude of a latent value; smaller is more typical and less varied.
+
+        Raises RequestError for an argument that is out of range or that this model does not have, BackendError when
+        the model makes values that are not finite.
+        """
+        chosen = self._checked(n, seed, start, labels, truncation)
+        pictures = self._empty(n)
+
+        def feeds_of(batch: Batch) -> Feeds:
+            part = _part(chosen, batch.first, batch.rows)
+            drawn = feeds.draw(self.spec, seed, start + batch.first, batch.rows, part, truncation)
+            return batching.rows(drawn, Batch(0, batch.rows, batch.size))
+
+        with self._lock:
+            for batch, images in batching.run(self.session, self.spec.output, n, feeds_of, self.max_batch):
+                pictures[batch.first : batch.first + batch.rows] = to_uint8(images, self.spec.output.range)
+        return pictures
+
+    def stream(
+        self,
+        n: int,
+        seed: int = 0,
+        start: int = 0,
+        labels: Labels = None,
+        truncation: float | None = None,
+        batch: int | None = None,
+    ) -> Iterator[Pictures]:
+        """Yield the pictures of `sample`, at most `batch` at a time; the next ones are computed while you use these.
+
+        Memory is bounded by two batches however large n is. The arguments are checked at once, before the first batch.
+        """
+        chosen = self._checked(n, seed, start, labels, truncation)
+        size = self.max_batch if batch is None else batch
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise RequestError(f"batch is {batch!r}; it must be a whole number from 1")
+
+        def compute(first: int) -> Pictures:
+            rows = min(size, n - first)
+            return self.sample(rows, seed, start + first, _part(chosen, first, rows), truncation)
+
+        return _one_ahead(compute, range(0, n, size))
+
+    def __call__(self, **inputs: ArrayLike) -> Floats:
+        """Run the model on inputs of your own, by their names in the Spec: `g(z=z)`.
+
+        Returns float32 (N, C, H, W) in the model's own range (`spec.output.range`, not clamped), owned by the caller.
+        Raises RequestError naming the input when one is missing, unknown, or of the wrong shape, dtype or value.
+        """
+        checked = feeds.check(self.spec, inputs)
+        count = len(next(iter(checked.values())))
+        if count == 0:
+            raise RequestError("the inputs have no rows; give one at least")
+        with self._lock:
+            return batching.run_all(self.session, self.spec.output, checked, self.max_batch)
+
+    @property
+    def max_batch(self) -> int:
+        """Most images computed at a time; larger requests are cut."""
+        height, width = self.spec.output.size or (1, 1)
+        values = self.spec.output.channels * height * width
+        return max(1, min(_MAX_BATCH, _MAX_BATCH_VALUES // values))
+
+    def close(self) -> None:
+        """Free the session. Calling it twice is fine."""
+        with self._lock:
+            self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        session = self.session
+        return f"<Generator {self.spec.family} on {session.backend} ({session.device}, {session.precision})>"
+
+    def _checked(self, n: int, seed: int, start: int, labels: Labels, truncation: float | None) -> Labels:
+        """Check every argument before any work. Returns the labels: None, one class, or an array of one per image."""
+        check_seed(seed, start, n)
+        one = labels is None or isinstance(labels, int | np.integer)
+        chosen = feeds.check_labels(self.spec, labels, 1 if one else n)
+        feeds.draw(self.spec, seed, start, 0, None, truncation)
+        return labels if one else chosen
+
+    def _empty(self, n: int) -> Pictures:
+        output = self.spec.output
+        height, width = output.size or (0, 0)
+        try:
+            return np.empty((n, height, width, output.channels), np.uint8)
+        except (MemoryError, ValueError) as error:
+            raise RequestError(f"{n} pictures of {width} x {height} do not fit into memory; use stream()") from error
+
+
+def _part(labels: Labels, first: int, rows: int) -> Labels:
+    """The labels of some of the images."""
+    return labels[first : first + rows] if isinstance(labels, np.ndarray) else labels
+
+
+def _one_ahead(compute: Callable[[int], Pictures], places: range) -> Iterator[Pictures]:
+    """Yield compute(place) for every place, the next one always under way in a thread."""
+    with ThreadPoolExecutor(1, "ganrt-stream") as worker:
+        ahead: Future[Pictures] | None = None
+        for place in places:
+            current, ahead = ahead, worker.submit(compute, place)
+            if current is not None:
+                yield current.result()
+        if ahead is not None:
+            yield ahead.result()

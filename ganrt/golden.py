@@ -1,0 +1,93 @@
+"""Golden samples: (seed, sample number) pairs and the float32 images that the PyTorch original made for them."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganrt import feeds
+from ganrt.errors import BundleError
+from ganrt.feeds import Feeds
+from ganrt.images import Floats
+from ganrt.spec import Spec
+
+_RUNS = ((0, 0), (7, 0), (2**64 - 1, 2**63), (12345678901234567890, 2**32 - 2))
+"""(seed, first sample number) of each run: small and large seeds, and an index that crosses 32 bits, so that a proof
+also covers the random numbers of the machine it is made on."""
+_RUN_LENGTH = 16
+_BYTES = 2**24
+"""Large images get fewer samples, so that the file stays about this small."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Run r holds the samples starts[r], starts[r] + 1, ... of seeds[r]; all runs are equally long."""
+
+    seeds: NDArray[np.uint64]
+    starts: NDArray[np.uint64]
+    images: Floats
+    """float32 (samples, C, H, W), run after run."""
+
+    KEYS: ClassVar = ("seeds", "starts", "images")
+
+    @classmethod
+    def make(cls, spec: Spec, original: Callable[[Feeds], Floats]) -> Golden:
+        """Ask the original for its images. `original`: feeds -> float32 NCHW of the same batch size."""
+        first = original(feeds.draw(spec, *_RUNS[0], 1))
+        length = max(1, min(_RUN_LENGTH, _BYTES // (len(_RUNS) * first.nbytes)))
+        seeds, starts = (np.array(column, np.uint64) for column in zip(*_RUNS, strict=True))
+        images = [original(feeds.draw(spec, seed, start, length)) for seed, start in _RUNS]
+        return cls(seeds, starts, np.concatenate(images).astype(np.float32, copy=False))
+
+    def feeds(self, spec: Spec, per_run: int | None = None) -> Feeds:
+        """The inputs of the samples, in the order of `images`; the first `per_run` of each run when given."""
+        count = per_run or len(self.images) // len(self.seeds)
+        runs = [feeds.draw(spec, int(s), int(i), count) for s, i in zip(self.seeds, self.starts, strict=True)]
+        return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+
+    def subset(self, per_run: int) -> Golden:
+        """The first `per_run` samples of each run."""
+        shape = self.images.shape
+        grouped = self.images.reshape(len(self.seeds), -1, *shape[1:])[:, :per_run]
+        return Golden(self.seeds, self.starts, grouped.reshape(-1, *shape[1:]))
+
+    def save(self, path: Path) -> None:
+        """Write an uncompressed .npz: what it takes in memory is what it is on disk."""
+        np.savez(path, seeds=self.seeds, starts=self.starts, images=self.images)
+
+    @classmethod
+    def load(cls, path: Path, spec: Spec) -> Golden:
+        """Read what `save` wrote. Raises BundleError when it is anything else; nothing in it is executed."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                    raise BundleError(f"{path.name} is compressed; golden samples are stored plainly")
+            with np.load(path, allow_pickle=False) as arrays:
+                golden = cls(*(arrays[key] for key in cls.KEYS))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{path.name} cannot be read as golden samples: {error}") from error
+        golden._check(path.name, spec)
+        return golden
+
+    def _check(self, name: str, spec: Spec) -> None:
+        shape = self.images.shape
+        wanted = (spec.output.channels, *(spec.output.size or shape[2:]))
+        runs = len(self.seeds)
+        fits = len(shape) == 4 and shape[1:] == wanted and runs and shape[0] and shape[0] % runs == 0
+        if not fits or self.images.dtype != np.float32 or self.seeds.shape != self.starts.shape or self.seeds.ndim != 1:
+            raise BundleError(
+                f"{name} holds {self.images.dtype} images of shape {shape}; the spec makes float32 (N, {wanted})"
+            )
+        if (
+            self.seeds.dtype != np.uint64
+            or self.starts.dtype != np.uint64
+            or not math.isfinite(float(self.images.sum()))
+        ):
+            raise BundleError(f"{name} holds seeds that are not uint64, or images that are not finite")

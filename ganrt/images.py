@@ -1,0 +1,115 @@
+"""Pictures: model range <-> uint8, NCHW <-> NHWC, files, grids.
+
+A picture here is uint8 HWC, RGB or grey with one channel; a batch of them is uint8 NHWC. Pillow is imported by the
+functions that need it, because `import ganrt` costs numpy alone.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganrt.errors import ArtifactError, BackendError, RequestError
+from ganrt.spec import Range
+
+Pictures: TypeAlias = NDArray[np.uint8]
+Floats: TypeAlias = NDArray[np.float32]
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""What is decoded. Pillow's rarer decoders have a long record of memory faults, so they are never tried."""
+MAX_PIXELS = 2**26
+"""Larger pictures are refused from their header, before anything is allocated."""
+
+
+def to_uint8(images: Floats, value_range: Range) -> Pictures:
+    """Float32 NCHW in `value_range` -> uint8 NHWC, clamped and rounded to nearest.
+
+    Raises BackendError when a value is not finite: a cast of NaN would be a wrong picture without a word.
+    """
+    if not np.isfinite(images).all():
+        bad = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
+        raise BackendError(f"image {bad} of the batch has values that are not finite (overflow in reduced precision?)")
+    low, high = value_range
+    scaled = images * np.float32(255.0 / (high - low))
+    scaled += np.float32(0.5 - 255.0 * low / (high - low))
+    np.clip(scaled, 0.0, 255.0, out=scaled)
+    return np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def from_uint8(pictures: Pictures, value_range: Range) -> Floats:
+    """uint8 NHWC -> float32 NCHW in `value_range`; 0 becomes its low end, 255 its high end."""
+    low, high = value_range
+    scaled = pictures.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    scaled *= np.float32((high - low) / 255.0)
+    scaled += np.float32(low)
+    return scaled
+
+
+def decode(source: Path | bytes, channels: int) -> Pictures:
+    """Read a PNG, JPEG or WebP file (or its bytes) as uint8 HWC with 1 (grey) or 3 (RGB) channels.
+
+    The orientation tag is applied and transparency is dropped. Raises ArtifactError, naming the file, when it is not
+    such a picture, is damaged, or has more than MAX_PIXELS pixels.
+    """
+    import PIL.Image
+    import PIL.ImageOps
+
+    name = "the picture" if isinstance(source, bytes) else str(source)
+    try:
+        with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ArtifactError(f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read")
+            upright = PIL.ImageOps.exif_transpose(image)
+            array = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise ArtifactError(f"{name} cannot be read as {', '.join(FORMATS)}: {error}") from error
+    return array.reshape(*array.shape[:2], channels)
+
+
+def encode_png(picture: Pictures) -> bytes:
+    """uint8 HWC -> the bytes of a PNG file."""
+    import PIL.Image
+
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def grid(pictures: Pictures, columns: int | None = None, pad: int = 2, scale: int = 1) -> Pictures:
+    """Lay uint8 NHWC pictures out row by row on a dark ground.
+
+    Args:
+        columns: pictures in a row; by default as square as can be.
+        pad: pixels between pictures and around them.
+        scale: each pixel becomes scale x scale, for pictures too small to look at.
+
+    Returns uint8 HWC. Raises RequestError when there is no picture.
+    """
+    if len(pictures) == 0:
+        raise RequestError("a grid needs at least one picture")
+    if scale > 1:
+        pictures = pictures.repeat(scale, axis=1).repeat(scale, axis=2)
+    count, height, width, channels = pictures.shape
+    columns = min(count, columns or math.ceil(math.sqrt(count)))
+    lines = math.ceil(count / columns)
+    sheet = np.full((lines * (height + pad) + pad, columns * (width + pad) + pad, channels), 24, np.uint8)
+    for k, picture in enumerate(pictures):
+        top, left = (
+            pad + place * (side + pad) for place, side in zip(divmod(k, columns), (height, width), strict=True)
+        )
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
+
+
+def resize(picture: Pictures, size: tuple[int, int]) -> Pictures:
+    """uint8 HWC -> uint8 of height and width `size`, antialiased bicubic."""
+    import PIL.Image
+
+    image = PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    small = np.asarray(image.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC))
+    return small.reshape(*size, picture.shape[-1])

@@ -1,0 +1,36 @@
+"""What this machine is, as far as results depend on it."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from ganrt.errors import RequestError
+
+_NVIDIA_NODES = ("/dev/nvidia0", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
+"""Device files of an NVIDIA driver: desktop and server cards, WSL, Jetson."""
+
+
+def cpu_name() -> str:
+    """Model name of the processor, or its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether an NVIDIA driver has put a GPU on this machine; loads no library, so it is safe where there is none."""
+    return any(Path(node).exists() for node in _NVIDIA_NODES)
+
+
+def parse_device(device: str) -> tuple[str, int]:
+    """`auto`, `cpu`, `cuda` or `cuda:N` -> (kind, number). Raises RequestError for anything else."""
+    kind, colon, number = device.partition(":")
+    if kind == "cuda" and (not colon or number.isdecimal()):
+        return kind, int(number or 0)
+    if device in ("auto", "cpu"):
+        return device, 0
+    raise RequestError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:N")

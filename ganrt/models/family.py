@@ -1,0 +1,84 @@
+"""What a family is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from torch import Tensor, nn
+
+from ganrt.errors import RequestError
+from ganrt.spec import Spec
+
+ConfigT = TypeVar("ConfigT")
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+"""Key of a state dict -> shape of its tensor."""
+
+
+@dataclass(frozen=True)
+class Family(Generic[ConfigT]):
+    """One architecture, with all that the rest of ganrt needs to know about it."""
+
+    name: str
+    config: type[ConfigT]
+    """Frozen dataclass of plain values with defaults; its `__post_init__` raises RequestError for values out of
+    bounds."""
+    generator: Callable[[ConfigT], nn.Module]
+    """The forward pass takes the inputs of the Spec in order, batch first, and returns float32 NCHW in the output
+    range."""
+    discriminator: Callable[[ConfigT], nn.Module]
+    """The forward pass takes float32 NCHW and returns one logit per image, shape (N,)."""
+    spec: Callable[[ConfigT], Spec]
+    guess: Callable[[Shapes], ConfigT | None]
+    """The config that a checkpoint of these shapes would have if it were of this family, or None. The exact keys are
+    compared afterwards, so a guess may be wrong."""
+
+    def configure(self, values: Mapping[str, Any]) -> ConfigT:
+        """Make a config of plain values; text such as "64", as the command line gives it, counts as a number.
+
+        Raises RequestError for an unknown name or a value out of bounds.
+        """
+        known = {f.name for f in fields(self.config)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise RequestError(f"{self.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
+        try:
+            return self.config(**{name: int(value) for name, value in values.items()})
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"{self.name}: {error}") from error
+
+    def settings(self, config: ConfigT) -> dict[str, Any]:
+        """The config as plain values, for a manifest."""
+        return asdict(config)  # type: ignore[call-overload, no-any-return]
+
+
+AnyFamily: TypeAlias = Family[Any]
+
+
+def check_bounds(**values: tuple[int, int, int]) -> None:
+    """Raise RequestError unless low <= value <= high, for name=(value, low, high)."""
+    for name, (value, low, high) in values.items():
+        if not low <= value <= high:
+            raise RequestError(f"{name} is {value}; it must be from {low} to {high}")
+
+
+def check_channels(channels: int) -> None:
+    if channels not in (1, 3):
+        raise RequestError(f"channels is {channels}; it must be 1 (grey) or 3 (RGB)")
+
+
+def init_normal(module: nn.Module) -> None:
+    """Initialisation of the DCGAN paper (Radford et al. 2016, section 3): weights N(0, 0.02), batch-norm gains N(1,
+    0.02)."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, 0.0, 0.02)
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.weight, 1.0, 0.02)
+            nn.init.zeros_(part.bias)
+
+
+def one_logit(features: Tensor) -> Tensor:
+    """(N, 1, 1, 1) or (N, 1) -> (N,)."""
+    return features.flatten()

@@ -1,0 +1,90 @@
+"""The classic GAN (Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014): a fully connected generator.
+
+Its discriminator is strided-convolutional, 64-128-256-512. Hidden activations are ReLU; images leave as (C, H, W), so
+weights trained for channels-last images need the rows of their last layer permuted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ganrt.errors import RequestError
+from ganrt.models.family import Family, Shapes, check_bounds, check_channels, one_logit
+from ganrt.spec import Latent, Output, Spec
+
+_HIDDEN = (256, 512, 512)
+_WIDTHS = (64, 128, 256, 512)
+
+
+@dataclass(frozen=True)
+class Config:
+    size: int = 28
+    """Height and width in pixels."""
+    channels: int = 3
+    latent: int = 100
+
+    def __post_init__(self) -> None:
+        check_channels(self.channels)
+        check_bounds(size=(self.size, 16, 128), latent=(self.latent, 1, 4096))
+
+
+class Generator(nn.Module):
+    """(N, latent) -> (N, channels, size, size) in [-1, 1]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.shape = (config.channels, config.size, config.size)
+        layers: list[nn.Module] = []
+        before = config.latent
+        for width in _HIDDEN:
+            layers += [nn.Linear(before, width), nn.ReLU(inplace=True)]
+            before = width
+        self.main = nn.Sequential(*layers, nn.Linear(before, math.prod(self.shape)), nn.Tanh())
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.main(z).unflatten(1, self.shape)  # type: ignore[no-any-return]
+
+
+class Discriminator(nn.Module):
+    """(N, channels, size, size) -> logits (N,)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before, side = config.channels, config.size
+        for width in _WIDTHS:
+            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+            before, side = width, side // 2
+        self.main = nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * side * side, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return one_logit(self.main(x))
+
+
+def spec(config: Config) -> Spec:
+    return Spec(
+        family="mlp",
+        inputs=(Latent("z", (config.latent,), truncation="resampled"),),
+        output=Output(config.channels, (-1.0, 1.0), (config.size, config.size)),
+    )
+
+
+def guess(shapes: Shapes) -> Config | None:
+    """The last layer has channels * size^2 rows; 1 * a^2 = 3 * b^2 has no solution, so that tells both."""
+    first, last = shapes.get("main.0.weight", ()), shapes.get("main.6.weight", ())
+    if len(first) != 2 or len(last) != 2:
+        return None
+    for channels in (1, 3):
+        size = math.isqrt(last[0] // channels)
+        if channels * size * size == last[0]:
+            try:
+                return Config(size, channels, first[1])
+            except RequestError:
+                return None
+    return None
+
+
+FAMILY = Family("mlp", Config, Generator, Discriminator, spec, guess)

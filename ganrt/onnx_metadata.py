@@ -1,0 +1,61 @@
+"""The metadata of an ONNX file, read without the onnx package: production needs numpy alone.
+
+An ONNX file is one protobuf message (ModelProto, onnx.proto). Its fields follow each other as tag and value, so those
+that are not wanted, the graph above all, are skipped by their length without being read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ganrt.errors import BundleError
+
+_METADATA_PROPS = 14
+_KEY, _VALUE = 1, 2
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+def read_metadata(content: bytes, name: str) -> dict[str, str]:
+    """The `metadata_props` of a serialised ModelProto. Raises BundleError, with `name`, when the bytes are not one."""
+    try:
+        entries = [dict(_fields(value)) for field, value in _fields(memoryview(content)) if field == _METADATA_PROPS]
+        return {_text(entry[_KEY]): _text(entry[_VALUE]) for entry in entries}
+    except (ValueError, KeyError, IndexError) as error:
+        raise BundleError(f"{name} is not an ONNX model, or is damaged: {error}") from error
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """(field number, value) of every length-delimited field; the others are passed over."""
+    place = 0
+    while place < len(message):
+        tag, place = _varint(message, place)
+        field, kind = tag >> 3, tag & 7
+        if kind == _BYTES:
+            size, place = _varint(message, place)
+            if place + size > len(message):
+                raise ValueError(f"field {field} ends beyond the end of the file")
+            yield field, message[place : place + size]
+            place += size
+        elif kind == _VARINT:
+            _, place = _varint(message, place)
+        elif kind in (_FIXED64, _FIXED32):
+            place += 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError(f"field {field} has the unknown wire type {kind}")
+    if place != len(message):
+        raise ValueError("the last field ends beyond the end of the file")
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise ValueError("a number is longer than 64 bits")
+
+
+def _text(value: memoryview) -> str:
+    return bytes(value).decode()

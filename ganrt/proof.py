@@ -1,0 +1,124 @@
+"""A proof: one session compared with the golden samples of its bundle (DESIGN: seeded samples, worst first, and
+invariances)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ganrt.agreement import THRESHOLDS, Agreement, compare
+from ganrt.backend import Session
+from ganrt.batching import Batch, rows, run_all
+from ganrt.errors import BundleError
+from ganrt.feeds import Array, Feeds
+from ganrt.golden import Golden
+from ganrt.spec import Spec
+
+BATCH = 8
+"""Rows at a time; the invariance checks need several in one batch."""
+
+_DRIFT = {"fp32": 1e-5}
+_REDUCED_DRIFT = 1e-2
+"""Share of the image range by which a row may move with its batch: the rounding of another summation order."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a comparison found; kept in the bundle's record, or beside the machine's caches."""
+
+    key: str
+    """Digest of everything the result depends on (`ganrt.trust.proof_key`)."""
+    backend: str
+    device: str
+    precision: str
+    details: dict[str, str]
+    samples: int
+    worst_psnr: float
+    """dB, of the worst sample."""
+    median_psnr: float
+    max_abs: float
+    """Largest difference of all samples, in the image's own units."""
+    failures: tuple[str, ...]
+    """Why the variant is not the model it claims to be; empty when it is."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"failures": list(self.failures)}
+
+    @classmethod
+    def from_dict(cls, raw: object) -> Proof:
+        """Read a proof from parsed JSON. Raises BundleError when it is not one."""
+        try:
+            if not isinstance(raw, dict):
+                raise TypeError(f"it is {type(raw).__name__}")
+            return cls(**raw | {"failures": tuple(map(str, raw["failures"]))})
+        except (TypeError, KeyError) as error:
+            raise BundleError(f"a verification record cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A proof with the images it was made from, for a contact sheet."""
+
+    proof: Proof
+    agreement: Agreement
+    found: Array
+    expected: Array
+
+
+def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
+    """Run the golden samples through a session and judge it by the threshold of its precision. Never raises for a bad
+    picture: the proof says so."""
+    inputs = golden.feeds(spec)
+    found = run_all(session, spec.output, inputs, BATCH)
+    agreement = compare(found, golden.images, spec.output.range)
+    failures = agreement.failures(THRESHOLDS[session.precision])
+    if not failures:
+        failures = tuple(_variances(session, spec, inputs, found))
+    proof = Proof(
+        key=key,
+        backend=session.backend,
+        device=session.device,
+        precision=session.precision,
+        details=dict(session.details),
+        samples=len(found),
+        worst_psnr=_plain(agreement.psnr.min()),
+        median_psnr=_plain(np.median(agreement.psnr)),
+        max_abs=_plain(agreement.max_abs.max()),
+        failures=failures,
+    )
+    return Comparison(proof, agreement, found, golden.images)
+
+
+def _variances(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iterator[str]:
+    """A row must depend on its own inputs alone: not on its place, its neighbours, its batch size or an earlier run."""
+    low, high = spec.output.range
+    allowed = (high - low) * _DRIFT.get(session.precision, _REDUCED_DRIFT)
+    count = min(BATCH, len(found))
+    batch = rows(inputs, Batch(0, count, count))
+    backwards = np.arange(count)[::-1]
+    trials = {
+        "a second run differs from the first": (batch, np.arange(count)),
+        "permuting the rows of a batch changes the images": (_pick(batch, backwards), backwards),
+        "identical rows of a batch give different images": (_pick(batch, np.zeros(count, int)), np.zeros(count, int)),
+        "a row alone gives another image than in a batch": (_pick(batch, np.zeros(1, int)), np.zeros(1, int)),
+    }
+    for failure, (feeds, places) in trials.items():
+        moved = float(np.abs(run_all(session, spec.output, feeds, BATCH) - found[places]).max())
+        if not moved <= allowed:
+            yield f"{failure}: by {moved:.3g}, where {allowed:.3g} is allowed"
+
+
+def _pick(feeds: Feeds, places: Array) -> Feeds:
+    return {name: np.ascontiguousarray(array[places]) for name, array in feeds.items()}
+
+
+def _plain(value: Any) -> float:
+    """A finite Python float: JSON has no infinity."""
+    return float(np.nan_to_num(value, nan=-1e9, posinf=1e9, neginf=-1e9))

@@ -1,0 +1,243 @@
+"""`Spec`: what goes into a generator and what comes out. Plain, frozen, to and from JSON; each part checks itself when
+made."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+from ganrt.errors import BundleError, RequestError
+
+Range: TypeAlias = tuple[float, float]
+"""Smallest and largest value, both included."""
+
+MAX_VALUES = 2**28
+"""A Spec that asks for more values than this for one image is damaged or hostile."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Random numbers: float32, shape (N, *shape)."""
+
+    name: str
+    shape: tuple[int, ...]
+    distribution: Literal["normal", "uniform"] = "normal"
+    """Standard normal, or uniform on `range`."""
+    truncation: Literal["resampled", "none"] = "none"
+    """`resampled`: values beyond the truncation are drawn again (normal latents only)."""
+    range: Range = (-1.0, 1.0)
+    """Bounds of a uniform latent, low included and high excluded; a normal latent ignores them."""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_counts(self.name, "shape", self.shape)
+        _check_choice(self.name, "distribution", self.distribution, ("normal", "uniform"))
+        _check_choice(self.name, "truncation", self.truncation, ("resampled", "none"))
+        _check_range(self.name, self.range)
+        if self.truncation == "resampled" and self.distribution != "normal":
+            raise RequestError(f"{self.name}: only a normal latent can be truncated by resampling")
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class per image: int64 of shape (N,), or float32 one-hot rows of shape (N, classes)."""
+
+    name: str
+    classes: int
+    encoding: Literal["index", "one_hot"] = "index"
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_counts(self.name, "classes", (self.classes,))
+        _check_choice(self.name, "encoding", self.encoding, ("index", "one_hot"))
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image per image: float32 NCHW in `range`."""
+
+    name: str
+    role: str
+    """What the picture means to the model: content, style, low_res, edges, colour, texture, mask, ..."""
+    channels: int
+    range: Range
+    size: tuple[int, int] | None = None
+    """Height and width in pixels when they are fixed, else None."""
+    multiple_of: int = 1
+    """When the size is free, height and width must be multiples of this."""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_name(self.role)
+        _check_counts(self.name, "channels", (self.channels,))
+        _check_range(self.name, self.range)
+        _check_size(self.name, self.size)
+        _check_counts(self.name, "multiple_of", (self.multiple_of,))
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number per image, such as a style strength: float32 of shape (N,)."""
+
+    name: str
+    range: Range
+    default: float
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_range(self.name, self.range)
+        low, high = self.range
+        if not _is_number(self.default) or not low <= self.default <= high:
+            raise RequestError(f"{self.name}: the default {self.default!r} is outside {low} to {high}")
+
+
+Input: TypeAlias = Latent | Label | Image | Scalar
+InputT = TypeVar("InputT", Latent, Label, Image, Scalar)
+
+
+@dataclass(frozen=True)
+class Output:
+    """The generated image: float32 NCHW. Values outside `range` are clamped when pictures are made of them."""
+
+    channels: int
+    """1 (grey) or 3 (RGB)."""
+    range: Range
+    size: tuple[int, int] | None
+    """Height and width in pixels; None when they follow the first image input, times `scale`."""
+    scale: int = 1
+    name: str = "image"
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if self.channels not in (1, 3):
+            raise RequestError(f"{self.name}: {self.channels!r} channels; an image has 1 (grey) or 3 (RGB)")
+        _check_range(self.name, self.range)
+        _check_size(self.name, self.size)
+        _check_counts(self.name, "scale", (self.scale,))
+
+    @property
+    def colour(self) -> Literal["grey", "rgb"]:
+        return "grey" if self.channels == 1 else "rgb"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a generator takes (`inputs`, in the order of its arguments) and makes (`output`).
+
+    A contradiction raises RequestError when the Spec is made.
+    """
+
+    family: str
+    inputs: tuple[Input, ...]
+    output: Output
+
+    def __post_init__(self) -> None:
+        _check_name(self.family)
+        names = [i.name for i in self.inputs] + [self.output.name]
+        if len(names) < 2 or len(set(names)) != len(names):
+            raise RequestError(
+                f"{names} cannot name the inputs and the output: they must all differ, one input at least"
+            )
+        if self.output.size is None and self.find(Image) is None:
+            raise RequestError("the output size may be left open only when there is an image input to follow")
+
+    def find(self, kind: type[InputT]) -> InputT | None:
+        """The first input of a kind, or None."""
+        return next((i for i in self.inputs if isinstance(i, kind)), None)
+
+    @property
+    def streams(self) -> dict[str, int]:
+        """Random stream of each input by name: 0 the first latent, 1 the first label, 2 and up the others in order."""
+        first: list[Input | None] = [self.find(Latent), self.find(Label)]
+        named = {item.name: stream for stream, item in enumerate(first) if item is not None}
+        others = (item.name for item in self.inputs if item.name not in named)
+        return named | {name: 2 + k for k, name in enumerate(others)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, strings and numbers, ready for JSON; `from_dict` gives the same Spec back."""
+        plain = asdict(self)
+        for item, raw in zip(self.inputs, plain["inputs"], strict=True):
+            raw["kind"] = type(item).__name__.lower()
+        return cast(dict[str, Any], json.loads(json.dumps(plain)))
+
+    @classmethod
+    def from_dict(cls, raw: object) -> Spec:
+        """Read a Spec from parsed JSON that may come from anybody.
+
+        Raises BundleError, naming the field, when something is missing, unknown or out of bounds.
+        """
+        top = _mapping(raw, "spec")
+        if set(top) != {"family", "inputs", "output"} or not isinstance(top["inputs"], list):
+            raise BundleError(f"spec has the keys {sorted(top)}; it needs family, a list of inputs, and output")
+        inputs = tuple(_input_from(item, f"spec.inputs[{k}]") for k, item in enumerate(top["inputs"]))
+        output = _build(Output, _mapping(top["output"], "spec.output"), "spec.output")
+        return _build(cls, {"family": top["family"], "inputs": inputs, "output": output}, "spec")
+
+
+_KINDS: dict[object, type[Any]] = {"latent": Latent, "label": Label, "image": Image, "scalar": Scalar}
+_T = TypeVar("_T")
+
+
+def _input_from(raw: object, where: str) -> Input:
+    item = dict(_mapping(raw, where))
+    kind = str(item.pop("kind", None))
+    if kind not in _KINDS:
+        raise BundleError(f"{where}.kind is {kind!r}; it must be one of {', '.join(map(str, _KINDS))}")
+    return cast(Input, _build(_KINDS[kind], item, where))
+
+
+def _build(cls: type[_T], raw: Mapping[str, Any], where: str) -> _T:
+    """Make a dataclass of parsed JSON; its own checks judge the values."""
+    unknown = sorted(set(raw) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
+    if unknown:
+        raise BundleError(f"{where} has the unknown keys {unknown}; a newer ganrt may have written it")
+    try:
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()})
+    except (TypeError, RequestError) as error:
+        raise BundleError(f"{where} does not make sense: {error}") from error
+
+
+def _mapping(raw: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(raw, dict):
+        raise BundleError(f"{where} is {type(raw).__name__}, not an object")
+    return raw
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name.isidentifier() or len(name) > 64:
+        raise RequestError(f"{str(name)[:64]!r} cannot be a name here: it must be a short identifier")
+
+
+def _check_size(name: str, size: object) -> None:
+    if size is not None:
+        _check_counts(name, "size", size)
+        if len(cast(tuple[int, ...], size)) != 2:
+            raise RequestError(f"{name}: size is {size!r}; it must be (height, width) or None")
+
+
+def _check_range(name: str, value: object) -> None:
+    if not isinstance(value, tuple) or len(value) != 2 or not all(map(_is_number, value)) or not value[0] < value[1]:
+        raise RequestError(f"{name}: range is {value!r}; it must be (low, high) with low < high")
+
+
+def _check_counts(name: str, field: str, values: object) -> None:
+    if not isinstance(values, tuple) or not values or not all(map(_is_count, values)):
+        raise RequestError(f"{name}: {field} is {values!r}; it takes whole numbers from 1")
+    if math.prod(values) > MAX_VALUES:
+        raise RequestError(f"{name}: {field} {values!r} is more than {MAX_VALUES} values")
+
+
+def _check_choice(name: str, field: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RequestError(f"{name}: {field} is {value!r}; it must be one of {', '.join(choices)}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
