@@ -50,6 +50,8 @@ class Session(ABC):
     """`cpu`, or `cuda:0` and so on: where the work really happens."""
     precision: str
     """`fp32`, `bf16`, `fp16` or `int8`: what the arithmetic really is."""
+    slow: bool = False
+    """Takes seconds per image: it is proven on fewer samples."""
     batch_sizes: tuple[int, ...] = ()
     """Batch sizes that `submit` takes; () means any from 1."""
     details: Mapping[str, str]

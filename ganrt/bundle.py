@@ -32,6 +32,8 @@ FORMAT = 1
 MANIFEST = "ganrt.json"
 METADATA_KEY = "ganrt.spec"
 """Key of the Spec, as JSON, in the metadata of every ONNX file."""
+PRECISION_KEY = "ganrt.precision"
+"""Key of the precision there."""
 
 _MAX_MANIFEST = 2**24
 _MAX_BARE_ONNX = 2**31
@@ -109,6 +111,10 @@ class Bundle:
     def with_files(self, *names: str) -> Bundle:
         """The bundle with the digests of these files taken anew from the folder."""
         return replace(self, files={**self.files, **{n: FileDigest.of(self.folder / n) for n in names}})
+
+    def without_files(self, *names: str) -> Bundle:
+        """The bundle without these files in its manifest."""
+        return replace(self, files={n: digest for n, digest in self.files.items() if n not in names})
 
     def with_proofs(self, precision: str, proofs: tuple[Proof, ...]) -> Bundle:
         """The bundle with a variant's record extended; a proof under a key that is there already replaces it."""
@@ -248,7 +254,7 @@ def _read_bare(path: Path) -> Bundle:
     if METADATA_KEY not in metadata:
         raise BundleError(f"{path} has no ganrt spec in its metadata; export the model with `ganrt export`")
     spec = Spec.from_dict(parse_json(metadata[METADATA_KEY].encode(), f"the spec in {path}"))
-    precision = metadata.get("ganrt.precision", "fp32")
+    precision = metadata.get(PRECISION_KEY, "fp32")
     if precision not in THRESHOLDS:
         raise BundleError(f"{path} says it is {precision!r}, which this ganrt does not know")
     return Bundle(path.parent, spec, {precision: Variant(path.name, 0)}, {path.name: FileDigest.of(path)})

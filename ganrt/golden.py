@@ -46,9 +46,9 @@ class Golden:
         images = [original(feeds.draw(spec, seed, start, length)) for seed, start in _RUNS]
         return cls(seeds, starts, np.concatenate(images).astype(np.float32, copy=False))
 
-    def feeds(self, spec: Spec, per_run: int | None = None) -> Feeds:
-        """The inputs of the samples, in the order of `images`; the first `per_run` of each run when given."""
-        count = per_run or len(self.images) // len(self.seeds)
+    def feeds(self, spec: Spec) -> Feeds:
+        """The inputs of the samples, in the order of `images`."""
+        count = len(self.images) // len(self.seeds)
         runs = [feeds.draw(spec, int(s), int(i), count) for s, i in zip(self.seeds, self.starts, strict=True)]
         return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 

@@ -75,6 +75,8 @@ class Comparison:
 def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
     """Run the golden samples through a session and judge it by the threshold of its precision. Never raises for a bad
     picture: the proof says so."""
+    if session.slow:
+        golden = golden.subset(1)
     inputs = golden.feeds(spec)
     found = run_all(session, spec.output, inputs, BATCH)
     agreement = compare(found, golden.images, spec.output.range)

@@ -21,6 +21,8 @@ def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session
 
 
 class _ReferenceSession(HostSession):
+    slow = True
+
     def __init__(self, bundle: Bundle, precision: str) -> None:
         super().__init__("reference", precision, bundle.spec.output.name, {"onnx": library_version("onnx")})
         self._evaluator = ReferenceEvaluator(str(bundle.onnx(precision)))

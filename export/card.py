@@ -1,0 +1,98 @@
+"""The model card: README.md of a bundle, at home on a model hub."""
+
+from __future__ import annotations
+
+from ganrt import atomic
+from ganrt.bundle import Bundle
+from ganrt.images import encode_png, grid, to_uint8
+from ganrt.spec import Image, Input, Label, Latent, Spec
+
+GRID = "samples.png"
+_SAMPLES = 64
+_SIDE = 48
+"""Small images are enlarged until they are about this large."""
+
+
+def write_card(bundle: Bundle) -> Bundle:
+    """Write README.md and samples.png (golden samples, as PyTorch made them) and the manifest that lists them."""
+    golden = bundle.golden()
+    assert golden is not None, "cards are for bundles with golden samples"
+    pictures = to_uint8(golden.images[:_SAMPLES], bundle.spec.output.range)
+    sheet = grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))
+    card = _card(bundle).encode()
+    # A card that did not change is not written again: its digest in the manifest stays true at every moment.
+    for name, content in ((GRID, encode_png(sheet)), (Bundle.CARD, card)):
+        path = bundle.folder / name
+        if not path.exists() or path.read_bytes() != content:
+            atomic.write_file(path, content)
+    updated = bundle.with_files(GRID, Bundle.CARD)
+    updated.write_manifest()
+    return updated
+
+
+def _card(bundle: Bundle) -> str:
+    spec = bundle.spec
+    name = bundle.provenance.get("bundle", bundle.folder.name)
+    inputs = "\n".join(f"| `{item.name}` | {_describe(item)} |" for item in spec.inputs)
+    return f"""---
+library_name: ganrt
+pipeline_tag: unconditional-image-generation
+tags:
+- ganrt
+- onnx
+- {spec.family}
+---
+
+# {name}
+
+![samples]({GRID})
+
+An image generator of the family **{spec.family}**: {_size(spec)}. The pictures above are its golden samples, made by
+the PyTorch original; every backend below makes the same ones.
+
+```python
+import ganrt
+
+generator = ganrt.load("{name}")
+images = generator.sample(16, seed=7)  # uint8 (16, H, W, C)
+```
+
+| input | what it is |
+| --- | --- |
+{inputs}
+
+## Proof
+
+Worst and median over the golden samples, on the image's own range; `worst-*.png` shows the worst of each.
+
+{_proofs(bundle)}
+"""
+
+
+def _size(spec: Spec) -> str:
+    colour = "grey" if spec.output.channels == 1 else "RGB"
+    if spec.output.size is None:
+        return f"{colour}, as large as its input times {spec.output.scale}"
+    return f"{colour}, {spec.output.size[1]} x {spec.output.size[0]} pixels"
+
+
+def _describe(item: Input) -> str:
+    if isinstance(item, Latent):
+        numbers = " x ".join(map(str, item.shape))
+        return f"{numbers} {item.distribution} random numbers, truncation: {item.truncation}"
+    if isinstance(item, Label):
+        return f"one of {item.classes} classes"
+    if isinstance(item, Image):
+        return f"picture ({item.role}), {item.channels} channels, values {item.range[0]:g} to {item.range[1]:g}"
+    return f"number from {item.range[0]:g} to {item.range[1]:g}, usually {item.default:g}"
+
+
+def _proofs(bundle: Bundle) -> str:
+    rows = [
+        f"| {precision} | {p.backend} | {p.device} | {p.samples} | {p.worst_psnr:.1f} dB | {p.median_psnr:.1f} dB | "
+        f"{'passed' if p.passed else p.failures[0]} |"
+        for precision, variant in bundle.variants.items()
+        for p in variant.proofs
+    ]
+    head = ["| precision | backend | device | samples | worst | median | verdict |", "| --- " * 7 + "|"]
+    return "\n".join(head + rows)

@@ -1,0 +1,129 @@
+"""Training checkpoints as they lie around: read without executing anything in them, recognised by their keys and
+shapes."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+
+from ganrt.errors import CheckpointError
+from ganrt.models import FAMILIES, get_family
+from ganrt.models.family import AnyFamily, Shapes
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "avgG", "netG")
+"""Keys under which projects put the generator's state dict, averaged weights first."""
+
+_PREFIX = "module."
+"""What DataParallel puts before every key."""
+_OPTIONAL = "num_batches_tracked"
+"""Written since PyTorch 0.4.1 only, and unused in inference."""
+_SHOWN = 4
+
+State = dict[str, torch.Tensor]
+
+
+class Recognised(NamedTuple):
+    """A state dict with the family and config it belongs to."""
+
+    family: AnyFamily
+    config: Any
+    state: State
+
+
+def read_state(path: Path) -> State:
+    """Read a .safetensors, .pth, .pt or .bin file as a flat state dict on the CPU.
+
+    Raises CheckpointError when the file is damaged, holds no state dict, or is a pickle that wants to run code;
+    nothing in it is executed.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    return _state_in(_unpickle(path), path)
+
+
+def _unpickle(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        lines = str(error).splitlines()
+        reason = next((line.strip() for line in lines if "GLOBAL" in line), lines[0])
+        raise CheckpointError(
+            f"{path} was refused, and nothing in it was executed: it holds more than tensors ({reason}). "
+            "Save the generator's state_dict() and export that"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: {_first_line(error)}") from error
+
+
+def _state_in(content: object, path: Path) -> State:
+    """Unwrap the containers that training scripts write around a state dict."""
+    if isinstance(content, Mapping):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+        state = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
+        if state and len(state) == len(inner):
+            bare = all(key.startswith(_PREFIX) for key in state)
+            return {key.removeprefix(_PREFIX) if bare else key: value for key, value in state.items()}
+    raise CheckpointError(
+        f"{path} holds no state dict: a mapping of tensors, bare or under one of {', '.join(WRAPPERS)}, was expected"
+    )
+
+
+def recognise(state: State, path: Path) -> Recognised:
+    """Find the family and the config of a state dict.
+
+    Raises CheckpointError naming the nearest family and the keys that are missing, unexpected or of another shape.
+    """
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    nearest: tuple[float, str] = (-1.0, "")
+    for name in FAMILIES:
+        family = get_family(name)
+        guessed = family.guess(shapes)
+        config = family.config() if guessed is None else guessed
+        wanted = _shapes_of(family, config)
+        if guessed is not None and _fits(shapes, wanted):
+            return Recognised(family, config, {key: value for key, value in state.items() if key in wanted})
+        likeness = len(shapes.keys() & wanted.keys()) / len(shapes.keys() | wanted.keys())
+        if likeness > nearest[0]:
+            nearest = likeness, f"{name} ({_settings(family, config)}): {_differences(shapes, wanted)}"
+    raise CheckpointError(f"{path} is no checkpoint of a family that ganrt knows. The nearest is {nearest[1]}")
+
+
+def _shapes_of(family: AnyFamily, config: Any) -> Shapes:
+    with torch.device("meta"):  # shapes without memory
+        module = family.generator(config)
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def _fits(found: Shapes, wanted: Shapes) -> bool:
+    required = {key: shape for key, shape in wanted.items() if not key.endswith(_OPTIONAL)}
+    return found.keys() <= wanted.keys() and all(found.get(key) == shape for key, shape in required.items())
+
+
+def _differences(found: Shapes, wanted: Shapes) -> str:
+    missing = [key for key in wanted if key not in found and not key.endswith(_OPTIONAL)]
+    unexpected = [key for key in found if key not in wanted]
+    reshaped = [f"{k} {found[k]} for {wanted[k]}" for k in wanted if k in found and found[k] != wanted[k]]
+    parts = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    return "; ".join(f"{len(keys)} keys {what} ({_some(keys)})" for what, keys in parts.items() if keys)
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
+
+
+def _settings(family: AnyFamily, config: Any) -> str:
+    return ", ".join(f"{name}={value}" for name, value in family.settings(config).items())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,104 @@
+"""PyTorch module -> the faithful float32 ONNX graph, through torch.export, with a dynamic batch and the Spec inside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from torch.export import Dim
+
+import ganrt
+from ganrt import feeds
+from ganrt.bundle import METADATA_KEY, PRECISION_KEY
+from ganrt.errors import RequestError, VerificationError
+from ganrt.feeds import Feeds
+from ganrt.images import Floats
+from ganrt.spec import Spec
+
+DEFAULT_OPSET = 20
+_EXAMPLES = 2
+"""Batch size while tracing: with 1, torch.export would take the batch for a constant."""
+
+
+def trace(module: torch.nn.Module, spec: Spec, opset: int = DEFAULT_OPSET) -> ir.Model:
+    """Trace a module (on the CPU, eval mode) whose forward takes the Spec's inputs in order.
+
+    Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
+    graph does not have the names, dtypes and shapes of the Spec.
+    """
+    example = feeds.draw(spec, 0, 0, _EXAMPLES)
+    inputs = tuple(torch.from_numpy(array) for array in example.values())
+    batch = Dim("batch")
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                input_names=list(example),
+                output_names=[spec.output.name],
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                opset_version=opset,
+                verbose=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
+        raise RequestError(f"torch.onnx.export cannot trace this {spec.family} model: {str(error)[:500]}") from error
+    assert program is not None
+    model = program.model
+    reached = model.opset_imports[""]
+    if reached != opset:
+        raise RequestError(
+            f"opset {opset} was asked for; the exporter reaches {reached} for this model: use --opset {reached}"
+        )
+    _check(model, spec)
+    # Traces of the exporting machine's source files are nobody's business.
+    ClearMetadataAndDocStringPass()(model)
+    model.metadata_props[METADATA_KEY] = json.dumps(spec.to_dict(), sort_keys=True)
+    model.metadata_props[PRECISION_KEY] = "fp32"
+    model.metadata_props["ganrt.version"] = ganrt.__version__
+    return model
+
+
+def original(module: torch.nn.Module, given: Feeds) -> Floats:
+    """What the PyTorch module makes of some inputs: float32 NCHW."""
+    with torch.inference_mode():
+        images = module(*(torch.from_numpy(array) for array in given.values()))
+    return cast(Floats, np.ascontiguousarray(images.numpy(), np.float32))
+
+
+def _check(model: ir.Model, spec: Spec) -> None:
+    found = [value.name for value in model.graph.inputs], [value.name for value in model.graph.outputs]
+    wanted = [item.name for item in spec.inputs], [spec.output.name]
+    if found != wanted:
+        raise VerificationError(f"the traced graph has the inputs and outputs {found}; the spec has {wanted}")
+    output = model.graph.outputs[0]
+    shape = list(output.shape or [])
+    sides = [spec.output.channels, *(spec.output.size or shape[2:])]
+    if output.dtype != ir.DataType.FLOAT or len(shape) != 4 or shape[1:] != sides:
+        raise VerificationError(f"the model returns {output.dtype} {shape}; the spec says float32 (N, {sides})")
+    if isinstance(shape[0], int):
+        raise VerificationError(
+            f"the traced graph works for a batch of {shape[0]} only: the module fixes its batch size"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's own noise: a deprecation inside torch, and operators of torchvision that nobody asked for."""
+    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registry.level
+    registry.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
+            yield
+    finally:
+        registry.setLevel(level)

@@ -1,0 +1,80 @@
+"""Compare a bundle with its golden samples on the backends of this machine, and write what was found into it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from ganrt import atomic
+from ganrt.backend import BACKENDS, backend_module, open_session
+from ganrt.bundle import Bundle
+from ganrt.errors import MissingLibraryError, RequestError
+from ganrt.images import encode_png
+from ganrt.proof import Comparison, Proof, prove
+from ganrt.trust import proof_key
+
+from .card import write_card
+from .contact_sheet import contact_sheet
+
+_SHEET = "worst-"
+
+Progress = Callable[[str], None]
+"""Told what is being done, one line at a time."""
+
+
+def installed_backends() -> list[str]:
+    """The backends whose library is here, but for the slow reference: the PyTorch original is the oracle already."""
+    names = []
+    for name in BACKENDS:
+        try:
+            backend_module(name)
+        except MissingLibraryError:
+            continue
+        names.append(name)
+    return [name for name in names if name != "reference"]
+
+
+def verify(
+    bundle: Bundle, backends: Sequence[str] | None = None, device: str = "auto", progress: Progress = lambda _: None
+) -> tuple[Bundle, list[Proof]]:
+    """Prove every variant on every backend and keep the record, a contact sheet each, and the model card in the bundle.
+
+    Args:
+        backends: names, or None for `installed_backends()`; pytorch runs the fp32 variant only.
+
+    Returns the bundle as it is now, and the proofs, passed or not: the caller decides what a failure means. Raises
+    RequestError when there are no golden samples.
+    """
+    golden = bundle.golden()
+    if golden is None:
+        raise RequestError(
+            f"{bundle.folder} is a bare ONNX file without golden samples; verify the bundle it came from"
+        )
+    proofs = []
+    for precision in bundle.variants:
+        for backend in installed_backends() if backends is None else backends:
+            if backend == "pytorch" and precision != "fp32":
+                continue
+            progress(f"verifying {precision} on {backend}")
+            with open_session(bundle, backend, device, precision) as session:
+                comparison = prove(session, bundle.spec, golden, proof_key(bundle, session))
+            proofs.append(comparison.proof)
+            bundle = _record(bundle, precision, comparison)
+    return write_card(bundle), proofs
+
+
+def _record(bundle: Bundle, precision: str, comparison: Comparison) -> Bundle:
+    """Add the proof and its contact sheet. The sheet's name holds its digest, so an interrupted update leaves the old
+    record
+    whole: the new file is there before the manifest names it, the old one goes afterwards."""
+    proof = comparison.proof
+    png = encode_png(contact_sheet(comparison, bundle.spec.output))
+    stem = f"{_SHEET}{precision}-{proof.backend}-{proof.device.replace(':', '')}-"
+    name = f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png"
+    old = [file for file in bundle.files if file.startswith(stem) and file != name]
+    atomic.write_file(bundle.folder / name, png)
+    updated = bundle.with_proofs(precision, (proof,)).without_files(*old).with_files(name)
+    updated.write_manifest()
+    for file in old:
+        (bundle.folder / file).unlink(missing_ok=True)
+    return updated
