@@ -5,7 +5,6 @@ from __future__ import annotations
 from ganrt import atomic
 from ganrt.bundle import Bundle
 from ganrt.images import encode_png, grid, to_uint8
-from ganrt.spec import Image, Input, Label, Latent, Spec
 
 GRID = "samples.png"
 _SAMPLES = 64
@@ -33,7 +32,7 @@ def write_card(bundle: Bundle) -> Bundle:
 def _card(bundle: Bundle) -> str:
     spec = bundle.spec
     name = bundle.provenance.get("bundle", bundle.folder.name)
-    inputs = "\n".join(f"| `{item.name}` | {_describe(item)} |" for item in spec.inputs)
+    inputs = "\n".join(f"| `{item.name}` | {item} |" for item in spec.inputs)
     return f"""---
 library_name: ganrt
 pipeline_tag: unconditional-image-generation
@@ -47,8 +46,8 @@ tags:
 
 ![samples]({GRID})
 
-An image generator of the family **{spec.family}**: {_size(spec)}. The pictures above are its golden samples, made by
-the PyTorch original; every backend below makes the same ones.
+An image generator of the family **{spec.family}** that makes {spec.output}. The pictures above are its
+golden samples, made by the PyTorch original; every backend below makes the same ones.
 
 ```python
 import ganrt
@@ -67,24 +66,6 @@ Worst and median over the golden samples, on the image's own range; `worst-*.png
 
 {_proofs(bundle)}
 """
-
-
-def _size(spec: Spec) -> str:
-    colour = "grey" if spec.output.channels == 1 else "RGB"
-    if spec.output.size is None:
-        return f"{colour}, as large as its input times {spec.output.scale}"
-    return f"{colour}, {spec.output.size[1]} x {spec.output.size[0]} pixels"
-
-
-def _describe(item: Input) -> str:
-    if isinstance(item, Latent):
-        numbers = " x ".join(map(str, item.shape))
-        return f"{numbers} {item.distribution} random numbers, truncation: {item.truncation}"
-    if isinstance(item, Label):
-        return f"one of {item.classes} classes"
-    if isinstance(item, Image):
-        return f"picture ({item.role}), {item.channels} channels, values {item.range[0]:g} to {item.range[1]:g}"
-    return f"number from {item.range[0]:g} to {item.range[1]:g}, usually {item.default:g}"
 
 
 def _proofs(bundle: Bundle) -> str:

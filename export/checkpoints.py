@@ -4,6 +4,8 @@ shapes."""
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +26,8 @@ _PREFIX = "module."
 """What DataParallel puts before every key."""
 _OPTIONAL = "num_batches_tracked"
 """Written since PyTorch 0.4.1 only, and unused in inference."""
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+"""How PyTorch's error names the function or class that a pickle wants."""
 _SHOWN = 4
 
 State = dict[str, torch.Tensor]
@@ -53,12 +57,14 @@ def read_state(path: Path) -> State:
 
 def _unpickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        lines = str(error).splitlines()
-        reason = next((line.strip() for line in lines if "GLOBAL" in line), lines[0])
+        named = _GLOBAL.search(str(error))
+        reason = f"it names {named[1]}" if named else "it is not the plain kind that PyTorch writes"
         raise CheckpointError(
-            f"{path} was refused, and nothing in it was executed: it holds more than tensors ({reason}). "
+            f"{path} was refused, and nothing in it was executed: a checkpoint holds tensors only, and {reason}. "
             "Save the generator's state_dict() and export that"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:

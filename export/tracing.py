@@ -92,13 +92,15 @@ def _check(model: ir.Model, spec: Spec) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's own noise: a deprecation inside torch, and operators of torchvision that nobody asked for."""
+    """The exporter's own noise: a deprecation inside torch, operators of torchvision that nobody asked for, and that
+    several inputs share the batch, which is the intention."""
     registry = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registry.level
     registry.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", "# The axis name: batch will not be used", UserWarning)
             yield
     finally:
         registry.setLevel(level)

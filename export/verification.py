@@ -22,8 +22,9 @@ Progress = Callable[[str], None]
 """Told what is being done, one line at a time."""
 
 
-def installed_backends() -> list[str]:
-    """The backends whose library is here, but for the slow reference: the PyTorch original is the oracle already."""
+def usual_backends(bundle: Bundle) -> list[str]:
+    """The backends to verify a bundle on: those whose library is here and that can run it. The slow reference is left
+    out, because the PyTorch original is the oracle already."""
     names = []
     for name in BACKENDS:
         try:
@@ -31,7 +32,8 @@ def installed_backends() -> list[str]:
         except MissingLibraryError:
             continue
         names.append(name)
-    return [name for name in names if name != "reference"]
+    left_out = {"reference"} if bundle.model is not None else {"reference", "pytorch"}
+    return [name for name in names if name not in left_out]
 
 
 def verify(
@@ -40,7 +42,7 @@ def verify(
     """Prove every variant on every backend and keep the record, a contact sheet each, and the model card in the bundle.
 
     Args:
-        backends: names, or None for `installed_backends()`; pytorch runs the fp32 variant only.
+        backends: names, or None for `usual_backends`; pytorch runs the fp32 variant only.
 
     Returns the bundle as it is now, and the proofs, passed or not: the caller decides what a failure means. Raises
     RequestError when there are no golden samples.
@@ -52,7 +54,7 @@ def verify(
         )
     proofs = []
     for precision in bundle.variants:
-        for backend in installed_backends() if backends is None else backends:
+        for backend in usual_backends(bundle) if backends is None else backends:
             if backend == "pytorch" and precision != "fp32":
                 continue
             progress(f"verifying {precision} on {backend}")

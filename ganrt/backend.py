@@ -2,7 +2,7 @@
 
 To add a backend: one file with `open(bundle, precision, device, **options) -> Session`, one row in BACKENDS (or, from
 another package, an entry point of the group `ganrt.backends` that names such a module), one extra.
-`ganrt.testing.check_session` is the contract as code.
+`ganrt.testing.check_backend` is the contract as code.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from ganrt.errors import BackendError, GanrtError, MissingLibraryError, RequestError
-from ganrt.feeds import Array, Feeds
+from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError
+from ganrt.feeds import Array, Feeds, require
+from ganrt.spec import Spec
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,19 +30,21 @@ class Pending(ABC):
 
     @abstractmethod
     def wait(self) -> dict[str, Array]:
-        """Block until done. Returns output name -> host array, float32 NCHW, owned by the caller."""
+        """Block until done. Returns output name -> host array, float32 NCHW, owned by the caller: writeable, and never
+        touched by the session again."""
 
     @abstractmethod
     def device_arrays(self) -> dict[str, Any]:
-        """Output name -> an object with `__dlpack__`, on the session's device; valid until the session's next
-        `submit`."""
+        """Output name -> an object with `__dlpack__` and `__dlpack_device__`, on the session's device, with the values
+        of `wait`; valid until the session's next `submit`."""
 
 
 class Session(ABC):
     """One variant of one bundle, loaded on one device by one backend.
 
-    One thread at a time may call `submit`. A session never reads a clock and never runs on anything but the device it
-    states.
+    One thread at a time may call a session, not always the same one. Two batches may be under way at once: `submit`,
+    `submit`, then `wait` in that order. A row of the result depends on the same row of the feeds alone. A session never
+    reads a clock and never runs on anything but the device it states.
     """
 
     backend: str
@@ -53,14 +56,21 @@ class Session(ABC):
     slow: bool = False
     """Takes seconds per image: it is proven on fewer samples."""
     batch_sizes: tuple[int, ...] = ()
-    """Batch sizes that `submit` takes; () means any from 1."""
+    """Batch sizes that `submit` takes, ascending; () means any from 1."""
     details: Mapping[str, str]
     """All else that results may depend on: library versions, options. Part of the key of a proof."""
 
     @abstractmethod
     def submit(self, feeds: Feeds) -> Pending:
-        """Start one batch. `feeds`: input name -> C-contiguous array, all of one leading batch size; never written to,
-        and free to be reused by the caller when this returns."""
+        """Start one batch.
+
+        Args:
+            feeds: input name -> C-contiguous array, all of one leading batch size. Never written to, possibly read-only,
+                and the caller's again when this returns.
+
+        Raises a GanrtError, and stays usable, when the feeds do not fit the Spec (`ganrt.feeds.require` checks them)
+        or the batch size is not one of `batch_sizes`. No exception of another library leaves a session.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -89,18 +99,19 @@ class Ready(Pending):
 
 
 class HostSession(Session):
-    """A session on the CPU that does all its work inside `submit`. Subclasses write `run` and `release`."""
+    """A session on the CPU that does all its work inside `submit`. Subclasses write `run` and `release`; feeds are
+    checked and exceptions translated here."""
 
     device = "cpu"
 
-    def __init__(self, backend: str, precision: str, output: str, details: Mapping[str, str]) -> None:
+    def __init__(self, backend: str, precision: str, spec: Spec, details: Mapping[str, str]) -> None:
         self.backend, self.precision, self.details = backend, precision, details
-        self._output = output
+        self._spec = spec
         self._closed = False
 
     @abstractmethod
     def run(self, feeds: Feeds) -> Array:
-        """Compute the image output: a fresh float32 NCHW array."""
+        """Compute the image output: a fresh float32 NCHW array. May raise anything."""
 
     @abstractmethod
     def release(self) -> None:
@@ -109,13 +120,13 @@ class HostSession(Session):
     def submit(self, feeds: Feeds) -> Pending:
         if self._closed:
             raise BackendError(f"this {self.backend} session is closed; load the bundle again")
+        size = require(self._spec, feeds, self.batch_sizes)
         try:
-            return Ready({self._output: self.run(feeds)})
+            return Ready({self._spec.output.name: self.run(feeds)})
         except GanrtError:
             raise
         except Exception as error:  # foreign exceptions end at this boundary
-            size = len(next(iter(feeds.values())))
-            raise BackendError(f"{self.backend} failed on a batch of {size}: {_first_line(error)}") from error
+            raise BackendError(f"{self.backend} failed on a batch of {size}: {first_line(error)}") from error
 
     def close(self) -> None:
         if not self._closed:
@@ -163,7 +174,10 @@ def backend_module(name: str) -> BackendModule:
         outside = [e for e in _entry_points() if e.name == name]
         if not outside:
             raise RequestError(f"there is no backend {name!r}; choose one of {', '.join(backend_names())}")
-        return cast(BackendModule, outside[0].load())
+        try:
+            return cast(BackendModule, outside[0].load())
+        except Exception as error:  # another package's code
+            raise MachineError(f"the backend {name!r} ({outside[0].value}) cannot be imported: {error}") from error
     entry = BACKENDS[name]
     try:
         return cast(BackendModule, importlib.import_module(entry.module))
@@ -195,9 +209,18 @@ def check_options(backend: str, options: Mapping[str, Any], known: tuple[str, ..
             raise RequestError(f"the {backend} backend has no option {name!r}; it has {', '.join(known) or 'none'}")
 
 
+def thread_count(options: Mapping[str, Any]) -> int:
+    """The option `threads`; 0, the default, leaves it to the library. Raises RequestError."""
+    threads = options.get("threads", 0)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+        raise RequestError(f"threads is {threads!r}; it must be a whole number from 0")
+    return threads
+
+
+def first_line(error: Exception) -> str:
+    """What a foreign exception says, without its stack of C++ frames."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
 def _entry_points() -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group="ganrt.backends")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -4,8 +4,8 @@
       ganrt.json            manifest: format, spec, digest of every file, provenance, verification records
       model.onnx            the faithful float32 graph (external data beside it when large)
       model.<variant>.onnx  the same model in another precision
-      weights.safetensors   with `model.family` and `model.config` of the manifest: what PyTorch rebuilds the module
-      from golden.npz            seeds and the float32 images that PyTorch made for them
+      weights.safetensors   from which PyTorch rebuilds the module, with the manifest's `model.family` and `model.config`
+      golden.npz            seeds and the float32 images that PyTorch made for them
       README.md             model card with a sample grid
 
 Nothing in a bundle is used before its size and sha256 have been checked against the manifest.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,13 +78,15 @@ class Bundle:
         Raises BundleError, saying what is wrong with which file, when anything in it is missing, damaged or too new.
         """
         path = Path(path)
-        if path.is_file() and path.suffix == ".onnx":
-            return _read_bare(path)
-        if not path.is_dir():
-            found = "a file" if path.exists() else "nothing"
-            raise BundleError(f"{path} is no bundle: there is {found} where a folder with {MANIFEST} should be")
-        raw = _read_manifest(path / MANIFEST)
-        bundle = _parse(path, raw)
+        try:
+            if path.is_file() and path.suffix == ".onnx":
+                return _read_bare(path)
+            if not path.is_dir():
+                found = "a file" if path.exists() else "nothing"
+                raise BundleError(f"{path} is no bundle: there is {found} where a folder with {MANIFEST} should be")
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+        bundle = _parse(path, _read_manifest(path / MANIFEST))
         for name, digest in bundle.files.items():
             digest.check(path / name)
         return bundle
@@ -124,8 +127,9 @@ class Bundle:
         return replace(self, variants={**self.variants, precision: replace(old, proofs=kept + proofs)})
 
     def write_manifest(self) -> None:
-        """Write ganrt.json, in one step; every other file must be in place."""
-        body = {
+        """Write ganrt.json, in one step; every other file must be in place. Raises ValueError when the provenance holds
+        what JSON does not."""
+        body: dict[str, Any] = {
             "format": FORMAT,
             "spec": self.spec.to_dict(),
             "model": None if self.model is None else dict(self.model),
@@ -142,7 +146,7 @@ class Bundle:
             "provenance": dict(self.provenance),
         }
         body["sha256"] = hashlib.sha256(_canonical(body)).hexdigest()
-        atomic.write_file(self.folder / MANIFEST, json.dumps(body, indent=1).encode() + b"\n")
+        atomic.write_file(self.folder / MANIFEST, _manifest_bytes(body))
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,8 @@ class FileDigest:
     def check(self, path: Path) -> None:
         """Raise BundleError unless the file is there with this size and digest."""
         try:
+            if path.exists() and not path.is_file():
+                raise BundleError(f"{path} is not a plain file: fetch the bundle again")
             size = path.stat().st_size
             if size != self.size:
                 raise BundleError(
@@ -183,18 +189,28 @@ def _sha256(path: Path) -> str:
 
 
 def _canonical(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _manifest_bytes(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, indent=1, allow_nan=False).encode() + b"\n"
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    raw = parse_json(_read_small(path), str(path))
-    if not isinstance(raw, dict):
+    content = _read_small(path)
+    raw = parse_json(content, str(path))
+    version = raw.get("format") if isinstance(raw, dict) else None
+    if not isinstance(raw, dict) or not isinstance(version, int) or version < 1:
         raise BundleError(f"{path} is not a manifest of ganrt")
-    version = raw.get("format")
-    if isinstance(version, int) and version > FORMAT:
+    if version > FORMAT:
         raise BundleError(f"{path} has format {version}; this ganrt reads up to {FORMAT}: update ganrt")
-    digest = raw.pop("sha256", None)
-    if digest != hashlib.sha256(_canonical(raw)).hexdigest():
+    try:
+        as_written = _manifest_bytes(raw) == content  # to the byte: no repeated key, no other spelling of a number
+        digest = raw.pop("sha256", None)
+        intact = as_written and digest == hashlib.sha256(_canonical(raw)).hexdigest()
+    except (ValueError, RecursionError):
+        intact = False
+    if not intact:
         raise BundleError(f"{path} was changed after it was written (its sha256 differs): fetch the bundle again")
     return raw
 
@@ -225,12 +241,14 @@ def parse_json(content: bytes, name: str) -> object:
 def _parse(folder: Path, raw: dict[str, Any]) -> Bundle:
     try:
         files = {_plain_name(name): FileDigest(int(d["size"]), str(d["sha256"])) for name, d in raw["files"].items()}
-        variants = {str(precision): _variant(v, files) for precision, v in raw["variants"].items()}
+        variants = {precision: _variant(v, files) for precision, v in raw["variants"].items()}
         unknown = sorted(set(variants) - set(THRESHOLDS))
-        if unknown:
-            raise BundleError(f"{folder} has variants of the unknown precision {unknown[0]!r}: update ganrt")
-        return Bundle(folder, Spec.from_dict(raw["spec"]), variants, files, raw["model"], raw["provenance"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if unknown or not variants:
+            what = f"variants of the unknown precision {unknown[0]!r}" if unknown else "no variant"
+            raise BundleError(f"{folder} has {what}: update ganrt, or export the model again")
+        spec = Spec.from_dict(raw["spec"])
+        return Bundle(folder, spec, variants, files, _model(raw["model"]), dict(raw["provenance"]))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(f"{folder / MANIFEST} is incomplete: {error!r}") from error
 
 
@@ -241,8 +259,12 @@ def _variant(raw: dict[str, Any], files: Mapping[str, FileDigest]) -> Variant:
     return Variant(str(raw["file"]), int(raw["opset"]), tuple(map(str, raw["passes"])), proofs)
 
 
+def _model(raw: Any) -> dict[str, Any] | None:
+    return None if raw is None else {"family": str(raw["family"]), "config": dict(raw["config"])}
+
+
 def _plain_name(name: str) -> str:
-    if name != Path(name).name or name in ("", ".", "..", MANIFEST) or "\\" in name or "\0" in name:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}", name) or name == MANIFEST:
         raise BundleError(f"the manifest lists {name!r}, which is not a plain file name")
     return name
 

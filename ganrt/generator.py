@@ -16,7 +16,7 @@ from ganrt import batching, feeds
 from ganrt.backend import BACKENDS, Session, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
-from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
+from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Feeds, Labels
 from ganrt.images import Floats, Pictures, to_uint8
 from ganrt.latents import check_seed
@@ -47,8 +47,7 @@ def load(
 
     Args:
         backend: a name from `ganrt doctor`, or `auto`: the first of onnxruntime, openvino, pytorch and reference that
-        is
-            installed here, runs this bundle and is proven to make the original's images.
+            is installed here, runs this bundle and is proven to make the original's images.
         device: `auto` (a GPU where the backend finds one), `cpu`, `cuda` or `cuda:N`.
         precision: the variant to use.
         unproven: use a variant that was not proven, or failed, on this machine.
@@ -61,16 +60,23 @@ def load(
     if backend != "auto":
         session = _open(bundle, backend, device, precision, unproven, options)
         return Generator(bundle.spec, session)
-    reasons = []
+    refusals: list[GanrtError] = []
     for name in BACKENDS:
         try:
             return Generator(bundle.spec, _open(bundle, name, device, precision, unproven, options))
-        except MissingLibraryError as error:
-            reasons.append(str(error))
-        except (MachineError, UnprovenError, BackendError) as error:
-            _log.warning("%s is passed over: %s", name, error)
-            reasons.append(str(error))
-    raise MachineError(f"no backend of this machine can run {path}:\n" + "\n".join(f"- {r}" for r in reasons))
+        except GanrtError as error:
+            refusals.append(error)
+            if not isinstance(error, MissingLibraryError):
+                _log.warning("%s is passed over: %s", name, error)
+    raise _summary(path, refusals)
+
+
+def _summary(path: str | Path, refusals: list[GanrtError]) -> GanrtError:
+    """One error for the refusals of all backends; of their own class where those that are installed agree on it."""
+    classes = {type(e) for e in refusals if not isinstance(e, MissingLibraryError)}
+    kind = classes.pop() if len(classes) == 1 else MachineError
+    reasons = dict.fromkeys(map(str, refusals))
+    return kind(f"no backend of this machine can run {path}:\n" + "\n".join(f"- {reason}" for reason in reasons))
 
 
 def _open(
@@ -80,7 +86,7 @@ def _open(
     try:
         if not unproven:
             require_proof(bundle, session)
-    except GanrtError:
+    except BaseException:
         session.close()
         raise
     return session
@@ -113,7 +119,7 @@ class Generator:
         Raises RequestError for an argument that is out of range or that this model does not have, BackendError when
         the model makes values that are not finite.
         """
-        chosen = self._checked(n, seed, start, labels, truncation)
+        n, seed, start, chosen = self._checked(n, seed, start, labels, truncation)
         pictures = self._empty(n)
 
         def feeds_of(batch: Batch) -> Feeds:
@@ -138,17 +144,19 @@ class Generator:
         """Yield the pictures of `sample`, at most `batch` at a time; the next ones are computed while you use these.
 
         Memory is bounded by two batches however large n is. The arguments are checked at once, before the first batch.
+        For n = 0 one empty array comes, so that joining the batches always works.
         """
-        chosen = self._checked(n, seed, start, labels, truncation)
+        n, seed, start, chosen = self._checked(n, seed, start, labels, truncation)
         size = self.max_batch if batch is None else batch
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
             raise RequestError(f"batch is {batch!r}; it must be a whole number from 1")
+        size = int(size)
 
         def compute(first: int) -> Pictures:
             rows = min(size, n - first)
             return self.sample(rows, seed, start + first, _part(chosen, first, rows), truncation)
 
-        return _one_ahead(compute, range(0, n, size))
+        return _one_ahead(compute, range(0, max(n, 1), size))
 
     def __call__(self, **inputs: ArrayLike) -> Floats:
         """Run the model on inputs of your own, by their names in the Spec: `g(z=z)`.
@@ -187,13 +195,16 @@ class Generator:
         session = self.session
         return f"<Generator {self.spec.family} on {session.backend} ({session.device}, {session.precision})>"
 
-    def _checked(self, n: int, seed: int, start: int, labels: Labels, truncation: float | None) -> Labels:
-        """Check every argument before any work. Returns the labels: None, one class, or an array of one per image."""
-        check_seed(seed, start, n)
+    def _checked(
+        self, n: int, seed: int, start: int, labels: Labels, truncation: float | None
+    ) -> tuple[int, int, int, Labels]:
+        """Check every argument before any work. Returns n, seed and start as Python integers, and the labels: None, one
+        class, or an array of one per image."""
+        seed, start, n = check_seed(seed, start, n)
         one = labels is None or isinstance(labels, int | np.integer)
         chosen = feeds.check_labels(self.spec, labels, 1 if one else n)
         feeds.draw(self.spec, seed, start, 0, None, truncation)
-        return labels if one else chosen
+        return n, seed, start, labels if one else chosen
 
     def _empty(self, n: int) -> Pictures:
         output = self.spec.output

@@ -16,6 +16,8 @@ Range: TypeAlias = tuple[float, float]
 
 MAX_VALUES = 2**28
 """A Spec that asks for more values than this for one image is damaged or hostile."""
+MAX_MAGNITUDE = 1e30
+"""Bounds of a range stay below this, so that their difference is a float32."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Latent:
     truncation: Literal["resampled", "none"] = "none"
     """`resampled`: values beyond the truncation are drawn again (normal latents only)."""
     range: Range = (-1.0, 1.0)
-    """Bounds of a uniform latent, low included and high excluded; a normal latent ignores them."""
+    """Bounds of a uniform latent; a normal latent ignores them."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -39,6 +41,9 @@ class Latent:
         _check_range(self.name, self.range)
         if self.truncation == "resampled" and self.distribution != "normal":
             raise RequestError(f"{self.name}: only a normal latent can be truncated by resampling")
+
+    def __str__(self) -> str:
+        return f"{' x '.join(map(str, self.shape))} {self.distribution} random numbers, truncation: {self.truncation}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ class Label:
         _check_name(self.name)
         _check_counts(self.name, "classes", (self.classes,))
         _check_choice(self.name, "encoding", self.encoding, ("index", "one_hot"))
+
+    def __str__(self) -> str:
+        return f"one of {self.classes} classes"
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,10 @@ class Image:
         _check_size(self.name, self.size)
         _check_counts(self.name, "multiple_of", (self.multiple_of,))
 
+    def __str__(self) -> str:
+        low, high = self.range
+        return f"picture ({self.role}), {self.channels} channels, values {low:g} to {high:g}"
+
 
 @dataclass(frozen=True)
 class Scalar:
@@ -92,6 +104,9 @@ class Scalar:
         low, high = self.range
         if not _is_number(self.default) or not low <= self.default <= high:
             raise RequestError(f"{self.name}: the default {self.default!r} is outside {low} to {high}")
+
+    def __str__(self) -> str:
+        return f"number from {self.range[0]:g} to {self.range[1]:g}, usually {self.default:g}"
 
 
 Input: TypeAlias = Latent | Label | Image | Scalar
@@ -122,6 +137,11 @@ class Output:
     def colour(self) -> Literal["grey", "rgb"]:
         return "grey" if self.channels == 1 else "rgb"
 
+    def __str__(self) -> str:
+        if self.size is None:
+            return f"{self.colour} images as large as the input times {self.scale}"
+        return f"{self.colour} images of {self.size[1]} x {self.size[0]} pixels"
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -150,11 +170,12 @@ class Spec:
 
     @property
     def streams(self) -> dict[str, int]:
-        """Random stream of each input by name: 0 the first latent, 1 the first label, 2 and up the others in order."""
+        """Random stream of each input that can be drawn, by name: 0 the first latent, 1 the first label, 2 and up the
+        further ones in order. Images and scalars have none, so they shift nothing."""
         first: list[Input | None] = [self.find(Latent), self.find(Label)]
         named = {item.name: stream for stream, item in enumerate(first) if item is not None}
-        others = (item.name for item in self.inputs if item.name not in named)
-        return named | {name: 2 + k for k, name in enumerate(others)}
+        drawn = (item.name for item in self.inputs if isinstance(item, Latent | Label))
+        return named | {name: 2 + k for k, name in enumerate(name for name in drawn if name not in named)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, strings and numbers, ready for JSON; `from_dict` gives the same Spec back."""
@@ -240,4 +261,4 @@ def _is_count(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_MAGNITUDE

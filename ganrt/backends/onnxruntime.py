@@ -8,10 +8,10 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime as ort
 
-from ganrt.backend import HostSession, Pending, Session, check_options, library_version
+from ganrt.backend import HostSession, Pending, Session, check_options, first_line, library_version, thread_count
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, BundleError, MachineError
-from ganrt.feeds import Array, Feeds
+from ganrt.feeds import Array, Feeds, require
 from ganrt.machine import has_nvidia_gpu, parse_device
 
 _CUDA = "CUDAExecutionProvider"
@@ -24,7 +24,7 @@ def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session
     kind, number = parse_device(device)
     if kind == "auto":
         kind = "cuda" if has_nvidia_gpu() and _CUDA in ort.get_available_providers() else "cpu"
-    threads = int(options.get("threads", 0))
+    threads = thread_count(options)
     if kind == "cuda":
         return _CudaSession(bundle, precision, number, threads)
     return _CpuSession(bundle, precision, threads)
@@ -33,11 +33,11 @@ def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session
 class _CpuSession(HostSession):
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
         details = {"onnxruntime": library_version("onnxruntime"), "threads": str(threads or "default")}
-        super().__init__("onnxruntime", precision, bundle.spec.output.name, details)
+        super().__init__("onnxruntime", precision, bundle.spec, details)
         self._session = _session(bundle, precision, [_CPU], _session_options(threads))
 
     def run(self, feeds: Feeds) -> Array:
-        return cast(Array, self._session.run([self._output], feeds)[0])
+        return cast(Array, self._session.run([self._spec.output.name], feeds)[0])
 
     def release(self) -> None:
         del self._session
@@ -62,21 +62,23 @@ class _CudaSession(Session):
         self.backend, self.device, self.precision = "onnxruntime", f"cuda:{number}", precision
         self.details = {"onnxruntime-gpu": library_version("onnxruntime-gpu")}
         self._number = number
-        self._output = bundle.spec.output.name
+        self._spec = bundle.spec
         self._session: ort.InferenceSession | None = _session(bundle, precision, [provider], options)
 
     def submit(self, feeds: Feeds) -> Pending:
         if self._session is None:
             raise BackendError("this onnxruntime session is closed; load the bundle again")
-        binding = self._session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_cpu_input(name, array)
-        binding.bind_output(self._output, "cuda", self._number)
+        require(self._spec, feeds)
+        output = self._spec.output.name
         try:
+            binding = self._session.io_binding()
+            for name, array in feeds.items():
+                binding.bind_cpu_input(name, array)
+            binding.bind_output(output, "cuda", self._number)
             self._session.run_with_iobinding(binding)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this
-            raise BackendError(f"onnxruntime failed on {self.device}: {str(error).splitlines()[0]}") from error
-        return _CudaPending(self._output, binding)
+            raise BackendError(f"onnxruntime failed on {self.device}: {first_line(error)}") from error
+        return _CudaPending(output, binding)
 
     def close(self) -> None:
         self._session = None
@@ -87,7 +89,10 @@ class _CudaPending(Pending):
         self._output, self._binding = output, binding
 
     def wait(self) -> dict[str, Array]:
-        return {self._output: np.array(self._binding.copy_outputs_to_cpu()[0])}
+        try:
+            return {self._output: np.array(self._binding.copy_outputs_to_cpu()[0])}
+        except Exception as error:  # a kernel that failed is reported when its result is fetched
+            raise BackendError(f"onnxruntime failed on the GPU: {first_line(error)}") from error
 
     def device_arrays(self) -> dict[str, Any]:
         return {self._output: self._binding.get_outputs()[0]}
@@ -106,7 +111,7 @@ def _session(bundle: Bundle, precision: str, providers: list[Any], options: ort.
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
-        raise BundleError(f"onnxruntime cannot load {path}: {str(error).splitlines()[0]}") from error
+        raise BundleError(f"onnxruntime cannot load {path}: {first_line(error)}") from error
     session.disable_fallback()
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != wanted:

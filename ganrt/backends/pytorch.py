@@ -10,10 +10,10 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
-from ganrt.backend import Pending, Session, check_options, library_version
+from ganrt.backend import Pending, Session, check_options, first_line, library_version
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, BundleError, MachineError, RequestError
-from ganrt.feeds import Array, Feeds
+from ganrt.feeds import Array, Feeds, require
 from ganrt.machine import parse_device
 from ganrt.models import build_generator
 
@@ -40,8 +40,7 @@ class _TorchSession(Session):
         self.details = {"torch": library_version("torch"), "compiled": str(compiled)}
         if device.type == "cuda":
             self.details["gpu"] = torch.cuda.get_device_name(device)
-        self._names = [item.name for item in bundle.spec.inputs]
-        self._output = bundle.spec.output.name
+        self._spec = bundle.spec
         self._where = device
         module = _rebuild(bundle).to(device)
         self._module: Any = torch.compile(module, dynamic=True) if compiled else module
@@ -49,12 +48,13 @@ class _TorchSession(Session):
     def submit(self, feeds: Feeds) -> Pending:
         if self._module is None:
             raise BackendError("this pytorch session is closed; load the bundle again")
+        size = require(self._spec, feeds)
         try:
-            with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-                inputs = [torch.from_numpy(feeds[name]).to(self._where) for name in self._names]
-                return _TorchPending(self._output, self._module(*inputs))
-        except RuntimeError as error:
-            raise BackendError(f"pytorch failed on {self.device}: {str(error).splitlines()[0]}") from error
+            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                inputs = [_tensor(feeds[item.name]).to(self._where) for item in self._spec.inputs]
+                return _TorchPending(self._spec.output.name, self._module(*inputs))
+        except Exception as error:  # foreign exceptions end at this boundary
+            raise BackendError(f"pytorch failed on a batch of {size}: {first_line(error)}") from error
 
     def close(self) -> None:
         self._module = None
@@ -67,10 +67,18 @@ class _TorchPending(Pending):
         self._output, self._images = output, images
 
     def wait(self) -> dict[str, Array]:
-        return {self._output: np.ascontiguousarray(self._images.cpu().numpy())}
+        try:
+            return {self._output: np.ascontiguousarray(self._images.cpu().numpy())}
+        except Exception as error:  # CUDA reports a failed kernel when its result is fetched
+            raise BackendError(f"pytorch failed on {self._images.device}: {first_line(error)}") from error
 
     def device_arrays(self) -> dict[str, Any]:
         return {self._output: self._images}
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    """The array's own memory where PyTorch allows it: of a read-only array it takes a copy."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _rebuild(bundle: Bundle) -> torch.nn.Module:
@@ -78,10 +86,12 @@ def _rebuild(bundle: Bundle) -> torch.nn.Module:
         raise BundleError(
             f"{bundle.folder} holds no weights of a ganrt family, so PyTorch cannot rebuild it; use onnxruntime"
         )
-    module = build_generator(bundle.model["family"], bundle.model["config"])
     path = bundle.folder / Bundle.WEIGHTS
     try:
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to use up
+            module = build_generator(bundle.model["family"], bundle.model["config"])
         module.load_state_dict(load_file(path), assign=True)
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        raise BundleError(f"{path} does not fit the family {bundle.model['family']!r}: {error}") from error
+    except (safetensors.SafetensorError, RuntimeError, RequestError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(f"{path} does not fit the family {bundle.model['family']!r}: {reason}") from error
     return module.eval().requires_grad_(False)

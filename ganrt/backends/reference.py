@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from onnx.reference import ReferenceEvaluator
 
-from ganrt.backend import HostSession, Session, check_options, library_version
+from ganrt.backend import HostSession, Session, check_options, first_line, library_version
 from ganrt.bundle import Bundle
-from ganrt.errors import MachineError
+from ganrt.errors import BundleError, MachineError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device
 
@@ -24,11 +24,15 @@ class _ReferenceSession(HostSession):
     slow = True
 
     def __init__(self, bundle: Bundle, precision: str) -> None:
-        super().__init__("reference", precision, bundle.spec.output.name, {"onnx": library_version("onnx")})
-        self._evaluator = ReferenceEvaluator(str(bundle.onnx(precision)))
+        super().__init__("reference", precision, bundle.spec, {"onnx": library_version("onnx")})
+        path = bundle.onnx(precision)
+        try:
+            self._evaluator = ReferenceEvaluator(str(path))
+        except Exception as error:  # protobuf's, NotImplementedError and others: they have no common base but this
+            raise BundleError(f"the reference evaluator cannot load {path}: {first_line(error)}") from error
 
     def run(self, feeds: Feeds) -> Array:
-        return cast(list[Array], self._evaluator.run([self._output], dict(feeds)))[0]
+        return cast(list[Array], self._evaluator.run([self._spec.output.name], feeds))[0]
 
     def release(self) -> None:
         del self._evaluator

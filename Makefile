@@ -1,0 +1,25 @@
+# Everything runs in .venv, made from what pyproject.toml names.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(VENV)/bin/ganrt demo --out out/demo
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2
+
+lint: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy ganrt export bench
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@

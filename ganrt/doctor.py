@@ -1,0 +1,67 @@
+"""What this machine can run, and why not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+
+from ganrt.backend import BACKENDS, backend_module, backend_names, library_version
+from ganrt.errors import MissingLibraryError
+from ganrt.machine import has_nvidia_gpu
+
+_CONFLICT = ("onnxruntime", "onnxruntime-gpu")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination."""
+
+    subject: str
+    good: bool
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Look at every backend, and for installations that are known to break each other."""
+    findings = [_backend(name) for name in backend_names()]
+    findings.append(_gpu())
+    if all(map(_installed, _CONFLICT)):
+        findings.append(
+            Finding(
+                "onnxruntime",
+                False,
+                "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files. Mend it with: "
+                "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu (or onnxruntime)",
+            )
+        )
+    return findings
+
+
+def _backend(name: str) -> Finding:
+    try:
+        backend_module(name)
+    except MissingLibraryError as error:
+        return Finding(name, False, str(error))
+    if name not in BACKENDS:
+        return Finding(name, True, "installed by another package")
+    library = BACKENDS[name].library
+    if name == "onnxruntime":
+        import onnxruntime
+
+        providers = ", ".join(p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers())
+        return Finding(name, True, f"{library} {onnxruntime.__version__}, providers: {providers}")
+    return Finding(name, True, f"{library} {library_version(library)}")
+
+
+def _gpu() -> Finding:
+    if has_nvidia_gpu():
+        return Finding("gpu", True, "an NVIDIA driver is loaded")
+    return Finding("gpu", False, "no NVIDIA driver on this machine; the CPU backends do not need one")
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
