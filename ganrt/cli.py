@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import ganrt
+from ganrt.atomic import check_output, new_folder, write_file
 from ganrt.backend import BACKENDS
-from ganrt.errors import GanrtError, MissingLibraryError, RequestError, VerificationError
+from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, VerificationError
+from ganrt.images import encode_png, grid
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,6 +108,59 @@ def info(bundle: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("family")
+@click.option("--data", default="digits", show_default=True, help="digits, folder:PATH or FILE.npz.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="RUN folder to make.")
+@click.option("--loss", default="non-saturating", show_default=True, help="non-saturating or minimax.")
+@click.option("--steps", default=1500, show_default=True, help="Each updates both networks once.")
+@click.option("--batch", default=64, show_default=True, help="Pictures per step, over all devices.")
+@click.option("--lr", default=5e-4, show_default=True, help="Learning rate of both networks.")
+@click.option("--ema", default=0.995, show_default=True, help="Decay per step of the averaged generator.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--every", default=250, show_default=True, help="Steps between sample grids and checkpoints.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--devices", default=1, show_default=True, help="Processes or GPUs that share the work.")
+@_config
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+def train(
+    family: str,
+    data: str,
+    out: Path,
+    loss: str,
+    steps: int,
+    batch: int,
+    lr: float,
+    ema: float,
+    seed: int,
+    every: int,
+    device: str,
+    devices: int,
+    config: tuple[str, ...],
+    resume: bool,
+) -> None:
+    """Train a generator of FAMILY against its discriminator."""
+    training = _extra("ganrt.training", "train", "training")
+    options = training.Options(
+        family=family,
+        config=_settings(config),
+        data=data,
+        loss=loss,
+        steps=steps,
+        batch=batch,
+        generator_lr=lr,
+        discriminator_lr=lr,
+        ema=ema,
+        seed=seed,
+        sample_every=every,
+        checkpoint_every=every,
+        device=device,
+        devices=devices,
+    )
+    record = training.train(options, out, resume)
+    click.echo(f"{out}: {record.step} steps of {family} on {data}; export it with: ganrt export {out} --out NAME.ganrt")
+
+
+@main.command()
 @click.argument("source")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make, such as faces.ganrt.")
 @click.option("--opset", default=20, show_default=True, help="ONNX operator set; read back and checked.")
@@ -168,6 +223,82 @@ def sample(
         batches = generator.stream(count, seed, start, _labels(labels), truncation)
         pictures.save(batches, out, start, count, overwrite)
         click.echo(f"{count} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
+
+
+@main.command()
+@_bundle
+@click.option("--backend", "backends", multiple=True, help="A backend to measure; may be repeated. Default: all.")
+@click.option("--batch", "batches", multiple=True, type=int, help="A batch size; may be repeated. Default: 1 and 8.")
+@click.option("--seconds", default=60.0, show_default=True, help="Time to spend in all.")
+@_device
+@_precision
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the raw samples and figures here.")
+@click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page with plots and pictures here.")
+@_overwrite
+def bench(
+    bundle: Path,
+    backends: tuple[str, ...],
+    batches: tuple[int, ...],
+    seconds: float,
+    device: str,
+    precision: str,
+    json_path: Path | None,
+    html_path: Path | None,
+    overwrite: bool,
+) -> None:
+    """Compare the latency of backends, with the agreement of their pictures beside every speed."""
+    for path in (json_path, html_path):
+        if path is not None:
+            check_output(path, overwrite)
+    measuring = _extra("ganrt.bench", "bench", "the benchmark")
+    report = measuring.measure(bundle, backends or None, batches or (1, 8), seconds, precision, device, _say)
+    measuring.print_table(report, _output())
+    if json_path is not None:
+        report.save(json_path)
+    if html_path is not None:
+        measuring.write_page(report, bundle, html_path)
+    if failed := [backend for backend in report.backends if backend.status == "failed"]:
+        raise MachineError(f"{failed[0].name} could not be measured: {failed[0].reason}")
+
+
+@main.command()
+@click.option("--out", default="out/demo", show_default=True, type=click.Path(path_type=Path))
+@click.option("--steps", default=1500, show_default=True, help="Training steps.")
+@click.option("--seconds", default=45.0, show_default=True, help="Time for the benchmark.")
+def demo(out: Path, steps: int, seconds: float) -> None:
+    """The whole path on real data in minutes: train, export, prove, sample, measure. Replaces what is in --out."""
+    training = _extra("ganrt.training", "train", "the demo")
+    exporter = _extra("ganrt.export", "export", "the demo")
+    measuring = _extra("ganrt.bench", "bench", "the demo")
+    bundle = out / "digits.ganrt"
+    with new_folder(out, overwrite=True) as draft:
+        _say("1/5 training a DCGAN on 1,797 scanned digits")
+        options = training.Options("dcgan", {"size": 32, "channels": 1, "width": 32}, data="digits", steps=steps)
+        training.train(options, draft / "run")
+        _say("2/5 exporting it, and 3/5 proving it on every backend")
+        exporter.export(str(draft / "run"), draft / bundle.name, progress=_say)
+        read, _ = exporter.verify(ganrt.Bundle.read(draft / bundle.name), ["reference"], progress=_say)
+        _say("4/5 sampling")
+        with ganrt.load(draft / bundle.name) as generator:
+            pictures = generator.sample(1000, seed=7)
+        write_file(draft / "samples.png", encode_png(grid(pictures[:100], scale=2)))
+        quality = training.DigitJudge(32).judge(pictures)
+        _say("5/5 measuring every backend")
+        report = measuring.measure(draft / bundle.name, None, (1, 8), seconds, progress=_say)
+        report.save(draft / "report.json")
+        measuring.write_page(report, draft / bundle.name, draft / "report.html")
+    measuring.print_table(report, _output())
+    _print_proofs("every backend makes the PyTorch original's pictures", read.variants["fp32"].proofs)
+    least = min(range(10), key=quality.shares.__getitem__)
+    click.echo(
+        f"\nA classifier that learned from the real scans is {quality.confidence:.1%} sure of 1,000 samples "
+        f"({quality.real_confidence:.1%} of held-out scans);\n"
+        f"the rarest digit, {least}, makes up {quality.shares[least]:.1%}."
+        f"\n\nLook at {out}/samples.png and {out}/report.html. Then try:\n"
+        f"  ganrt sample {bundle} -n 64 --seed 8 --truncation 1 --out typical.png\n"
+        f"  ganrt bench {bundle} --batch 1 --batch 32\n"
+        f"  ganrt train mlp --data digits --config size=28 --config channels=1 --out out/mlp"
+    )
 
 
 def _extra(module: str, extra: str, purpose: str) -> Any:
