@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ganrt.training.run import read_run
 
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import get_family
 from ganrt.models.family import AnyFamily
 from ganrt.spec import Spec
+from ganrt.training.run import read_run
 
 from .checkpoints import State, read_state, recognise
 

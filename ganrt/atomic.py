@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,28 +15,27 @@ from ganrt.errors import MachineError, RequestError
 def write_file(path: Path, content: bytes) -> None:
     """Write a file in one step: a reader sees the old content or the new, never a part. Raises MachineError."""
     path = Path(path)
-    try:
+    with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        draft = Path(name)
+        draft = _beside(path)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with draft.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            draft.chmod(0o666 & ~_umask())
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise MachineError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Raise RequestError when something is already there that may not be replaced: long work should not end with that
     news."""
+    path = Path(path)
     if not overwrite and (path.exists() or path.is_symlink()):
         raise RequestError(f"{path} exists already; choose another name, or add --overwrite")
+    if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
+        raise RequestError(f"{path} is the folder you are in, or contains it; choose another name")
 
 
 @contextmanager
@@ -48,33 +47,43 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     check_output(path, overwrite)
-    try:
+    with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise MachineError(f"{path} cannot be written: {error.strerror or error}") from error
+        draft = _beside(path)
+        draft.mkdir()
     try:
         yield draft
-        _swap(draft, path)
+        check_output(path, overwrite)
+        with _translated(path):
+            _swap(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def _swap(draft: Path, path: Path) -> None:
-    try:
-        draft.chmod(0o777 & ~_umask())
-        if path.is_dir() and not path.is_symlink():
-            with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as old:
-                path.replace(Path(old) / "old")
-                draft.replace(path)
-        else:
-            path.unlink(missing_ok=True)
+    """Give `draft` the name `path`; what was there comes back when that fails."""
+    if path.is_dir() and not path.is_symlink():
+        old = _beside(path)
+        path.replace(old)
+        try:
             draft.replace(path)
-    except OSError as error:
-        raise MachineError(f"{path} cannot be written: {error.strerror or error}") from error
+        except OSError:
+            old.replace(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+        draft.replace(path)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: Path) -> Path:
+    """A hidden name that is not taken, on the same file system."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or no name at all
+        raise MachineError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error

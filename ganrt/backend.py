@@ -65,8 +65,8 @@ class Session(ABC):
         """Start one batch.
 
         Args:
-            feeds: input name -> C-contiguous array, all of one leading batch size. Never written to, possibly read-only,
-                and the caller's again when this returns.
+            feeds: input name -> C-contiguous array, all of one batch size. Possibly read-only, never written to, and
+                the caller's again when this returns.
 
         Raises a GanrtError, and stays usable, when the feeds do not fit the Spec (`ganrt.feeds.require` checks them)
         or the batch size is not one of `batch_sizes`. No exception of another library leaves a session.

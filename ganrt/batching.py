@@ -83,7 +83,7 @@ def _images(session: Session, output: Output, batch: Batch, pending: Pending) ->
         raise BackendError(f"{session.backend} returned the outputs {sorted(outputs)}; {output.name!r} is missing")
     images = outputs[output.name]
     wanted = (batch.size, output.channels, *(output.size or images.shape[2:]))
-    if images.dtype != np.float32 or images.shape != wanted:
+    if images.dtype != np.float32 or images.ndim != 4 or images.shape != wanted:
         raise BackendError(
             f"{session.backend} returned {images.dtype} of shape {images.shape}; a batch of {batch.size} of this model "
             f"is float32 of shape {wanted}"

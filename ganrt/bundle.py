@@ -4,7 +4,7 @@
       ganrt.json            manifest: format, spec, digest of every file, provenance, verification records
       model.onnx            the faithful float32 graph (external data beside it when large)
       model.<variant>.onnx  the same model in another precision
-      weights.safetensors   from which PyTorch rebuilds the module, with the manifest's `model.family` and `model.config`
+      weights.safetensors   with `model.family` and `model.config` of the manifest: what PyTorch rebuilds
       golden.npz            seeds and the float32 images that PyTorch made for them
       README.md             model card with a sample grid
 

@@ -9,6 +9,7 @@ GanrtError
 ├── MachineError             exit 3  this machine lacks what was asked for
 │   └── MissingLibraryError          an optional dependency is not installed; names the extra
 ├── BackendError             exit 3  a session broke its contract (ganrt.backend.Session)
+│   └── ContractError                found by ganrt.testing (also an AssertionError)
 └── VerificationError        exit 1  the answer of a check is no
 """
 
@@ -65,6 +66,19 @@ class MissingLibraryError(MachineError):
 
 class BackendError(GanrtError):
     """A session broke its contract: wrong names, shapes, dtypes or values that are not finite."""
+
+
+class ContractError(BackendError, AssertionError):
+    """A check of `ganrt.testing` found a promise broken.
+
+    Args:
+        promise: the promise, as a sentence.
+        found: what was found instead.
+    """
+
+    def __init__(self, promise: str, found: str) -> None:
+        self.promise, self.found = promise, found
+        super().__init__(f"{promise}. But {found}")
 
 
 class VerificationError(GanrtError):

@@ -1,4 +1,4 @@
-"""The arrays that go into a session: drawn from a seed, or given by the caller and checked against the Spec."""
+"""The arrays that go into a session: drawn from a seed, or given by the caller, and checked against the Spec."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw(
     """Inputs of the samples start ... start + count - 1 of a seed; every row depends on (seed, its own number) alone.
 
     Args:
-        labels: None (drawn from the seed), one class, or one class per sample.
+        labels: None (drawn from the seed), one class, or one class per sample; for the first label input.
         truncation: None, or the largest magnitude of a latent value, from 0.
 
     Raises RequestError when an argument is out of range or the model has no such input.
@@ -35,12 +35,11 @@ def draw(
     check_truncation(spec, truncation)
     feeds: Feeds = {}
     for item in spec.inputs:
-        stream = spec.streams[item.name]
         if isinstance(item, Latent):
-            feeds[item.name] = _latent(item, seed, start, count, stream, truncation)
+            feeds[item.name] = _latent(item, seed, start, count, spec.streams[item.name], truncation)
         elif isinstance(item, Label):
-            drawn = latents.labels(seed, start, count, stream, item.classes) if chosen is None else chosen
-            feeds[item.name] = _encode(drawn, item)
+            drawn = latents.labels(seed, start, count, spec.streams[item.name], item.classes)
+            feeds[item.name] = _encode(drawn if chosen is None or item is not spec.find(Label) else chosen, item)
         elif isinstance(item, Scalar):
             feeds[item.name] = np.full(count, item.default, np.float32)
         else:
@@ -61,13 +60,13 @@ def check_labels(spec: Spec, labels: Labels, count: int) -> NDArray[np.int64] | 
     item = spec.find(Label)
     if item is None:
         raise RequestError(f"labels were given, but this {spec.family} model has no classes: leave them out")
-    array = np.asarray(labels)
-    if array.dtype.kind not in "iu" or array.ndim > 1:
-        raise RequestError(f"labels are {labels!r}; give one class number, or a list of one per image")
+    array = _as_array("labels", labels)
+    if (array.dtype.kind not in "iu" and array.size) or array.ndim > 1:
+        raise RequestError(f"labels are {labels!r:.100}; give one class number, or a list of one per image")
     if array.ndim == 1 and len(array) != count:
         raise RequestError(f"{len(array)} labels were given for {count} images; give one class, or one per image")
     _check_classes(array, item)
-    return np.broadcast_to(array.astype(np.int64), (count,))
+    return np.full(count, array, np.int64)
 
 
 def _check_classes(array: Array, item: Label) -> None:
@@ -101,7 +100,9 @@ def check(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
         raise RequestError(
             f"this {spec.family} model has no input {unknown[0]!r}; its inputs are {', '.join(sorted(known))}"
         )
-    feeds = {item.name: _checked(item, np.asarray(given[item.name])) for item in spec.inputs if item.name in given}
+    feeds = {
+        item.name: _checked(item, _as_array(item.name, given[item.name])) for item in spec.inputs if item.name in given
+    }
     sizes = {name: len(array) for name, array in feeds.items()}
     if len(set(sizes.values())) > 1:
         raise RequestError(f"the inputs differ in batch size: {sizes}")
@@ -112,6 +113,39 @@ def check(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
             raise RequestError(f"the input {item.name!r} is missing; this {spec.family} model needs {_wanted(item)}")
         feeds[item.name] = np.full(next(iter(sizes.values())), item.default, np.float32)
     return {item.name: feeds[item.name] for item in spec.inputs}
+
+
+def require(spec: Spec, feeds: Feeds, batch_sizes: tuple[int, ...] = ()) -> int:
+    """What every session asks of its feeds: all inputs of the Spec and no others, their exact dtypes and shapes,
+    C-contiguous, of one batch size that the session takes. Values are not looked at.
+
+    Returns the batch size; raises RequestError.
+    """
+    if set(feeds) != {item.name for item in spec.inputs}:
+        raise RequestError(f"the inputs are {sorted(feeds)}; this {spec.family} model needs {_all_wanted(spec)}")
+    for item in spec.inputs:
+        array = feeds[item.name]
+        if array.dtype != _dtype(item) or not _shape_fits(item, array.shape) or not array.flags.c_contiguous:
+            raise RequestError(
+                f"{item.name} is {array.dtype} of shape {array.shape}; the model needs {_wanted(item)}, C-contiguous"
+            )
+    sizes = {len(array) for array in feeds.values()}
+    if len(sizes) > 1 or 0 in sizes or (batch_sizes and not sizes <= set(batch_sizes)):
+        allowed = f"one of {batch_sizes}" if batch_sizes else "one batch size, from 1"
+        raise RequestError(f"the inputs have {' and '.join(map(str, sorted(sizes)))} rows; they need {allowed}")
+    return sizes.pop()
+
+
+def _as_array(name: str, value: object) -> Array:
+    """Anything array-like, which a library of its own may refuse to be."""
+    try:
+        return np.asarray(value)
+    except Exception as error:  # ragged lists, tensors on a GPU, ...: whatever their own conversion raises
+        raise RequestError(f"{name} cannot be read as an array: {error}") from error
+
+
+def _dtype(item: Input) -> type[np.int64] | type[np.float32]:
+    return np.int64 if isinstance(item, Label) and item.encoding == "index" else np.float32
 
 
 def _latent(item: Latent, seed: int, start: int, count: int, stream: int, truncation: float | None) -> Array:
@@ -127,20 +161,25 @@ def _latent(item: Latent, seed: int, start: int, count: int, stream: int, trunca
 def _encode(classes: NDArray[np.int64], item: Label) -> Array:
     if item.encoding == "index":
         return np.ascontiguousarray(classes)
-    return np.eye(item.classes, dtype=np.float32)[classes]
+    rows = np.zeros((len(classes), item.classes), np.float32)
+    rows[np.arange(len(classes)), classes] = 1.0
+    return rows
 
 
 def _checked(item: Input, array: Array) -> Array:
-    dtype = np.int64 if isinstance(item, Label) and item.encoding == "index" else np.float32
+    dtype = _dtype(item)
     if array.dtype.kind not in ("iu" if dtype is np.int64 else "fiu"):
         raise RequestError(f"{item.name} has dtype {array.dtype}; the model needs {_wanted(item)}")
-    array = np.ascontiguousarray(array, dtype)
     if not _shape_fits(item, array.shape):
         raise RequestError(f"{item.name} has shape {array.shape}; the model needs {_wanted(item)}")
-    if dtype is np.float32 and not np.isfinite(array).all():
-        raise RequestError(f"{item.name} holds values that are not finite")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype)
+    if not np.isfinite(array).all():
+        raise RequestError(f"{item.name} holds values that are not finite as float32")
     if isinstance(item, Label) and item.encoding == "index":
         _check_classes(array, item)
+    if isinstance(item, Scalar) and not ((array >= item.range[0]) & (array <= item.range[1])).all():
+        raise RequestError(f"{item.name} has values outside {item.range[0]} to {item.range[1]}")
     return array
 
 
@@ -156,6 +195,10 @@ def _shape_fits(item: Input, shape: tuple[int, ...]) -> bool:
     if item.size is not None:
         return shape[2:] == item.size
     return all(side > 0 and side % item.multiple_of == 0 for side in shape[2:])
+
+
+def _all_wanted(spec: Spec) -> str:
+    return "; ".join(map(_wanted, spec.inputs))
 
 
 def _wanted(item: Input) -> str:

@@ -16,7 +16,7 @@ from ganrt import batching, feeds
 from ganrt.backend import BACKENDS, Session, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
-from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError
+from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
 from ganrt.feeds import Feeds, Labels
 from ganrt.images import Floats, Pictures, to_uint8
 from ganrt.latents import check_seed
@@ -72,8 +72,11 @@ def load(
 
 
 def _summary(path: str | Path, refusals: list[GanrtError]) -> GanrtError:
-    """One error for the refusals of all backends; of their own class where those that are installed agree on it."""
+    """One error for the refusals of all backends: UnprovenError where that is what stopped one of them, else their own
+    class where those that are installed agree on it."""
     classes = {type(e) for e in refusals if not isinstance(e, MissingLibraryError)}
+    if UnprovenError in classes:
+        classes = {UnprovenError}
     kind = classes.pop() if len(classes) == 1 else MachineError
     reasons = dict.fromkeys(map(str, refusals))
     return kind(f"no backend of this machine can run {path}:\n" + "\n".join(f"- {reason}" for reason in reasons))

@@ -78,7 +78,8 @@ def normal(seed: int, start: int, count: int, stream: int, size: int, truncation
 
 
 def uniform(seed: int, start: int, count: int, stream: int, size: int, low: float, high: float) -> Float32s:
-    """Uniform values on [low, high), float32 of shape (count, size)."""
+    """Uniform values between low and high, float32 of shape (count, size); a bound itself is met only by rounding to
+    float32."""
     return _in_chunks(seed, start, count, stream, size, lambda u: low + (high - low) * u)
 
 

@@ -12,6 +12,7 @@ from ganrt.errors import BundleError
 
 _METADATA_PROPS = 14
 _KEY, _VALUE = 1, 2
+_EMPTY = memoryview(b"")  # a field that is left out has its default
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -19,8 +20,8 @@ def read_metadata(content: bytes, name: str) -> dict[str, str]:
     """The `metadata_props` of a serialised ModelProto. Raises BundleError, with `name`, when the bytes are not one."""
     try:
         entries = [dict(_fields(value)) for field, value in _fields(memoryview(content)) if field == _METADATA_PROPS]
-        return {_text(entry[_KEY]): _text(entry[_VALUE]) for entry in entries}
-    except (ValueError, KeyError, IndexError) as error:
+        return {_text(entry.get(_KEY, _EMPTY)): _text(entry.get(_VALUE, _EMPTY)) for entry in entries}
+    except (ValueError, IndexError) as error:
         raise BundleError(f"{name} is not an ONNX model, or is damaged: {error}") from error
 
 

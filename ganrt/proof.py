@@ -105,8 +105,7 @@ def variances(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iter
         inputs: rows to try; the first BATCH of them are used.
         found: the images that the session made of them.
     """
-    low, high = spec.output.range
-    allowed = (high - low) * _DRIFT.get(session.precision, _REDUCED_DRIFT)
+    allowed = drift(spec, session.precision)
     count = min(BATCH, len(found))
     turned = np.roll(np.arange(count), 1)
 
@@ -125,6 +124,12 @@ def variances(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iter
         moved = float(np.abs(one - other).max())
         if not moved <= allowed:
             yield f"{failure}: by {moved:.3g}, where {allowed:.3g} is allowed"
+
+
+def drift(spec: Spec, precision: str) -> float:
+    """How far the values of an image may move, in its own units, when only its batch changes."""
+    low, high = spec.output.range
+    return (high - low) * _DRIFT.get(precision, _REDUCED_DRIFT)
 
 
 def pick(feeds: Feeds, places: Array) -> Feeds:

@@ -56,8 +56,8 @@ def _prove_now(bundle: Bundle, session: Session, key: str) -> Proof:
     golden = bundle.golden()
     if golden is None:
         raise UnprovenError(
-            f"{bundle.folder} has no golden samples to compare with (a bare ONNX file has none): load the bundle it "
-            "came from, or pass unproven=True to use it all the same"
+            f"{bundle.onnx(session.precision)} has no golden samples to compare with (a bare ONNX file has none): load "
+            "the bundle it came from, or pass unproven=True to use it all the same"
         )
     _log.info(
         "proving %s on %s (%s) for the first time on this machine", bundle.folder, session.backend, session.device

@@ -112,7 +112,8 @@ def test_an_existing_output_stays_unless_told_otherwise(checkpoint: Path, tmp_pa
 def test_a_killed_export_leaves_nothing_that_loads(checkpoint: Path, tmp_path: Path) -> None:
     """Killed at its last moment: everything is written, the folder has not got its name yet."""
     script = (
-        "import os, signal, sys; from pathlib import Path; import ganrt.atomic as atomic; from ganrt.export import export\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from ganrt import atomic; from ganrt.export import export\n"
         "atomic._swap = lambda draft, path: os.kill(os.getpid(), signal.SIGKILL)\n"
         "export(sys.argv[1], Path(sys.argv[2]))"
     )
@@ -128,7 +129,8 @@ FACTORY = """
 import torch, ganrt
 class Ramp(torch.nn.Module):
     def forward(self, z, strength):
-        return torch.tanh(z[:, :, None, None] * torch.linspace(-1, 1, 8)[:, None] * torch.linspace(-1, 1, 8)) * strength[:, None, None, None]
+        ramp = torch.linspace(-1, 1, 8)
+        return torch.tanh(z[:, :, None, None] * ramp[:, None] * ramp) * strength[:, None, None, None]
 class Frozen(torch.nn.Module):
     def forward(self, z):
         return z.reshape(2, 1, 2, 2)
@@ -159,7 +161,7 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
     with ganrt.load(tmp_path / "ramp.ganrt") as generator:
         images = generator(z=np.ones((2, 1), np.float32))
         assert images.max() == pytest.approx(0.5 * np.tanh(1.0))
-    with pytest.raises(ganrt.BundleError, match="no weights of a ganrt family.*onnxruntime"):
+    with pytest.raises(ganrt.BundleError, match=r"no weights of a ganrt family.*onnxruntime"):
         ganrt.load(tmp_path / "ramp.ganrt", "pytorch")
 
 
@@ -182,7 +184,7 @@ def test_factories_that_do_not_fit(
 
 @pytest.mark.parametrize("source", ["nowhere.pth", "no_such_package:factory", "just words"])
 def test_sources_that_are_not_there(source: str, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="neither a RUN folder|cannot be called"):
+    with pytest.raises(RequestError, match=r"neither a RUN folder|cannot be called"):
         export(source, tmp_path / "no.ganrt")
 
 

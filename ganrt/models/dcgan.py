@@ -7,6 +7,7 @@ unchanged.
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -95,7 +96,8 @@ def spec(config: Config) -> Spec:
 
 def guess(shapes: Shapes) -> Config | None:
     """Everything shows in the first and the last weight: main.0 is (latent, 4-pixel width, 4, 4)."""
-    numbers = sorted(int(key.split(".")[1]) for key in shapes if key.startswith("main.") and len(shapes[key]) == 4)
+    keys = (re.fullmatch(r"main\.(0|[1-9][0-9]?)\.weight", key) for key in shapes if len(shapes[key]) == 4)
+    numbers = sorted(int(key[1]) for key in keys if key)
     if len(numbers) < 3 or numbers != list(range(0, 3 * len(numbers), 3)):
         return None
     latent = shapes["main.0.weight"][0]

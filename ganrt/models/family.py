@@ -44,13 +44,19 @@ class Family(Generic[ConfigT]):
         if unknown:
             raise RequestError(f"{self.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
         try:
-            return self.config(**{name: int(value) for name, value in values.items()})
-        except (TypeError, ValueError) as error:
+            return self.config(**{name: _whole(value) for name, value in values.items()})
+        except ValueError as error:
             raise RequestError(f"{self.name}: {error}") from error
 
     def settings(self, config: ConfigT) -> dict[str, Any]:
         """The config as plain values, for a manifest."""
         return asdict(config)  # type: ignore[call-overload, no-any-return]
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise RequestError(f"{value!r} is not a whole number")
+    return int(value)
 
 
 AnyFamily: TypeAlias = Family[Any]

@@ -1,0 +1,107 @@
+"""The machine that a measurement was made on, as far as the numbers depend on it; no names of people, hosts, paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pynvml
+
+import ganrt
+from ganrt.backend import library_version
+from ganrt.machine import cpu_name, has_nvidia_gpu
+
+_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "onnx")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_BUSY_STATES = ("user", "nice", "system", "irq", "softirq", "steal")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Taken at the end of a measurement; `load_before` at its start."""
+
+    processor: str
+    cores: int
+    """Logical processors that this process may use."""
+    memory_gib: float
+    governor: str | None
+    """Frequency policy of the processor, where the system tells."""
+    system: str
+    python: str
+    libraries: dict[str, str]
+    gpus: tuple[str, ...]
+    """Name, memory and driver of each NVIDIA GPU."""
+    load_before: float
+    """Runnable processes, averaged over the minute before the start."""
+    load_after: float
+    foreign_share: float
+    """Share of all processor time that others used meanwhile."""
+
+
+class Witness:
+    """Watches who uses the processor from its making until `environment`."""
+
+    def __init__(self) -> None:
+        self._load = os.getloadavg()[0]
+        self._busy, self._total = _machine_seconds()
+        self._own = _own_seconds()
+
+    def environment(self) -> Environment:
+        """To be called after the worker processes have ended: only then does their time count as our own."""
+        busy, total = _machine_seconds()
+        own = _own_seconds() - self._own
+        foreign = (busy - self._busy - own) / max(total - self._total, 1e-9)
+        return Environment(
+            processor=cpu_name(),
+            cores=_cores(),
+            memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+            governor=_GOVERNOR.read_text(encoding="ascii").strip() if _GOVERNOR.exists() else None,
+            system=f"{platform.system()} {platform.machine()}",
+            python=platform.python_version(),
+            libraries={"ganrt": ganrt.__version__}
+            | {name: version for name in _LIBRARIES if (version := library_version(name)) != "?"},
+            gpus=_gpus(),
+            load_before=round(self._load, 2),
+            load_after=round(os.getloadavg()[0], 2),
+            foreign_share=round(min(max(foreign, 0.0), 1.0), 4),
+        )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _machine_seconds() -> tuple[float, float]:
+    """(busy, all) seconds of all processors since the machine started."""
+    times = psutil.cpu_times()._asdict()
+    busy = sum(times.get(state, 0.0) for state in _BUSY_STATES)
+    return busy, busy + times["idle"] + times.get("iowait", 0.0)
+
+
+def _own_seconds() -> float:
+    """Processor seconds of this process and of its children that have ended."""
+    times = psutil.Process().cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def _gpus() -> tuple[str, ...]:
+    if not has_nvidia_gpu():
+        return ()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return (f"an NVIDIA GPU whose driver does not answer ({error})",)
+    try:
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(k) for k in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(
+            f"{pynvml.nvmlDeviceGetName(h)}, {pynvml.nvmlDeviceGetMemoryInfo(h).total / 2**30:.0f} GiB, driver {driver}"
+            for h in handles
+        )
+    finally:
+        pynvml.nvmlShutdown()

@@ -1,0 +1,115 @@
+"""`measure`: a fresh process per backend, interleaved rounds over all cases, one report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ganrt import feeds
+from ganrt.bundle import Bundle
+
+from . import cases, clock, schedule
+from .cases import Case, Setup
+from .environment import Witness
+from .process import Worker, WorkerFailed
+from .results import SCHEMA, Backend, Measurement, Report
+from .schedule import Progress, Track
+from .worker import SEED, Facts, Failure
+
+
+def measure(
+    bundle_path: str | Path,
+    backends: Sequence[str] | None,
+    batches: Sequence[int],
+    seconds: float,
+    precision: str = "fp32",
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Report:
+    """Measure a bundle, each backend in a process of its own.
+
+    Args:
+        backends: names, or None: all that are installed here (the others are listed as not installed).
+        batches: batch sizes; a backend that is slow by design is measured at batch 1 only.
+        seconds: how long it may take in all, loading included; every case gets one round at least.
+        progress: called with a line now and then.
+
+    A backend that fails is in the report with its reason, and so is one that does not make the original's images.
+    Raises BundleError for a bundle that cannot be used, RequestError for an unknown backend, precision or batch size,
+    or a model that cannot be sampled from a seed.
+    """
+    tell = progress or (lambda line: None)
+    started = clock.now_ns()
+    path = Path(bundle_path).resolve()
+    bundle = Bundle.read(path)
+    bundle.variant(precision)
+    feeds.draw(bundle.spec, SEED, 0, 1)
+    sizes = cases.check_batches(batches)
+    setups = cases.setups(path, backends, precision, device)
+    witness = Witness()
+    workers: dict[Setup, Worker] = {}
+    facts: dict[Setup, Facts | Failure] = {}
+    with ExitStack() as stack:
+        for setup in setups:
+            tell(f"loading {setup.backend} and comparing it with the original")
+            workers[setup] = Worker(setup)
+            stack.callback(workers[setup].close)
+            facts[setup] = _load(workers[setup])
+        tracks = [track for setup, found in facts.items() for track in _tracks(setup, found, sizes, workers[setup])]
+        schedule.run(tracks, started + round(seconds * 1e9), clock.now_ns, tell)
+    height, width = bundle.spec.output.size or (0, 0)
+    return Report(
+        schema=SCHEMA,
+        bundle=path.name,
+        digest=bundle.digest(precision),
+        family=bundle.spec.family,
+        image=f"{width} x {height} {bundle.spec.output.colour}",
+        precision=precision,
+        date=clock.date(),
+        seconds=(clock.now_ns() - started) / 1e9,
+        environment=witness.environment(),
+        backends=tuple(_outcome(s, f, tracks, optional=backends is None) for s, f in facts.items()),
+        measurements=tuple(_measurements(tracks)),
+    )
+
+
+def _load(worker: Worker) -> Facts | Failure:
+    try:
+        return worker.facts()
+    except WorkerFailed as error:
+        return error.failure
+
+
+def _tracks(setup: Setup, facts: Facts | Failure, sizes: Sequence[int], worker: Worker) -> list[Track]:
+    if isinstance(facts, Failure):
+        return []
+    return [Track(Case(setup, batch, facts.slow), worker) for batch in ([1] if facts.slow else sizes)]
+
+
+def _outcome(setup: Setup, facts: Facts | Failure, tracks: Sequence[Track], optional: bool) -> Backend:
+    mine = [track for track in tracks if track.case.setup == setup]
+    failure = facts if isinstance(facts, Failure) else next((t.failure for t in mine if t.failure), None)
+    if failure is not None:
+        missing = optional and failure.kind == "MissingLibraryError"
+        reason = failure.reason.replace(f"{setup.bundle.parent}/", "")  # a report is shown to others
+        return Backend(setup.backend, "not installed" if missing else "failed", reason)
+    assert isinstance(facts, Facts)
+    rounds = [r for track in mine for r in (*track.warm_up, *track.rounds.values())]
+    peaks = [r.peak_mib for r in rounds if r.peak_mib is not None]
+    return Backend(setup.backend, "measured", "", facts, max(peaks, default=None), all(r.quiet for r in rounds))
+
+
+def _measurements(tracks: Sequence[Track]) -> Iterator[Measurement]:
+    for track in tracks:
+        if track.failure is None:
+            for scope in cases.SCOPES:
+                yield Measurement(
+                    backend=track.case.setup.backend,
+                    batch=track.case.batch,
+                    scope=scope,
+                    rounds=tuple(getattr(r, scope) for r in track.rounds.values()),
+                    sweeps=tuple(track.rounds),
+                    warm_up_calls=sum(len(getattr(r, scope)) for r in track.warm_up),
+                    steady=track.steady,
+                )

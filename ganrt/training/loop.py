@@ -1,0 +1,147 @@
+"""`train`: a run from its first step, or from its last checkpoint, to its last step.
+
+A fresh run is one that is resumed from a checkpoint of no steps; so there is one path, and every process takes it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from rich.console import Console
+from torch.nn.parallel import DistributedDataParallel
+
+from ganrt import atomic, images
+from ganrt.errors import MachineError, RequestError
+from ganrt.training.data import TrainingImages, load_images
+from ganrt.training.networks import Networks
+from ganrt.training.options import Options
+from ganrt.training.progress import TrainingProgress
+from ganrt.training.run import (
+    DataFacts,
+    RunRecord,
+    create_run,
+    load_checkpoint,
+    read_run,
+    sample_path,
+    save_run,
+    versions,
+)
+from ganrt.training.trainer import Trainer
+
+_GRID = 64
+
+
+def train(options: Options, out: Path, resume: bool = False, console: Console | None = None) -> RunRecord:
+    """Train a generator and keep it in the RUN folder `out` (ganrt.training.run).
+
+    On one machine the same options give the same weights, whether the run was stopped and resumed or not.
+
+    With several devices the calling script is started once for each (or has been, by torchrun). Only the first process
+    writes, reports and returns; the others end here, so that what follows is done once.
+
+    Args:
+        resume: go on from the last checkpoint of `out`; only steps, intervals and devices may have changed.
+        console: where progress goes; by default standard error.
+
+    Raises RequestError when `out` exists and is not to be resumed, when it was made with other options or data, or when
+    training diverges; CheckpointError when it is damaged; ArtifactError when the data cannot be read; MachineError when
+    there are not enough devices, or `out` cannot be written.
+    """
+    fabric = _fabric(options)
+    leader = fabric.local_rank == 0
+    previous = _previous(options, out) if leader and resume else None
+    if leader and not resume and (out.exists() or out.is_symlink()):
+        raise RequestError(f"{out} exists already; choose another name, or add --resume to go on with it")
+    data = _load_data(options)
+    record = RunRecord(out, options, DataFacts(data.name, len(data), data.digest()), 0, versions())
+    networks = Networks(options)
+    if previous is not None and previous.data != record.data:
+        raise RequestError(f"{out} was trained on other pictures: {previous.data} then, {record.data} now")
+    if leader and previous is None:
+        create_run(record, networks)
+    fabric.launch()
+    fabric.barrier()
+    trainer = Trainer(options, data, networks, fabric)
+    log = load_checkpoint(out, networks)
+    shown = (console or Console(stderr=True)) if fabric.is_global_zero else Console(quiet=True)
+    record = replace(record, step=networks.step)
+    if leader and previous is not None and previous.step != networks.step:
+        save_run(record, networks, log)  # the run was killed after it had replaced the checkpoint, but not the rest
+    with (
+        TrainingProgress(shown, options.steps, networks.step) as progress,
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
+        record = _run(trainer, record, log, progress)
+    if not fabric.is_global_zero:
+        raise SystemExit(0)
+    return record
+
+
+def _run(trainer: Trainer, record: RunRecord, log: list[str], progress: TrainingProgress) -> RunRecord:
+    """Take the steps that are left, and write what is due; every process goes through here."""
+    options, networks, leader = record.options, trainer.networks, trainer.fabric.is_global_zero
+    while networks.step < options.steps:
+        values = trainer.step()
+        step, last = networks.step, networks.step == options.steps
+        log_due = step % options.log_every == 0
+        sample_due, save_due = (last or step % n == 0 for n in (options.sample_every, options.checkpoint_every))
+        if (log_due or sample_due or save_due) and not networks.finite():
+            raise RequestError(
+                f"training diverged by step {step}: the weights are not finite. Use smaller learning rates; "
+                f"{record.path} keeps the checkpoint of step {record.step}"
+            )
+        if log_due:
+            report = trainer.report(values)
+            log.append(",".join([str(step), *(f"{value:.6g}" for value in report)]))
+            progress.report(step, report)
+        if sample_due and leader:
+            atomic.write_file(sample_path(record.path, step), _sheet(trainer))
+        if save_due:
+            record = replace(record, step=step)
+            if leader:
+                save_run(record, networks, log)
+    trainer.fabric.barrier()
+    return record
+
+
+def _sheet(trainer: Trainer) -> bytes:
+    return images.encode_png(images.grid(trainer.sample(_GRID)))
+
+
+def _load_data(options: Options) -> TrainingImages:
+    """Pictures of the size and channels that the generator makes."""
+    output = options.spec.output
+    if output.size is None or output.size[0] != output.size[1]:
+        raise RequestError(f"{options.family} makes images of size {output.size}; training needs one square size")
+    return load_images(options.data, output.size[0], output.channels)
+
+
+def _previous(options: Options, out: Path) -> RunRecord:
+    """The record of the run to go on with. Raises RequestError when these options would not have made it."""
+    previous = read_run(out)
+    changed = previous.options.differences(options)
+    if changed:
+        raise RequestError(f"{out} cannot be resumed with other options: {'; '.join(changed)}")
+    if options.steps < previous.step:
+        raise RequestError(f"{out} has taken {previous.step} steps already; {options.steps} were asked for in all")
+    return previous
+
+
+def _fabric(options: Options) -> Fabric:
+    """Raises MachineError when this machine lacks the devices."""
+    found = torch.cuda.device_count()
+    gpu = options.device == "cuda" or (options.device == "auto" and found > 0)
+    if gpu and found < options.devices:
+        raise MachineError(f"training was to run on {options.devices} CUDA devices; torch finds {found}")
+    # Every process keeps its own batch-norm statistics: sent around in each forward pass, they would be changed between
+    # the discriminator's two passes and their common backward pass.
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # in torch 2.13
+    keep: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    strategy = DDPStrategy(**keep) if options.devices > 1 else "auto"
+    return Fabric(accelerator="cuda" if gpu else "cpu", devices=options.devices, strategy=strategy)

@@ -1,0 +1,114 @@
+"""`Options`: all that a training run depends on. Plain, frozen, to and from JSON; checks itself when made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ganrt.errors import RequestError
+from ganrt.latents import check_seed
+from ganrt.models import get_family
+from ganrt.spec import Spec
+from ganrt.training.losses import LOSSES
+
+_FREE = ("steps", "sample_every", "checkpoint_every", "log_every", "device", "devices")
+"""What may differ when a run is resumed: the rest decides which weights come out."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The seed, and everything else that decides which weights come out. Raises RequestError for a value that makes no
+    sense."""
+
+    family: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the family; those left out take its defaults, so that all are here once this is made."""
+    data: str = "digits"
+    """`digits`, `folder:PATH` or `FILE.npz`."""
+    loss: str = "non-saturating"
+    steps: int = 1500
+    """Each updates the discriminator once and the generator once."""
+    batch: int = 64
+    """Images per step, over all processes together."""
+    generator_lr: float = 5e-4
+    discriminator_lr: float = 5e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Of Adam, for both networks."""
+    ema: float = 0.995
+    """Decay per step of the moving average of the generator, which is what a run gives out."""
+    seed: int = 0
+    sample_every: int = 250
+    """Steps between two sample grids."""
+    checkpoint_every: int = 250
+    """Steps between two checkpoints."""
+    log_every: int = 10
+    """Steps between two rows of the log."""
+    device: str = "auto"
+    """`auto` (a GPU where there is one), `cpu` or `cuda`."""
+    devices: int = 1
+    """Processes that share the work, each with a GPU of its own on `cuda`."""
+
+    def __post_init__(self) -> None:
+        _check_choice("family", self.family)
+        if not isinstance(self.config, Mapping):
+            raise RequestError(f"config is {self.config!r}; it must map the family's settings to values")
+        family = get_family(self.family)
+        object.__setattr__(self, "config", family.settings(family.configure(self.config)))
+        _check_choice("data", self.data)
+        _check_choice("loss", self.loss, tuple(LOSSES))
+        _check_choice("device", self.device, ("auto", "cpu", "cuda"))
+        for name in ("steps", "batch", "sample_every", "checkpoint_every", "log_every", "devices"):
+            _check_count(name, getattr(self, name))
+        for name in ("generator_lr", "discriminator_lr"):
+            _check_number(name, getattr(self, name), "above 0 and at most 1", lambda value: 0 < value <= 1)
+        _check_number("ema", self.ema, "at least 0 and below 1", lambda value: 0 <= value < 1)
+        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
+            raise RequestError(f"betas is {self.betas!r}; Adam takes two numbers")
+        for value in self.betas:
+            _check_number("betas", value, "at least 0 and below 1", lambda beta: 0 <= beta < 1)
+        check_seed(self.seed)
+        if self.batch % self.devices:
+            raise RequestError(f"a batch of {self.batch} cannot be shared out evenly to {self.devices} processes")
+
+    @property
+    def spec(self) -> Spec:
+        """Of the generator that is trained."""
+        family = get_family(self.family)
+        return family.spec(family.configure(self.config))
+
+    def differences(self, other: Options) -> list[str]:
+        """What keeps a run made with these options from being resumed with the others: `batch was 64, is now 32`."""
+        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name not in _FREE)
+        return [f"{name} was {old!r}, is now {new!r}" for name, old, new in pairs if old != new]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; `from_dict` gives equal Options back."""
+        return {**asdict(self), "config": dict(self.config), "betas": list(self.betas)}
+
+    @classmethod
+    def from_dict(cls, raw: object) -> Options:
+        """Read parsed JSON that may come from anybody. Raises RequestError saying what is wrong with it."""
+        if not isinstance(raw, dict) or "family" not in raw:
+            raise RequestError("the options are not an object with a family")
+        unknown = sorted(set(raw) - {f.name for f in fields(cls)})
+        if unknown:
+            raise RequestError(f"the options have the unknown keys {unknown}; a newer ganrt may have written them")
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
+        return cls(**values)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...] = ()) -> None:
+    if not isinstance(value, str) or (choices and value not in choices):
+        raise RequestError(f"{name} is {value!r}; choose {', '.join(choices) or 'one by its name'}")
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**40:
+        raise RequestError(f"{name} is {value!r}; it must be a whole number from 1")
+
+
+def _check_number(name: str, value: object, bounds: str, fits: Callable[[float], bool]) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not fits(value):
+        raise RequestError(f"{name} is {value!r}; it must be {bounds}")

@@ -1,0 +1,173 @@
+"""The RUN folder on disk: a training run that can be looked at, resumed and exported.
+
+    run/
+      run.json               options, data, versions, steps taken
+      generator.safetensors  moving average of the generator: what `ganrt export` reads
+      checkpoint.pt          everything that training changes: what `--resume` reads
+      log.csv                losses and mean logits
+      samples/000500.png     what the averaged generator made of the same latents after 500 steps
+
+Every file is replaced in one step, the checkpoint first: what it says is where a resumed run goes on.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+import ganrt
+from ganrt import atomic
+from ganrt.bundle import parse_json
+from ganrt.errors import BundleError, CheckpointError, RequestError
+from ganrt.training.networks import Networks
+from ganrt.training.options import Options
+
+FORMAT = 1
+LOG_HEADER = "step,discriminator_loss,generator_loss,real_logit,fake_logit"
+
+_RECORD, _WEIGHTS, _CHECKPOINT, _LOG = "run.json", "generator.safetensors", "checkpoint.pt", "log.csv"
+_MAX_RECORD = 2**20
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Which pictures a run learns from."""
+
+    name: str
+    count: int
+    sha256: str
+    """Of the uint8 pictures in order."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What run.json says."""
+
+    path: Path
+    """The RUN folder."""
+    options: Options
+    data: DataFacts
+    step: int
+    """Steps that the weights have behind them."""
+    versions: Mapping[str, str]
+    """Of ganrt and torch, whichever wrote the record."""
+
+    @property
+    def family(self) -> str:
+        return self.options.family
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Every setting of the family."""
+        return self.options.config
+
+    @property
+    def weights(self) -> Path:
+        """The averaged generator, as safetensors under the keys of its family."""
+        return self.path / _WEIGHTS
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that a run's weights depend on."""
+    return {"ganrt": ganrt.__version__, "torch": str(torch.__version__)}
+
+
+def create_run(record: RunRecord, networks: Networks) -> None:
+    """Make the folder, with a checkpoint of no steps. Raises RequestError when it exists, MachineError when it cannot
+    be written."""
+    with atomic.new_folder(record.path) as draft:
+        save_run(RunRecord(draft, record.options, record.data, networks.step, record.versions), networks, [])
+
+
+def save_run(record: RunRecord, networks: Networks, log: Sequence[str]) -> None:
+    """Write the checkpoint, the weights, the log's rows and the record. Raises MachineError."""
+    buffer = io.BytesIO()
+    torch.save(networks.state(), buffer)
+    atomic.write_file(record.path / _CHECKPOINT, buffer.getvalue())
+    atomic.write_file(record.weights, safetensors.torch.save(networks.weights()))
+    atomic.write_file(record.path / _LOG, "\n".join([LOG_HEADER, *log, ""]).encode())
+    body = {
+        "format": FORMAT,
+        "options": record.options.to_dict(),
+        "data": asdict(record.data),
+        "step": record.step,
+        "versions": dict(record.versions),
+    }
+    atomic.write_file(record.path / _RECORD, json.dumps(body, indent=1).encode() + b"\n")
+
+
+def sample_path(run: Path, step: int) -> Path:
+    return run / "samples" / f"{step:06}.png"
+
+
+def read_run(path: str | Path) -> RunRecord:
+    """Read run.json of a RUN folder, which may come from anybody. Raises CheckpointError, saying what is wrong."""
+    file = Path(path) / _RECORD
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_RECORD + 1)
+    except OSError as error:
+        raise CheckpointError(f"{path} is no training run: {_RECORD} cannot be read ({error.strerror})") from error
+    if len(content) > _MAX_RECORD:
+        raise CheckpointError(f"{file} is larger than {_MAX_RECORD} bytes, which no record of a run is")
+    try:
+        raw = parse_json(content, str(file))
+    except BundleError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
+        raise CheckpointError(f"{file} is not the record of a training run")
+    if raw["format"] != FORMAT:
+        raise CheckpointError(f"{file} has format {raw['format']}; this ganrt reads {FORMAT}: update ganrt")
+    return _parse(Path(path), raw)
+
+
+def _parse(path: Path, raw: dict[str, Any]) -> RunRecord:
+    try:
+        options = Options.from_dict(raw["options"])
+        data = DataFacts(str(raw["data"]["name"]), int(raw["data"]["count"]), str(raw["data"]["sha256"]))
+        found = {str(name): str(version) for name, version in raw["versions"].items()}
+        step = raw["step"]
+    except RequestError as error:
+        raise CheckpointError(f"{path / _RECORD} does not make sense: {error}") from error
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise CheckpointError(f"{path / _RECORD} is incomplete: {error!r}") from error
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise CheckpointError(f"{path / _RECORD}: step is {step!r}; it must be a whole number from 0")
+    return RunRecord(path, options, data, step, found)
+
+
+def load_checkpoint(path: Path, networks: Networks) -> list[str]:
+    """Put the networks into the state of a run's checkpoint. Returns the rows of its log up to there.
+
+    Raises CheckpointError when the checkpoint is missing, damaged, of other networks, or a pickle with code in it,
+    which is not executed.
+    """
+    file = path / _CHECKPOINT
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        networks.load(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    except Exception as error:  # what torch raises for a damaged file has no common class
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{file} is not the checkpoint of this run, or is damaged: {reason[:200]}") from error
+    return _read_log(path / _LOG, networks.step)
+
+
+def _read_log(file: Path, step: int) -> list[str]:
+    """Rows up to a step; those after it are of steps that are taken again."""
+    try:
+        header, *rows = file.read_text(encoding="utf-8").splitlines()
+        if header != LOG_HEADER:
+            raise ValueError(f"it begins with {header[:80]!r}")
+        return [row for row in rows if int(row.partition(",")[0]) <= step]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is not the log of this run: {error}") from error

@@ -1,0 +1,61 @@
+"""A report made of given times, for the tests of what is done with one."""
+
+from ganrt.bench.environment import Environment
+from ganrt.bench.results import SCHEMA, Backend, Measurement, Report
+from ganrt.bench.worker import Facts
+
+ENVIRONMENT = Environment(
+    processor="A processor",
+    cores=2,
+    memory_gib=4.0,
+    governor=None,
+    system="Linux x86_64",
+    python="3.11.0",
+    libraries={"numpy": "2.0"},
+    gpus=(),
+    load_before=0.1,
+    load_after=0.5,
+    foreign_share=0.01,
+)
+MS = 1_000_000
+
+
+def facts(slow: bool = False) -> Facts:
+    return Facts("cpu", "fp32", slow, {"library": "1.0"}, 12.5, 3.25, 123.456, 64, "aGVsbG8=")
+
+
+def measurement(backend: str, batch: int, scope: str, rounds: list[list[float]], sweeps: list[int] | None = None):
+    """`rounds` in milliseconds."""
+    nanoseconds = tuple(tuple(round(ms * MS) for ms in calls) for calls in rounds)
+    return Measurement(backend, batch, scope, nanoseconds, tuple(sweeps or range(len(rounds))), 9, True)
+
+
+def report(measurements: list[Measurement], backends: list[Backend] | None = None, name: str = "faces.ganrt") -> Report:
+    if backends is None:
+        backends = [Backend(b, "measured", "", facts(), 100.0) for b in dict.fromkeys(m.backend for m in measurements)]
+    return Report(
+        schema=SCHEMA,
+        bundle=name,
+        digest="0" * 64,
+        family="dcgan",
+        image="16 x 16 rgb",
+        precision="fp32",
+        date="2026-01-31T12:00:00+00:00",
+        seconds=44.4,
+        environment=ENVIRONMENT,
+        backends=tuple(backends),
+        measurements=tuple(measurements),
+    )
+
+
+def steady_report(**options) -> Report:
+    """Two backends at two batch sizes: `quick` takes a third of the time of `pytorch`; sampling adds 4 %."""
+    times = {("quick", 1): 1.0, ("pytorch", 1): 3.0, ("quick", 8): 5.0, ("pytorch", 8): 15.0}
+    return report(
+        [
+            measurement(name, batch, scope, [[ms * factor] * 10] * 12)
+            for (name, batch), ms in times.items()
+            for scope, factor in (("session", 1.0), ("sample", 1.04))
+        ],
+        **options,
+    )

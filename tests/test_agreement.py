@@ -1,0 +1,97 @@
+"""How far images are apart, and what counts as the same model."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio
+
+from ganrt.agreement import PSNR_CAP, THRESHOLDS, compare
+from ganrt.errors import BackendError
+
+RANGE = (-1.0, 1.0)
+
+
+def originals(count: int = 4) -> Any:
+    return np.random.default_rng(0).uniform(-0.9, 0.9, (count, 3, 8, 8)).astype(np.float32)
+
+
+def reasons(found: Any, expected: Any = None, threshold: float = 60.0) -> str:
+    expected = originals() if expected is None else expected
+    return "; ".join(compare(found.astype(np.float32), expected, RANGE).failures(threshold))
+
+
+@pytest.mark.parametrize("error", [1e-7, 1e-4, 0.03, 0.5])
+@pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 255.0)])
+def test_psnr_is_that_of_scikit_image(error: float, value_range: tuple[float, float]) -> None:
+    expected = originals()
+    found = (expected + np.random.default_rng(1).normal(0, error, expected.shape)).astype(np.float32)
+    agreement = compare(found, expected, value_range)
+    for k in range(len(expected)):
+        wanted = peak_signal_noise_ratio(
+            expected[k].astype(np.float64), found[k].astype(np.float64), data_range=value_range[1] - value_range[0]
+        )
+        assert agreement.psnr[k] == pytest.approx(wanted)
+        assert agreement.max_abs[k] == np.abs(found[k].astype(np.float64) - expected[k]).max()
+
+
+def test_equal_images_agree_without_bounds() -> None:
+    agreement = compare(originals(), originals(), RANGE)
+    assert agreement.psnr.tolist() == [PSNR_CAP] * 4
+    assert agreement.failures(PSNR_CAP) == ()
+
+
+def test_the_worst_sample_decides() -> None:
+    found = originals()
+    found[2] += 0.01
+    agreement = compare(found, originals(), RANGE)
+    assert agreement.worst == 2
+    assert agreement.failures(40) == ()
+    assert agreement.failures(60) == (
+        "1 of 4 samples are below 60 dB; the worst is sample 2 with 46.0 dB (largest difference 0.01)",
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_never_agree(bad: float) -> None:
+    found = originals()
+    found[3, 0, 0, 0] = bad
+    agreement = compare(found, originals(), RANGE)
+    assert agreement.psnr[3] == -math.inf and agreement.max_abs[3] == math.inf and agreement.worst == 3
+    assert "sample 3 is not finite" in "; ".join(agreement.failures(0))
+    assert compare(originals(), found, RANGE).failures(0), "nothing agrees with an original that is not finite"
+
+
+def test_a_flat_image_is_a_defect_of_its_own() -> None:
+    assert "sample 0 is flat where the original is not" in reasons(originals() * 0, threshold=0)
+
+
+def test_a_flat_original_may_be_flat() -> None:
+    flat = np.full_like(originals(), 0.3)
+    assert reasons(flat + 1e-6, flat) == ""
+
+
+def test_a_saturated_image_is_a_defect_of_its_own() -> None:
+    assert "sample 0 is saturated where the original is not" in reasons(np.sign(originals()), threshold=0)
+
+
+def test_a_black_background_may_be_rounded_to_black() -> None:
+    expected = np.full((1, 1, 20, 20), -0.996, np.float32)
+    expected[0, 0, :2, :3] = 0.5
+    black = np.where(expected < 0, np.float32(-1.0), expected)
+    assert reasons(black, expected, threshold=40) == ""
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 3, 8, 8), (8, 3, 8, 4), (4, 3, 4, 16), (0, 3, 8, 8)],
+    ids=["fewer", "same size", "other sides", "none"],
+)
+def test_shapes_must_be_equal(shape: tuple[int, ...]) -> None:
+    with pytest.raises(BackendError, match="cannot be compared with originals of shape"):
+        compare(np.zeros(shape, np.float32), originals(), RANGE)
+
+
+def test_thresholds_are_those_of_the_design() -> None:
+    assert THRESHOLDS == {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0, "int8": 30.0}

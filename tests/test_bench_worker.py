@@ -1,0 +1,166 @@
+"""Worker processes, and `measure` with them: what is measured, and what is reported when something breaks."""
+
+import os
+import shutil
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import ganrt
+from ganrt.backend import HostSession
+from ganrt.bench import harness, measure
+from ganrt.bench.cases import SCOPES, Setup
+from ganrt.bench.process import Worker, WorkerFailed
+from ganrt.bench.worker import Failure, Order, sheet_of, time_round
+from ganrt.bundle import Bundle
+from ganrt.generator import Generator
+
+
+@pytest.fixture(scope="module")
+def report(bundles):
+    told = []
+    made = measure(bundles["dcgan"].folder, ["onnxruntime", "openvino", "reference"], [4, 1], 4.0, progress=told.append)
+    assert told[0] == "loading onnxruntime and comparing it with the original"
+    return made
+
+
+def test_every_backend_is_measured_in_both_scopes_and_agrees_with_the_original(report):
+    assert [b.status for b in report.backends] == ["measured"] * 3
+    assert {(m.backend, m.batch, m.scope) for m in report.measurements} == {
+        (name, batch, scope)
+        for name, batches in (("onnxruntime", (1, 4)), ("openvino", (1, 4)), ("reference", (1,)))
+        for batch in batches
+        for scope in SCOPES
+    }
+    for backend in report.backends:
+        assert backend.facts.worst_psnr >= 60
+        assert backend.facts.samples == (4 if backend.name == "reference" else 64)
+        assert backend.facts.device == "cpu"
+        assert backend.peak_mib is None or 10 < backend.peak_mib < 10_000
+
+
+def test_paired_scopes_have_the_same_rounds(report):
+    for backend, batch in report.cases:
+        session, sample = (report.find(backend, batch, scope) for scope in SCOPES)
+        assert [len(r) for r in session.rounds] == [len(r) for r in sample.rounds]
+        assert session.sweeps == sample.sweeps
+        assert session.warm_up_calls > 0
+        assert report.overhead(backend, batch).value > 0
+
+
+def test_the_report_names_versions_and_no_paths_or_hosts(report, bundles):
+    assert report.environment.libraries["ganrt"] == ganrt.__version__
+    assert report.bundle == bundles["dcgan"].folder.name
+    assert str(bundles["dcgan"].folder.parent) not in report.to_json()
+    assert os.uname().nodename not in str(report.environment)
+    assert report.environment.cores >= 1
+
+
+def test_a_backend_that_cannot_run_is_reported_and_the_others_go_on(bundle):
+    report = measure(bundle.folder, ["openvino", "onnxruntime"], [1], 0.5, device="cuda")
+    assert [b.status for b in report.backends] == ["failed", "failed"]
+    assert "runs on the CPU only" in report.backends[0].reason
+    assert report.measurements == ()
+    assert any("openvino failed" in warning for warning in report.warnings)
+
+
+def test_wrong_pictures_have_no_speed(bundle, tmp_path):
+    folder = tmp_path / "wrong.ganrt"
+    shutil.copytree(bundle.folder, folder)
+    golden = bundle.golden()
+    replace(golden, images=-golden.images).save(folder / Bundle.GOLDEN)
+    replace(bundle, folder=folder).with_files(Bundle.GOLDEN).write_manifest()
+    report = measure(folder, ["onnxruntime"], [1], 0.5)
+    assert report.backends[0].status == "failed"
+    assert "does not make the original's images" in report.backends[0].reason
+    assert str(tmp_path) not in report.to_json()
+    assert report.measurements == ()
+
+
+def test_a_broken_graph_is_one_backends_failure_and_its_reason_names_no_folder(bundle, tmp_path):
+    folder = tmp_path / "broken.ganrt"
+    shutil.copytree(bundle.folder, folder)
+    (folder / "model.onnx").write_bytes(b"no graph")
+    replace(bundle, folder=folder).with_files("model.onnx").write_manifest()
+    report = measure(folder, ["onnxruntime", "pytorch"], [1], 0.5)
+    assert [b.status for b in report.backends] == ["failed", "measured"]
+    assert "cannot load broken.ganrt/model.onnx" in report.backends[0].reason
+    assert str(tmp_path) not in report.to_json()
+
+
+def test_a_worker_that_is_killed_says_so(bundle):
+    worker = Worker(Setup(bundle.folder, "onnxruntime", "fp32", "cpu"))
+    try:
+        worker.facts()
+        assert len(worker.round(Order(2, 3, 0)).sample) == 3
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(WorkerFailed) as caught:
+            worker.round(Order(2, 3, 0))
+        assert caught.value.failure == Failure("Died", "its process was killed by SIGKILL")
+    finally:
+        worker.close()
+
+
+class _Missing:
+    """A worker whose library is not there."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+
+    def facts(self):
+        raise WorkerFailed(Failure("MissingLibraryError", f"{self.setup.backend} is not installed"))
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_missing_library_is_a_failure_only_when_the_backend_was_asked_for(bundle, monkeypatch):
+    monkeypatch.setattr(harness, "Worker", _Missing)
+    assert {b.status for b in measure(bundle.folder, None, [1], 1.0).backends} == {"not installed"}
+    assert [b.status for b in measure(bundle.folder, ["pytorch"], [1], 1.0).backends] == ["failed"]
+
+
+def test_requests_that_make_no_sense_start_no_worker(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "Worker", None)
+    with pytest.raises(ganrt.RequestError, match="int8"):
+        measure(bundle.folder, None, [1], 1.0, precision="int8")
+    with pytest.raises(ganrt.RequestError, match="batch sizes"):
+        measure(bundle.folder, None, [0], 1.0)
+    with pytest.raises(ganrt.BundleError):
+        measure(tmp_path / "nothing", None, [1], 1.0)
+
+
+class _Session(HostSession):
+    """Makes pictures of its latents; `wrong` makes other ones at every second call."""
+
+    def __init__(self, spec: ganrt.Spec, wrong: bool) -> None:
+        super().__init__("pretended", "fp32", spec, {})
+        self.wrong, self.calls = wrong, 0
+        self.shape = (spec.output.channels, *spec.output.size)
+
+    def run(self, feeds):
+        self.calls += 1
+        level = -1.0 if self.wrong and self.calls % 2 else 1.0
+        return np.full((len(feeds["z"]), *self.shape), level, np.float32) * np.tanh(feeds["z"][:, :1, None, None])
+
+    def release(self) -> None:
+        pass
+
+
+def test_both_scopes_must_make_the_same_pictures_while_they_are_timed(bundle):
+    right = _Session(bundle.spec, wrong=False)
+    found = time_round(Generator(bundle.spec, right), Order(2, 3, 0))
+    assert len(found.session) == len(found.sample) == 3
+    assert min(found.session + found.sample) > 0
+    assert right.calls == 2 * (3 + 1)  # the first pair is not counted
+    with pytest.raises(ganrt.BackendError, match="different pictures"):
+        time_round(Generator(bundle.spec, _Session(bundle.spec, wrong=True)), Order(2, 3, 0))
+
+
+def test_sheets_of_few_and_of_many_samples_show_the_same_pictures_first(bundle):
+    golden = bundle.golden()
+    many, few = sheet_of(golden).images, sheet_of(golden.subset(1)).images
+    assert len(few) == 4
+    np.testing.assert_array_equal(many[:4], few)

@@ -1,0 +1,228 @@
+"""Pictures: ranges, rounding, layouts, and files from anybody."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from ganrt.errors import ArtifactError, BackendError, RequestError
+from ganrt.images import MAX_PIXELS, decode, encode_png, from_uint8, grid, resize, to_uint8
+from ganrt.spec import Range
+
+RANGES: list[Range] = [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.5, 0.5)]
+floats = arrays.arrays(
+    np.float32,
+    st.tuples(st.integers(0, 2), st.sampled_from([1, 3]), st.integers(1, 3), st.integers(1, 3)),
+    elements=st.floats(-3.0, 300.0, width=32),
+)
+
+
+@given(floats, st.sampled_from(RANGES))
+def test_to_uint8_is_the_nearest_of_256_steps(images: Any, value_range: Range) -> None:
+    low, high = value_range
+    found = to_uint8(images, value_range)
+    exact = np.clip((images.astype(np.float64) - low) * 255 / (high - low), 0, 255).transpose(0, 2, 3, 1)
+    assert found.dtype == np.uint8 and found.shape == exact.shape and found.flags.c_contiguous
+    assert np.abs(found - exact).max(initial=0) <= 0.5 + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("value", "value_range", "wanted"),
+    [
+        (-1.0, (-1.0, 1.0), 0),
+        (1.0, (-1.0, 1.0), 255),
+        (0.0, (-1.0, 1.0), 128),  # a tie, 127.5, goes up
+        (0.5, (0.0, 255.0), 1),
+        (254.49, (0.0, 255.0), 254),
+        (-7.0, (-1.0, 1.0), 0),
+        (7.0, (-1.0, 1.0), 255),
+        (3e38, (-1.0, 1.0), 255),
+        (-3e38, (0.0, 1.0), 0),
+    ],
+)
+def test_single_values(value: float, value_range: Range, wanted: int) -> None:
+    assert to_uint8(np.full((1, 1, 1, 1), value, np.float32), value_range).item() == wanted
+
+
+def test_to_uint8_leaves_its_input_alone() -> None:
+    images = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    kept = images.copy()
+    to_uint8(images, (-1.0, 1.0))
+    np.testing.assert_array_equal(images, kept)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_no_picture(bad: float) -> None:
+    images = np.zeros((3, 1, 2, 2), np.float32)
+    images[1, 0, 1, 0] = bad
+    with pytest.raises(BackendError, match="image 1 of the batch has values that are not finite"):
+        to_uint8(images, (-1.0, 1.0))
+
+
+@pytest.mark.parametrize("value_range", RANGES)
+def test_pictures_survive_the_way_there_and_back(value_range: Range) -> None:
+    every_value = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    images = from_uint8(every_value, value_range)
+    assert images.dtype == np.float32 and images.shape == (1, 3, 16, 16) and images.flags.c_contiguous
+    np.testing.assert_allclose([images.min(), images.max()], value_range, rtol=1e-6)
+    np.testing.assert_array_equal(to_uint8(images, value_range), every_value)
+
+
+def picture(channels: int = 3, height: int = 5, width: int = 7) -> Any:
+    return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("as_file", [True, False])
+def test_png_there_and_back(channels: int, as_file: bool, tmp_path: Path) -> None:
+    content = encode_png(picture(channels))
+    (tmp_path / "picture.png").write_bytes(content)
+    found = decode(tmp_path / "picture.png" if as_file else content, channels)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, picture(channels))
+
+
+def saved(image: PIL.Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+GRADIENT = np.arange(0, 2**16, 257, dtype=np.uint16).reshape(16, 16)
+PALETTE = PIL.Image.new("P", (2, 2), 1)
+PALETTE.putpalette([0, 0, 0, 250, 100, 50])
+TRANSPARENT = PIL.Image.new("RGBA", (2, 2), (250, 100, 50, 0))
+EXIF = PIL.Image.Exif()
+EXIF[0x0112] = 6  # "the camera was held upright": rotate by 90 degrees
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (saved(PIL.Image.fromarray(GRADIENT)), (GRADIENT >> 8)[..., None].repeat(3, axis=2)),
+        (saved(PALETTE), np.full((2, 2, 3), [250, 100, 50])),
+        (saved(PALETTE, transparency=b"\x00\x80"), np.full((2, 2, 3), [250, 100, 50])),
+        (saved(TRANSPARENT), np.full((2, 2, 3), [250, 100, 50])),
+        (saved(TRANSPARENT.convert("LA")), np.full((2, 2, 3), 139)),
+        (saved(PIL.Image.new("1", (2, 2), 1)), np.full((2, 2, 3), 255)),
+        (saved(PIL.Image.new("CMYK", (8, 8)), "JPEG"), np.full((8, 8, 3), 255)),
+        (saved(PIL.Image.fromarray(picture()), exif=EXIF), np.rot90(picture(), -1)),
+        (saved(PIL.Image.fromarray(picture()), "WEBP", lossless=True), picture()),
+        (
+            saved(PALETTE, save_all=True, append_images=[PIL.Image.new("P", (2, 2), 0)]),
+            np.full((2, 2, 3), [250, 100, 50]),
+        ),
+    ],
+    ids=["16 bit", "palette", "palette+alpha", "RGBA", "LA", "1 bit", "CMYK", "EXIF", "WebP", "animation"],
+)
+def test_every_kind_of_picture_becomes_rgb(content: bytes, wanted: Any) -> None:
+    np.testing.assert_array_equal(decode(content, 3), wanted)
+
+
+def test_colours_become_grey_by_their_luma() -> None:
+    assert decode(saved(TRANSPARENT), 1).tolist() == [[[139], [139]], [[139], [139]]]
+
+
+GOOD = encode_png(picture())
+
+
+def bomb() -> bytes:
+    """A valid PNG header of 12000 x 12000 pixels, and nothing after it."""
+    content = bytearray(saved(PIL.Image.new("L", (1, 1))))
+    content[16:24] = (12000).to_bytes(4, "big") * 2
+    import zlib
+
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "cannot be read as PNG, JPEG, WEBP"),
+        (b"\x89PNG\r\n\x1a\n", "cannot be read"),
+        (b"<svg/>" * 9, "cannot be read"),
+        (GOOD[: len(GOOD) // 2], "cannot be read"),
+        (saved(PIL.Image.new("L", (4, 4)), "GIF"), "cannot be read"),
+        (saved(PIL.Image.new("L", (4, 4)), "TIFF"), "cannot be read"),
+        (saved(PIL.Image.new("L", (16, 16)), "JPEG")[:300], "cannot be read"),
+        (bomb(), "cannot be read|144000000 pixels|at most"),
+    ],
+    ids=["empty", "signature", "SVG", "cut PNG", "GIF", "TIFF", "cut JPEG", "bomb"],
+)
+def test_other_files_are_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(ArtifactError, match=reason):
+        decode(content, 3)
+
+
+@pytest.mark.parametrize("length", range(len(GOOD)))
+def test_a_cut_picture_is_refused_unless_all_pixels_are_there(length: int) -> None:
+    try:
+        np.testing.assert_array_equal(decode(GOOD[:length], 3), picture())
+    except ArtifactError:
+        assert length < len(GOOD) - 12  # the length of the end mark
+
+
+def test_a_large_picture_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(ArtifactError, match=f"12000 x 12000 pixels; at most {MAX_PIXELS} are read"):
+        decode(bomb(), 3)
+
+
+@pytest.mark.parametrize("name", ["missing.png", "."])
+def test_the_file_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=f"{tmp_path}.* cannot be read"):
+        decode(tmp_path / name, 3)
+
+
+@given(
+    st.sampled_from(["PNG", "JPEG", "WEBP"]),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=6),
+)
+def test_damaged_pictures_are_decoded_or_refused(kind: str, changes: list[tuple[int, int]]) -> None:
+    content = bytearray(saved(PIL.Image.fromarray(picture()), kind, exif=EXIF))
+    for place, value in changes:
+        content[place % len(content)] = value
+    try:
+        assert decode(bytes(content), 3).dtype == np.uint8
+    except ArtifactError as error:
+        assert "the picture" in str(error)
+
+
+def test_a_grid_holds_every_picture_in_order() -> None:
+    pictures = np.stack([np.full((2, 3, 1), 50 + k, np.uint8) for k in range(5)])
+    sheet = grid(pictures, columns=2, pad=1, scale=2)
+    assert sheet.shape == (3 * (4 + 1) + 1, 2 * (6 + 1) + 1, 1)
+    tops, lefts = (1, 1, 6, 6, 11), (1, 8, 1, 8, 1)
+    for k, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+        assert (sheet[top : top + 4, left : left + 6] == 50 + k).all()
+    assert (sheet == 24).sum() == sheet.size - 5 * 24
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (5, 3), (9, 3), (10, 4), (64, 8)])
+def test_a_grid_is_about_square(count: int, columns: int) -> None:
+    sheet = grid(np.zeros((count, 4, 4, 3), np.uint8), pad=0)
+    assert sheet.shape == (4 * -(-count // columns), 4 * columns, 3)
+
+
+@pytest.mark.parametrize("options", [{"columns": 0}, {"columns": -1}, {"scale": 0}, {"pad": -1}])
+def test_a_grid_that_cannot_be_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(RequestError, match="a grid of 2 pictures"):
+        grid(np.zeros((2, 4, 4, 3), np.uint8), **options)
+
+
+def test_a_grid_of_nothing_is_refused() -> None:
+    with pytest.raises(RequestError, match="a grid of 0 pictures"):
+        grid(np.zeros((0, 4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resize(channels: int) -> None:
+    flat = np.full((8, 6, channels), 77, np.uint8)
+    np.testing.assert_array_equal(resize(flat, (3, 5)), np.full((3, 5, channels), 77))
