@@ -6,6 +6,7 @@ A fresh run is one that is resumed from a checkpoint of no steps; so there is on
 from __future__ import annotations
 
 import inspect
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def train(options: Options, out: Path, resume: bool = False, console: Console | 
     training diverges; CheckpointError when it is damaged; ArtifactError when the data cannot be read; MachineError when
     there are not enough devices, or `out` cannot be written.
     """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = _fabric(options)
     leader = fabric.local_rank == 0
     previous = _previous(options, out) if leader and resume else None
