@@ -108,6 +108,15 @@ def test_a_thing_that_is_no_file_is_refused(name: str, kind: str, folder: Path) 
         Bundle.read(folder)
 
 
+def test_a_device_is_no_file_even_where_its_size_fits(folder: Path) -> None:
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to("/dev/null")
+    empty = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    edit(folder, lambda raw: raw["files"].update({"README.md": empty}))
+    with pytest.raises(BundleError, match=r"README\.md is not a plain file"):
+        Bundle.read(folder)
+
+
 def test_links_to_good_files_are_followed(folder: Path, tmp_path: Path) -> None:
     """Caches of model hubs are made of links."""
     for name in FILES:

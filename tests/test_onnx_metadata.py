@@ -35,6 +35,12 @@ def test_a_field_that_is_left_out_is_empty() -> None:
     assert read_metadata(bytes([14 << 3 | 2, len(entry)]) + entry, "model.onnx") == {"licence": ""}
 
 
+def test_fields_of_every_kind_are_passed_over() -> None:
+    entry = onnx.StringStringEntryProto(key="a", value="b").SerializeToString()
+    others = b"\x29" + bytes(8) + b"\x25" + bytes(4) + b"\x28\x80\x01" + b"\x1a\x02xy"
+    assert read_metadata(others + bytes([14 << 3 | 2, len(entry)]) + entry + others, "model.onnx") == {"a": "b"}
+
+
 def test_a_bundle_states_its_spec_there(bundles: dict) -> None:  # type: ignore[type-arg]
     for bundle in bundles.values():
         content = bundle.onnx("fp32").read_bytes()
