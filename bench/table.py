@@ -38,7 +38,6 @@ def _speed(report: Report) -> Table:
             "p90\nms",
             "p99\nms",
             "images\n/s",
-            "ms\n/image",
             "speed",
             "PSNR\ndB",
         ),
@@ -58,7 +57,6 @@ def _speed(report: Report) -> Table:
             texts.tail(m.tail(0.9)),
             texts.tail(m.tail(0.99)),
             texts.number(m.images_per_second.value),
-            texts.number(m.latency.value / batch),
             texts.ratio(report.speedup(backend, batch)),
             texts.psnr(report.facts(backend).worst_psnr),
         )

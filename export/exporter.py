@@ -72,7 +72,9 @@ def _write(loaded: Source, folder: Path, name: str, opset: int, progress: Progre
     Golden.make(loaded.spec, partial(original, loaded.module)).save(folder / Bundle.GOLDEN)
     names = [_GRAPH, Bundle.GOLDEN] + ([data] if data else [])
     if loaded.model is not None:
-        safetensors.torch.save_file(loaded.module.state_dict(), folder / Bundle.WEIGHTS)
+        weights = folder / Bundle.WEIGHTS
+        safetensors.torch.save_file(loaded.module.state_dict(), weights)
+        weights.chmod((folder / _GRAPH).stat().st_mode)  # the library lets only its owner read it
         names.append(Bundle.WEIGHTS)
     provenance = {
         "bundle": name,
