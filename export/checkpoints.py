@@ -17,7 +17,7 @@ import torch
 
 from ganrt.errors import CheckpointError
 from ganrt.models import FAMILIES, get_family
-from ganrt.models.family import AnyFamily, Shapes
+from ganrt.models.family import AnyFamily, Layout, Shapes, State
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "avgG", "netG")
 """Keys under which projects put the generator's state dict, averaged weights first."""
@@ -30,13 +30,12 @@ _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 """How PyTorch's error names the function or class that a pickle wants."""
 _SHOWN = 4
 
-State = dict[str, torch.Tensor]
-
 
 class Recognised(NamedTuple):
-    """A state dict with the family and config it belongs to."""
+    """A state dict under the keys of its family, and what it was recognised as."""
 
     family: AnyFamily
+    layout: str
     config: Any
     state: State
 
@@ -85,29 +84,45 @@ def _state_in(content: object, path: Path) -> State:
 
 
 def recognise(state: State, path: Path) -> Recognised:
-    """Find the family and the config of a state dict.
+    """Find the family, the project's layout and the config of a state dict, and bring it under the family's own keys.
 
     Raises CheckpointError naming the nearest family and the keys that are missing, unexpected or of another shape.
     """
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
     nearest: tuple[float, str] = (-1.0, "")
     for name in FAMILIES:
         family = get_family(name)
-        guessed = family.guess(shapes)
-        config = family.config() if guessed is None else guessed
-        wanted = _shapes_of(family, config)
-        if guessed is not None and _fits(shapes, wanted):
-            return Recognised(family, config, {key: value for key, value in state.items() if key in wanted})
-        likeness = len(shapes.keys() & wanted.keys()) / len(shapes.keys() | wanted.keys())
-        if likeness > nearest[0]:
-            nearest = likeness, f"{name} ({_settings(family, config)}): {_differences(shapes, wanted)}"
+        for layout in family.layouts:
+            config, found = _try(family, layout, state)
+            wanted, shapes = _shapes_of(family, config), _shapes(found)
+            if _fits(shapes, wanted):
+                return Recognised(family, layout.name, config, found)
+            likeness = len(shapes.keys() & wanted.keys()) / len(shapes.keys() | wanted.keys())
+            if likeness > nearest[0]:
+                what = f"{name} of {layout.name} ({_settings(family, config)})"
+                nearest = likeness, f"{what}: {_differences(shapes, wanted)}"
     raise CheckpointError(f"{path} is no checkpoint of a family that ganrt knows. The nearest is {nearest[1]}")
+
+
+def _try(family: AnyFamily, layout: Layout[Any], state: State) -> tuple[Any, State]:
+    """The config and the converted state, if it is of this layout; else the family's default config and the state as it
+    is, for the error message."""
+    config = layout.guess(_shapes(state))
+    if config is not None:
+        try:
+            return config, layout.convert(state, config)
+        except KeyError:
+            pass
+    return family.config(), state
+
+
+def _shapes(state: State) -> Shapes:
+    return {key: tuple(value.shape) for key, value in state.items()}
 
 
 def _shapes_of(family: AnyFamily, config: Any) -> Shapes:
     with torch.device("meta"):  # shapes without memory
         module = family.generator(config)
-    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    return _shapes(module.state_dict())
 
 
 def _fits(found: Shapes, wanted: Shapes) -> bool:

@@ -15,11 +15,11 @@ import torch
 
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import get_family
-from ganrt.models.family import AnyFamily
+from ganrt.models.family import AnyFamily, State
 from ganrt.spec import Spec
 from ganrt.training.run import read_run
 
-from .checkpoints import State, read_state, recognise
+from .checkpoints import read_state, recognise
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

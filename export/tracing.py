@@ -20,8 +20,9 @@ from ganrt import feeds
 from ganrt.bundle import METADATA_KEY, PRECISION_KEY
 from ganrt.errors import RequestError, VerificationError
 from ganrt.feeds import Feeds
+from ganrt.golden import picture_size
 from ganrt.images import Floats
-from ganrt.spec import Spec
+from ganrt.spec import Image, Spec
 
 DEFAULT_OPSET = 20
 _EXAMPLES = 2
@@ -34,9 +35,8 @@ def trace(module: torch.nn.Module, spec: Spec, opset: int = DEFAULT_OPSET) -> ir
     Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
     graph does not have the names, dtypes and shapes of the Spec.
     """
-    example = feeds.draw(spec, 0, 0, _EXAMPLES)
+    example = feeds.draw(spec, 0, 0, _EXAMPLES, size=picture_size(spec))
     inputs = tuple(torch.from_numpy(array) for array in example.values())
-    batch = Dim("batch")
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -45,7 +45,7 @@ def trace(module: torch.nn.Module, spec: Spec, opset: int = DEFAULT_OPSET) -> ir
                 dynamo=True,
                 input_names=list(example),
                 output_names=[spec.output.name],
-                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                dynamic_shapes=_dynamic(spec),
                 opset_version=opset,
                 verbose=False,
             )
@@ -72,6 +72,23 @@ def original(module: torch.nn.Module, given: Feeds) -> Floats:
     with torch.inference_mode():
         images = module(*(torch.from_numpy(array) for array in given.values()))
     return cast(Floats, np.ascontiguousarray(images.numpy(), np.float32))
+
+
+def _dynamic(spec: Spec) -> tuple[dict[int, Dim], ...]:
+    """Which sides of each input are free: the batch, and height and width of images without a fixed size."""
+    batch = Dim("batch")
+    free: dict[str, dict[int, Dim]] = {}
+    shapes = []
+    for item in spec.inputs:
+        sides: dict[int, Dim] = {}
+        if isinstance(item, Image) and item.like is not None:
+            sides = free.get(item.like, {})
+        elif isinstance(item, Image) and item.size is None:
+            steps = {2: Dim(f"{item.name}_height"), 3: Dim(f"{item.name}_width")}
+            sides = {axis: item.multiple_of * step if item.multiple_of > 1 else step for axis, step in steps.items()}
+        free[item.name] = sides
+        shapes.append({0: batch, **sides})
+    return tuple(shapes)
 
 
 def _check(model: ir.Model, spec: Spec) -> None:

@@ -11,22 +11,37 @@ from numpy.typing import ArrayLike, NDArray
 
 from ganrt import latents
 from ganrt.errors import RequestError
-from ganrt.spec import Input, Label, Latent, Scalar, Spec
+from ganrt.spec import Image, Input, Label, Latent, Scalar, Spec
 
 Array: TypeAlias = NDArray[Any]
 Feeds: TypeAlias = dict[str, Array]
 """Input name -> C-contiguous array; all share the leading batch size N."""
+TRUNCATION = "truncation"
+"""Name of a scalar input that follows the truncation a caller asks for."""
+_PICTURES = 2**31
+"""Random stream of the first image input: beyond those of latents and labels."""
+_BLOCK = 4
+_GRAIN = 0.25
+"""Share of the range that single pixels of a made-up picture vary by; the rest is blocks of _BLOCK pixels."""
 Labels: TypeAlias = int | Sequence[int] | NDArray[np.integer] | None
 
 
 def draw(
-    spec: Spec, seed: int, start: int, count: int, labels: Labels = None, truncation: float | None = None
+    spec: Spec,
+    seed: int,
+    start: int,
+    count: int,
+    labels: Labels = None,
+    truncation: float | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Feeds:
     """Inputs of the samples start ... start + count - 1 of a seed; every row depends on (seed, its own number) alone.
 
     Args:
         labels: None (drawn from the seed), one class, or one class per sample; for the first label input.
         truncation: None, or the largest magnitude of a latent value, from 0.
+        size: height and width of the made-up pictures that image inputs of free size get; without it a model with
+            image inputs is refused. They are blocks and grain, for proofs and benchmarks.
 
     Raises RequestError when an argument is out of range or the model has no such input.
     """
@@ -41,12 +56,16 @@ def draw(
             drawn = latents.labels(seed, start, count, spec.streams[item.name], item.classes)
             feeds[item.name] = _encode(drawn if chosen is None or item is not spec.find(Label) else chosen, item)
         elif isinstance(item, Scalar):
-            feeds[item.name] = np.full(count, item.default, np.float32)
-        else:
+            asked = truncation if item.name == TRUNCATION else None
+            feeds[item.name] = np.full(count, item.default if asked is None else asked, np.float32)
+        elif size is None:
             raise RequestError(
                 f"this {spec.family} model needs a picture as its input {item.name!r} ({item.role}); "
                 "it cannot be sampled from a seed alone"
             )
+        else:
+            stream = _PICTURES + spec.images.index(item)
+            feeds[item.name] = _picture(item, seed, start, count, stream, item.size or size)
     return feeds
 
 
@@ -80,12 +99,16 @@ def check_truncation(spec: Spec, truncation: float | None) -> None:
     if truncation is None:
         return
     latent = spec.find(Latent)
-    if latent is None or latent.truncation == "none":
+    inside = next((i for i in spec.inputs if isinstance(i, Scalar) and i.name == TRUNCATION), None)
+    if inside is None and (latent is None or latent.truncation == "none"):
         raise RequestError(f"truncation was given, but this {spec.family} model has none: leave it out")
     if isinstance(truncation, bool) or not isinstance(truncation, int | float | np.floating | np.integer):
         raise RequestError(f"truncation is {truncation!r}; it must be a number from 0")
     if not math.isfinite(truncation) or truncation < 0:
         raise RequestError(f"truncation is {truncation!r}; it must be a finite number from 0")
+    if inside is not None and not inside.range[0] <= truncation <= inside.range[1]:
+        low, high = inside.range
+        raise RequestError(f"truncation is {truncation!r}; this model takes {low:g} to {high:g}")
 
 
 def check(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
@@ -152,10 +175,26 @@ def _latent(item: Latent, seed: int, start: int, count: int, stream: int, trunca
     size = math.prod(item.shape)
     if item.distribution == "uniform":
         values = latents.uniform(seed, start, count, stream, size, *item.range)
+    elif item.truncation == "scaled":
+        values = latents.normal(seed, start, count, stream, size, 2.0)
+        values *= np.float32(1.0 if truncation is None else truncation)
     else:
         limit = truncation if item.truncation == "resampled" else None
         values = latents.normal(seed, start, count, stream, size, limit)
     return values.reshape(count, *item.shape)
+
+
+def _picture(item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int]) -> Array:
+    """Float32 (count, channels, *size): flat blocks with grain, which exercises both halves of a filter."""
+    height, width = size
+    blocks = (item.channels, -(-height // _BLOCK), -(-width // _BLOCK))
+    coarse, fine = math.prod(blocks), item.channels * height * width
+    values = latents.uniform(seed, start, count, stream, coarse + fine, 0.0, 1.0)
+    flat = values[:, :coarse].reshape(count, *blocks).repeat(_BLOCK, axis=2).repeat(_BLOCK, axis=3)
+    grain = values[:, coarse:].reshape(count, item.channels, height, width)
+    low, high = item.range
+    mixed = flat[:, :, :height, :width] * np.float32(1 - _GRAIN) + grain * np.float32(_GRAIN)
+    return np.ascontiguousarray(mixed * np.float32(high - low) + np.float32(low))
 
 
 def _encode(classes: NDArray[np.int64], item: Label) -> Array:

@@ -21,6 +21,7 @@ from ganrt.feeds import Feeds, Labels
 from ganrt.images import Floats, Pictures, to_uint8
 from ganrt.latents import check_seed
 from ganrt.spec import Spec
+from ganrt.transform import Picture, transform
 from ganrt.trust import require_proof
 
 if TYPE_CHECKING:
@@ -174,10 +175,33 @@ class Generator:
         with self._lock:
             return batching.run_all(self.session, self.spec.output, checked, self.max_batch)
 
+    def transform(self, *pictures: Picture, tile: int | None = None, **inputs: Any) -> Pictures:
+        """Run pictures through an image-to-image model: `g.transform(photo)`, `g.transform(photo, style=painting)`.
+
+        Args:
+            pictures: the image inputs in the order of the Spec; files, Pillow images, or uint8 arrays HWC or NHWC.
+            tile: side in pixels of overlapping tiles for large pictures, 0 for none; by default the size decides.
+            inputs: inputs by name: pictures as above, scalars as a number (their default if left out).
+
+        Returns uint8 (H, W, C), or (N, H, W, C) when an array of several pictures was given. Raises RequestError naming
+        the input that is wrong, ArtifactError for a file that cannot be read.
+        """
+        if not self.spec.images:
+            raise RequestError(f"this {self.spec.family} model takes no picture; use sample()")
+        if len(pictures) > len(self.spec.images):
+            raise RequestError(f"{len(pictures)} pictures were given; this model takes {len(self.spec.images)}")
+        positional = {item.name: picture for item, picture in zip(self.spec.images, pictures, strict=False)}
+        twice = sorted(positional.keys() & inputs.keys())
+        if twice:
+            raise RequestError(f"{twice[0]} was given twice")
+        made = transform(self.spec, {**positional, **inputs}, lambda feeds: self(**feeds), tile)
+        several = any(np.ndim(p) == 4 for p in [*pictures, *inputs.values()] if isinstance(p, np.ndarray))
+        return made if several else made[0]
+
     @property
     def max_batch(self) -> int:
         """Most images computed at a time; larger requests are cut."""
-        height, width = self.spec.output.size or (1, 1)
+        height, width = self.spec.output.size or (1024, 1024)
         values = self.spec.output.channels * height * width
         return max(1, min(_MAX_BATCH, _MAX_BATCH_VALUES // values))
 

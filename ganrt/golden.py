@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ _RUNS = ((0, 0), (7, 0), (2**64 - 1, 2**63), (12345678901234567890, 2**32 - 2))
 """(seed, first sample number) of each run: small and large seeds, and an index that crosses 32 bits, so that a proof
 also covers the random numbers of the machine it is made on."""
 _RUN_LENGTH = 16
+_PICTURES = 2
+"""Samples of each run for models that take pictures, which cost much more a sample."""
 _BYTES = 2**24
 """Large images get fewer samples, so that the file stays about this small."""
 
@@ -40,16 +43,19 @@ class Golden:
     @classmethod
     def make(cls, spec: Spec, original: Callable[[Feeds], Floats]) -> Golden:
         """Ask the original for its images. `original`: feeds -> float32 NCHW of the same batch size."""
-        first = original(feeds.draw(spec, *_RUNS[0], 1))
-        length = max(1, min(_RUN_LENGTH, _BYTES // (len(_RUNS) * first.nbytes)))
+        size = picture_size(spec)
+        first = original(feeds.draw(spec, *_RUNS[0], 1, size=size))
+        length = min(_PICTURES if spec.images else _RUN_LENGTH, _BYTES // (len(_RUNS) * first.nbytes))
         seeds, starts = (np.array(column, np.uint64) for column in zip(*_RUNS, strict=True))
-        images = [original(feeds.draw(spec, seed, start, length)) for seed, start in _RUNS]
+        images = [original(feeds.draw(spec, seed, start, max(1, length), size=size)) for seed, start in _RUNS]
         return cls(seeds, starts, np.concatenate(images).astype(np.float32, copy=False))
 
     def feeds(self, spec: Spec) -> Feeds:
         """The inputs of the samples, in the order of `images`."""
-        count = len(self.images) // len(self.seeds)
-        runs = [feeds.draw(spec, int(s), int(i), count) for s, i in zip(self.seeds, self.starts, strict=True)]
+        count, size = len(self.images) // len(self.seeds), picture_size(spec)
+        runs = [
+            feeds.draw(spec, int(s), int(i), count, size=size) for s, i in zip(self.seeds, self.starts, strict=True)
+        ]
         return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
     def subset(self, per_run: int) -> Golden:
@@ -92,3 +98,10 @@ class Golden:
             )
         if int(self.starts.max()) + shape[0] // runs > MAX_64 or not np.isfinite(self.images).all():
             raise BundleError(f"{name} holds images that are not finite, or numbered beyond 2^64")
+
+
+def picture_size(spec: Spec) -> tuple[int, int]:
+    """Height and width of the made-up pictures of a proof: small, not square, and as the size rules of the inputs
+    say."""
+    rule = math.lcm(*(item.multiple_of for item in spec.images))
+    return -(-48 // rule) * rule, -(-64 // rule) * rule

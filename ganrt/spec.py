@@ -28,8 +28,9 @@ class Latent:
     shape: tuple[int, ...]
     distribution: Literal["normal", "uniform"] = "normal"
     """Standard normal, or uniform on `range`."""
-    truncation: Literal["resampled", "none"] = "none"
-    """`resampled`: values beyond the truncation are drawn again (normal latents only)."""
+    truncation: Literal["resampled", "scaled", "none"] = "none"
+    """`resampled`: values beyond the truncation are drawn again. `scaled`: the truncation multiplies values that were
+    resampled at 2, without one by 1 (BigGAN-deep). Both for normal latents only."""
     range: Range = (-1.0, 1.0)
     """Bounds of a uniform latent; a normal latent ignores them."""
 
@@ -37,10 +38,10 @@ class Latent:
         _check_name(self.name)
         _check_counts(self.name, "shape", self.shape)
         _check_choice(self.name, "distribution", self.distribution, ("normal", "uniform"))
-        _check_choice(self.name, "truncation", self.truncation, ("resampled", "none"))
+        _check_choice(self.name, "truncation", self.truncation, ("resampled", "scaled", "none"))
         _check_range(self.name, self.range)
-        if self.truncation == "resampled" and self.distribution != "normal":
-            raise RequestError(f"{self.name}: only a normal latent can be truncated by resampling")
+        if self.truncation != "none" and self.distribution != "normal":
+            raise RequestError(f"{self.name}: only a normal latent can be truncated")
 
     def __str__(self) -> str:
         return f"{' x '.join(map(str, self.shape))} {self.distribution} random numbers, truncation: {self.truncation}"
@@ -76,6 +77,8 @@ class Image:
     """Height and width in pixels when they are fixed, else None."""
     multiple_of: int = 1
     """When the size is free, height and width must be multiples of this."""
+    like: str | None = None
+    """Name of an earlier image input whose height and width this one shares."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -92,7 +95,10 @@ class Image:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A number per image, such as a style strength: float32 of shape (N,)."""
+    """A number per image, such as a style strength: float32 of shape (N,).
+
+    One that is named `truncation` follows the truncation that a caller asks for.
+    """
 
     name: str
     range: Range
@@ -124,6 +130,9 @@ class Output:
     """Height and width in pixels; None when they follow the first image input, times `scale`."""
     scale: int = 1
     name: str = "image"
+    reach: int | None = None
+    """How many input pixels away something can still change an output pixel: large images may then be computed in
+    overlapping tiles. None when every pixel can (instance norm, attention)."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -132,6 +141,8 @@ class Output:
         _check_range(self.name, self.range)
         _check_size(self.name, self.size)
         _check_counts(self.name, "scale", (self.scale,))
+        if self.reach is not None:
+            _check_counts(self.name, "reach", (self.reach,))
 
     @property
     def colour(self) -> Literal["grey", "rgb"]:
@@ -163,10 +174,21 @@ class Spec:
             )
         if self.output.size is None and self.find(Image) is None:
             raise RequestError("the output size may be left open only when there is an image input to follow")
+        earlier: list[str] = []
+        for item in self.inputs:
+            if isinstance(item, Image):
+                if item.like is not None and item.like not in earlier:
+                    raise RequestError(f"{item.name}: like is {item.like!r}, which is no earlier image input")
+                earlier.append(item.name)
 
     def find(self, kind: type[InputT]) -> InputT | None:
         """The first input of a kind, or None."""
         return next((i for i in self.inputs if isinstance(i, kind)), None)
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The image inputs, in order; a model without any can be sampled from a seed alone."""
+        return tuple(i for i in self.inputs if isinstance(i, Image))
 
     @property
     def streams(self) -> dict[str, int]:

@@ -78,7 +78,7 @@ def test_another_architecture_names_the_nearest_family_and_the_keys(state: dict[
     with pytest.raises(CheckpointError) as caught:
         recognise(other, Path("other.pth"))
     message = str(caught.value)
-    assert "nearest is dcgan (size=16" in message
+    assert "nearest is dcgan of pytorch/examples (size=16" in message
     assert "1 keys missing (main.1.running_mean)" in message
     assert "1 keys unexpected (main.99.weight)" in message
 

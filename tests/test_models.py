@@ -93,10 +93,10 @@ def test_a_checkpoint_tells_its_config(family_and_config: tuple[str, dict[str, i
     family = get_family(name)
     config = family.configure(values)
     shapes = {key: tuple(tensor.shape) for key, tensor in family.generator(config).state_dict().items()}
-    assert family.guess(shapes) == config
+    assert family.layouts[0].guess(shapes) == config
     assert family.configure(family.settings(config)) == config
     for other in set(FAMILIES) - {name}:
-        assert get_family(other).guess(shapes) is None
+        assert get_family(other).layouts[0].guess(shapes) is None
 
 
 keys = st.sampled_from(
@@ -116,7 +116,7 @@ shapes = st.lists(st.integers(0, 4), max_size=5).map(tuple)
 
 @given(st.dictionaries(keys, shapes), st.sampled_from(sorted(FAMILIES)))
 def test_any_checkpoint_is_guessed_or_not(state: dict[str, tuple[int, ...]], name: str) -> None:
-    found = get_family(name).guess(state)
+    found = get_family(name).layouts[0].guess(state)
     assert found is None or isinstance(found, get_family(name).config)
 
 
@@ -125,7 +125,7 @@ def test_a_discriminator_is_no_generator() -> None:
         family = get_family(name)
         state = family.discriminator(family.configure({})).state_dict()
         found = {key: tuple(tensor.shape) for key, tensor in state.items()}
-        assert all(get_family(other).guess(found) is None for other in FAMILIES)
+        assert all(get_family(other).layouts[0].guess(found) is None for other in FAMILIES)
 
 
 @pytest.mark.parametrize(

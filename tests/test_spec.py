@@ -114,7 +114,7 @@ OUTPUT: dict[str, Any] = {"channels": 3, "range": (0.0, 1.0), "size": (8, 8)}
         (Latent, {"name": "z", "shape": (0,)}, "takes whole numbers from 1"),
         (Latent, {"name": "z", "shape": (True,)}, "takes whole numbers from 1"),
         (Latent, {"name": "z", "shape": (3,), "distribution": "cauchy"}, "must be one of normal, uniform"),
-        (Latent, {"name": "z", "shape": (3,), "truncation": "scaled"}, "must be one of resampled, none"),
+        (Latent, {"name": "z", "shape": (3,), "truncation": "folded"}, "must be one of resampled, scaled, none"),
         (Latent, {"name": "z", "shape": (3,), "distribution": "uniform", "truncation": "resampled"}, "only a normal"),
         (Latent, {"name": "z", "shape": (3,), "range": (1.0, 1.0)}, "low < high"),
         (Latent, {"name": "z", "shape": (3,), "range": (0.0, float("nan"))}, "low < high"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ganrt.errors import RequestError
-from ganrt.models.family import Family, Shapes, check_bounds, check_channels, init_normal, one_logit
+from ganrt.models.family import Family, Layout, Shapes, check_bounds, check_channels, init_normal, one_logit
 from ganrt.spec import Latent, Output, Spec
 
 
@@ -108,4 +108,4 @@ def guess(shapes: Shapes) -> Config | None:
         return None
 
 
-FAMILY = Family("dcgan", Config, Generator, Discriminator, spec, guess)
+FAMILY = Family("dcgan", Config, Generator, spec, (Layout("pytorch/examples", guess),), Discriminator)

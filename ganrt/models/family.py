@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -14,6 +14,28 @@ from ganrt.spec import Spec
 ConfigT = TypeVar("ConfigT")
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 """Key of a state dict -> shape of its tensor."""
+
+
+State: TypeAlias = dict[str, Tensor]
+"""Key -> tensor, as `nn.Module.state_dict` gives it."""
+
+
+def _as_is(state: State, config: Any) -> State:
+    return state
+
+
+@dataclass(frozen=True)
+class Layout(Generic[ConfigT]):
+    """How one project writes checkpoints of a family."""
+
+    name: str
+    """The project, as its users call it."""
+    guess: Callable[[Shapes], ConfigT | None]
+    """The config that a checkpoint of these shapes would have if it were of this layout, or None. What `convert` makes
+    of it is compared with the family's own keys and shapes afterwards, so a guess may be wrong."""
+    convert: Callable[[State, ConfigT], State] = _as_is
+    """The state under the family's own keys, with everything folded that the family does not have (spectral norm,
+    scaled weights); exact in real arithmetic. Raises KeyError when a tensor is missing."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +49,15 @@ class Family(Generic[ConfigT]):
     generator: Callable[[ConfigT], nn.Module]
     """The forward pass takes the inputs of the Spec in order, batch first, and returns float32 NCHW in the output
     range."""
-    discriminator: Callable[[ConfigT], nn.Module]
-    """The forward pass takes float32 NCHW and returns one logit per image, shape (N,)."""
     spec: Callable[[ConfigT], Spec]
-    guess: Callable[[Shapes], ConfigT | None]
-    """The config that a checkpoint of these shapes would have if it were of this family, or None. The exact keys are
-    compared afterwards, so a guess may be wrong."""
+    layouts: tuple[Layout[ConfigT], ...]
+    """Checkpoints that are recognised; the family's own keys come first."""
+    discriminator: Callable[[ConfigT], nn.Module] | None = None
+    """The forward pass takes float32 NCHW (and int64 labels (N,) where the Spec has some) and returns one logit per
+    image, shape (N,). None for families that are trained without one, or not at all."""
+    trainable: Callable[[ConfigT], nn.Module] | None = None
+    """The generator as it is trained, where that differs: with parametrizations (spectral norm, equalised learning
+    rate) that `ganrt.models.parametrize.fold` turns into plain weights under the keys of `generator`."""
 
     def configure(self, values: Mapping[str, Any]) -> ConfigT:
         """Make a config of plain values; text such as "64", as the command line gives it, counts as a number.
@@ -44,7 +69,8 @@ class Family(Generic[ConfigT]):
         if unknown:
             raise RequestError(f"{self.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
         try:
-            return self.config(**{name: _whole(value) for name, value in values.items()})
+            kinds = get_type_hints(self.config)
+            return self.config(**{name: _read(kinds[name], value) for name, value in values.items()})
         except ValueError as error:
             raise RequestError(f"{self.name}: {error}") from error
 
@@ -53,10 +79,20 @@ class Family(Generic[ConfigT]):
         return asdict(config)  # type: ignore[call-overload, no-any-return]
 
 
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise RequestError(f"{value!r} is not a whole number")
-    return int(value)
+def _read(kind: Any, value: Any) -> Any:
+    """A setting of the type that its field declares: int, float, bool, str, or tuple[int, ...]."""
+    if kind is bool and str(value) in ("True", "true", "1", "False", "false", "0"):
+        return str(value) in ("True", "true", "1")
+    if kind is str and isinstance(value, str):
+        return value
+    if get_origin(kind) is tuple and isinstance(value, str | list | tuple):
+        return tuple(_read(int, part) for part in (value.split(",") if isinstance(value, str) else value))
+    if kind in (int, float) and not isinstance(value, bool) and isinstance(value, kind | int | str):
+        return kind(value)
+    raise RequestError(f"{value!r} is not {_KINDS.get(kind, 'a list of whole numbers')}")
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
 AnyFamily: TypeAlias = Family[Any]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ganrt.errors import RequestError
-from ganrt.models.family import Family, Shapes, check_bounds, check_channels, one_logit
+from ganrt.models.family import Family, Layout, Shapes, check_bounds, check_channels, one_logit
 from ganrt.spec import Latent, Output, Spec
 
 _HIDDEN = (256, 512, 512)
@@ -87,4 +87,4 @@ def guess(shapes: Shapes) -> Config | None:
     return None
 
 
-FAMILY = Family("mlp", Config, Generator, Discriminator, spec, guess)
+FAMILY = Family("mlp", Config, Generator, spec, (Layout("ganrt", guess),), Discriminator)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ganrt.errors import RequestError
 from ganrt.models import get_family
 from ganrt.training.options import Options
 
@@ -23,6 +24,8 @@ class Networks:
     def __init__(self, options: Options) -> None:
         family = get_family(options.family)
         config = family.configure(options.config)
+        if family.discriminator is None:
+            raise RequestError(f"{options.family} cannot be trained here: it has no discriminator")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.generator = _channels_last(family.generator(config))

@@ -1,0 +1,55 @@
+"""Weights that are computed from others while training, and plain weights afterwards.
+
+A generator is trained with parametrizations (torch.nn.utils.parametrize) on plain layers. `fold` computes them a last
+time and leaves plain layers, so a family has one set of keys, and nothing of this reaches an exported graph.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+
+_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+
+class EqualizedScale(nn.Module):
+    """Weights are kept at unit variance and scaled by gain / sqrt(fan_in) when used, so that the optimizer's step means
+    the same for every layer (Karras et al., "Progressive Growing of GANs", ICLR 2018, section 4.1). Biases are not
+    scaled."""
+
+    def __init__(self, weight: Tensor, gain: float) -> None:
+        super().__init__()
+        self.scale = gain / math.sqrt(weight[0].numel())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.scale
+
+
+def equalize(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2.0)) -> None:
+    """Give one layer an equalised learning rate: its weights become N(0, 1) times gain / sqrt(fan_in), its bias 0."""
+    nn.init.normal_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    parametrize.register_parametrization(layer, "weight", EqualizedScale(layer.weight, gain))
+
+
+def spectral(module: nn.Module, eps: float = 1e-6) -> nn.Module:
+    """Spectral norm on every linear and convolution layer (Miyato et al. 2018), in place: one power iteration a
+    training step, none in eval mode. Returns the module."""
+    for part in module.modules():
+        if isinstance(part, _LAYERS):
+            parametrizations.spectral_norm(part, eps=eps)
+    return module
+
+
+def fold(module: nn.Module) -> nn.Module:
+    """A copy in eval mode without parametrizations: the same function, plain weights."""
+    plain = copy.deepcopy(module).eval()
+    for part in plain.modules():
+        if parametrize.is_parametrized(part):
+            for name in list(part.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+    return plain
