@@ -1,5 +1,6 @@
 # Everything runs in .venv, made from what pyproject.toml names.
 PYTHON ?= python3
+PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/ready
 
@@ -21,5 +22,5 @@ clean:
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable ".[dev]"
 	touch $@

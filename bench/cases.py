@@ -53,7 +53,7 @@ class Case:
 def setups(bundle: Path, backends: Sequence[str] | None, precision: str, device: str) -> list[Setup]:
     """One per backend; None stands for all there are. Raises RequestError for an unknown one, or for none."""
     known = backend_names()
-    chosen = known if backends is None else list(dict.fromkeys(backends))
+    chosen = backend_names(device) if backends is None else list(dict.fromkeys(backends))
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
         wrong = f"there is no backend {unknown[0]!r}" if unknown else "no backend was named"

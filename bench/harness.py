@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ganrt import feeds
 from ganrt.bundle import Bundle
+from ganrt.errors import RequestError
 
 from . import cases, clock, schedule
 from .cases import Case, Setup
@@ -16,6 +17,8 @@ from .process import Worker, WorkerFailed
 from .results import SCHEMA, Backend, Measurement, Report
 from .schedule import Progress, Track
 from .worker import SEED, Facts, Failure
+
+_LONGEST_S = 1e6
 
 
 def measure(
@@ -46,6 +49,8 @@ def measure(
     bundle.variant(precision)
     feeds.draw(bundle.spec, SEED, 0, 1)
     sizes = cases.check_batches(batches)
+    if not 0 < seconds < _LONGEST_S:
+        raise RequestError(f"{seconds} seconds were asked for; give a number above 0 and below {_LONGEST_S:g}")
     setups = cases.setups(path, backends, precision, device)
     witness = Witness()
     workers: dict[Setup, Worker] = {}

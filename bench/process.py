@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import threading
 from typing import TypeVar
 
 from .cases import Setup
@@ -33,7 +34,13 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, setup), name=f"ganrt-{setup.backend}", daemon=True)
-        self._process.start()
+        # Ctrl-C reaches every process of the terminal; this one ends the others, so they need not hear of it.
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
+        try:
+            self._process.start()
+        finally:
+            if heard is not None:
+                signal.signal(signal.SIGINT, heard)
         theirs.close()
 
     @property
@@ -81,3 +88,8 @@ class Worker:
         if code is not None and code < 0:
             return Failure("Died", f"its process was killed by {signal.Signals(-code).name}")
         return Failure("Died", f"its process ended with exit code {code}")
+
+
+def _in_main_thread() -> bool:
+    """The only one that may set signal handlers."""
+    return threading.current_thread() is threading.main_thread()

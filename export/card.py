@@ -47,7 +47,7 @@ tags:
 ![samples]({GRID})
 
 An image generator of the family **{spec.family}** that makes {spec.output}. The pictures above are its
-golden samples, made by the PyTorch original; every backend below makes the same ones.
+golden samples, made by the PyTorch original; {_verdict(bundle)}.
 
 ```python
 import ganrt
@@ -68,10 +68,18 @@ Worst and median over the golden samples, on the image's own range; `worst-*.png
 """
 
 
+def _verdict(bundle: Bundle) -> str:
+    proofs = [proof for variant in bundle.variants.values() for proof in variant.proofs]
+    failed = sorted({proof.backend for proof in proofs if not proof.passed})
+    if failed:
+        return f"{', '.join(failed)} did not make the same ones when this was written"
+    return "every backend below makes the same ones" if proofs else "no backend has been compared with them yet"
+
+
 def _proofs(bundle: Bundle) -> str:
     rows = [
         f"| {precision} | {p.backend} | {p.device} | {p.samples} | {p.worst_psnr:.1f} dB | {p.median_psnr:.1f} dB | "
-        f"{'passed' if p.passed else p.failures[0]} |"
+        f"{'passed' if p.passed else p.failures[0].replace('|', '/')} |"
         for precision, variant in bundle.variants.items()
         for p in variant.proofs
     ]

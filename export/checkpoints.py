@@ -6,7 +6,6 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,8 +65,13 @@ def _unpickle(path: Path) -> object:
             f"{path} was refused, and nothing in it was executed: a checkpoint holds tensors only, and {reason}. "
             "Save the generator's state_dict() and export that"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: {_first_line(error)}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or 'it is truncated or damaged'}") from error
+    except Exception as error:  # what torch raises for a damaged file has no common class
+        raise CheckpointError(
+            f"{path} cannot be read as a PyTorch checkpoint ({type(error).__name__}): it is empty, damaged or of "
+            "another kind; fetch it again"
+        ) from error
 
 
 def _state_in(content: object, path: Path) -> State:
@@ -144,7 +148,3 @@ def _some(keys: list[str]) -> str:
 
 def _settings(family: AnyFamily, config: Any) -> str:
     return ", ".join(f"{name}={value}" for name, value in family.settings(config).items())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,7 +13,7 @@ import safetensors.torch
 import ganrt
 from ganrt import atomic
 from ganrt.backend import library_version
-from ganrt.bundle import Bundle, Variant
+from ganrt.bundle import MANIFEST, Bundle, Variant
 from ganrt.errors import VerificationError
 from ganrt.golden import Golden
 
@@ -46,10 +46,10 @@ def export(
     Raises RequestError, CheckpointError, and VerificationError when a backend does not make the original's images;
     then, as after any failure, nothing is left at `out`.
     """
-    atomic.check_output(out, overwrite)
+    atomic.check_output(out, overwrite, is_bundle)
     progress(f"loading {source}")
     loaded = open_source(source, config or {})
-    with atomic.new_folder(out, overwrite) as draft:
+    with atomic.new_folder(out, overwrite, is_bundle) as draft:
         bundle = _write(loaded, draft, out.name, opset, progress)
         bundle, proofs = verify(bundle, progress=progress)
         failed = [proof for proof in proofs if not proof.passed]
@@ -59,6 +59,11 @@ def export(
                 f"{failed[0].failures[0]}"
             )
     return replace(bundle, folder=out)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle, whole or damaged: what an export may replace."""
+    return (folder / MANIFEST).is_file()
 
 
 def _write(loaded: Source, folder: Path, name: str, opset: int, progress: Progress) -> Bundle:

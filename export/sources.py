@@ -7,14 +7,14 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ganrt.errors import CheckpointError, RequestError
-from ganrt.models import get_family
+from ganrt.models import FAMILIES, get_family
 from ganrt.models.family import AnyFamily, State
 from ganrt.spec import Spec
 from ganrt.training.run import read_run
@@ -52,12 +52,40 @@ def open_source(source: str, config: Mapping[str, str]) -> Source:
         run = read_run(path)
         return _of_family(get_family(run.family), run.config, read_state(run.weights), run.weights)
     if path.is_file():
-        found = recognise(read_state(path), path)
+        state, config, others = _joined(path, config)
+        found = recognise(state, path)
         settings = {**found.family.settings(found.config), **config}
-        return _of_family(found.family, settings, found.state, path)
+        loaded = _of_family(found.family, settings, found.state, path)
+        return replace(loaded, origin={**loaded.origin, **others})
     if _FACTORY.fullmatch(source):
         return _of_factory(source, config)
     raise RequestError(f"{source} is neither a RUN folder, nor a checkpoint file, nor package.module:factory")
+
+
+def _joined(path: Path, config: Mapping[str, str]) -> tuple[State, Mapping[str, str], dict[str, Any]]:
+    """The state of a file, joined with those of the further files that settings name (`Family.files`).
+
+    Returns also the settings that are left, and the origin of each further file.
+    """
+    state = read_state(path)
+    for files in (get_family(name).files for name in FAMILIES):
+        named = {name: Path(value) for name, value in config.items() if name in files}
+        own = [name for name in files if name not in named]
+        if not named or len(own) != 1:
+            continue
+        missing = [str(file) for file in named.values() if not file.is_file()]
+        if missing:
+            raise RequestError(f"{missing[0]} was named as a part of {path.name}, but there is no such file")
+        joined = {files[own[0]] + key: value for key, value in state.items()}
+        for name, file in named.items():
+            joined |= {files[name] + key: value for key, value in read_state(file).items()}
+        left = {name: value for name, value in config.items() if name not in named}
+        return joined, left, {name: _origin(file) for name, file in named.items()}
+    return state, config, {}
+
+
+def _origin(path: Path) -> dict[str, str]:
+    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _of_family(family: AnyFamily, settings: Mapping[str, Any], state: State, path: Path) -> Source:
@@ -70,21 +98,21 @@ def _of_family(family: AnyFamily, settings: Mapping[str, Any], state: State, pat
             raise RuntimeError(f"{len(missing)} keys missing, {len(problems.unexpected_keys)} unexpected")
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit {family.name} with {dict(settings)}: {error}") from error
-    origin = {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     model = {"family": family.name, "config": family.settings(config)}
-    return Source(_ready(module, str(path)), family.spec(config), model, origin)
+    return Source(_ready(module, str(path)), family.spec(config), model, _origin(path))
 
 
 def _of_factory(source: str, config: Mapping[str, str]) -> Source:
     """Import and call code that the user names: their own, run because they asked for it."""
     package, _, name = source.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         made = getattr(importlib.import_module(package), name)(**config)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise RequestError(f"{source} cannot be called: {error}") from error
+    except Exception as error:  # it is the user's code: whatever it raises is theirs to know
+        raise RequestError(f"{source} cannot be called: {type(error).__name__}: {error}") from error
     finally:
-        sys.path.pop(0)
+        sys.path.remove(here)
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], torch.nn.Module)) or not isinstance(
         made[1], Spec
     ):

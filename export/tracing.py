@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -25,6 +27,8 @@ from ganrt.images import Floats
 from ganrt.spec import Image, Spec
 
 DEFAULT_OPSET = 20
+OLDEST_OPSET = 18
+"""The exporter's operators are written for this one; older ones are reached by conversion, which fails quietly."""
 _EXAMPLES = 2
 """Batch size while tracing: with 1, torch.export would take the batch for a constant."""
 
@@ -35,6 +39,9 @@ def trace(module: torch.nn.Module, spec: Spec, opset: int = DEFAULT_OPSET) -> ir
     Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
     graph does not have the names, dtypes and shapes of the Spec.
     """
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise RequestError(f"opset {opset} was asked for; this exporter writes {OLDEST_OPSET} to {newest}")
     example = feeds.draw(spec, 0, 0, _EXAMPLES, size=picture_size(spec))
     inputs = tuple(torch.from_numpy(array) for array in example.values())
     try:
@@ -45,12 +52,12 @@ def trace(module: torch.nn.Module, spec: Spec, opset: int = DEFAULT_OPSET) -> ir
                 dynamo=True,
                 input_names=list(example),
                 output_names=[spec.output.name],
-                dynamic_shapes=_dynamic(spec),
+                dynamic_shapes=_arranged(module, _dynamic(spec)),
                 opset_version=opset,
                 verbose=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
-        raise RequestError(f"torch.onnx.export cannot trace this {spec.family} model: {str(error)[:500]}") from error
+        raise RequestError(f"torch.onnx.export cannot trace this {spec.family} model: {_root(error)}") from error
     assert program is not None
     model = program.model
     reached = model.opset_imports[""]
@@ -74,6 +81,13 @@ def original(module: torch.nn.Module, given: Feeds) -> Floats:
     return cast(Floats, np.ascontiguousarray(images.numpy(), np.float32))
 
 
+def _root(error: BaseException) -> str:
+    """First line of the innermost cause: the exporter wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
 def _dynamic(spec: Spec) -> tuple[dict[int, Dim], ...]:
     """Which sides of each input are free: the batch, and height and width of images without a fixed size."""
     batch = Dim("batch")
@@ -89,6 +103,15 @@ def _dynamic(spec: Spec) -> tuple[dict[int, Dim], ...]:
         free[item.name] = sides
         shapes.append({0: batch, **sides})
     return tuple(shapes)
+
+
+def _arranged(module: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The inputs as torch.export counts them: those that a forward takes as `*name` are one."""
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    single = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:single], shapes[single:]) if len(shapes) > single else shapes
 
 
 def _check(model: ir.Model, spec: Spec) -> None:
@@ -117,7 +140,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
-            warnings.filterwarnings("ignore", "# The axis name: batch will not be used", UserWarning)
+            warnings.filterwarnings("ignore", "# The axis name: .* will not be used", UserWarning)
             yield
     finally:
         registry.setLevel(level)

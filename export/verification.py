@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from ganrt import atomic
-from ganrt.backend import BACKENDS, backend_module, open_session
+from ganrt.backend import backend_module, backend_names, open_session
 from ganrt.bundle import Bundle
 from ganrt.errors import MissingLibraryError, RequestError
 from ganrt.images import encode_png
-from ganrt.proof import Comparison, Proof, prove
+from ganrt.proof import Comparison, prove
+from ganrt.record import Proof
 from ganrt.trust import proof_key
 
 from .card import write_card
@@ -22,11 +23,11 @@ Progress = Callable[[str], None]
 """Told what is being done, one line at a time."""
 
 
-def usual_backends(bundle: Bundle) -> list[str]:
-    """The backends to verify a bundle on: those whose library is here and that can run it. The slow reference is left
-    out, because the PyTorch original is the oracle already."""
+def usual_backends(bundle: Bundle, device: str) -> list[str]:
+    """The backends to verify a bundle on: those whose library is here and that can run it on this kind of device. The
+    slow reference is left out, because the PyTorch original is the oracle already."""
     names = []
-    for name in BACKENDS:
+    for name in backend_names(device):
         try:
             backend_module(name)
         except MissingLibraryError:
@@ -54,7 +55,7 @@ def verify(
         )
     proofs = []
     for precision in bundle.variants:
-        for backend in usual_backends(bundle) if backends is None else backends:
+        for backend in usual_backends(bundle, device) if backends is None else backends:
             if backend == "pytorch" and precision != "fp32":
                 continue
             progress(f"verifying {precision} on {backend}")

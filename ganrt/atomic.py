@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
-from ganrt.errors import MachineError, RequestError
+from ganrt.errors import GanrtError, MachineError, RequestError
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -28,32 +29,56 @@ def write_file(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raise RequestError when something is already there that may not be replaced: long work should not end with that
-    news."""
+Ours: TypeAlias = Callable[[Path], bool]
+"""Tells a folder that this command made from anything else that may stand there."""
+
+
+def check_output(path: Path, overwrite: bool, ours: Ours | None = None) -> None:
+    """Find out before long work whether its result can be written.
+
+    Args:
+        ours: for a folder; None when the output is a file. A folder is replaced only if this says so, or if it is
+        empty.
+
+    Raises RequestError when something is there that may not be replaced, MachineError when `path` cannot be written.
+    """
     path = Path(path)
-    if not overwrite and (path.exists() or path.is_symlink()):
-        raise RequestError(f"{path} exists already; choose another name, or add --overwrite")
-    if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
-        raise RequestError(f"{path} is the folder you are in, or contains it; choose another name")
+    with _translated(path):
+        exists = path.exists() or path.is_symlink()
+        if exists and not overwrite:
+            raise RequestError(f"{path} exists already; choose another name, or add --overwrite")
+        if exists and not (path.is_dir() if ours else path.is_file()):
+            raise RequestError(
+                f"{path} is no {'folder' if ours else 'file'}, so it is not replaced; choose another name"
+            )
+        if exists and ours:
+            if Path.cwd().is_relative_to(path.resolve()):
+                raise RequestError(f"{path} is the folder you are in, or contains it; choose another name")
+            if any(path.iterdir()) and not ours(path):
+                raise RequestError(f"{path} was not made by this command, so it is not replaced; choose another name")
+        parent = path.parent
+        while not parent.exists():
+            parent = parent.parent
+        trial = _beside(parent / path.name)
+        trial.mkdir()
+        trial.rmdir()
 
 
 @contextmanager
-def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, overwrite: bool = False, ours: Ours = lambda _: False) -> Iterator[Path]:
     """Fill a folder beside `path` and give it that name when the block ends without an error.
 
-    A killed process leaves at most a hidden folder `.NAME.*`, which nothing loads. Raises RequestError when `path`
-    exists and `overwrite` is false, MachineError when it cannot be written.
+    A killed process leaves at most a hidden folder `.NAME.*`, which nothing loads. Raises what `check_output` raises.
     """
     path = Path(path)
-    check_output(path, overwrite)
+    check_output(path, overwrite, ours)
     with _translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = _beside(path)
         draft.mkdir()
     try:
         yield draft
-        check_output(path, overwrite)
+        check_output(path, overwrite, ours)
         with _translated(path):
             _swap(draft, path)
     finally:
@@ -62,18 +87,18 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 def _swap(draft: Path, path: Path) -> None:
     """Give `draft` the name `path`; what was there comes back when that fails."""
-    if path.is_dir() and not path.is_symlink():
-        old = _beside(path)
-        path.replace(old)
-        try:
-            draft.replace(path)
-        except OSError:
-            old.replace(path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    if not path.exists():
         draft.replace(path)
+        return
+    target = path.resolve()  # a link stays a link
+    old = _beside(target)
+    target.replace(old)
+    try:
+        draft.replace(target)
+    except BaseException:
+        old.replace(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _beside(path: Path) -> Path:
@@ -85,5 +110,7 @@ def _beside(path: Path) -> Path:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
+    except GanrtError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or no name at all
         raise MachineError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Array, Feeds, require
+from ganrt.machine import parse_device
 from ganrt.spec import Spec
 
 if TYPE_CHECKING:
@@ -146,25 +148,30 @@ class BackendModule(Protocol):
 
 
 class Entry(NamedTuple):
-    """A row of the table: where the backend is, what installs its library, what its library is called."""
+    """A row of the table: where the backend is, what installs its library, what its library is called, and whether it
+    can use an NVIDIA GPU."""
 
     module: str
     extra: str
     library: str
+    gpu: bool = False
 
 
 BACKENDS = {
-    "onnxruntime": Entry("ganrt.backends.onnxruntime", "cpu", "onnxruntime"),
+    "onnxruntime": Entry("ganrt.backends.onnxruntime", "cpu", "onnxruntime", gpu=True),
     "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino"),
-    "pytorch": Entry("ganrt.backends.pytorch", "export", "torch"),
+    "pytorch": Entry("ganrt.backends.pytorch", "export", "torch", gpu=True),
     "reference": Entry("ganrt.backends.reference", "export", "onnx"),
 }
 """In the order in which `load` tries them."""
 
 
-def backend_names() -> list[str]:
-    """Every backend there is a row or an entry point for, installed or not."""
-    return [*BACKENDS, *sorted(e.name for e in _entry_points() if e.name not in BACKENDS)]
+def backend_names(device: str = "auto") -> list[str]:
+    """Every backend there is a row or an entry point for, installed or not; those that can run on a kind of device. The
+    order is that in which `load` tries them."""
+    gpu = parse_device(device)[0] == "cuda"
+    rows = [name for name, entry in BACKENDS.items() if entry.gpu or not gpu]
+    return [*rows, *sorted(e.name for e in _entry_points() if e.name not in BACKENDS)]
 
 
 def backend_module(name: str) -> BackendModule:
@@ -181,10 +188,15 @@ def backend_module(name: str) -> BackendModule:
     entry = BACKENDS[name]
     try:
         return cast(BackendModule, importlib.import_module(entry.module))
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] == "ganrt":
+    except ModuleNotFoundError as error:
+        missing = (error.name or entry.library).partition(".")[0]
+        if missing == "ganrt":
             raise
-        raise MissingLibraryError(error.name or entry.library, entry.extra, f"the {name} backend") from error
+        if importlib.util.find_spec(missing) is None:
+            raise MissingLibraryError(missing, entry.extra, f"the {name} backend") from error
+        raise MachineError(f"{entry.library} is installed but broken ({error}): install it anew") from error
+    except (ImportError, AttributeError, OSError) as error:  # half of a library, or of one it needs
+        raise MachineError(f"{entry.library} is installed but broken ({first_line(error)}): install it anew") from error
 
 
 def open_session(

@@ -26,7 +26,7 @@ from ganrt.agreement import THRESHOLDS
 from ganrt.errors import BundleError, RequestError
 from ganrt.golden import Golden
 from ganrt.onnx_metadata import read_metadata
-from ganrt.proof import Proof
+from ganrt.record import Proof
 from ganrt.spec import Spec
 
 FORMAT = 1

@@ -8,13 +8,14 @@ artifact or the machine is not usable.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import json
 import logging
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -23,11 +24,10 @@ from ganrt.atomic import check_output, new_folder, write_file
 from ganrt.backend import BACKENDS
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, VerificationError
 from ganrt.images import encode_png, grid
+from ganrt.terminal import console, labels_of, numbers, print_proofs, say, settings
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ganrt.proof import Proof
+_INTERRUPTED = 130
+"""What a shell expects of a program that was stopped by Ctrl-C."""
 
 
 class _Commands(click.Group):
@@ -39,12 +39,22 @@ class _Commands(click.Group):
         except GanrtError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output has gone: click ends quietly
+                raise
+            click.echo(f"error: {error.filename or 'an output'}: {error.strerror or error}", err=True)
+            ctx.exit(MachineError.exit_code)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(ganrt.__version__)
 def main() -> None:
     """Train, export, prove, run and measure image generators."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without a sign must not end an hour's work
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
 
 
@@ -66,20 +76,21 @@ def models() -> None:
     table = Table("family", "what it is", box=None)
     for name, summary in FAMILIES.items():
         table.add_row(name, summary)
-    _output().print(table)
+    console().print(table)
 
 
 @main.command()
 def doctor() -> None:
     """Tell what this machine can run, and why not."""
+    from rich.markup import escape
     from rich.table import Table
 
     from ganrt.doctor import examine
 
     table = Table(box=None, show_header=False)
     for finding in examine():
-        table.add_row("ok" if finding.good else "--", finding.subject, finding.text)
-    _output().print(table)
+        table.add_row("ok" if finding.good else "--", escape(finding.subject), escape(finding.text))
+    console().print(table)
 
 
 @main.command()
@@ -104,17 +115,32 @@ def info(bundle: Path, as_json: bool) -> None:
     for item in read.spec.inputs:
         click.echo(f"  takes {item.name}: {item}")
     for name, variant in read.variants.items():
-        _print_proofs(f"proofs of {name}", variant.proofs)
+        print_proofs(f"proofs of {name}", variant.proofs)
+
+
+def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
+    """The settings of a preset become the defaults of the command; what is given beside it wins."""
+    if name is not None:
+        ctx.default_map = _extra("ganrt.training", "train", "training").preset(name)
 
 
 @main.command()
 @click.argument("family")
+@click.option(
+    "--preset", callback=_preset, expose_value=False, is_eager=True, help="Defaults of a run in docs/training."
+)
 @click.option("--data", default="digits", show_default=True, help="digits, folder:PATH or FILE.npz.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="RUN folder to make.")
-@click.option("--loss", default="non-saturating", show_default=True, help="non-saturating or minimax.")
-@click.option("--steps", default=1500, show_default=True, help="Each updates both networks once.")
+@click.option("--loss", default="non-saturating", show_default=True, help="A wrong name lists them all.")
+@click.option("--steps", default=1500, show_default=True, help="Each updates the generator once.")
 @click.option("--batch", default=64, show_default=True, help="Pictures per step, over all devices.")
 @click.option("--lr", default=5e-4, show_default=True, help="Learning rate of both networks.")
+@click.option("--critic-steps", default=0, help="Discriminator updates per step. Default: what the loss needs.")
+@click.option("--augment", default="", help="DiffAugment: some of color,translation,cutout.")
+@click.option("--packing", default=1, show_default=True, help="Pictures that the discriminator judges together.")
+@click.option("--orthogonal", default=0.0, show_default=True, help="Weight of orthogonal regularisation.")
+@click.option("--accumulate", default=1, show_default=True, help="Parts that a batch is computed in, to save memory.")
+@click.option("--precision", default="fp32", show_default=True, help="fp32 or bf16-mixed.")
 @click.option("--ema", default=0.995, show_default=True, help="Decay per step of the averaged generator.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--every", default=250, show_default=True, help="Steps between sample grids and checkpoints.")
@@ -123,41 +149,24 @@ def info(bundle: Path, as_json: bool) -> None:
 @_config
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 def train(
-    family: str,
-    data: str,
-    out: Path,
-    loss: str,
-    steps: int,
-    batch: int,
-    lr: float,
-    ema: float,
-    seed: int,
-    every: int,
-    device: str,
-    devices: int,
-    config: tuple[str, ...],
-    resume: bool,
+    family: str, out: Path, lr: float, augment: str, every: int, config: tuple[str, ...], resume: bool, **rest: Any
 ) -> None:
     """Train a generator of FAMILY against its discriminator."""
     training = _extra("ganrt.training", "train", "training")
     options = training.Options(
         family=family,
-        config=_settings(config),
-        data=data,
-        loss=loss,
-        steps=steps,
-        batch=batch,
+        config=settings(config),
         generator_lr=lr,
         discriminator_lr=lr,
-        ema=ema,
-        seed=seed,
+        augment=tuple(augment.split(",")) if augment else (),
         sample_every=every,
         checkpoint_every=every,
-        device=device,
-        devices=devices,
+        **rest,
     )
     record = training.train(options, out, resume)
-    click.echo(f"{out}: {record.step} steps of {family} on {data}; export it with: ganrt export {out} --out NAME.ganrt")
+    click.echo(
+        f"{out}: {record.step} steps of {family} on {options.data}; export it with: ganrt export {out} --out NAME.ganrt"
+    )
 
 
 @main.command()
@@ -169,9 +178,9 @@ def train(
 def export(source: str, out: Path, opset: int, config: tuple[str, ...], overwrite: bool) -> None:
     """Export SOURCE (a RUN folder, a checkpoint, or package.module:factory) as a proven bundle."""
     exporter = _extra("ganrt.export", "export", "exporting")
-    bundle = exporter.export(source, out, _settings(config), opset, overwrite, _say)
+    bundle = exporter.export(source, out, settings(config), opset, overwrite, say)
     for name, variant in bundle.variants.items():
-        _print_proofs(f"{out}: {name}", variant.proofs)
+        print_proofs(f"{out}: {name}", variant.proofs)
 
 
 @main.command()
@@ -182,8 +191,8 @@ def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
     """Compare every variant with the original's golden samples; exit code 1 when one is not the model it claims to
     be."""
     exporter = _extra("ganrt.export", "export", "verifying")
-    _, proofs = exporter.verify(ganrt.Bundle.read(bundle), backends or None, device, _say)
-    _print_proofs(str(bundle), proofs)
+    _, proofs = exporter.verify(ganrt.Bundle.read(bundle), backends or None, device, say)
+    print_proofs(str(bundle), proofs)
     failed = [proof for proof in proofs if not proof.passed]
     if failed:
         raise VerificationError(f"{bundle} failed on {failed[0].backend}: {'; '.join(failed[0].failures)}")
@@ -220,9 +229,45 @@ def sample(
     from ganrt import pictures
 
     with ganrt.load(bundle, backend, device, precision, unproven) as generator:
-        batches = generator.stream(count, seed, start, _labels(labels), truncation)
+        batches = generator.stream(count, seed, start, labels_of(labels), truncation)
         pictures.save(batches, out, start, count, overwrite)
         click.echo(f"{count} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
+
+
+@main.command()
+@_bundle
+@click.argument("photos", metavar="IMAGE ...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for NAME.png of every NAME.*.")
+@click.option("--input", "files", multiple=True, metavar="NAME=PATH", help="A further picture; may be repeated.")
+@click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A number input; may be repeated.")
+@click.option("--tile", type=int, help="Side of overlapping tiles, 0 for none. Default: for large pictures only.")
+@_backend
+@_device
+@_precision
+@click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine.")
+@_overwrite
+def transform(
+    bundle: Path,
+    photos: tuple[Path, ...],
+    out: Path,
+    files: tuple[str, ...],
+    values: tuple[str, ...],
+    tile: int | None,
+    backend: str,
+    device: str,
+    precision: str,
+    unproven: bool,
+    overwrite: bool,
+) -> None:
+    """Run pictures through an image-to-image model."""
+    from ganrt import pictures
+
+    further = {name: Path(path) for name, path in settings(files, "--input").items()}
+    inputs = {**further, **numbers(values, "--set")}
+    pictures.check_each(photos, out, overwrite)
+    with ganrt.load(bundle, backend, device, precision, unproven) as generator:
+        pictures.save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, **inputs))
+        click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
 
 
 @main.command()
@@ -251,12 +296,12 @@ def bench(
         if path is not None:
             check_output(path, overwrite)
     measuring = _extra("ganrt.bench", "bench", "the benchmark")
-    report = measuring.measure(bundle, backends or None, batches or (1, 8), seconds, precision, device, _say)
-    measuring.print_table(report, _output())
+    report = measuring.measure(bundle, backends or None, batches or (1, 8), seconds, precision, device, say)
     if json_path is not None:
         report.save(json_path)
     if html_path is not None:
         measuring.write_page(report, bundle, html_path)
+    measuring.print_table(report, console())
     if failed := [backend for backend in report.backends if backend.status == "failed"]:
         raise MachineError(f"{failed[0].name} could not be measured, for the reason above")
 
@@ -267,29 +312,29 @@ def bench(
 @click.option("--seconds", default=45.0, show_default=True, help="Time for the benchmark.")
 def demo(out: Path, steps: int, seconds: float) -> None:
     """The whole path on real data in minutes: train, export, prove, sample, measure. Replaces what is in --out."""
-    training = _extra("ganrt.training", "train", "the demo")
-    exporter = _extra("ganrt.export", "export", "the demo")
-    measuring = _extra("ganrt.bench", "bench", "the demo")
+    training, exporter, measuring = (
+        _extra(f"ganrt.{part}", "train,bench", "the demo") for part in ("training", "export", "bench")
+    )
     bundle = out / "digits.ganrt"
-    with new_folder(out, overwrite=True) as draft:
-        _say("1/5 training a DCGAN on 1,797 scanned digits")
+    with new_folder(out, overwrite=True, ours=lambda folder: (folder / bundle.name).is_dir()) as draft:
+        say("1/5 training a DCGAN on 1,797 scanned digits")
         config = {"size": 32, "channels": 1, "width": 16}
         options = training.Options("dcgan", config, steps=steps, generator_lr=1e-3, discriminator_lr=1e-3)
         training.train(options, draft / "run")
-        _say("2/5 exporting it, and 3/5 proving it on every backend")
-        exporter.export(str(draft / "run"), draft / bundle.name, progress=_say)
-        read, _ = exporter.verify(ganrt.Bundle.read(draft / bundle.name), ["reference"], progress=_say)
-        _say("4/5 sampling")
+        say("2/5 exporting it, and 3/5 proving it on every backend")
+        exporter.export(str(draft / "run"), draft / bundle.name, progress=say)
+        read, _ = exporter.verify(ganrt.Bundle.read(draft / bundle.name), ["reference"], progress=say)
+        say("4/5 sampling")
         with ganrt.load(draft / bundle.name) as generator:
             pictures = generator.sample(1000, seed=7)
         write_file(draft / "samples.png", encode_png(grid(pictures[:100], scale=2)))
         quality = training.DigitJudge(32).judge(pictures)
-        _say("5/5 measuring every backend")
-        report = measuring.measure(draft / bundle.name, None, (1, 8), seconds, progress=_say)
+        say("5/5 measuring every backend")
+        report = measuring.measure(draft / bundle.name, None, (1, 8), seconds, progress=say)
         report.save(draft / "report.json")
         measuring.write_page(report, draft / bundle.name, draft / "report.html")
-    measuring.print_table(report, _output())
-    _print_proofs("every backend makes the PyTorch original's pictures", read.variants["fp32"].proofs)
+    measuring.print_table(report, console())
+    print_proofs("every backend makes the PyTorch original's pictures", read.variants["fp32"].proofs)
     least = min(range(10), key=quality.shares.__getitem__)
     click.echo(
         f"\nA classifier that learned from the real scans is {quality.confidence:.1%} sure of 1,000 samples "
@@ -310,56 +355,6 @@ def _extra(module: str, extra: str, purpose: str) -> Any:
         if (error.name or "").startswith("ganrt"):
             raise
         raise MissingLibraryError(error.name or module, extra, purpose) from error
-
-
-def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
-    settings = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise RequestError(f"--config {pair} is not of the form name=value")
-        settings[name] = value
-    return settings
-
-
-def _labels(text: str | None) -> int | list[int] | None:
-    if text is None:
-        return None
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise RequestError(f"--labels {text} is not a class number, or several separated by commas") from error
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def _print_proofs(title: str, proofs: Iterable[Proof]) -> None:
-    from rich.table import Table
-
-    table = Table("backend", "device", "precision", "samples", "worst", "median", "verdict", title=title)
-    for p in proofs:
-        verdict = "passed" if p.passed else f"[bold red]failed[/]: {p.failures[0]}"
-        row = (
-            p.backend,
-            p.device,
-            p.precision,
-            str(p.samples),
-            f"{p.worst_psnr:.1f} dB",
-            f"{p.median_psnr:.1f} dB",
-            verdict,
-        )
-        table.add_row(*row)
-    _output().print(table)
-
-
-def _say(line: str) -> None:
-    """Progress: one plain line on standard error."""
-    click.echo(line, err=True)
-
-
-def _output() -> Console:
-    from rich.console import Console
-
-    return Console(file=sys.stdout, soft_wrap=False)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import importlib.metadata
 from dataclasses import dataclass
 
 from ganrt.backend import BACKENDS, backend_module, backend_names, library_version
-from ganrt.errors import MissingLibraryError
+from ganrt.errors import GanrtError
 from ganrt.machine import has_nvidia_gpu
 
 _CONFLICT = ("onnxruntime", "onnxruntime-gpu")
@@ -40,7 +40,7 @@ def examine() -> list[Finding]:
 def _backend(name: str) -> Finding:
     try:
         backend_module(name)
-    except MissingLibraryError as error:
+    except GanrtError as error:
         return Finding(name, False, str(error))
     if name not in BACKENDS:
         return Finding(name, True, "installed by another package")

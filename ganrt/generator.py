@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganrt import batching, feeds
-from ganrt.backend import BACKENDS, Session, open_session
+from ganrt.backend import Session, backend_names, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
@@ -61,15 +61,18 @@ def load(
     if backend != "auto":
         session = _open(bundle, backend, device, precision, unproven, options)
         return Generator(bundle.spec, session)
-    refusals: list[GanrtError] = []
-    for name in BACKENDS:
+    refusals: dict[str, GanrtError] = {}
+    for name in backend_names(device):
         try:
-            return Generator(bundle.spec, _open(bundle, name, device, precision, unproven, options))
+            session = _open(bundle, name, device, precision, unproven, options)
         except GanrtError as error:
-            refusals.append(error)
-            if not isinstance(error, MissingLibraryError):
-                _log.warning("%s is passed over: %s", name, error)
-    raise _summary(path, refusals)
+            refusals[name] = error
+            continue
+        for passed, reason in refusals.items():
+            if not isinstance(reason, MissingLibraryError):
+                _log.warning("%s is passed over: %s", passed, reason)
+        return Generator(bundle.spec, session)
+    raise _summary(path, list(refusals.values()))
 
 
 def _summary(path: str | Path, refusals: list[GanrtError]) -> GanrtError:
@@ -195,7 +198,7 @@ class Generator:
         if twice:
             raise RequestError(f"{twice[0]} was given twice")
         made = transform(self.spec, {**positional, **inputs}, lambda feeds: self(**feeds), tile)
-        several = any(np.ndim(p) == 4 for p in [*pictures, *inputs.values()] if isinstance(p, np.ndarray))
+        several = any(getattr(value, "ndim", 0) == 4 for value in [*pictures, *inputs.values()])
         return made if several else made[0]
 
     @property

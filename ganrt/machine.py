@@ -26,6 +26,15 @@ def has_nvidia_gpu() -> bool:
     return any(Path(node).exists() for node in _NVIDIA_NODES)
 
 
+def nvidia_details() -> dict[str, str]:
+    """Driver version and models of the GPUs, as the driver tells them without any library; empty where it does not."""
+    root = Path("/proc/driver/nvidia")
+    found = {"driver": root / "version"} | {f"gpu {p.parent.name}": p for p in sorted(root.glob("gpus/*/information"))}
+    return {
+        name: path.read_text(errors="replace").splitlines()[0].strip() for name, path in found.items() if path.is_file()
+    }
+
+
 def parse_device(device: str) -> tuple[str, int]:
     """`auto`, `cpu`, `cuda` or `cuda:N` -> (kind, number). Raises RequestError for anything else."""
     kind, colon, number = device.partition(":")

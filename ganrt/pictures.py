@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ganrt.errors import RequestError
 from ganrt.images import Pictures
 
 _MAX_GRID = 4096
+_NUMBERED = re.compile(r"\d{8,20}\.png")
 _SIDE = 64
 """Small pictures are enlarged in a grid until they are about this large."""
 
@@ -32,7 +34,7 @@ def save(batches: Iterable[Pictures], out: Path, start: int, count: int, overwri
     }
     if out.suffix not in writers:
         raise RequestError(f"{out} should end in .png (a grid), .npz (arrays), or in nothing (a folder of files)")
-    atomic.check_output(out, overwrite)
+    atomic.check_output(out, overwrite, None if out.suffix else _only_pictures)
     writers[out.suffix]()
 
 
@@ -52,10 +54,39 @@ def _arrays(batches: Iterable[Pictures], out: Path) -> None:
     atomic.write_file(out, buffer.getvalue())
 
 
+def _only_pictures(folder: Path) -> bool:
+    return all(_NUMBERED.fullmatch(path.name) for path in folder.iterdir())
+
+
 def _folder(batches: Iterable[Pictures], out: Path, start: int, overwrite: bool) -> None:
     number = start
-    with atomic.new_folder(out, overwrite) as draft:
+    with atomic.new_folder(out, overwrite, _only_pictures) as draft:
         for batch in batches:
             for picture in batch:
                 (draft / f"{number:08d}.png").write_bytes(images.encode_png(picture))
                 number += 1
+
+
+def check_each(photos: Sequence[Path], out: Path, overwrite: bool) -> None:
+    """Find out before long work whether `save_each` can write. Raises RequestError when two pictures would get one
+    name, a file is there that may not be replaced, or it is the picture itself."""
+    names: dict[str, Path] = {}
+    for photo in photos:
+        if photo.stem in names:
+            raise RequestError(f"{names[photo.stem]} and {photo} would both be written as {photo.stem}.png: rename one")
+        names[photo.stem] = photo
+        target = _target(photo, out)
+        if target.resolve() == photo.resolve():
+            raise RequestError(f"{target} is the picture itself; choose another folder")
+        atomic.check_output(target, overwrite)
+
+
+def save_each(photos: Sequence[Path], out: Path, make: Callable[[Path], Pictures]) -> None:
+    """Write what `make` makes of every picture, uint8 HWC, as a PNG file of its name in the folder `out`; those before
+    an error stay."""
+    for photo in photos:
+        atomic.write_file(_target(photo, out), images.encode_png(make(photo)))
+
+
+def _target(photo: Path, out: Path) -> Path:
+    return out / f"{photo.stem}.png"

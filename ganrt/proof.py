@@ -4,7 +4,7 @@ invariances)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import numpy as np
 from ganrt.agreement import THRESHOLDS, Agreement, compare
 from ganrt.backend import Session
 from ganrt.batching import run_all
-from ganrt.errors import BundleError
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import Golden
+from ganrt.record import Proof
 from ganrt.spec import Spec
 
 BATCH = 8
@@ -23,43 +23,6 @@ BATCH = 8
 _DRIFT = {"fp32": 1e-5}
 _REDUCED_DRIFT = 1e-2
 """Share of the image range by which a row may move with its batch: the rounding of another summation order."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What a comparison found; kept in the bundle's record, or beside the machine's caches."""
-
-    key: str
-    """Digest of everything the result depends on (`ganrt.trust.proof_key`)."""
-    backend: str
-    device: str
-    precision: str
-    details: dict[str, str]
-    samples: int
-    worst_psnr: float
-    """dB, of the worst sample."""
-    median_psnr: float
-    max_abs: float
-    """Largest difference of all samples, in the image's own units."""
-    failures: tuple[str, ...]
-    """Why the variant is not the model it claims to be; empty when it is."""
-
-    @property
-    def passed(self) -> bool:
-        return not self.failures
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"failures": list(self.failures)}
-
-    @classmethod
-    def from_dict(cls, raw: object) -> Proof:
-        """Read a proof from parsed JSON. Raises BundleError when it is not one."""
-        try:
-            if not isinstance(raw, dict) or not isinstance(raw["failures"], list) or not isinstance(raw["key"], str):
-                raise TypeError(f"{raw!r:.100} is not one")
-            return cls(**raw | {"failures": tuple(map(str, raw["failures"]))})
-        except (TypeError, KeyError) as error:
-            raise BundleError(f"a verification record cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -105,7 +68,7 @@ def variances(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iter
         inputs: rows to try; the first BATCH of them are used.
         found: the images that the session made of them.
     """
-    allowed = drift(spec, session.precision)
+    allowed = drift(spec, session.precision, found)
     count = min(BATCH, len(found))
     turned = np.roll(np.arange(count), 1)
 
@@ -126,10 +89,11 @@ def variances(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iter
             yield f"{failure}: by {moved:.3g}, where {allowed:.3g} is allowed"
 
 
-def drift(spec: Spec, precision: str) -> float:
-    """How far the values of an image may move, in its own units, when only its batch changes."""
+def drift(spec: Spec, precision: str, images: Array) -> float:
+    """How far the values of images may move, in their own units, when only their batch changes. Rounding goes with the
+    size of the values, which may be beyond the range of the output."""
     low, high = spec.output.range
-    return (high - low) * _DRIFT.get(precision, _REDUCED_DRIFT)
+    return max(high - low, float(np.ptp(images))) * _DRIFT.get(precision, _REDUCED_DRIFT)
 
 
 def pick(feeds: Feeds, places: Array) -> Feeds:

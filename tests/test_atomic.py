@@ -25,10 +25,15 @@ import os, signal, sys
 from pathlib import Path
 from ganrt import atomic
 
-with atomic.new_folder(Path(sys.argv[1]), overwrite=True) as draft:
+with atomic.new_folder(Path(sys.argv[1]), True, lambda _: True) as draft:
     (draft / "part").write_bytes(b"new")
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def anything(folder: Path) -> bool:
+    """For tests in which every folder may be replaced."""
+    return True
 
 
 def run_killed(script: str, path: Path) -> None:
@@ -104,7 +109,7 @@ def test_a_folder_is_replaced_only_when_told(tmp_path: Path) -> None:
     (path / "old").touch()
     with pytest.raises(RequestError, match="exists already; choose another name, or add --overwrite"), new_folder(path):
         pytest.fail("the work must not begin")
-    with new_folder(path, overwrite=True) as draft:
+    with new_folder(path, True, anything) as draft:
         (draft / "new").touch()
     assert names(path) == ["new"]
     assert names(tmp_path) == ["folder"]
@@ -115,7 +120,7 @@ def test_a_failure_leaves_the_old_folder(error: type[BaseException], tmp_path: P
     path = tmp_path / "folder"
     path.mkdir()
     (path / "old").touch()
-    with pytest.raises(error), new_folder(path, overwrite=True) as draft:
+    with pytest.raises(error), new_folder(path, True, anything) as draft:
         (draft / "new").touch()
         raise error
     assert names(path) == ["old"]
@@ -133,7 +138,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_pa
     path = tmp_path / "folder"
     path.mkdir()
     (path / "old").touch()
-    with pytest.raises(MachineError, match="cannot be written"), new_folder(path, overwrite=True) as draft:
+    with pytest.raises(MachineError, match="cannot be written"), new_folder(path, True, anything) as draft:
         draft.rmdir()
     assert names(path) == ["old"]
     assert names(tmp_path) == ["folder"]
@@ -146,20 +151,50 @@ def test_the_folder_one_is_in_is_never_replaced(name: str, tmp_path: Path, monke
     path = Path(name) if name.startswith(".") else tmp_path / name
     with (
         pytest.raises(RequestError, match="is the folder you are in, or contains it"),
-        new_folder(path, overwrite=True),
+        new_folder(path, True, anything),
     ):
         pytest.fail("the work must not begin")
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling link"])
-def test_other_things_at_the_place_count_too(kind: str, tmp_path: Path) -> None:
+def test_other_things_at_the_place_are_kept(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.touch() if kind == "file" else path.symlink_to("nowhere")
     with pytest.raises(RequestError, match="exists already"):
         check_output(path, overwrite=False)
-    with new_folder(path, overwrite=True) as draft:
+    with pytest.raises(RequestError, match="is no folder, so it is not replaced"), new_folder(path, True, anything):
+        pytest.fail("the work must not begin")
+    assert path.is_symlink() or path.is_file()
+
+
+def test_only_what_the_command_made_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    with new_folder(path, overwrite=True) as draft:  # an empty folder is nobody's loss
+        (draft / "thesis.tex").touch()
+    with pytest.raises(RequestError, match="was not made by this command"), new_folder(path, overwrite=True):
+        pytest.fail("the work must not begin")
+    assert names(path) == ["thesis.tex"]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with new_folder(tmp_path / "link", overwrite=True) as draft:
         (draft / "new").touch()
-    assert names(path) == ["new"] and not path.is_symlink()
+    assert (tmp_path / "link").is_symlink() and names(tmp_path / "real") == ["new"]
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="is no file, so it is not replaced"):
+        check_output(tmp_path, overwrite=True)
+
+
+def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "below", tmp_path / ("x" * 300), Path("/proc/out.json")):
+        with pytest.raises(MachineError, match="cannot be written"):
+            check_output(path, overwrite=False)
 
 
 def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ganrt.bundle import METADATA_KEY, Bundle, parse_json
 from ganrt.errors import BundleError, RequestError
-from ganrt.proof import Proof
+from ganrt.record import Proof
 
 FILES = ["ganrt.json", "model.onnx", "golden.npz", "weights.safetensors", "README.md", "samples.png"]
 PROOF = Proof("key", "onnxruntime", "cpu", "fp32", {"onnxruntime": "1.0"}, 64, 99.0, 120.0, 1e-6, ())

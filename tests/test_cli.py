@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,35 @@ def test_doctor_finds_runtimes_that_overwrite_each_other(monkeypatch: pytest.Mon
     found = [f for f in doctor.examine() if "overwrite each other" in f.text]
     assert found == [Finding("onnxruntime", False, found[0].text)]
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in found[0].text
+
+
+def test_doctor_names_the_extra_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "ganrt.backends.openvino", raising=False)
+    shown = run("doctor")
+    assert shown.exit_code == 0
+    assert 'pip install "ganrt[cpu]"' in " ".join(shown.stdout.split())
+
+
+def test_half_an_onnxruntime_is_named_as_such(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
+    """What is left when onnxruntime and onnxruntime-gpu were installed together and one of them was removed."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    monkeypatch.delitem(sys.modules, "ganrt.backends.onnxruntime", raising=False)
+    shown = run("doctor")
+    assert shown.exit_code == 0
+    assert "onnxruntime is installed but broken" in " ".join(shown.stdout.split())
+    result = run("sample", folder, "--backend", "onnxruntime", "--out", tmp_path / "x.png")
+    refused(result, 3, "onnxruntime is installed but broken", "overwrite each other")
+    assert run("sample", folder, "-n", 1, "--out", tmp_path / "x.png").exit_code == 0  # another backend does it
+
+
+def test_names_with_brackets_are_shown_as_they_are(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "a[" / "b].ganrt"
+    copy.mkdir(parents=True)
+    for file in folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    shown = run("verify", copy, "--backend", "onnxruntime")
+    assert shown.exit_code == 0, shown.exception
 
 
 def test_info(folder: Path) -> None:
@@ -176,6 +206,16 @@ def test_train_export_verify_sample(tmp_path: Path) -> None:
     assert run("sample", bundle, "-n", 4, "--out", tmp_path / "grid.png").exit_code == 0
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0"])
+def test_a_benchmark_takes_a_sensible_time(folder: Path, seconds: str) -> None:
+    refused(run("bench", folder, "--seconds", seconds), 2, "seconds were asked for")
+
+
+def test_what_cannot_be_written_is_known_first(folder: Path) -> None:
+    refused(run("bench", folder, "--json", "/proc/report.json"), 3, "/proc/report.json cannot be written")
+    refused(run("sample", folder, "--out", "x" * 300 + ".png"), 3, "cannot be written")
+
+
 def test_verify_says_no_with_exit_code_1(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ganrt.export import verification
 
@@ -204,6 +244,7 @@ def test_verify_says_no_with_exit_code_1(bundle: Bundle, tmp_path: Path, monkeyp
         (["train", "dcgan", "--config", "depth=3"], ["no setting 'depth'", "latent"]),
         (["train", "dcgan", "--data", "folder:/nowhere"], ["/nowhere"]),
         (["export", "nowhere.pth"], ["neither a RUN folder"]),
+        (["export", "nowhere.pth", "--opset", 5], ["neither a RUN folder"]),
     ],
 )
 def test_training_and_exporting_what_is_not_there(tmp_path: Path, arguments: list[object], words: list[str]) -> None:

@@ -94,8 +94,9 @@ def test_a_bare_graph_runs_once_vouched_for(exported: Path, tmp_path: Path) -> N
 def test_opset_is_read_back(checkpoint: Path, tmp_path: Path) -> None:
     export(str(checkpoint), tmp_path / "old.ganrt", opset=18)
     assert onnx.load(tmp_path / "old.ganrt" / "model.onnx").opset_import[0].version == 18
-    with pytest.raises(RequestError, match="opset 99"):
-        export(str(checkpoint), tmp_path / "new.ganrt", opset=99)
+    for opset in (5, 99):
+        with pytest.raises(RequestError, match=f"opset {opset} was asked for; this exporter writes 18 to"):
+            export(str(checkpoint), tmp_path / "new.ganrt", opset=opset)
     assert not (tmp_path / "new.ganrt").exists()
 
 
@@ -105,7 +106,11 @@ def test_an_existing_output_stays_unless_told_otherwise(checkpoint: Path, tmp_pa
     with pytest.raises(RequestError, match=r"b\.ganrt exists already.*--overwrite"):
         export(str(checkpoint), tmp_path / "b.ganrt")
     assert (tmp_path / "b.ganrt" / "mine.txt").read_text() == "keep"
-    export(str(checkpoint), tmp_path / "b.ganrt", overwrite=True)
+    with pytest.raises(RequestError, match="was not made by this command"):
+        export(str(checkpoint), tmp_path / "b.ganrt", overwrite=True)
+    (tmp_path / "b.ganrt" / "mine.txt").unlink()
+    for _ in range(2):  # an empty folder, then a bundle
+        export(str(checkpoint), tmp_path / "b.ganrt", overwrite=True)
     Bundle.read(tmp_path / "b.ganrt")
 
 
@@ -144,6 +149,8 @@ def wrong_size():
     return Ramp(), spec(ganrt.Scalar("strength", (0.0, 1.0), 1.0), size=(9, 9))
 def nothing():
     return 7
+def angry():
+    raise RuntimeError("no weights today")
 """
 
 
@@ -172,6 +179,7 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
         ("wrong_size", VerificationError, r"the spec says float32 \(N, \[1, 9, 9\]\)"),
         ("nothing", RequestError, r"returned int; it must return \(torch.nn.Module, ganrt.Spec\)"),
         ("absent", RequestError, "cannot be called"),
+        ("angry", RequestError, "cannot be called: RuntimeError: no weights today"),
     ],
 )
 def test_factories_that_do_not_fit(

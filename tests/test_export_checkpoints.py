@@ -1,5 +1,6 @@
 """Checkpoints are recognised by keys and shapes, read without executing anything, and refused with the reason."""
 
+import contextlib
 import pickle
 from pathlib import Path
 
@@ -128,3 +129,25 @@ def test_the_original_projects_outputs(tmp_path: Path) -> None:
     module.load_state_dict(found.state)
     with torch.inference_mode():
         assert np.abs(module(torch.from_numpy(inputs["z"])).numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_any_damage_is_refused_in_one_way(tmp_path: Path, state: dict[str, torch.Tensor], legacy: bool) -> None:
+    """Flipped bytes anywhere give either a checkpoint or a CheckpointError, never another exception."""
+    torch.save(state, tmp_path / "whole.pth", _use_new_zipfile_serialization=not legacy)
+    content = (tmp_path / "whole.pth").read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        damaged = bytearray(content)
+        for place in random.integers(0, min(len(content), 4000), 3):
+            damaged[place] = random.integers(256)
+        (tmp_path / "damaged.pth").write_bytes(damaged)
+        with contextlib.suppress(CheckpointError):
+            read_state(tmp_path / "damaged.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"{}", b"\x80"])
+def test_what_is_no_checkpoint_at_all(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x\.pth (cannot be read|was refused)"):
+        read_state(tmp_path / "x.pth")

@@ -11,7 +11,8 @@ from fake_sessions import SPEC, FakeSession, images
 from ganrt.errors import BundleError
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import Golden
-from ganrt.proof import Proof, prove
+from ganrt.proof import prove
+from ganrt.record import Proof
 
 GOLDEN = Golden.make(SPEC, lambda given: images(SPEC, given))
 

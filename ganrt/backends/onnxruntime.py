@@ -3,7 +3,11 @@ fallback."""
 
 from __future__ import annotations
 
+import os
 from typing import Any, cast
+
+# Without this, importing ONNX Runtime 1.32 writes a device number and a database of events below the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime as ort
@@ -12,7 +16,12 @@ from ganrt.backend import HostSession, Pending, Session, check_options, first_li
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, BundleError, MachineError
 from ganrt.feeds import Array, Feeds, require
-from ganrt.machine import has_nvidia_gpu, parse_device
+from ganrt.machine import has_nvidia_gpu, nvidia_details, parse_device
+
+if not hasattr(ort, "InferenceSession"):
+    raise ImportError(
+        "onnxruntime has no InferenceSession; onnxruntime and onnxruntime-gpu overwrite each other's files"
+    )
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -50,7 +59,7 @@ class _CudaSession(Session):
         if _CUDA not in ort.get_available_providers():
             raise MachineError(
                 f"cuda:{number} was asked for, but the onnxruntime installed here has no CUDA provider: "
-                'pip uninstall onnxruntime, then pip install "ganrt[cuda]"'
+                'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "ganrt[cuda]"'
             )
         if not has_nvidia_gpu():
             raise MachineError(f"cuda:{number} was asked for, but this machine has no NVIDIA GPU; use device='cpu'")
@@ -60,7 +69,7 @@ class _CudaSession(Session):
         # TF32 would make float32 a name only; EXHAUSTIVE convolution search would run anew for every batch size.
         provider = (_CUDA, {"device_id": number, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"})
         self.backend, self.device, self.precision = "onnxruntime", f"cuda:{number}", precision
-        self.details = {"onnxruntime-gpu": library_version("onnxruntime-gpu")}
+        self.details = {"onnxruntime-gpu": library_version("onnxruntime-gpu"), **nvidia_details()}
         self._number = number
         self._spec = bundle.spec
         self._session: ort.InferenceSession | None = _session(bundle, precision, [provider], options)

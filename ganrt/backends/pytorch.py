@@ -14,7 +14,7 @@ from ganrt.backend import Pending, Session, check_options, first_line, library_v
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds, require
-from ganrt.machine import parse_device
+from ganrt.machine import nvidia_details, parse_device
 from ganrt.models import build_generator
 
 
@@ -39,7 +39,7 @@ class _TorchSession(Session):
         self.backend, self.device, self.precision = "pytorch", str(device), "fp32"
         self.details = {"torch": library_version("torch"), "compiled": str(compiled)}
         if device.type == "cuda":
-            self.details["gpu"] = torch.cuda.get_device_name(device)
+            self.details |= {"gpu": torch.cuda.get_device_name(device), **nvidia_details()}
         self._spec = bundle.spec
         self._where = device
         module = _rebuild(bundle).to(device)
