@@ -6,7 +6,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,31 +92,42 @@ def recognise(state: State, path: Path) -> Recognised:
 
     Raises CheckpointError naming the nearest family and the keys that are missing, unexpected or of another shape.
     """
-    nearest: tuple[float, str] = (-1.0, "")
+    for family, layout in _known():
+        config, found = _try(family, layout, state)
+        if config is not None and _fits(_shapes(found), _shapes_of(family, config)):
+            return Recognised(family, layout.name, config, found)
+    raise CheckpointError(f"{path} is no checkpoint of a family that ganrt knows. The nearest is {_nearest(state)}")
+
+
+def _known() -> Iterator[tuple[AnyFamily, Layout[Any]]]:
     for name in FAMILIES:
         family = get_family(name)
-        for layout in family.layouts:
-            config, found = _try(family, layout, state)
-            wanted, shapes = _shapes_of(family, config), _shapes(found)
-            if _fits(shapes, wanted):
-                return Recognised(family, layout.name, config, found)
-            likeness = len(shapes.keys() & wanted.keys()) / len(shapes.keys() | wanted.keys())
-            if likeness > nearest[0]:
-                what = f"{name} of {layout.name} ({_settings(family, config)})"
-                nearest = likeness, f"{what}: {_differences(shapes, wanted)}"
-    raise CheckpointError(f"{path} is no checkpoint of a family that ganrt knows. The nearest is {nearest[1]}")
+        yield from ((family, layout) for layout in family.layouts)
 
 
 def _try(family: AnyFamily, layout: Layout[Any], state: State) -> tuple[Any, State]:
-    """The config and the converted state, if it is of this layout; else the family's default config and the state as it
-    is, for the error message."""
+    """The config and the converted state if it looks like this layout, else None and the state as it is."""
     config = layout.guess(_shapes(state))
     if config is not None:
         try:
             return config, layout.convert(state, config)
         except KeyError:
             pass
-    return family.config(), state
+    return None, state
+
+
+def _nearest(state: State) -> str:
+    """The layout that shares most keys with a state, of its own size or the family's default one, and what differs."""
+    best: tuple[float, str] = (-1.0, "")
+    for family, layout in _known():
+        config, found = _try(family, layout, state)
+        config = family.config() if config is None else config
+        wanted, shapes = _shapes_of(family, config), _shapes(found)
+        likeness = len(shapes.keys() & wanted.keys()) / len(shapes.keys() | wanted.keys())
+        if likeness > best[0]:
+            what = f"{family.name} of {layout.name} ({_settings(family, config)})"
+            best = likeness, f"{what}: {_differences(shapes, wanted)}"
+    return best[1]
 
 
 def _shapes(state: State) -> Shapes:

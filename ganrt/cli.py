@@ -22,7 +22,7 @@ import click
 import ganrt
 from ganrt.atomic import check_output, new_folder, write_file
 from ganrt.backend import BACKENDS
-from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, VerificationError
+from ganrt.errors import GanrtError, MachineError, MissingLibraryError, VerificationError
 from ganrt.images import encode_png, grid
 from ganrt.terminal import console, labels_of, numbers, print_proofs, say, settings
 

@@ -79,7 +79,7 @@ def check_labels(spec: Spec, labels: Labels, count: int) -> NDArray[np.int64] | 
     item = spec.find(Label)
     if item is None:
         raise RequestError(f"labels were given, but this {spec.family} model has no classes: leave them out")
-    array = _as_array("labels", labels)
+    array = as_array("labels", labels)
     if (array.dtype.kind not in "iu" and array.size) or array.ndim > 1:
         raise RequestError(f"labels are {labels!r:.100}; give one class number, or a list of one per image")
     if array.ndim == 1 and len(array) != count:
@@ -124,11 +124,16 @@ def check(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
             f"this {spec.family} model has no input {unknown[0]!r}; its inputs are {', '.join(sorted(known))}"
         )
     feeds = {
-        item.name: _checked(item, _as_array(item.name, given[item.name])) for item in spec.inputs if item.name in given
+        item.name: _checked(item, as_array(item.name, given[item.name])) for item in spec.inputs if item.name in given
     }
     sizes = {name: len(array) for name, array in feeds.items()}
     if len(set(sizes.values())) > 1:
         raise RequestError(f"the inputs differ in batch size: {sizes}")
+    for picture in spec.images:
+        if picture.like in feeds and picture.name in feeds:
+            own, other = feeds[picture.name].shape, feeds[picture.like].shape
+            if own[2:] != other[2:]:
+                raise RequestError(f"{picture.name} has shape {own}; H and W must be those of {picture.like}, {other}")
     for item in spec.inputs:
         if item.name in feeds:
             continue
@@ -159,7 +164,7 @@ def require(spec: Spec, feeds: Feeds, batch_sizes: tuple[int, ...] = ()) -> int:
     return sizes.pop()
 
 
-def _as_array(name: str, value: object) -> Array:
+def as_array(name: str, value: object) -> Array:
     """Anything array-like, which a library of its own may refuse to be."""
     try:
         return np.asarray(value)
@@ -177,7 +182,7 @@ def _latent(item: Latent, seed: int, start: int, count: int, stream: int, trunca
         values = latents.uniform(seed, start, count, stream, size, *item.range)
     elif item.truncation == "scaled":
         values = latents.normal(seed, start, count, stream, size, 2.0)
-        values *= np.float32(1.0 if truncation is None else truncation)
+        values *= np.float32(item.default if truncation is None else truncation)
     else:
         limit = truncation if item.truncation == "resampled" else None
         values = latents.normal(seed, start, count, stream, size, limit)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganrt.errors import ArtifactError, BackendError, RequestError
 from ganrt.spec import Range
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 Pictures: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
@@ -63,23 +66,31 @@ def decode(source: Path | bytes, channels: int) -> Pictures:
     MAX_PIXELS pixels.
     """
     import PIL.Image
-    import PIL.ImageOps
 
     name = "the picture" if isinstance(source, bytes) else str(source)
     try:
         with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ArtifactError(f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read")
-            upright = PIL.ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # Pillow would clip to 255
-                upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            elif "transparency" in upright.info:
-                upright = upright.convert("RGBA")
-            array = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
+            return from_pillow(image, channels)
     except ArtifactError:
         raise
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
         raise ArtifactError(f"{name} cannot be read as {', '.join(FORMATS)}: {error}") from error
+
+
+def from_pillow(image: PIL.Image.Image, channels: int) -> Pictures:
+    """A Pillow image as uint8 HWC with 1 (grey) or 3 (RGB) channels: upright, without transparency, the high byte of 16
+    bits."""
+    import PIL.Image
+    import PIL.ImageOps
+
+    upright = PIL.ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # Pillow would clip to 255
+        upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    elif "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    array = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
     return array.reshape(*array.shape[:2], channels)
 
 

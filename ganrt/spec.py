@@ -30,13 +30,17 @@ class Latent:
     """Standard normal, or uniform on `range`."""
     truncation: Literal["resampled", "scaled", "none"] = "none"
     """`resampled`: values beyond the truncation are drawn again. `scaled`: the truncation multiplies values that were
-    resampled at 2, without one by 1 (BigGAN-deep). Both for normal latents only."""
+    resampled at 2, without one by `default` (BigGAN-deep). Both for normal latents only."""
     range: Range = (-1.0, 1.0)
     """Bounds of a uniform latent; a normal latent ignores them."""
+    default: float = 1.0
+    """Truncation of a scaled latent when the caller asks for none, above 0; the others ignore it."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_counts(self.name, "shape", self.shape)
+        if not _is_number(self.default) or not self.default > 0:
+            raise RequestError(f"{self.name}: default is {self.default!r}; it must be a number above 0")
         _check_choice(self.name, "distribution", self.distribution, ("normal", "uniform"))
         _check_choice(self.name, "truncation", self.truncation, ("resampled", "scaled", "none"))
         _check_range(self.name, self.range)

@@ -144,7 +144,7 @@ class _Case:
         if images.shape != right.shape:
             return f"in shape, {images.shape} for {right.shape}"
         most = float(np.abs(images.astype(np.float64) - right).max())
-        return None if most <= drift(self.spec, self.precision) else f"by {most:.3g}"
+        return None if most <= drift(self.spec, self.precision, self.expected) else f"by {most:.3g}"
 
     def wrong(self, images: Array, places: Array) -> str | None:
         """How images differ from the expected ones, or None."""

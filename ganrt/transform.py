@@ -4,14 +4,15 @@ pictures."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ganrt import images
 from ganrt.errors import RequestError
-from ganrt.feeds import Array, Feeds
+from ganrt.feeds import Array, Feeds, as_array
 from ganrt.images import Floats, Pictures
 from ganrt.spec import Image, Spec
 
@@ -25,13 +26,69 @@ LUMA = "luma"
 """Role of an image input that is the Y of YCbCr; the colour is enlarged by bicubic interpolation and put back."""
 MAX_OVERLAP = 64
 """Tiles overlap by the model's reach, at most by this: what lies farther away has never been seen to show."""
-_TILE = 256
-_UNTILED = 512 * 512
-"""Inputs of more pixels are cut into tiles of _TILE x _TILE if the model allows it and nothing else is asked for."""
+_TILE = 384
+"""With the largest overlap on both sides, a tile has _AT_ONCE pixels."""
+_AT_ONCE = 512 * 512
+"""Input pixels that are computed at a time; larger pictures are cut into tiles if nothing else is asked for."""
+
+
+class _Tile(NamedTuple):
+    """Part of a padded picture, in input pixels: from `corner` to `end`, computed with a margin that is thrown away, in
+    a window that begins at `start`. Each is (row, column)."""
+
+    corner: tuple[int, int]
+    end: tuple[int, int]
+    start: tuple[int, int]
+
+
+def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], Floats], tile: int | None) -> Pictures:
+    """Run pictures through a model.
+
+    Args:
+        given: image inputs as `Picture`, other inputs as arrays of one row per picture or as numbers.
+        compute: float32 inputs -> float32 NCHW output, checked.
+        tile: side of the tiles in input pixels, 0 for none, None to let the size decide.
+
+    Returns uint8 NHWC. Besides the pictures and the result, memory is bounded by what _AT_ONCE pixels need (or one
+    tile, or one picture that cannot be cut). Raises RequestError, ArtifactError for a file that cannot be read.
+    """
+    pictures = _pictures(spec, given)
+    count = max(map(len, pictures.values()))
+    others = {name: _rows(name, value, count) for name, value in given.items() if name not in pictures}
+    first = spec.images[0]
+    height, width = pictures[first.name].shape[1:3]
+    padded = {item.name: _padded(_planes(item, pictures[item.name]), item) for item in spec.images}
+    side = _side(spec, height * width, tile)
+    made = _computed(spec, padded, others, compute, side, count)
+    if spec.output.size is None:
+        made = made[:, : height * spec.output.scale, : width * spec.output.scale]
+    originals = pictures[first.name]
+    coloured = first.role == LUMA and originals.shape[-1] == 3
+    return _coloured(made, originals) if coloured else np.ascontiguousarray(made)
+
+
+def _pictures(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
+    """All image inputs as uint8 NHWC, with one picture or the same number of them each, and of sizes that agree."""
+    missing = [item.name for item in spec.images if item.name not in given]
+    if missing:
+        names = ", ".join(f"{item.name} ({item.role})" for item in spec.images)
+        raise RequestError(f"the picture {missing[0]!r} is missing; this {spec.family} model takes {names}")
+    pictures = {item.name: to_pictures(item, given[item.name]) for item in spec.images}
+    counts = {name: len(array) for name, array in pictures.items()}
+    if len(set(counts.values()) - {1}) > 1:
+        raise RequestError(f"the inputs differ in their number of pictures: {counts}; give one, or as many as another")
+    for item in spec.images:
+        size = pictures[item.name].shape[1:3]
+        other = pictures[item.like].shape[1:3] if item.like is not None else size
+        if size != other:
+            raise RequestError(f"{item.name} is {_size(size)} pixels; it must be {_size(other)} like {item.like}")
+        if item.size is not None and size != item.size:
+            raise RequestError(f"{item.name} is {_size(size)} pixels; this model takes {_size(item.size)} only")
+    return pictures
 
 
 def to_pictures(item: Image, given: Any) -> Pictures:
-    """What a caller gave for an image input, as uint8 NHWC with the input's channels (RGB for luma).
+    """What a caller gave for an image input, as uint8 NHWC with the input's channels (RGB or grey for luma).
 
     Raises RequestError for an array of the wrong kind, ArtifactError for a file that cannot be read.
     """
@@ -39,64 +96,44 @@ def to_pictures(item: Image, given: Any) -> Pictures:
     if isinstance(given, str | Path):
         return images.decode(Path(given), channels)[None]
     if hasattr(given, "convert") and hasattr(given, "mode"):
-        given = np.asarray(given.convert("L" if channels == 1 else "RGB"))
-    array = np.asarray(given)
+        return images.from_pillow(given, channels)[None]
+    if isinstance(given, list | tuple):
+        raise RequestError(
+            f"{item.name} is a {type(given).__name__}; give one picture at a time, or pictures of one size as one "
+            "uint8 array (N, H, W, C)"
+        )
+    array = as_array(item.name, given)
     if array.dtype != np.uint8:
         raise RequestError(f"{item.name} is an array of {array.dtype}; a picture is uint8, a file, or a Pillow image")
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim == 3:
-        array = array[None]
-    if array.ndim != 4 or array.shape[-1] != channels or array.size == 0:
+    shape = array.shape
+    array = array.reshape(1, *shape, 1) if len(shape) == 2 else array.reshape(1, *shape) if len(shape) == 3 else array
+    allowed = (1, 3) if item.role == LUMA else (channels,)
+    if array.ndim != 4 or array.shape[-1] not in allowed or array.size == 0:
         raise RequestError(
-            f"{item.name} is an array of shape {np.shape(given)}; this input takes (H, W, {channels}) or "
-            f"(N, H, W, {channels})"
+            f"{item.name} is an array of shape {shape}; this input takes (H, W, {channels}) or (N, H, W, {channels})"
         )
     return array
 
 
-def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], Floats], tile: int | None) -> Pictures:
-    """Run pictures through a model.
-
-    Args:
-        given: image inputs as `Picture`, other inputs as arrays or numbers.
-        compute: float32 inputs -> float32 NCHW output, checked.
-        tile: side of the tiles in input pixels, 0 for none, None to let the size decide.
-
-    Returns uint8 NHWC.
-    """
-    pictures = {item.name: to_pictures(item, given[item.name]) for item in spec.images if item.name in given}
-    missing = [item.name for item in spec.images if item.name not in given]
-    if missing:
-        raise RequestError(f"the picture {missing[0]!r} is missing; this {spec.family} model takes {_names(spec)}")
-    count = max(len(array) for array in pictures.values())
-    feeds: Feeds = {}
-    for item in spec.images:
-        array = pictures[item.name]
-        if len(array) not in (1, count):
-            raise RequestError(f"{item.name} has {len(array)} pictures, another input {count}: give one, or as many")
-        feeds[item.name] = _padded(_floats(item, np.broadcast_to(array, (count, *array.shape[1:]))), item)
-    for name, value in given.items():
-        if name not in pictures:
-            feeds[name] = (
-                np.broadcast_to(np.asarray(value), (count, *np.shape(value)[1:]))
-                if np.ndim(value)
-                else (np.full(count, value, np.float32))
-            )
-    first = spec.images[0]
-    height, width = pictures[first.name].shape[1:3]
-    output = spec.output
-    made = _tiled(spec, feeds, compute, _side(spec, height * width, tile))
-    if output.size is None:
-        made = made[:, :, : height * output.scale, : width * output.scale]
-    result = images.to_uint8(np.ascontiguousarray(made), output.range)
-    return _coloured(result, pictures[first.name]) if first.role == LUMA else result
+def _rows(name: str, value: Any, count: int) -> Array:
+    """An input that is no picture: one row for all pictures, or a row for each."""
+    array = np.atleast_1d(as_array(name, value))
+    if len(array) not in (1, count):
+        raise RequestError(f"{name} has {len(array)} rows for {count} pictures; give one, or one per picture")
+    return _repeated(array, count)
 
 
-def _floats(item: Image, pictures: Pictures) -> Floats:
-    if item.role == LUMA:
-        pictures = np.stack([_ycbcr(picture)[..., :1] for picture in pictures])
-    return images.from_uint8(pictures, item.range)
+def _planes(item: Image, pictures: Pictures) -> Pictures:
+    """The channels that the input takes, still uint8 NHWC."""
+    if item.role == LUMA and pictures.shape[-1] == 3:
+        return np.stack([_ycbcr(picture)[..., :1] for picture in pictures])
+    return pictures
+
+
+def _padded(pictures: Pictures, item: Image) -> Pictures:
+    """Repeat the last row and column until the size rule is met; the result is cut back."""
+    down, right = (-side % item.multiple_of if item.size is None else 0 for side in pictures.shape[1:3])
+    return np.pad(pictures, ((0, 0), (0, down), (0, right), (0, 0)), "edge") if down or right else pictures
 
 
 def _ycbcr(picture: Pictures) -> Pictures:
@@ -106,68 +143,92 @@ def _ycbcr(picture: Pictures) -> Pictures:
 
 
 def _coloured(luma: Pictures, originals: Pictures) -> Pictures:
-    """Put the enlarged colour of the originals under a new luma."""
+    """Put the enlarged colour of RGB originals under a new luma (N, H, W, 1)."""
     import PIL.Image
 
-    size = luma.shape[1:3]
-    planes = (
-        np.dstack([y, images.resize(_ycbcr(rgb), size)[..., 1:]]) for y, rgb in zip(luma, originals, strict=False)
-    )
-    return np.stack([np.asarray(PIL.Image.fromarray(p, "YCbCr").convert("RGB")) for p in planes])
-
-
-def _padded(array: Floats, item: Image) -> Floats:
-    """Repeat the last row and column until the size rule is met; the output is cut back."""
-    height, width = array.shape[2:]
-    if item.size is not None:
-        if (height, width) != item.size:
-            raise RequestError(
-                f"{item.name} is {width} x {height} pixels; this model takes {item.size[1]} x {item.size[0]} only"
-            )
-        return array
-    down, right = -height % item.multiple_of, -width % item.multiple_of
-    return np.ascontiguousarray(np.pad(array, ((0, 0), (0, 0), (0, down), (0, right)), "edge"))
+    made = np.empty((*luma.shape[:3], 3), np.uint8)
+    for k, picture in enumerate(luma):
+        colour = images.resize(_ycbcr(originals[k]), picture.shape[:2])
+        planes = (picture[..., 0], colour[..., 1], colour[..., 2])
+        made[k] = PIL.Image.merge("YCbCr", [PIL.Image.fromarray(plane) for plane in planes]).convert("RGB")
+    return made
 
 
 def _side(spec: Spec, pixels: int, tile: int | None) -> int:
     """Side of the tiles, 0 for the whole picture at once."""
-    can = spec.output.reach is not None and spec.output.size is None
+    can, rule = spec.output.reach is not None and spec.output.size is None, spec.images[0].multiple_of
     if tile is None:
-        return _TILE if can and pixels > _UNTILED else 0
+        return _TILE // rule * rule if can and pixels > _AT_ONCE else 0
+    if isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < 0 or tile % rule:
+        raise RequestError(f"tile is {tile!r}; it must be 0 or a multiple of {rule}")
     if tile and not can:
         raise RequestError(f"this {spec.family} model looks at the whole picture at once, so it cannot work in tiles")
-    if tile < 0 or tile % spec.images[0].multiple_of:
-        raise RequestError(f"tile is {tile}; it must be 0 or a multiple of {spec.images[0].multiple_of}")
-    return tile
+    return int(tile)
 
 
-def _tiled(spec: Spec, feeds: Feeds, compute: Callable[[Feeds], Floats], side: int) -> Floats:
-    """Compute tile by tile, each with a margin that is thrown away; borders of the picture stay borders."""
-    if not side:
-        return compute(feeds)
-    rule, scale = spec.images[0].multiple_of, spec.output.scale
-    margin = -(-min(spec.output.reach or 0, MAX_OVERLAP) // rule) * rule
-    free = [item.name for item in spec.images if item.size is None]
-    height, width = feeds[free[0]].shape[2:]
-    shape = (len(feeds[free[0]]), spec.output.channels, height * scale, width * scale)
-    whole = np.empty(shape, np.float32)
-    for top, bottom in _spans(height, side):
-        for left, right in _spans(width, side):
-            up, down = max(0, top - margin), min(height, bottom + margin)
-            before, after = max(0, left - margin), min(width, right + margin)
-            part = {
-                n: np.ascontiguousarray(a[:, :, up:down, before:after]) if n in free else a for n, a in feeds.items()
-            }
-            made: Array = compute(part)
-            rows = slice((top - up) * scale, (bottom - up) * scale)
-            columns = slice((left - before) * scale, (right - before) * scale)
-            whole[:, :, top * scale : bottom * scale, left * scale : right * scale] = made[:, :, rows, columns]
+def _computed(
+    spec: Spec, pictures: dict[str, Pictures], others: Feeds, compute: Callable[[Feeds], Floats], side: int, count: int
+) -> Pictures:
+    """The output for padded uint8 inputs, as many pictures and tiles at a time as are _AT_ONCE pixels."""
+    first, output = spec.images[0], spec.output
+    height, width = pictures[first.name].shape[1:3]
+    margin = min(output.reach or 0, MAX_OVERLAP)
+    margin += -margin % first.multiple_of
+    wide = side + 2 * margin if side else max(height, width)
+    window = min(height, wide), min(width, wide)
+    made_size = output.size or (height * output.scale, width * output.scale)
+    cut = [first.name]
+    cut += [item.name for item in spec.images if item.like in cut]
+    whole = _empty((count, *made_size, output.channels))
+    step = max(1, _AT_ONCE // (window[0] * window[1]))
+    for start in range(0, count, step):
+        chosen = slice(start, min(start + step, count))
+        for tile in _tiles((height, width), window, side, margin):
+            feeds = {name: array[chosen] for name, array in others.items()}
+            for item in spec.images:
+                rows = pictures[item.name][chosen if len(pictures[item.name]) == count else slice(1)]
+                part = _window(rows, tile.start, window) if item.name in cut else rows
+                feeds[item.name] = _repeated(images.from_uint8(part, item.range), chosen.stop - chosen.start)
+            made = images.to_uint8(compute(feeds), output.range)
+            _place(whole[chosen], made, tile, output.scale if side else 0)
     return whole
 
 
-def _spans(length: int, side: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(start + side, length)) for start in range(0, length, side))
+def _tiles(size: tuple[int, int], window: tuple[int, int], side: int, margin: int) -> Iterator[_Tile]:
+    """All tiles of a picture, or the whole of it for side 0. Their windows are equally large, so that a backend
+    prepares itself for one size only: at the borders of the picture they are moved inwards."""
+    rows, columns = (
+        [(at, min(at + step, length), min(max(0, at - margin), length - wide)) for at in range(0, length, step)]
+        for length, wide, step in zip(size, window, (side or size[0], side or size[1]), strict=True)
+    )
+    for row, column in product(rows, columns):
+        yield _Tile(*zip(row, column, strict=True))
 
 
-def _names(spec: Spec) -> str:
-    return ", ".join(f"{item.name} ({item.role})" for item in spec.images)
+def _window(pictures: Pictures, start: tuple[int, int], size: tuple[int, int]) -> Pictures:
+    return pictures[:, start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
+
+
+def _place(whole: Pictures, made: Pictures, tile: _Tile, scale: int) -> None:
+    """Copy a computed window's tile to where it belongs; scale 0 stands for all of it."""
+    if not scale:
+        whole[:] = made
+        return
+    (top, left), (bottom, right), (up, before) = tile
+    inner = made[:, (top - up) * scale : (bottom - up) * scale, (left - before) * scale : (right - before) * scale]
+    whole[:, top * scale : bottom * scale, left * scale : right * scale] = inner
+
+
+def _repeated(array: Array, count: int) -> Array:
+    return np.repeat(array, count, axis=0) if len(array) == 1 < count else array
+
+
+def _empty(shape: tuple[int, ...]) -> Pictures:
+    try:
+        return np.empty(shape, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise RequestError(f"the result of {_size(shape[1:3])} pixels does not fit into memory") from error
+
+
+def _size(size: tuple[int, ...]) -> str:
+    return f"{size[1]} x {size[0]}"

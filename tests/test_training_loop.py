@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from torch import nn
 
 from ganrt import feeds, images
 from ganrt.errors import ArtifactError, CheckpointError, MachineError, RequestError
-from ganrt.models import build_generator
+from ganrt.models import build_generator, get_family
+from ganrt.models.family import Family
+from ganrt.models.parametrize import spectral
+from ganrt.spec import Label, Latent, Output, Spec
 from ganrt.training import LOSSES, Options, load_images, read_run, train
 from ganrt.training.data import shuffled
-from ganrt.training.loop import _fabric
+from ganrt.training.loop import _fabric, _load_data
 from ganrt.training.networks import Networks
 from ganrt.training.run import LOG_HEADER
 from ganrt.training.trainer import Trainer
@@ -35,7 +39,8 @@ DCGAN = {"size": 16, "channels": 1, "width": 4, "latent": 8}
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     """21 grey pictures: no multiple of any batch size here."""
     path = tmp_path_factory.mktemp("data") / "pictures.npz"
-    np.savez(path, images=np.random.default_rng(0).integers(0, 256, (21, 16, 16), np.uint8))
+    pictures = np.random.default_rng(0).integers(0, 256, (21, 16, 16), np.uint8)
+    np.savez(path, images=pictures, labels=np.arange(21) % 3)
     return str(path)
 
 
@@ -44,6 +49,51 @@ def options(data: str) -> Options:
     return Options(
         "dcgan", DCGAN, data, steps=6, batch=8, ema=0.9, seed=5, sample_every=3, checkpoint_every=3, log_every=1
     )
+
+
+class ClassGenerator(nn.Module):
+    """(N, 4) latents, (N, 3) one-hot classes -> (N, 1, 16, 16)."""
+
+    def __init__(self, config: object) -> None:
+        super().__init__()
+        self.main = nn.Linear(7, 256)
+
+    def forward(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.main(torch.cat([z, y], dim=1)).tanh().unflatten(1, (1, 16, 16))
+
+
+class ClassDiscriminator(nn.Module):
+    def __init__(self, config: object) -> None:
+        super().__init__()
+        self.main, self.seen = nn.Linear(256, 3), []
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        self.seen.append(y)
+        return self.main(x.flatten(1)).gather(1, y[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class ClassConfig:
+    channels: int = 1
+
+
+@pytest.fixture
+def classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conditional family, `classes`, that is trained with spectral norm."""
+    spec = Spec("classes", (Latent("z", (4,)), Label("y", 3, "one_hot")), Output(1, (-1.0, 1.0), (16, 16)))
+    family = Family(
+        "classes",
+        ClassConfig,
+        ClassGenerator,
+        lambda config: spec,
+        (),
+        ClassDiscriminator,
+        lambda config: spectral(ClassGenerator(config)),
+    )
+    for module in ("networks", "options"):
+        monkeypatch.setattr(
+            f"ganrt.training.{module}.get_family", lambda name: family if name == "classes" else get_family(name)
+        )
 
 
 def everything(run: Path) -> dict[str, Any]:
@@ -75,10 +125,25 @@ def test_a_seed_makes_a_run_repeatable(options: Options, tmp_path: Path) -> None
     ).read_bytes()
 
 
-@pytest.mark.parametrize("family", ["dcgan", "mlp"])
-def test_a_resumed_run_equals_one_that_was_not_stopped(family: str, options: Options, tmp_path: Path) -> None:
-    if family == "mlp":
-        options = replace(options, family="mlp", config={"size": 16, "channels": 1})
+MLP = {"family": "mlp", "config": {"size": 16, "channels": 1}}
+WAYS = {
+    "dcgan": {},
+    "mlp": MLP,
+    "clipped": {"loss": "wgan", "critic_steps": 2},
+    "penalised": {"loss": "wgan-gp", "critic_steps": 2, "augment": ("color", "translation", "cutout")},
+    "packed": {"loss": "hinge", "packing": 2, "orthogonal": 1e-4},
+    "in parts": {"accumulate": 2, "critic_steps": 2, "precision": "bf16-mixed"},
+    "penalised in bf16": {"loss": "wgan-gp", "critic_steps": 1, "precision": "bf16-mixed"},
+    "conditional": {"family": "classes", "config": {}, "loss": "hinge"},
+}
+"""Ways to train, by what is special about them."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_resumed_run_equals_one_that_was_not_stopped(
+    way: str, options: Options, tmp_path: Path, classes: None
+) -> None:
+    options = replace(options, **{"critic_steps": 0, "betas": (), **WAYS[way]})
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(options, whole, console=QUIET)
     assert train(replace(options, steps=3), parts, console=QUIET).step == 3
@@ -151,10 +216,7 @@ def test_the_sheet_shows_what_sampling_the_seed_gives(options: Options, tmp_path
 
 
 def trainer_of(options: Options) -> Trainer:
-    output = options.spec.output
-    assert output.size is not None
-    data = load_images(options.data, output.size[0], output.channels)
-    return Trainer(options, data, Networks(options), _fabric(options))
+    return Trainer(options, _load_data(options), Networks(options), _fabric(options))
 
 
 def test_the_average_follows_its_recurrence_buffers_too(options: Options) -> None:
@@ -199,6 +261,74 @@ def test_one_step_is_the_algorithm_of_the_article(options: Options) -> None:
         for key in expected:
             if "running" not in key and "num_batches" not in key:
                 torch.testing.assert_close(found[key], expected[key], rtol=1e-4, atol=1e-5)
+
+
+def test_every_critic_step_has_images_of_its_own_and_clips_first(options: Options) -> None:
+    trainer = trainer_of(replace(options, loss="wgan", critic_steps=3, betas=()))
+    numbers = []
+    real_part = Trainer._part
+    trainer._part = lambda *place: numbers.append(part.first) or part if (part := real_part(trainer, *place)) else None
+    for _ in range(2):
+        trainer.step()
+    assert numbers == [0, 8, 16, 24, 32, 40]
+    for parameter in trainer.networks.discriminator.parameters():  # one step of Adam after the last clipping
+        assert parameter.abs().max() <= 0.01 + 2 * options.discriminator_lr
+
+
+def test_parts_of_a_batch_add_up_to_it(options: Options) -> None:
+    """Without batch norm, accumulated gradients are those of the whole batch."""
+    whole = replace(options, **MLP, loss="wgan-gp", critic_steps=2, betas=())
+    trainers = [trainer_of(whole), trainer_of(replace(whole, accumulate=4))]
+    for _ in range(2):
+        values = [trainer.step() for trainer in trainers]
+    torch.testing.assert_close(*values, rtol=1e-3, atol=1e-4)
+
+
+def test_both_networks_get_the_classes_of_the_data(options: Options, classes: None) -> None:
+    trainer = trainer_of(replace(options, family="classes", config={}))
+    asked = []
+    trainer.networks.generator.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[1]))
+    trainer.step()
+    order = shuffled(options.seed, 21, 0, options.batch)
+    expected = torch.from_numpy(order % 3)
+    assert [y.argmax(dim=1).tolist() for y in asked] == [expected.tolist()]
+    assert [y.tolist() for y in trainer.networks.discriminator.seen] == [expected.tolist()] * 3
+
+
+def test_what_is_trained_with_spectral_norm_is_written_without(options: Options, classes: None, tmp_path: Path) -> None:
+    trainer = trainer_of(replace(options, family="classes", config={}))
+    for _ in range(3):
+        trainer.step()
+    networks = trainer.networks
+    vectors = dict(networks.average.module.named_buffers()), dict(networks.generator.named_buffers())
+    assert vectors[0] and all(torch.equal(vectors[0][name], vectors[1][name]) for name in vectors[1])
+    plain = ClassGenerator(None)
+    plain.load_state_dict(networks.weights(), strict=True)
+    inputs = trainer._inputs(0, 5)
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(*inputs), networks.average(*inputs))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "classes learns 3 classes, but .* has no labels; add the array `labels`"),
+        (np.arange(21), "has labels from 0 to 20; this classes learns 0 to 2"),
+    ],
+)
+def test_a_conditional_family_needs_the_labels_of_its_classes(
+    labels: object, message: str, options: Options, classes: None, tmp_path: Path
+) -> None:
+    arrays = {} if labels is None else {"labels": labels}
+    np.savez(tmp_path / "x.npz", images=np.zeros((21, 16, 16), np.uint8), **arrays)
+    with pytest.raises(RequestError, match=message):
+        train(replace(options, family="classes", config={}, data=str(tmp_path / "x.npz")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_packing_and_classes_do_not_go_together(options: Options, classes: None) -> None:
+    with pytest.raises(RequestError, match="classes has classes, and packing needs images without"):
+        replace(options, family="classes", config={}, packing=2)
 
 
 def test_a_batch_larger_than_the_data(options: Options, tmp_path: Path) -> None:
@@ -306,9 +436,10 @@ print("and then", flush=True)
 """
 
 
-def test_two_processes_do_the_work_of_one(data: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["non-saturating", "wgan-gp"])
+def test_two_processes_do_the_work_of_one(loss: str, data: str, tmp_path: Path) -> None:
     """Without batch norm the gradients of two half batches average to those of the whole one."""
-    options = Options("mlp", {"size": 16, "channels": 1}, data, steps=4, batch=8, log_every=1, device="cpu")
+    options = Options(**MLP, data=data, loss=loss, critic_steps=1, steps=4, batch=8, log_every=1, device="cpu")
     one, two = tmp_path / "one", tmp_path / "two"
     train(options, one, console=QUIET)
     script = tmp_path / "script.py"

@@ -21,8 +21,18 @@ def test_settings_left_out_take_the_family_s_defaults_and_text_counts_as_numbers
     assert options.spec.output.size == (32, 32)
 
 
+def test_the_loss_says_what_was_not_said() -> None:
+    assert (Options("dcgan").critic_steps, Options("dcgan").betas) == (1, (0.5, 0.999))
+    wgan = Options("dcgan", loss="wgan-gp")
+    assert (wgan.critic_steps, wgan.betas) == (5, (0.0, 0.9))
+    assert replace(wgan, critic_steps=2, betas=(0.5, 0.9)).critic_steps == 2
+    assert wgan == Options("dcgan", loss="wgan-gp", critic_steps=5, betas=(0.0, 0.9))
+
+
 def test_options_survive_json() -> None:
-    options = Options("mlp", {"size": 28}, "folder:pictures", "minimax", betas=(0.0, 0.9), seed=2**64 - 1)
+    options = Options(
+        "mlp", {"size": 28}, "folder:pictures", "minimax", betas=(0.0, 0.9), augment=("color",), seed=2**64 - 1
+    )
     assert Options.from_dict(json.loads(json.dumps(options.to_dict()))) == options
 
 
@@ -51,7 +61,16 @@ def test_options_survive_json() -> None:
         ({"betas": (0.5,)}, r"betas is \(0.5,\); Adam takes two numbers"),
         ({"betas": (0.5, 1)}, "betas is 1; it must be at least 0 and below 1"),
         ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
+        ({"betas": [0.5, 0.9]}, r"betas is \[0.5, 0.9\]; Adam takes two numbers"),
+        ({"critic_steps": -1}, "critic_steps is -1; it must be a whole number from 1"),
+        ({"augment": "color"}, "augment is 'color'; it must list some of color, translation, cutout"),
+        ({"augment": ("flip",)}, "augment is 'flip'; choose color, translation, cutout"),
+        ({"packing": 0}, "packing is 0"),
+        ({"accumulate": 0}, "accumulate is 0"),
+        ({"orthogonal": -1.0}, "orthogonal is -1.0; it must be at least 0 and at most 1"),
+        ({"precision": "fp8"}, "precision is 'fp8'; choose fp32, bf16-mixed"),
         ({"batch": 64, "devices": 3}, "a batch of 64 cannot be shared out evenly to 3 processes"),
+        ({"batch": 6, "accumulate": 2, "packing": 2}, "6 cannot be .* 1 processes, each in 2 parts of packs of 2"),
     ],
 )
 def test_a_value_that_makes_no_sense(change: dict[str, Any], message: str) -> None:

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 FAMILIES = {
     "mlp": "fully connected generator, strided-convolution discriminator (Goodfellow et al. 2014)",
     "dcgan": "transposed convolutions with batch norm, 32 or 64 pixels (Radford et al. 2016)",
+    "resnet": "residual blocks, 32 to 256 pixels: SNGAN, WGAN-GP's ResNet, SAGAN, BigGAN (Brock et al. 2019)",
+    "biggan_deep": "BigGAN-deep as published for 128, 256 and 512 pixels; inference (Brock et al. 2019)",
+    "progan": "progressive growing, 8 to 1024 pixels (Karras et al. 2018)",
+    "srresnet": "super-resolution: residual blocks with batch norm, SRGAN's generator (Ledig et al. 2017)",
+    "msrresnet": "super-resolution: residual blocks without batch norm (BasicSR; Lim et al. 2017)",
+    "espcn": "super-resolution of luma: four convolutions and a pixel shuffle (Shi et al. 2016)",
+    "vdsr": "super-resolution of luma: the residual of a bicubic enlargement (Kim et al. 2016)",
+    "rrdb": "super-resolution: residual dense blocks, ESRGAN and Real-ESRGAN (Wang et al. 2018, 2021)",
+    "srvgg": "super-resolution: Real-ESRGAN's compact network (Wang et al. 2021)",
+    "transformer_net": "style transfer, one style per network, instance norm (Johnson et al. 2016)",
+    "adain": "style transfer from any picture, with a strength (Huang and Belongie 2017)",
+    "synthesis": "pictures from edges, colour, texture or masks; inpainting (Nazeri et al. 2019)",
 }
 """Name, which is also the module's, -> one line. Kept here so that listing them needs no torch."""
 

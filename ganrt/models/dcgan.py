@@ -1,7 +1,7 @@
 """DCGAN (Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional GANs", ICLR 2016).
 
 Widths, kernels and state-dict keys are those of pytorch/examples, which halve the paper's widths: its checkpoints load
-unchanged.
+unchanged. WassersteinGAN's `DCGAN_G` and the DCGAN of pytorch_GAN_zoo are the same layers under other names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ganrt.errors import RequestError
-from ganrt.models.family import Family, Layout, Shapes, check_bounds, check_channels, init_normal, one_logit
+from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, check_channels, init_normal, one_logit
 from ganrt.spec import Latent, Output, Spec
 
 
@@ -100,12 +100,75 @@ def guess(shapes: Shapes) -> Config | None:
     numbers = sorted(int(key[1]) for key in keys if key)
     if len(numbers) < 3 or numbers != list(range(0, 3 * len(numbers), 3)):
         return None
-    latent = shapes["main.0.weight"][0]
-    width, channels = shapes[f"main.{numbers[-1]}.weight"][:2]
+    return _config([shapes[f"main.{number}.weight"] for number in numbers])
+
+
+def _config(layers: list[tuple[int, ...]]) -> Config | None:
+    """From the shapes (in, out, 4, 4) of all transposed convolutions, the latent's first."""
+    width, channels = layers[-1][:2]
     try:
-        return Config(2 ** (len(numbers) + 1), channels, latent, width)
+        return Config(2 ** (len(layers) + 1), channels, layers[0][0], width)
     except RequestError:
         return None
 
 
-FAMILY = Family("dcgan", Config, Generator, spec, (Layout("pytorch/examples", guess),), Discriminator)
+_COLONS = re.compile(r"main\.(initial|pyramid|final):(\d+)-(\d+):convt\.weight", re.ASCII)
+
+
+def _guess_colons(shapes: Shapes) -> Config | None:
+    """WassersteinGAN puts the widths into its keys: main.pyramid:128-64:convt.weight. They shrink towards the image."""
+    keys = (_COLONS.fullmatch(key) for key in shapes if len(shapes[key]) == 4)
+    found = {key[1]: shapes[key[0]] for key in keys if key}
+    count = sum(_COLONS.fullmatch(key) is not None for key in shapes)
+    if count < 3 or not {"initial", "final"} <= found.keys():
+        return None
+    return _config([found["initial"], *[found["final"]] * (count - 1)])
+
+
+def _convert_colons(state: State, config: Config) -> State:
+    names = {f"final:{config.width}-{config.channels}:convt": f"main.{3 * len(config.widths)}"}
+    before = config.latent
+    for k, width in enumerate(config.widths):
+        stage = "pyramid" if k else "initial"
+        names[f"{stage}:{before}-{width}:convt"] = f"main.{3 * k}"
+        names[f"{stage}:{width}:batchnorm"] = f"main.{3 * k + 1}"
+        before = width
+    return _renamed(state, {f"main.{old}": new for old, new in names.items()})
+
+
+_NUMBERED = re.compile(r"main\.convTranspose([1-9])\.weight", re.ASCII)
+
+
+def _guess_numbered(shapes: Shapes) -> Config | None:
+    """pytorch_GAN_zoo: formatLayer, main.convTranspose1, ..., main.outlayer."""
+    layers = sorted(key for key in shapes if _NUMBERED.fullmatch(key))
+    chain = [shapes.get(key, ()) for key in ("formatLayer.weight", *layers, "main.outlayer.weight")]
+    return _config(chain) if len(chain) >= 3 and all(len(shape) == 4 for shape in chain) else None
+
+
+def _convert_numbered(state: State, config: Config) -> State:
+    last = len(config.widths)
+    names = {"formatLayer": "main.0", "main.outlayer": f"main.{3 * last}"}
+    names |= {f"main.convTranspose{k}": f"main.{3 * k}" for k in range(1, last)}
+    names |= {f"main.batchNorm{k}": f"main.{3 * k + 1}" for k in range(last)}
+    return _renamed(state, names)
+
+
+def _renamed(state: State, names: dict[str, str]) -> State:
+    """The state with other module names; keys of modules that are not listed stay, so that they are reported."""
+    parts = {key: key.rpartition(".") for key in state}
+    return {f"{names.get(module, module)}.{leaf}": state[key] for key, (module, _, leaf) in parts.items()}
+
+
+FAMILY = Family(
+    "dcgan",
+    Config,
+    Generator,
+    spec,
+    (
+        Layout("pytorch/examples", guess),
+        Layout("WassersteinGAN", _guess_colons, _convert_colons),
+        Layout("pytorch_GAN_zoo", _guess_numbered, _convert_numbered),
+    ),
+    Discriminator,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Generic, TypeAlias, TypeVar, get_origin, get_type_hints
 
 from torch import Tensor, nn
@@ -58,6 +58,9 @@ class Family(Generic[ConfigT]):
     trainable: Callable[[ConfigT], nn.Module] | None = None
     """The generator as it is trained, where that differs: with parametrizations (spectral norm, equalised learning
     rate) that `ganrt.models.parametrize.fold` turns into plain weights under the keys of `generator`."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Where projects keep a generator in several checkpoint files: the name of each -> what is put before its keys.
+    One is exported, the others are named as settings: `ganrt export decoder.pth --config encoder=FILE`."""
 
     def configure(self, values: Mapping[str, Any]) -> ConfigT:
         """Make a config of plain values; text such as "64", as the command line gives it, counts as a number.

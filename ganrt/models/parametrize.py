@@ -46,10 +46,16 @@ def spectral(module: nn.Module, eps: float = 1e-6) -> nn.Module:
 
 
 def fold(module: nn.Module) -> nn.Module:
-    """A copy in eval mode without parametrizations: the same function, plain weights."""
+    """A copy in eval mode without parametrizations: the same function, plain weights. Submodules that a module names in
+    its ONLY_TRAINED, a tuple, go."""
     plain = copy.deepcopy(module).eval()
+    for name in getattr(plain, "ONLY_TRAINED", ()):
+        delattr(plain, name)
     for part in plain.modules():
         if parametrize.is_parametrized(part):
+            # Parametrizing gives a layer a class of its own, which its copy shares; removing changes that class.
+            shared = type(part)
+            part.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
             for name in list(part.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(part, name, leave_parametrized=True)
     return plain

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ganrt.training.loop import train
     from ganrt.training.losses import LOSSES, Loss
     from ganrt.training.options import Options
+    from ganrt.training.presets import preset
     from ganrt.training.quality import DigitJudge, DigitQuality
     from ganrt.training.run import RunRecord, read_run
 
@@ -32,6 +33,7 @@ __all__ = [
     "RunRecord",
     "TrainingImages",
     "load_images",
+    "preset",
     "read_run",
     "train",
 ]
@@ -45,6 +47,7 @@ _MODULES = {
     "RunRecord": "run",
     "TrainingImages": "data",
     "load_images": "data",
+    "preset": "presets",
     "read_run": "run",
     "train": "loop",
 }

@@ -40,8 +40,11 @@ class TrainingImages:
         return len(self.pictures)
 
     def digest(self) -> str:
-        """sha256 of the pictures, so that a run is resumed on the data that it began with."""
-        return hashlib.sha256(np.ascontiguousarray(self.pictures).data).hexdigest()
+        """sha256 of the pictures, and of the labels if any, so that a run is resumed on the data that it began with."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.pictures).data)
+        if self.labels is not None:
+            digest.update(np.ascontiguousarray(self.labels).data)
+        return digest.hexdigest()
 
 
 def load_images(source: str, size: int, channels: int) -> TrainingImages:

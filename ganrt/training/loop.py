@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ganrt import atomic, images
 from ganrt.errors import MachineError, RequestError
+from ganrt.spec import Label
 from ganrt.training.data import TrainingImages, load_images
 from ganrt.training.networks import Networks
 from ganrt.training.options import Options
@@ -117,11 +118,24 @@ def _sheet(trainer: Trainer) -> bytes:
 
 
 def _load_data(options: Options) -> TrainingImages:
-    """Pictures of the size and channels that the generator makes."""
-    output = options.spec.output
+    """Pictures of the size and channels that the generator makes, with labels if it takes some."""
+    output, label = options.spec.output, options.spec.find(Label)
     if output.size is None or output.size[0] != output.size[1]:
         raise RequestError(f"{options.family} makes images of size {output.size}; training needs one square size")
-    return load_images(options.data, output.size[0], output.channels)
+    data = load_images(options.data, output.size[0], output.channels)
+    if label is None:
+        return replace(data, labels=None)
+    if data.labels is None:
+        raise RequestError(
+            f"{options.family} learns {label.classes} classes, but {options.data} has no labels; "
+            "add the array `labels` to an .npz file"
+        )
+    low, high = int(data.labels.min()), int(data.labels.max())
+    if low < 0 or high >= label.classes:
+        raise RequestError(
+            f"{options.data} has labels from {low} to {high}; this {options.family} learns 0 to {label.classes - 1}"
+        )
+    return data
 
 
 def _previous(options: Options, out: Path) -> RunRecord:
@@ -146,4 +160,9 @@ def _fabric(options: Options) -> Fabric:
     renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # in torch 2.13
     keep: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
     strategy = DDPStrategy(**keep) if options.devices > 1 else "auto"
-    return Fabric(accelerator="cuda" if gpu else "cpu", devices=options.devices, strategy=strategy)
+    return Fabric(
+        accelerator="cuda" if gpu else "cpu",
+        devices=options.devices,
+        strategy=strategy,
+        precision="bf16-mixed" if options.precision == "bf16-mixed" else "32-true",
+    )

@@ -2,22 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from torch import Tensor
-from torch.nn.functional import softplus
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu, softplus
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Both functions take logits of shape (N,), one per image, and return the mean loss as a scalar."""
+    """Both functions take logits of shape (N,), one per image, and return the mean loss as a scalar. The other fields
+    are what the loss needs around them."""
 
     name: str
     discriminator: Callable[[Tensor, Tensor], Tensor]
     """(logits of real images, logits of generated ones) -> what the discriminator minimises."""
     generator: Callable[[Tensor], Tensor]
     """Logits of generated images -> what the generator minimises."""
+    critic_steps: int = 1
+    """Discriminator updates per generator update, unless the options say otherwise."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Of Adam, unless the options say otherwise."""
+    clip: float | None = None
+    """Every parameter of the discriminator is clamped to +- this before each of its updates."""
+    penalty: float = 0.0
+    """Weight of `gradient_penalty` in the discriminator's loss. It is defined per image, so a discriminator that is
+    trained with it must not mix the images of a batch: it is made without batch norm."""
+
+
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    """E (|grad D(x)| - 1)^2 at x = share * real + (1 - share) * fake (Gulrajani et al., "Improved Training of
+    Wasserstein GANs", NeurIPS 2017, algorithm 1).
+
+    Args:
+        real, fake: (N, ...); nothing flows back into them.
+        share: (N,) in [0, 1], one for each pair. The norm is over everything but the batch.
+
+    Returns a scalar that can be differentiated with respect to the discriminator's parameters.
+    """
+    weight = share.reshape(-1, *[1] * (real.ndim - 1))
+    between = (weight * real + (1 - weight) * fake).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+    length: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
+    return (length - 1).square().mean()
+
+
+def orthogonal_penalty(weights: Iterable[tuple[str, nn.Parameter]]) -> Tensor:
+    """Half the squared off-diagonal entries of W W^T, over all named weights of two or more axes, W = (out, the rest);
+    class embeddings that several layers share are left out (Brock et al. 2019, equation 3, and its code's `ortho`)."""
+    total = torch.zeros(())
+    for name, weight in weights:
+        if weight.ndim >= 2 and "shared" not in name:
+            gram = weight.flatten(1) @ weight.flatten(1).T
+            total = total.to(gram.device) + (gram - gram.diag().diag()).square().sum() / 2
+    return total
 
 
 def _logistic(real: Tensor, fake: Tensor) -> Tensor:
@@ -25,11 +64,49 @@ def _logistic(real: Tensor, fake: Tensor) -> Tensor:
     return softplus(-real).mean() + softplus(fake).mean()
 
 
+def _least_squares(name: str, for_fake: float, for_real: float, wanted: float) -> Loss:
+    """Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9, in its a, b, c."""
+    return Loss(
+        name,
+        lambda real, fake: ((real - for_real).square().mean() + (fake - for_fake).square().mean()) / 2,
+        lambda fake: (fake - wanted).square().mean() / 2,
+    )
+
+
+def _critic(real: Tensor, fake: Tensor) -> Tensor:
+    """Minus the estimate of the Wasserstein distance (Arjovsky et al., "Wasserstein GAN", 2017, algorithm 1)."""
+    return fake.mean() - real.mean()
+
+
+def _critic_with_drift(real: Tensor, fake: Tensor) -> Tensor:
+    """Keeps the critic from drifting away from zero (Karras et al. 2018, appendix A.1)."""
+    return _critic(real, fake) + 0.001 * real.square().mean()
+
+
+def _hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """Lim, Ye, "Geometric GAN", 2017; Miyato et al. 2018, equation 16."""
+    return relu(1 - real).mean() + relu(1 + fake).mean()
+
+
+def _raise(fake: Tensor) -> Tensor:
+    return -fake.mean()
+
+
 _ALL = (
     # Goodfellow et al. 2014, section 3, last paragraph: maximise log D(G(z)), which has a gradient from the start.
     Loss("non-saturating", _logistic, lambda fake: softplus(-fake).mean()),
     # The same article's equation 1 as printed: minimise log(1 - D(G(z))), which saturates while D is ahead.
     Loss("minimax", _logistic, lambda fake: -softplus(fake).mean()),
+    _least_squares("lsgan", 0, 1, 1),
+    # The coding that minimises the Pearson chi-square distance.
+    _least_squares("lsgan-sym", -1, 1, 0),
+    # RMSprop in the article, which warns of momentum: Adam's first beta is 0, the second torch's default for RMSprop.
+    Loss("wgan", _critic, _raise, critic_steps=5, betas=(0.0, 0.99), clip=0.01),
+    Loss("wgan-gp", _critic, _raise, critic_steps=5, betas=(0.0, 0.9), penalty=10.0),
+    # As progressive growing uses it, with equally many steps of both networks.
+    Loss("wgan-gp-drift", _critic_with_drift, _raise, betas=(0.0, 0.99), penalty=10.0),
+    # Betas of SAGAN (Zhang et al. 2019, section 4).
+    Loss("hinge", _hinge, _raise, betas=(0.0, 0.9)),
 )
 
 LOSSES = {loss.name: loss for loss in _ALL}

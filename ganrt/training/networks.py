@@ -6,11 +6,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganrt.errors import RequestError
 from ganrt.models import get_family
+from ganrt.models.parametrize import fold
+from ganrt.training.losses import LOSSES
 from ganrt.training.options import Options
 
 
@@ -28,13 +31,27 @@ class Networks:
             raise RequestError(f"{options.family} cannot be trained here: it has no discriminator")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            self.generator = _channels_last(family.generator(config))
-            self.discriminator = _channels_last(family.discriminator(config))
+            self.generator = _channels_last((family.trainable or family.generator)(config))
+            discriminator = family.discriminator(config)
+            if options.packing > 1:
+                _pack(discriminator, options.packing)
+            if LOSSES[options.loss].penalty:
+                _without_batch_norm(discriminator)
+            self.discriminator = _channels_last(discriminator)
         self.generator_optimizer = _adam(self.generator, options.generator_lr, options.betas)
         self.discriminator_optimizer = _adam(self.discriminator, options.discriminator_lr, options.betas)
         blend = get_ema_multi_avg_fn(options.ema)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.generator, multi_avg_fn=blend, use_buffers=True).eval()
         self.step = 0
+
+    def update_average(self) -> None:
+        """Blend the generator into its average. The vectors that spectral norm keeps are taken over as they are: an
+        average of unit vectors is none."""
+        self.average.update_parameters(self.generator)
+        averaged = dict(self.average.module.named_buffers())
+        for name, buffer in self.generator.named_buffers():
+            if "parametrizations." in name:
+                averaged[name].copy_(buffer)
 
     @property
     def _parts(self) -> dict[str, nn.Module | Adam]:
@@ -65,13 +82,53 @@ class Networks:
         return all(bool(torch.isfinite(tensor).all()) for tensor in self.average.state_dict().values())
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The averaged generator under the keys of its family: contiguous tensors on the CPU."""
-        return {key: tensor.detach().cpu().contiguous() for key, tensor in self.average.module.state_dict().items()}
+        """The averaged generator, folded, under the keys of its family: contiguous tensors on the CPU."""
+        plain = fold(self.average.module)
+        return {key: tensor.detach().cpu().contiguous() for key, tensor in plain.state_dict().items()}
 
 
 def _channels_last(module: nn.Module) -> nn.Module:
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _adam(module: nn.Module, rate: float, betas: tuple[float, float]) -> Adam:
-    return Adam(module.parameters(), rate, betas, fused=True)
+def _adam(module: nn.Module, rate: float, betas: tuple[float, ...]) -> Adam:
+    first, second = betas
+    return Adam(module.parameters(), rate, (first, second), fused=True)
+
+
+class _Affine(nn.Module):
+    """A gain and a bias per channel, as a batch norm has them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def _without_batch_norm(module: nn.Module) -> None:
+    """Leave gain and bias alone of every batch norm, so that an image's logit depends on that image alone, and draw the
+    weights that relied on the norms from He's distribution, as WGAN-GP's code does (Gulrajani et al. 2017).
+
+    Layer norm, the article's other choice, makes a critic without biases blind to the contrast of its images.
+    """
+    if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+        return
+    for parent in list(module.modules()):
+        for name, part in parent.named_children():
+            if isinstance(part, nn.BatchNorm2d):
+                setattr(parent, name, _Affine(part.num_features))
+            elif isinstance(part, nn.Conv2d):
+                nn.init.kaiming_normal_(part.weight, 0.2)
+
+
+def _pack(module: nn.Module, packing: int) -> None:
+    """Let the first convolution take `packing` images in its channels (Lin et al., "PacGAN", NeurIPS 2018). Its new
+    weights have the spread of the old ones."""
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None or parametrize.is_parametrized(first):
+        raise RequestError("packing needs a discriminator that begins with a plain convolution; leave it out")
+    shape = (first.weight.shape[0], packing * first.weight.shape[1], *first.weight.shape[2:])
+    first.weight = nn.Parameter(torch.randn(shape) * first.weight.detach().std())
+    first.in_channels *= packing

@@ -10,9 +10,21 @@ from typing import Any
 from ganrt.errors import RequestError
 from ganrt.latents import check_seed
 from ganrt.models import get_family
-from ganrt.spec import Spec
+from ganrt.spec import Label, Spec
+from ganrt.training.augment import KINDS
 from ganrt.training.losses import LOSSES
 
+_COUNTS = (
+    "steps",
+    "batch",
+    "critic_steps",
+    "packing",
+    "accumulate",
+    "sample_every",
+    "checkpoint_every",
+    "log_every",
+    "devices",
+)
 _FREE = ("steps", "sample_every", "checkpoint_every", "log_every", "device", "devices")
 """What may differ when a run is resumed: the rest decides which weights come out."""
 
@@ -29,15 +41,27 @@ class Options:
     """`digits`, `folder:PATH` or `FILE.npz`."""
     loss: str = "non-saturating"
     steps: int = 1500
-    """Each updates the discriminator once and the generator once."""
+    """Each updates the discriminator `critic_steps` times and the generator once."""
     batch: int = 64
-    """Images per step, over all processes together."""
+    """Images per update, over all processes together."""
+    critic_steps: int = 0
+    """Discriminator updates per step; 0 asks for those of the loss, and is replaced by their number."""
     generator_lr: float = 5e-4
     discriminator_lr: float = 5e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Of Adam, for both networks."""
+    betas: tuple[float, ...] = ()
+    """Of Adam, two numbers for both networks; () asks for those of the loss, and is replaced by them."""
     ema: float = 0.995
     """Decay per step of the moving average of the generator, which is what a run gives out."""
+    augment: tuple[str, ...] = ()
+    """Kinds of DiffAugment (ganrt.training.augment) that whatever the discriminator sees goes through, in order."""
+    packing: int = 1
+    """Images that the discriminator sees at once, side by side in the channels, to judge them together."""
+    orthogonal: float = 0.0
+    """Weight of the generator's orthogonal regularisation; 1e-4 in BigGAN."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after another, to save memory."""
+    precision: str = "fp32"
+    """`fp32`, or `bf16-mixed`: float32 weights, most of the arithmetic in bfloat16."""
     seed: int = 0
     sample_every: int = 250
     """Steps between two sample grids."""
@@ -59,8 +83,23 @@ class Options:
         _check_choice("data", self.data)
         _check_choice("loss", self.loss, tuple(LOSSES))
         _check_choice("device", self.device, ("auto", "cpu", "cuda"))
-        for name in ("steps", "batch", "sample_every", "checkpoint_every", "log_every", "devices"):
+        if self.critic_steps == 0:
+            object.__setattr__(self, "critic_steps", LOSSES[self.loss].critic_steps)
+        if self.betas == ():
+            object.__setattr__(self, "betas", LOSSES[self.loss].betas)
+        for name in _COUNTS:
             _check_count(name, getattr(self, name))
+        self._check_numbers()
+        self._check_kinds()
+        check_seed(self.seed)
+        parts = self.devices * self.accumulate * self.packing
+        if self.batch % parts:
+            raise RequestError(
+                f"a batch of {self.batch} cannot be shared out evenly to {self.devices} processes, each in "
+                f"{self.accumulate} parts of packs of {self.packing}"
+            )
+
+    def _check_numbers(self) -> None:
         for name in ("generator_lr", "discriminator_lr"):
             _check_number(name, getattr(self, name), "above 0 and at most 1", lambda value: 0 < value <= 1)
         _check_number("ema", self.ema, "at least 0 and below 1", lambda value: 0 <= value < 1)
@@ -68,9 +107,16 @@ class Options:
             raise RequestError(f"betas is {self.betas!r}; Adam takes two numbers")
         for value in self.betas:
             _check_number("betas", value, "at least 0 and below 1", lambda beta: 0 <= beta < 1)
-        check_seed(self.seed)
-        if self.batch % self.devices:
-            raise RequestError(f"a batch of {self.batch} cannot be shared out evenly to {self.devices} processes")
+        _check_number("orthogonal", self.orthogonal, "at least 0 and at most 1", lambda value: 0 <= value <= 1)
+
+    def _check_kinds(self) -> None:
+        if not isinstance(self.augment, tuple):
+            raise RequestError(f"augment is {self.augment!r}; it must list some of {', '.join(KINDS)}")
+        for kind in self.augment:
+            _check_choice("augment", kind, tuple(KINDS))
+        _check_choice("precision", self.precision, ("fp32", "bf16-mixed"))
+        if self.packing > 1 and self.spec.find(Label):
+            raise RequestError(f"{self.family} has classes, and packing needs images without: leave one of them out")
 
     @property
     def spec(self) -> Spec:
@@ -85,7 +131,7 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; `from_dict` gives equal Options back."""
-        return {**asdict(self), "config": dict(self.config), "betas": list(self.betas)}
+        return {**asdict(self), "config": dict(self.config), "betas": list(self.betas), "augment": list(self.augment)}
 
     @classmethod
     def from_dict(cls, raw: object) -> Options:

@@ -32,6 +32,11 @@ class DigitQuality:
     """The same confidence on the held-out real scans."""
     real_accuracy: float
     """Share of the held-out real scans that it gets right."""
+    distance: float
+    """`frechet_distance` of the pictures from the scans that it learned from, in its hidden layer ("FD-digits"). No
+    FID: that is defined in the features of one network, which is not part of this package."""
+    real_distance: float
+    """The same distance of the held-out real scans: what no generator should be expected to beat by much."""
 
 
 class DigitJudge:
@@ -44,15 +49,55 @@ class DigitJudge:
             _features(real.pictures), real.labels, test_size=0.25, stratify=real.labels, random_state=0
         )
         self._classifier = MLPClassifier((64,), max_iter=500, random_state=0).fit(learn, learn_labels)
+        self._learned = self._hidden(learn)
+        self._real_distance = frechet_distance(self._hidden(check), self._learned)
         self._real_confidence = float(self._classifier.predict_proba(check).max(axis=1).mean())
         self._real_accuracy = float(self._classifier.score(check, check_labels))
 
     def judge(self, pictures: Pictures) -> DigitQuality:
-        """`pictures`: uint8 (N, H, W, C) with N >= 1, square; colours are averaged."""
-        chances = self._classifier.predict_proba(_features(pictures))
+        """`pictures`: uint8 (N, H, W, C) with N >= 2, square; colours are averaged."""
+        features = _features(pictures)
+        chances = self._classifier.predict_proba(features)
         counts = np.bincount(chances.argmax(axis=1), minlength=10)
         shares = tuple((counts / len(pictures)).tolist())
-        return DigitQuality(float(chances.max(axis=1).mean()), shares, self._real_confidence, self._real_accuracy)
+        return DigitQuality(
+            confidence=float(chances.max(axis=1).mean()),
+            shares=shares,
+            real_confidence=self._real_confidence,
+            real_accuracy=self._real_accuracy,
+            distance=frechet_distance(self._hidden(features), self._learned),
+            real_distance=self._real_distance,
+        )
+
+    def digits(self, pictures: Pictures) -> NDArray[np.int64]:
+        """Which digit it takes each picture for, int64 (N,)."""
+        found: NDArray[np.int64] = self._classifier.predict(_features(pictures)).astype(np.int64)
+        return found
+
+    def _hidden(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of the classifier's hidden layer, (N, 64)."""
+        found: NDArray[np.float64] = np.maximum(
+            features @ self._classifier.coefs_[0] + self._classifier.intercepts_[0], 0
+        )
+        return found
+
+
+def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Squared Frechet distance of two normal distributions with the means and covariances of two sets of features:
+    |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Dowson, Landau, J. Multivariate Analysis 12, 1982; Heusel et al. 2017).
+
+    Args:
+        a, b: (N, D) and (M, D), at least two rows each. Fewer than D rows give a singular covariance, which is allowed.
+
+    The trace of the root is the sum of the roots of the eigenvalues of R S2 R with R = S1^(1/2), which is symmetric; so
+    nothing complex comes up, and a singular product needs no special case.
+    """
+    first, second = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (a, b))
+    values, vectors = np.linalg.eigh(first)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
+    apart = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
+    return float(apart + np.trace(first) + np.trace(second) - 2 * cross)
 
 
 def _features(pictures: Pictures) -> NDArray[np.float64]:

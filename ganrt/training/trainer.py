@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, TypeAlias, cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ganrt import feeds, images
+from ganrt import feeds, images, latents
 from ganrt.images import Pictures
+from ganrt.training import augment
 from ganrt.training.data import TrainingImages, shuffled
-from ganrt.training.losses import LOSSES
+from ganrt.training.losses import LOSSES, gradient_penalty, orthogonal_penalty
 from ganrt.training.networks import Networks
 from ganrt.training.options import Options
 
 _FIRST_SAMPLE = 2**63
 """Sample numbers of training start here, so that the pictures made of a seed later are of latents never trained on."""
+_Use: TypeAlias = Literal["mix", "real", "fake", "judged"]
+_STREAMS: dict[_Use, int] = {"mix": 2**16 + 1, "real": 2**16 + 2, "fake": 2**16 + 3, "judged": 2**16 + 4}
+"""Random streams of the penalty's mixtures, and of the changes to what the discriminator sees: real and generated
+images in its own updates, generated ones in the generator's. They come after the stream of the shuffling."""
 
 
 class StepReport(NamedTuple):
@@ -31,10 +38,22 @@ class StepReport(NamedTuple):
     """Before the discriminator was updated, as `real_logit`."""
 
 
-class Trainer:
-    """Trains the networks with one batch per step; every process works on its own slice of the batch.
+class _Part(NamedTuple):
+    """Consecutive rows of a batch that are computed together."""
 
-    Step k draws its pictures and latents from (seed, k), so weights, optimizers, average and step are the whole state.
+    first: int
+    """Number of the first row, counted over all batches of the run."""
+    real: Tensor
+    labels: Tensor | None
+    """Class of each image, for the real and the generated ones alike, int64 (N,)."""
+    inputs: list[Tensor]
+    fake: Tensor
+
+
+class Trainer:
+    """Trains the networks, one generator update per step; every process works on its own slice of each batch.
+
+    Step k draws all that is random from (seed, k), so weights, optimizers, average and step are the whole state.
     """
 
     def __init__(self, options: Options, data: TrainingImages, networks: Networks, fabric: Fabric) -> None:
@@ -47,32 +66,73 @@ class Trainer:
         fabric.to_device(networks.average)
 
     def step(self) -> Tensor:
-        """Update the discriminator, then the generator on the same fake images, as pytorch/examples' DCGAN does.
+        """Update the discriminator once or several times, each on images of its own; then the generator on the fake
+        images of the last time, as pytorch/examples' DCGAN does.
 
-        Returns the values of a StepReport on the device, float32 (4,), of this process's slice.
+        Returns the values of a StepReport on the device, float32 (4,), of this process's slice and the last update.
         """
-        rows = self.options.batch // self.fabric.world_size
-        first = self.networks.step * self.options.batch + self.fabric.global_rank * rows
-        real = self._real(first, rows)
-        fake = self.generator(*self._inputs(_FIRST_SAMPLE + first, rows))
-
-        self.discriminator_optimizer.zero_grad()
-        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake.detach())
-        discriminator_loss = self.loss.discriminator(real_logits, fake_logits)
-        self.fabric.backward(discriminator_loss)
-        self.discriminator_optimizer.step()
-
-        self.generator_optimizer.zero_grad()
-        # Not through the wrapper for several processes, which would wait for gradients that are not wanted here.
-        with _frozen(self.networks.discriminator):
-            generator_loss = self.loss.generator(self.networks.discriminator(fake))
-        self.fabric.backward(generator_loss)
-        self.generator_optimizer.step()
-
-        self.networks.average.update_parameters(self.networks.generator)
+        turns = self.options.critic_steps
+        for turn in range(turns):
+            batch = self.networks.step * turns + turn
+            parts, values = self._update_discriminator(batch, keep=turn == turns - 1)
+        generator_loss = self._update_generator(parts)
+        self.networks.update_average()
         self.networks.step += 1
-        values = (discriminator_loss, generator_loss, real_logits.mean(), fake_logits.mean())
-        return torch.stack([value.detach() for value in values])
+        return torch.stack([values[0], generator_loss, *values[1:]])
+
+    def _update_discriminator(self, batch: int, keep: bool) -> tuple[list[_Part], Tensor]:
+        """Returns the parts of the batch, and loss, mean real logit and mean fake logit, (3,).
+
+        Args:
+            keep: whether the generator is updated on the same images, so that their graph is needed.
+        """
+        if self.loss.clip is not None:
+            with torch.no_grad():
+                for parameter in self.networks.discriminator.parameters():
+                    parameter.clamp_(-self.loss.clip, self.loss.clip)
+        self.discriminator_optimizer.zero_grad()
+        parts, values = [], []
+        for place in range(self.options.accumulate):
+            part = self._part(batch, place, keep and self.options.accumulate == 1)
+            loss, real_logit, fake_logit = self._judge(part)
+            self.fabric.backward(loss / self.options.accumulate)
+            parts.append(part)
+            values.append(torch.stack([loss.detach(), real_logit.detach(), fake_logit.detach()]))
+        self.discriminator_optimizer.step()
+        return parts, torch.stack(values).mean(dim=0)
+
+    def _judge(self, part: _Part) -> tuple[Tensor, Tensor, Tensor]:
+        """The discriminator's loss, and its mean logits of real and generated images."""
+        real, fake = self._seen(part.real, part.first, "real"), self._seen(part.fake.detach(), part.first, "fake")
+        labels = () if part.labels is None else (part.labels,)
+        real_logits, fake_logits = self.discriminator(real, *labels), self.discriminator(fake, *labels)
+        loss = self.loss.discriminator(real_logits, fake_logits)
+        if self.loss.penalty:
+            drawn = self._uniform(part.first, len(real), "mix", 1)[:, 0]
+            # In full precision, and not through the wrapper for several processes, which allows no gradient in between.
+            penalty = gradient_penalty(lambda x: self.networks.discriminator(x, *labels), real, fake, drawn)
+            loss = loss + self.loss.penalty * penalty
+        return loss, real_logits.mean(), fake_logits.mean()
+
+    def _update_generator(self, parts: list[_Part]) -> Tensor:
+        """Returns the loss, averaged over the batch."""
+        self.generator_optimizer.zero_grad()
+        total = torch.zeros((), device=parts[0].fake.device)
+        for part in parts:
+            fake = part.fake if part.fake.requires_grad else self.generator(*part.inputs)
+            labels = () if part.labels is None else (part.labels,)
+            # Not through the wrapper for several processes, which would wait for gradients that are not wanted here.
+            with _frozen(self.networks.discriminator), self.fabric.autocast():
+                logits = self.networks.discriminator(self._seen(fake, part.first, "judged"), *labels)
+            loss = self.loss.generator(logits.float())
+            if self.options.orthogonal:
+                penalty = orthogonal_penalty(self.networks.generator.named_parameters())
+                self.fabric.backward((loss + self.options.orthogonal * penalty) / len(parts))
+            else:
+                self.fabric.backward(loss / len(parts))
+            total += loss.detach() / len(parts)
+        self.generator_optimizer.step()
+        return total
 
     def report(self, values: Tensor) -> StepReport:
         """The values of the step that just ended, averaged over all processes; each must call this."""
@@ -85,13 +145,36 @@ class Trainer:
             made = self.networks.average(*self._inputs(0, count))
         return images.to_uint8(made.cpu().numpy(), self.spec.output.range)
 
-    def _real(self, first: int, rows: int) -> Tensor:
-        chosen = self.data.pictures[shuffled(self.options.seed, len(self.data), first, rows)]
-        batch = torch.from_numpy(images.from_uint8(chosen, self.spec.output.range))
-        return self.fabric.to_device(batch)
+    def _part(self, batch: int, place: int, keep: bool) -> _Part:
+        """What this process computes at a place of a batch; the generated images with their graph if it is kept."""
+        world = self.fabric.world_size
+        rows = self.options.batch // world // self.options.accumulate
+        first = batch * self.options.batch + (self.fabric.global_rank * self.options.accumulate + place) * rows
+        chosen = shuffled(self.options.seed, len(self.data), first, rows)
+        classes = None if self.data.labels is None else self.data.labels[chosen]
+        real = torch.from_numpy(images.from_uint8(self.data.pictures[chosen], self.spec.output.range))
+        labels = None if classes is None else self.fabric.to_device(torch.from_numpy(classes))
+        inputs = self._inputs(_FIRST_SAMPLE + first, rows, classes)
+        with torch.set_grad_enabled(keep):
+            fake = self.generator(*inputs)
+        return _Part(first, self.fabric.to_device(real), labels, inputs, fake)
 
-    def _inputs(self, first: int, rows: int) -> list[Tensor]:
-        drawn = feeds.draw(self.spec, self.options.seed, first, rows)
+    def _seen(self, pictures: Tensor, first: int, use: _Use) -> Tensor:
+        """Pictures as the discriminator sees them: augmented and packed."""
+        if self.options.augment:
+            drawn = self._uniform(first, len(pictures), use, augment.NUMBERS)
+            pictures = augment.augment(pictures, self.options.augment, drawn)
+        if self.options.packing > 1:
+            packs = len(pictures) // self.options.packing
+            pictures = pictures.reshape(packs, -1, *pictures.shape[2:])
+        return pictures
+
+    def _uniform(self, first: int, rows: int, use: _Use, count: int) -> Tensor:
+        drawn = latents.uniform(self.options.seed, first, rows, _STREAMS[use], count, 0.0, 1.0)
+        return self.fabric.to_device(torch.from_numpy(drawn))
+
+    def _inputs(self, first: int, rows: int, classes: NDArray[np.int64] | None = None) -> list[Tensor]:
+        drawn = feeds.draw(self.spec, self.options.seed, first, rows, classes)
         return [self.fabric.to_device(torch.from_numpy(drawn[item.name])) for item in self.spec.inputs]
 
 

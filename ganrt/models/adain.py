@@ -1,0 +1,172 @@
+"""Style transfer from any picture (Huang, Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance
+Normalization", ICCV 2017): the content x and the style z go through one encoder, the content's features take over the
+channel means and deviations of the style's, and a decoder makes the picture.
+
+It is the form y = f(x; W) + g(z; V) at the level of features. With mu and sigma per channel, AdaIN(c, s) =
+sigma(s) (c - mu(c)) / sigma(c) + mu(s): a term of the content, rescaled, plus mu(s), which the style adds alone.
+
+Layers, statistics (unbiased variance plus 1e-5) and state-dict keys are those of pytorch-AdaIN: `vgg.` before the keys
+of its vgg_normalised.pth, `decoder.` before those of its decoder.pth.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ganrt.errors import CheckpointError, RequestError
+from ganrt.models.family import Family, Layout, Shapes, State, check_bounds
+from ganrt.spec import Image, Output, Scalar, Spec
+
+RANGE = (0.0, 1.0)
+_EPS = 1e-5
+_LEVELS = (2, 2, 4, 1)
+"""Convolutions at full, half, quarter and eighth size, up to relu4_1."""
+_LAST = 29
+"""Number of the encoder's last convolution in vgg_normalised.pth, which goes on to relu5_4."""
+
+
+@dataclass(frozen=True)
+class Config:
+    width: int = 64
+    """Channels at full size; they double with every halving."""
+
+    def __post_init__(self) -> None:
+        check_bounds(width=(self.width, 1, 512))
+
+
+class Generator(nn.Module):
+    """content (N, 3, H, W), style (N, 3, h, w) in [0, 1], strength (N,) -> (N, 3, H, W) about [0, 1], not clamped.
+
+    H and W are multiples of 8. The strength goes from 0, the content itself, to 1.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.vgg = _encoder(config.width)
+        self.decoder = _decoder(config.width)
+
+    def forward(self, content: Tensor, style: Tensor, strength: Tensor) -> Tensor:
+        wanted = self.vgg(content)
+        share = strength[:, None, None, None]
+        return self.decoder(share * adain(wanted, self.vgg(style)) + (1 - share) * wanted)  # type: ignore[no-any-return]
+
+
+def adain(content: Tensor, style: Tensor) -> Tensor:
+    """Features (N, C, H, W) with the channel means and deviations of others (N, C, h, w)."""
+    mean, deviation = _statistics(content)
+    wanted_mean, wanted_deviation = _statistics(style)
+    return wanted_deviation * ((content - mean) / deviation) + wanted_mean
+
+
+def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel, (N, C, 1, 1) each.
+
+    Written with sums: exporters turn a variance with a free number of pixels into longer graphs.
+    """
+    count = features.shape[2] * features.shape[3]
+    mean = features.mean((2, 3), keepdim=True)
+    variance = (features - mean).square().sum((2, 3), keepdim=True) / (count - 1)
+    return mean, torch.sqrt(variance + _EPS)
+
+
+def _encoder(width: int) -> nn.Sequential:
+    """VGG-19 to relu4_1, after a 1x1 convolution that brings RGB into the form it was trained on."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 3, 1)]
+    before = 3
+    for level, count in enumerate(_LEVELS):
+        if level:
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        for _ in range(count):
+            layers += _convolution(before, width << level)
+            before = width << level
+    return nn.Sequential(*layers)
+
+
+def _decoder(width: int) -> nn.Sequential:
+    """The encoder's mirror image, without the 1x1 convolution and the last activation."""
+    layers: list[nn.Module] = []
+    for level in range(len(_LEVELS) - 1, -1, -1):
+        here, after = width << level, (width << level) // 2 if level else 3
+        for left in range(_LEVELS[level] - 1, -1, -1):
+            layers += _convolution(here, here if left else after)
+        if level:
+            layers.append(nn.Upsample(scale_factor=2.0, mode="nearest"))
+    return nn.Sequential(*layers[:-1])
+
+
+def _convolution(before: int, after: int) -> list[nn.Module]:
+    return [nn.ReflectionPad2d(1), nn.Conv2d(before, after, 3), nn.ReLU()]
+
+
+def spec(config: Config) -> Spec:
+    return Spec(
+        family="adain",
+        inputs=(
+            Image("content", "content", 3, RANGE, multiple_of=8),
+            Image("style", "style", 3, RANGE),
+            Scalar("strength", (0.0, 1.0), 1.0),
+        ),
+        output=Output(3, RANGE, None),
+    )
+
+
+def guess(shapes: Shapes) -> Config | None:
+    return _guess(shapes, "vgg.2.weight") if _has(shapes, "decoder.28.weight") else None
+
+
+def convert(state: State, config: Config) -> State:
+    """Without the layers after relu4_1, which vgg_normalised.pth holds for other purposes."""
+    numbers = {key: re.match(r"vgg\.([0-9]+)\.", key) for key in state}
+    return {key: state[key] for key, number in numbers.items() if number is None or int(number[1]) <= _LAST}
+
+
+def _guess(shapes: Shapes, second: str) -> Config | None:
+    """From the encoder's second convolution, the first that has the width."""
+    try:
+        return Config(shapes[second][0]) if _has(shapes, second) else None
+    except RequestError:
+        return None
+
+
+def _has(shapes: Shapes, key: str) -> bool:
+    return len(shapes.get(key, ())) == 4
+
+
+def _guess_encoder(shapes: Shapes) -> Config | None:
+    encoder = all(_has(shapes, key) for key in ("0.weight", "2.weight", "5.weight", "29.weight"))
+    return _guess(shapes, "2.weight") if encoder and shapes["0.weight"] == (3, 3, 1, 1) else None
+
+
+def _guess_decoder(shapes: Shapes) -> Config | None:
+    decoder = all(_has(shapes, key) for key in ("1.weight", "5.weight", "14.weight", "25.weight", "28.weight"))
+    return _guess(shapes, "25.weight") if decoder and shapes["28.weight"][0] == 3 else None
+
+
+def _refuse_encoder(state: State, config: Config) -> State:
+    raise CheckpointError(
+        "this is the encoder of AdaIN by itself; name its decoder too, as in --config decoder=decoder.pth"
+    )
+
+
+def _refuse_decoder(state: State, config: Config) -> State:
+    raise CheckpointError(
+        "this is the decoder of AdaIN by itself; name its encoder too, as in --config encoder=vgg_normalised.pth"
+    )
+
+
+FAMILY = Family(
+    "adain",
+    Config,
+    Generator,
+    spec,
+    (
+        Layout("pytorch-AdaIN", guess, convert),
+        Layout("pytorch-AdaIN, encoder alone", _guess_encoder, _refuse_encoder),
+        Layout("pytorch-AdaIN, decoder alone", _guess_decoder, _refuse_decoder),
+    ),
+    files={"encoder": "vgg.", "decoder": "decoder."},
+)

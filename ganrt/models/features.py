@@ -1,0 +1,117 @@
+"""What synthesis starts from: edges, texture, colour and brightness of a picture. Modules without weights to learn,
+differentiable, and plain convolutions in an exported graph.
+
+Pictures are RGB (N, 3, H, W) in [0, 1]; borders are continued by their last row and column.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Brightness of red, green and blue (ITU-R BT.601)."""
+_SOBEL = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
+_STEEPEST = 4.0
+"""Sobel's answer to a straight edge from black to white."""
+_EPS = 1e-6
+"""Under a square root, whose slope would be infinite at 0."""
+_FREQUENCY, _SIGMA, _RADIUS = 0.25, 2.0, 5
+"""Of the Gabor filters: cycles per pixel, and pixels."""
+_BOX = 3
+"""Radius of the box in which texture energy is averaged: 7 x 7 pixels."""
+
+
+class Grey(nn.Module):
+    """Brightness, (N, 1, H, W) in [0, 1]."""
+
+    reach: ClassVar[int] = 0
+    """How many pixels away the picture still matters; every feature says so."""
+    weights: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.tensor(_LUMA)[:, None, None], persistent=False)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return (picture * self.weights).sum(1, keepdim=True)
+
+
+class Edges(nn.Module):
+    """Steepness of the brightness by Sobel's filters, (N, 1, H, W): 1 is a straight edge from black to white, corners
+    reach 1.07."""
+
+    reach: ClassVar[int] = 1
+    kernels: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grey = Grey()
+        across = torch.tensor(_SOBEL)
+        self.register_buffer("kernels", torch.stack([across, across.T])[:, None], persistent=False)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        slopes = functional.conv2d(_continued(self.grey(picture), 1), self.kernels)
+        return torch.sqrt(slopes.square().sum(1, keepdim=True) + _EPS) / _STEEPEST
+
+
+class Texture(nn.Module):
+    """How strong stripes of each of `count` directions are, (N, count, H, W): the local energy of pairs of Gabor
+    filters (even and odd, a quarter cycle a pixel), averaged over 7 x 7 pixels, as an amplitude. Stripes of full
+    contrast, 0 to 1, give 1."""
+
+    reach: ClassVar[int] = _RADIUS + _BOX
+    kernels: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.grey = Grey()
+        self.register_buffer("kernels", gabor(count), persistent=False)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        even, odd = functional.conv2d(_continued(self.grey(picture), _RADIUS), self.kernels).chunk(2, 1)
+        energy = functional.avg_pool2d(_continued(even.square() + odd.square(), _BOX), 2 * _BOX + 1, 1)
+        return torch.sqrt(energy + _EPS)
+
+
+def gabor(count: int) -> Tensor:
+    """Float32 (2 count, 1, 11, 11): the even filters of all directions, then the odd ones. Direction k is k pi / count;
+    the filters do not answer to a flat picture."""
+    side = torch.arange(-_RADIUS, _RADIUS + 1.0)
+    envelope = torch.exp(-(side[:, None] ** 2 + side**2) / (2 * _SIGMA**2))
+    envelope = envelope / envelope.sum()
+    pairs: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for k in range(count):
+        angle = math.pi * k / count
+        phase = 2 * math.pi * _FREQUENCY * (side * math.cos(angle) + side[:, None] * math.sin(angle))
+        even = envelope * phase.cos()
+        pairs[0].append(even - envelope * even.sum())
+        pairs[1].append(envelope * phase.sin())
+    # A grating of full contrast has the amplitude 1/2, of which either filter of a pair sees half.
+    return 4 * torch.stack([*pairs[0], *pairs[1]])[:, None]
+
+
+class Colour(nn.Module):
+    """The picture without detail, (N, 3, H, W) in [0, 1]: averages of `pool` x `pool` pixels, interpolated. Height and
+    width must be multiples of `pool`."""
+
+    def __init__(self, pool: int) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, picture: Tensor) -> Tensor:
+        small = functional.avg_pool2d(picture, self.pool)
+        return functional.interpolate(small, scale_factor=float(self.pool), mode="bilinear")
+
+
+def grown(mask: Tensor, reach: int) -> Tensor:
+    """A mask (N, 1, H, W) that also covers what lies within `reach` pixels of a hole."""
+    return functional.max_pool2d(mask, 2 * reach + 1, 1, reach)
+
+
+def _continued(x: Tensor, radius: int) -> Tensor:
+    return functional.pad(x, (radius, radius, radius, radius), "replicate")

@@ -1,0 +1,119 @@
+"""SRResNet, the generator of SRGAN (Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
+Adversarial Network", CVPR 2017).
+
+Pictures are in [0, 1] on both sides; keys are those of Lornatang/SRGAN-PyTorch as it is now, and its earlier ones load
+as well. That project clamps the output to [0, 1] in the network; here that is done when pictures are made of it, so
+that the network can be trained.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ganrt.errors import RequestError
+from ganrt.models import upscaling
+from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, check_channels
+from ganrt.spec import Spec
+
+
+@dataclass(frozen=True)
+class Config:
+    scale: int = 4
+    """Enlargement of height and width: 2 or 4."""
+    channels: int = 3
+    width: int = 64
+    blocks: int = 16
+
+    def __post_init__(self) -> None:
+        check_channels(self.channels)
+        check_bounds(width=(self.width, 1, 1024), blocks=(self.blocks, 1, 128))
+        upscaling.check_scale("srresnet", self.scale, (2, 4))
+
+    @property
+    def doublings(self) -> int:
+        return self.scale // 2
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.rcb = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.PReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.rcb(x)  # type: ignore[no-any-return]
+
+
+class Doubling(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.upsample_block = nn.Sequential(nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.upsample_block(x)  # type: ignore[no-any-return]
+
+
+class Generator(nn.Module):
+    """(N, channels, H, W) in [0, 1] -> (N, channels, scale H, scale W) in about [0, 1]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width = config.width
+        self.conv1 = nn.Sequential(nn.Conv2d(config.channels, width, 9, padding=4), nn.PReLU())
+        self.trunk = nn.Sequential(*(Block(width) for _ in range(config.blocks)))
+        self.conv2 = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        self.upsampling = nn.Sequential(*(Doubling(width) for _ in range(config.doublings)))
+        self.conv3 = nn.Conv2d(width, config.channels, 9, padding=4)
+        upscaling.kaiming(self)
+
+    def forward(self, low_res: Tensor) -> Tensor:
+        shallow = self.conv1(low_res)
+        x = shallow + self.conv2(self.trunk(shallow))
+        return self.conv3(self.upsampling(x))  # type: ignore[no-any-return]
+
+
+def spec(config: Config) -> Spec:
+    low = 4 + 2 * config.blocks + 1
+    stages = [(4, 2), (1, 2), (low + 1, 1)] if config.scale == 4 else [(4, 2), (low + 1, 1)]
+    return upscaling.spec("srresnet", config.channels, config.scale, upscaling.reach(stages))
+
+
+def guess(shapes: Shapes) -> Config | None:
+    """conv1.0 is (width, channels, 9, 9); each doubling has a block of its own."""
+    return _guess(shapes, "conv1.0.weight")
+
+
+def guess_older(shapes: Shapes) -> Config | None:
+    return _guess(shapes, "conv_block1.0.weight")
+
+
+def _guess(shapes: Shapes, key: str) -> Config | None:
+    first = upscaling.conv(shapes, key)
+    blocks = upscaling.count(shapes, r"trunk\.([0-9]{1,3})\.rcb\.0\.weight")
+    doublings = upscaling.count(shapes, r"upsampling\.([0-9]{1,3})\.upsample_block\.0\.weight")
+    try:
+        return None if first is None else Config(2 * doublings, first[1], first[0], blocks)
+    except RequestError:
+        return None
+
+
+def convert_older(state: State, config: Config) -> State:
+    """conv_block1, 2, 3 -> conv1, 2, 3."""
+    return {re.sub(r"^conv_block([123])\.", r"conv\1.", key): value for key, value in state.items()}
+
+
+FAMILY = Family(
+    "srresnet",
+    Config,
+    Generator,
+    spec,
+    (Layout("SRGAN-PyTorch", guess), Layout("SRGAN-PyTorch of 2022", guess_older, convert_older)),
+)

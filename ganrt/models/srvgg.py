@@ -1,0 +1,70 @@
+"""SRVGGNetCompact, the small network of Real-ESRGAN (Wang et al., "Real-ESRGAN", ICCV workshops 2021): everything at
+low resolution, and the residual of the nearest-neighbour enlargement. Keys are those of BasicSR."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ganrt.errors import RequestError
+from ganrt.models import upscaling
+from ganrt.models.family import Family, Layout, Shapes, check_bounds, check_channels
+from ganrt.spec import Spec
+
+
+@dataclass(frozen=True)
+class Config:
+    scale: int = 4
+    """Enlargement of height and width."""
+    channels: int = 3
+    width: int = 64
+    convs: int = 16
+    """Convolutions between the first and the last; the small and the large published network have 16 and 32."""
+
+    def __post_init__(self) -> None:
+        check_channels(self.channels)
+        check_bounds(scale=(self.scale, 1, 8), width=(self.width, 1, 1024), convs=(self.convs, 0, 128))
+
+
+class Generator(nn.Module):
+    """(N, channels, H, W) in [0, 1] -> (N, channels, scale H, scale W) in about [0, 1]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.scale = config.scale
+        layers: list[nn.Module] = []
+        before = config.channels
+        for _ in range(config.convs + 1):
+            layers += [nn.Conv2d(before, config.width, 3, padding=1), nn.PReLU(config.width)]
+            before = config.width
+        self.body = nn.Sequential(*layers, nn.Conv2d(before, config.channels * config.scale**2, 3, padding=1))
+        self.shuffle = nn.PixelShuffle(config.scale)
+
+    def forward(self, low_res: Tensor) -> Tensor:
+        base = functional.interpolate(low_res, scale_factor=self.scale, mode="nearest")
+        return base + self.shuffle(self.body(low_res))  # type: ignore[no-any-return]
+
+
+def spec(config: Config) -> Spec:
+    far = upscaling.reach([(0, config.scale), (config.convs + 2, 1)])
+    return upscaling.spec("srvgg", config.channels, config.scale, far)
+
+
+def guess(shapes: Shapes) -> Config | None:
+    """body.0 is (width, channels, 3, 3); every convolution but the last has a PReLU behind it; the last has channels *
+    scale^2 rows."""
+    first = upscaling.conv(shapes, "body.0.weight")
+    last = upscaling.count(shapes, r"body\.([0-9]{1,3})\.weight") - 1
+    if first is None or first[1] == 0 or last < 2 or len(shapes.get("body.1.weight", ())) != 1:
+        return None
+    rows = upscaling.conv(shapes, f"body.{last}.weight") or (0, 0)
+    try:
+        return Config(math.isqrt(rows[0] // first[1]), first[1], first[0], last // 2 - 1)
+    except RequestError:
+        return None
+
+
+FAMILY = Family("srvgg", Config, Generator, spec, (Layout("BasicSR", guess),))

@@ -1,0 +1,123 @@
+"""VGG-16 and VGG-19 as feature extractors for perceptual and style losses (Simonyan, Zisserman, "Very Deep
+Convolutional Networks for Large-Scale Image Recognition", ICLR 2015). Not a generator family.
+
+Keys are those of torchvision (`features.N.weight`), so its checkpoints load unchanged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ganrt.errors import CheckpointError, RequestError
+from ganrt.models.family import State
+
+Depth: TypeAlias = Literal[16, 19]
+_LEVELS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+"""Convolutions before each of the five poolings."""
+_WIDTHS = (64, 128, 256, 512, 512)
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's RGB, 0 to 1: what torchvision's weights were trained on."""
+
+
+def layer_ends(depth: Depth) -> dict[str, int]:
+    """Layer name (relu1_1 ... relu5_4, pool1 ... pool5) -> where `features` ends that stop after it."""
+    ends: dict[str, int] = {}
+    place = 0
+    for level, count in enumerate(_LEVELS[depth], 1):
+        for k in range(1, count + 1):
+            place += 2
+            ends[f"relu{level}_{k}"] = place
+        place += 1
+        ends[f"pool{level}"] = place
+    return ends
+
+
+class VGG(nn.Module):
+    """RGB (N, 3, H, W) in [0, 1] -> the activations of the layers asked for. Its weights are never trained."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, depth: Depth = 19) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 3
+        for width, count in zip(_WIDTHS, _LEVELS[depth], strict=True):
+            for _ in range(count):
+                layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+                before = width
+            layers.append(nn.MaxPool2d(2))
+        self.depth = depth
+        self.features = nn.Sequential(*layers)
+        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None], persistent=False)
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Layer name -> its activations, (N, C, H / 2^k, W / 2^k); nothing after the last of them is computed.
+
+        Raises RequestError for a name that is not one of `layer_ends`.
+        """
+        ends = layer_ends(self.depth)
+        wanted = list(layers)
+        unknown = [name for name in wanted if name not in ends]
+        if unknown:
+            raise RequestError(f"VGG-{self.depth} has no layer {unknown[0]!r}; it has {', '.join(ends)}")
+        names = {ends[name]: name for name in wanted}
+        found: dict[str, Tensor] = {}
+        x = (x - self.mean) / self.deviation
+        for place, layer in enumerate(self.features, 1):
+            if len(found) == len(names):
+                break
+            x = layer(x)
+            if place in names:
+                found[names[place]] = x
+        return found
+
+
+def pretrained(state: State) -> VGG:
+    """VGG-16 or VGG-19, whichever it is, with the weights of a torchvision checkpoint; the classifier may be missing.
+
+    Raises CheckpointError when the state is of neither.
+    """
+    features = {key: value for key, value in state.items() if key.startswith("features.")}
+    shapes = {key: value.shape for key, value in features.items()}
+    for depth in (16, 19):
+        with torch.device("meta"):
+            wanted = {key: value.shape for key, value in VGG(depth).state_dict().items()}
+        if shapes == wanted:
+            vgg = _blank(depth)
+            vgg.load_state_dict(features)
+            return vgg
+    raise CheckpointError(
+        f"this is no VGG-16 or VGG-19 of torchvision: {len(features)} of its {len(state)} tensors are named "
+        "features.*, and their shapes are not those of a VGG without batch norm"
+    )
+
+
+def substitute(depth: Depth = 19, seed: int = 0) -> VGG:
+    """Without a checkpoint: random weights that keep the activations' scale (He et al. 2015), no biases, the same ones
+    for the same seed. The caller's random numbers are left alone.
+
+    Features of random filters still carry texture and layout (He, Wang, Hopcroft, "A Powerful Generative Model Using
+    Random Weights for the Deep Image Representation", NIPS 2016): a loss on them matches colours, contrasts and local
+    patterns, but not what trained features know of objects.
+    """
+    numbers = torch.Generator().manual_seed(seed)
+    vgg = _blank(depth)
+    for layer in vgg.features:
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.normal_(0.0, math.sqrt(2.0 / layer.weight[0].numel()), generator=numbers)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return vgg
+
+
+def _blank(depth: Depth) -> VGG:
+    """In eval mode, made without using up the caller's random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        return VGG(depth).eval()

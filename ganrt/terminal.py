@@ -1,0 +1,83 @@
+"""What the commands read from their options and how they print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from ganrt.errors import RequestError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ganrt.record import Proof
+
+
+def settings(pairs: tuple[str, ...], option: str = "--config") -> dict[str, str]:
+    """The values of an option that is given as name=value. Raises RequestError."""
+    read = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RequestError(f"{option} {pair} is not of the form name=value")
+        read[name] = value
+    return read
+
+
+def numbers(pairs: tuple[str, ...], option: str) -> dict[str, int | float]:
+    """The same for numbers; whole ones stay whole, because labels must be. Raises RequestError."""
+    return {name: _number(name, text, option) for name, text in settings(pairs, option).items()}
+
+
+def _number(name: str, text: str, option: str) -> int | float:
+    try:
+        return float(text) if set(text) & set(".eEnN") else int(text)
+    except ValueError as error:
+        raise RequestError(f"{option} {name}={text}: {text!r} is not a number") from error
+
+
+def labels_of(text: str | None) -> int | list[int] | None:
+    """A class, or several separated by commas. Raises RequestError."""
+    if text is None:
+        return None
+    try:
+        classes = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise RequestError(f"--labels {text} is not a class number, or several separated by commas") from error
+    return classes[0] if len(classes) == 1 else classes
+
+
+def print_proofs(title: str, proofs: Iterable[Proof]) -> None:
+    """A table on standard output."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("backend", "device", "precision", "samples", "worst", "median", "verdict", title=escape(title))
+    for p in proofs:
+        verdict = "passed" if p.passed else f"[bold red]failed[/]: {escape(p.failures[0])}"
+        row = (
+            p.backend,
+            p.device,
+            p.precision,
+            str(p.samples),
+            f"{p.worst_psnr:.1f} dB",
+            f"{p.median_psnr:.1f} dB",
+            verdict,
+        )
+        table.add_row(*row)
+    console().print(table)
+
+
+def say(line: str) -> None:
+    """Progress: one plain line on standard error."""
+    click.echo(line, err=True)
+
+
+def console() -> Console:
+    """Standard output as it is now: tests and callers may have replaced it."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, soft_wrap=False)

@@ -1,0 +1,28 @@
+"""Settings of the runs that docs/training shows, as the command line names them: `ganrt train dcgan --preset NAME`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ganrt.errors import RequestError
+
+_DIGITS = {"data": "digits", "config": ("size=32", "channels=1", "width=16"), "every": 500, "seed": 0}
+"""The smallest DCGAN for the scanned digits."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits-minimax": {**_DIGITS, "loss": "minimax", "lr": 1e-3, "steps": 1500},
+    "digits-non-saturating": {**_DIGITS, "loss": "non-saturating", "lr": 1e-3, "steps": 1500},
+    "digits-lsgan": {**_DIGITS, "loss": "lsgan", "lr": 1e-3, "steps": 1500},
+    "digits-lsgan-sym": {**_DIGITS, "loss": "lsgan-sym", "lr": 1e-3, "steps": 1500},
+    "digits-hinge": {**_DIGITS, "loss": "hinge", "lr": 1e-3, "steps": 1500},
+    "digits-wgan": {**_DIGITS, "loss": "wgan", "lr": 1e-3, "steps": 500},
+    "digits-wgan-gp": {**_DIGITS, "loss": "wgan-gp", "lr": 1e-3, "steps": 500},
+}
+"""Name -> values of options of `ganrt train`."""
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Values of options of `ganrt train`. Raises RequestError for an unknown name."""
+    if name not in PRESETS:
+        raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return dict(PRESETS[name])
