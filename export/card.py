@@ -5,6 +5,7 @@ from __future__ import annotations
 from ganrt import atomic
 from ganrt.bundle import Bundle
 from ganrt.images import encode_png, grid, to_uint8
+from ganrt.spec import Label, Spec
 
 GRID = "samples.png"
 _SAMPLES = 64
@@ -35,8 +36,7 @@ def _card(bundle: Bundle) -> str:
     inputs = "\n".join(f"| `{item.name}` | {item} |" for item in spec.inputs)
     return f"""---
 library_name: ganrt
-pipeline_tag: unconditional-image-generation
-tags:
+{_task(spec)}tags:
 - ganrt
 - onnx
 - {spec.family}
@@ -53,7 +53,7 @@ golden samples, made by the PyTorch original; {_verdict(bundle)}.
 import ganrt
 
 generator = ganrt.load("{name}")
-images = generator.sample(16, seed=7)  # uint8 (16, H, W, C)
+{_usage(spec)}
 ```
 
 | input | what it is |
@@ -66,6 +66,21 @@ Worst and median over the golden samples, on the image's own range; `worst-*.png
 
 {_proofs(bundle)}
 """
+
+
+def _task(spec: Spec) -> str:
+    """The hub's name for what the model does; it has none for classes."""
+    if spec.images:
+        return "pipeline_tag: image-to-image\n"
+    return "" if spec.find(Label) else "pipeline_tag: unconditional-image-generation\n"
+
+
+def _usage(spec: Spec) -> str:
+    if spec.images:
+        pictures = ", ".join(f'"{item.role}.png"' for item in spec.images)
+        return f"picture = generator.transform({pictures})  # uint8 (H, W, C)"
+    label = ", labels=0" if spec.find(Label) else ""
+    return f"images = generator.sample(16, seed=7{label})  # uint8 (16, H, W, C)"
 
 
 def _verdict(bundle: Bundle) -> str:

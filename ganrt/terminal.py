@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ganrt.record import Proof
 
 
+_WIDTH = 140
+
+
 def settings(pairs: tuple[str, ...], option: str = "--config") -> dict[str, str]:
     """The values of an option that is given as name=value. Raises RequestError."""
     read = {}
@@ -77,7 +80,8 @@ def say(line: str) -> None:
 
 
 def console() -> Console:
-    """Standard output as it is now: tests and callers may have replaced it."""
+    """Standard output as it is now: tests and callers may have replaced it. A file or a pipe gets lines that are wide
+    enough for every table."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, soft_wrap=False)
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH)
