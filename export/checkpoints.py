@@ -53,9 +53,17 @@ def read_state(path: Path) -> State:
     return _state_in(_unpickle(path), path)
 
 
+class _Settings:
+    """Stands for the settings objects that some projects pickle beside the weights. Nobody reads them."""
+
+
+_STANDINS: list[Any] = [(_Settings, "models.utils.config.BaseConfig")]
+"""The one that pytorch_GAN_zoo writes. Its attributes are read from the file; no code of the project runs."""
+
+
 def _unpickle(path: Path) -> object:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_STANDINS):
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

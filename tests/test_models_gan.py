@@ -1,7 +1,9 @@
 """GAN families: sizes of the literature, other projects' checkpoints and pictures, and what training adds and export
 takes away."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,22 +28,14 @@ CASES: dict[str, tuple[dict[str, str], dict[str, float]]] = {
     "biggan_deep_32": ({"upsample": "1,2,4"}, {"truncation": 0.4}),
 }
 """Case -> the settings that its checkpoint does not tell, and scalar inputs that its file does not hold."""
+_NARROW = {"width": 2, "discriminator_width": 2}
+_BIGGAN = {"size": 64, "latent": 10, "classes": 3, "shared": 4, "hierarchical": True, "attention": "16,32"}
 TINY: dict[str, dict[str, Any]] = {
-    "plain": {"width": 4, "latent": 6, "discriminator_width": 4},
-    "spectral": {"width": 4, "latent": 6, "discriminator_width": 4, "attention": "16", "spectral": "both"},
-    "classes": {"width": 4, "latent": 6, "discriminator_width": 4, "classes": 3},
-    "biggan": {
-        "size": 64,
-        "width": 2,
-        "discriminator_width": 2,
-        "latent": 10,
-        "classes": 3,
-        "shared": 4,
-        "hierarchical": True,
-        "attention": "16,32",
-        "spectral": "both",
-    },
-    "unlabelled": {"width": 2, "discriminator_width": 2, "latent": 8, "hierarchical": True},
+    "plain": {**_NARROW, "latent": 6},
+    "spectral": {**_NARROW, "latent": 6, "attention": "16", "spectral": "both"},
+    "classes": {**_NARROW, "latent": 6, "classes": 3},
+    "biggan": {**_NARROW, **_BIGGAN, "spectral": "both"},
+    "unlabelled": {**_NARROW, "latent": 8, "hierarchical": True},
 }
 """Configs of `resnet`."""
 GROWING = {"widths": (8, 6, 4, 4), "latent": 5}
@@ -127,8 +121,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(request.param)
     config, scalars = CASES[request.param]
     case = golden_case(request.param, folder)
-    rows = len(case.output)
-    case.inputs.update({name: np.full(rows, value, np.float32) for name, value in scalars.items()})
+    case.inputs.update({name: np.full(len(case.output), value, np.float32) for name, value in scalars.items()})
     export(str(case.checkpoint), folder / "known.ganrt", config)
     return folder / "known.ganrt", case
 
@@ -162,6 +155,17 @@ def test_a_fixed_truncation_is_no_input(tmp_path: Path) -> None:
     with ganrt.load(tmp_path / "fixed.ganrt", "onnxruntime") as generator:
         assert np.abs(generator(**case.inputs) - case.output).max() < 1e-5
         assert np.array_equal(generator.sample(2), generator.sample(2, truncation=0.4))
+        assert not np.array_equal(generator.sample(2), generator.sample(2, truncation=1.0))
+
+
+def test_truncation_reaches_the_latent_and_the_statistics() -> None:
+    family = get_family("biggan_deep")
+    spec = family.spec(family.configure(DEEP))
+    whole, half = (feeds.draw(spec, 1, 0, 2, truncation=truncation) for truncation in (None, 0.5))
+    assert np.array_equal(half["z"], whole["z"] / 2) and np.abs(whole["z"]).max() <= 2
+    assert (whole["truncation"] == 1).all() and (half["truncation"] == 0.5).all()
+    with pytest.raises(RequestError, match=r"truncation is 0\.01; this model takes 0\.02 to 1"):
+        feeds.draw(spec, 1, 0, 2, truncation=0.01)
 
 
 def test_what_a_checkpoint_does_not_tell_is_asked_for_by_name(tmp_path: Path) -> None:
@@ -184,12 +188,20 @@ def test_dcgan_of_pytorch_gan_zoo(tmp_path: Path) -> None:
     assert all(torch.equal(found.state[key], value) for key, value in state.items())
 
 
-def test_a_checkpoint_with_the_settings_of_pytorch_gan_zoo_beside_it(tmp_path: Path) -> None:
+def test_a_whole_file_of_pytorch_gan_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its settings object comes along, and older files have shorter keys."""
     case = golden_case("gan_zoo_pgan_32", tmp_path)
     state = torch.load(case.checkpoint)
     older = {key.replace(".module.", "."): value for key, value in state.items()}
     path = tmp_path / "zoo.pt"
-    torch.save({"config": {"depthScale0": 64}, "avgG": older, "netD": {}}, path)
+    config = type("BaseConfig", (), {"__module__": "models.utils.config"})
+    with monkeypatch.context() as patch:
+        for name in ("models", "models.utils", "models.utils.config"):
+            patch.setitem(sys.modules, name, ModuleType(name))
+        patch.setattr(sys.modules["models.utils.config"], "BaseConfig", config, raising=False)
+        settings = config()
+        settings.depthScale0 = 64
+        torch.save({"config": settings, "avgG": older, "netD": {}}, path)
     found, known = recognise(read_state(path), path), recognise(state, case.checkpoint)
     assert found.config == known.config
     assert all(torch.equal(found.state[key], value) for key, value in known.state.items())

@@ -234,7 +234,7 @@ def test_bicubic_is_pillows_away_from_the_border(scale: int) -> None:
 
 @pytest.mark.parametrize("name", ["espcn_x3", "msrresnet_x4", "rrdbnet_x4", "srvgg_x4"])
 def test_the_original_projects_outputs_on_every_backend(name: str, tmp_path: Path) -> None:
-    """BasicSR's and pytorch/examples's own code computed them; other sizes and batches than the traced ones work too."""
+    """BasicSR's and pytorch/examples's own code computed them; other sizes and batches work too."""
     case = golden_case(name, tmp_path)
     bundle = export(str(case.checkpoint), tmp_path / "net.ganrt")
     (item,) = bundle.spec.images

@@ -272,7 +272,7 @@ def test_every_critic_step_has_images_of_its_own_and_clips_first(options: Option
         trainer.step()
     assert numbers == [0, 8, 16, 24, 32, 40]
     for parameter in trainer.networks.discriminator.parameters():  # one step of Adam after the last clipping
-        assert parameter.abs().max() <= 0.01 + 2 * options.discriminator_lr
+        assert parameter.abs().max() <= 0.01 + 10 * options.discriminator_lr
 
 
 def test_parts_of_a_batch_add_up_to_it(options: Options) -> None:

@@ -29,7 +29,7 @@ from ganrt.models.parametrize import spectral
 from ganrt.training.losses import LOSSES, gradient_penalty
 
 Points = NDArray[np.float64]
-_LATENT, _WIDTH, _BATCH, _RATE = 2, 128, 128, 3e-3
+_LATENT, _WIDTH, _BATCH, _RATE = 2, 128, 128, 4e-3
 _SAMPLES = 5000
 
 
@@ -82,9 +82,9 @@ class Remedy:
 REMEDIES = (
     Remedy("no remedy"),
     Remedy("minibatch deviation", deviation=True),
-    Remedy("packing of 4", packing=4),
+    Remedy("packing of 2", packing=2),
     Remedy("hinge, spectral norm", "hinge", critic_steps=2, spectral=True),
-    Remedy("wgan-gp", "wgan-gp", critic_steps=2, penalty=0.1),
+    Remedy("wgan-gp", "wgan-gp", critic_steps=4, penalty=0.1),
 )
 
 
@@ -168,7 +168,7 @@ def _update(optimizer: torch.optim.Optimizer, value: Tensor) -> None:
 
 @click.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
-@click.option("--steps", default=4000, show_default=True, help="Generator updates per network.")
+@click.option("--steps", default=3000, show_default=True, help="Generator updates per network.")
 @click.option("--seed", default=0, show_default=True)
 def main(out: Path, steps: int, seed: int) -> None:
     """Train on every pattern with every remedy; write toy.png and toy.json."""
