@@ -379,7 +379,7 @@ def test_bad_data_leaves_nothing_behind(options: Options, tmp_path: Path) -> Non
 
 def test_a_place_that_cannot_be_written(options: Options, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MachineError, match="cannot be written: File exists"):
+    with pytest.raises(MachineError, match="cannot be written: Not a directory"):
         train(options, tmp_path / "file" / "run", console=QUIET)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,10 @@ def train(options: Options, out: Path, resume: bool = False, console: Console | 
     with (
         TrainingProgress(shown, options.steps, networks.step) as progress,
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+        warnings.catch_warnings(),
     ):
+        # A gradient penalty's second backward pass gives gradients in another memory order: slower, and right.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         record = _run(trainer, record, log, progress)
     if not fabric.is_global_zero:
         raise SystemExit(0)
