@@ -3,9 +3,6 @@ shapes."""
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +14,7 @@ import torch
 from ganrt.errors import CheckpointError
 from ganrt.models import FAMILIES, get_family
 from ganrt.models.family import AnyFamily, Layout, Shapes, State
+from ganrt.models.unpickle import unpickle
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "avgG", "netG")
 """Keys under which projects put the generator's state dict, averaged weights first."""
@@ -25,8 +23,6 @@ _PREFIX = "module."
 """What DataParallel puts before every key."""
 _OPTIONAL = "num_batches_tracked"
 """Written since PyTorch 0.4.1 only, and unused in inference."""
-_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
-"""How PyTorch's error names the function or class that a pickle wants."""
 _SHOWN = 4
 
 
@@ -50,36 +46,7 @@ def read_state(path: Path) -> State:
             return safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-    return _state_in(_unpickle(path), path)
-
-
-class _Settings:
-    """Stands for the settings objects that some projects pickle beside the weights. Nobody reads them."""
-
-
-_STANDINS: list[Any] = [(_Settings, "models.utils.config.BaseConfig")]
-"""The one that pytorch_GAN_zoo writes. Its attributes are read from the file; no code of the project runs."""
-
-
-def _unpickle(path: Path) -> object:
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_STANDINS):
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = _GLOBAL.search(str(error))
-        reason = f"it names {named[1]}" if named else "it is not the plain kind that PyTorch writes"
-        raise CheckpointError(
-            f"{path} was refused, and nothing in it was executed: a checkpoint holds tensors only, and {reason}. "
-            "Save the generator's state_dict() and export that"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or 'it is truncated or damaged'}") from error
-    except Exception as error:  # what torch raises for a damaged file has no common class
-        raise CheckpointError(
-            f"{path} cannot be read as a PyTorch checkpoint ({type(error).__name__}): it is empty, damaged or of "
-            "another kind; fetch it again"
-        ) from error
+    return _state_in(unpickle(path), path)
 
 
 def _state_in(content: object, path: Path) -> State:

@@ -153,7 +153,7 @@ class Entry(NamedTuple):
 
     module: str
     extra: str
-    library: str
+    package: str
     gpu: bool = False
 
 
@@ -189,14 +189,14 @@ def backend_module(name: str) -> BackendModule:
     try:
         return cast(BackendModule, importlib.import_module(entry.module))
     except ModuleNotFoundError as error:
-        missing = (error.name or entry.library).partition(".")[0]
+        missing = (error.name or entry.package).partition(".")[0]
         if missing == "ganrt":
             raise
         if importlib.util.find_spec(missing) is None:
             raise MissingLibraryError(missing, entry.extra, f"the {name} backend") from error
-        raise MachineError(f"{entry.library} is installed but broken ({error}): install it anew") from error
+        raise MachineError(f"{entry.package} is installed but broken ({error}): install it anew") from error
     except (ImportError, AttributeError, OSError) as error:  # half of a library, or of one it needs
-        raise MachineError(f"{entry.library} is installed but broken ({first_line(error)}): install it anew") from error
+        raise MachineError(f"{entry.package} is installed but broken ({first_line(error)}): install it anew") from error
 
 
 def open_session(

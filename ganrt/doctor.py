@@ -44,7 +44,7 @@ def _backend(name: str) -> Finding:
         return Finding(name, False, str(error))
     if name not in BACKENDS:
         return Finding(name, True, "installed by another package")
-    library = BACKENDS[name].library
+    library = BACKENDS[name].package
     if name == "onnxruntime":
         import onnxruntime
 

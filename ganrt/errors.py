@@ -60,7 +60,7 @@ class MissingLibraryError(MachineError):
     """
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
-        self.library, self.extra = library, extra
+        self.module, self.extra = library, extra
         super().__init__(f'{purpose} needs {library}, which is not installed: pip install "ganrt[{extra}]"')
 
 

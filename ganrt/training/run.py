@@ -26,6 +26,7 @@ import ganrt
 from ganrt import atomic
 from ganrt.bundle import parse_json
 from ganrt.errors import BundleError, CheckpointError, RequestError
+from ganrt.models.unpickle import unpickle
 from ganrt.training.networks import Networks
 from ganrt.training.options import Options
 
@@ -150,13 +151,12 @@ def load_checkpoint(path: Path, networks: Networks) -> list[str]:
     which is not executed.
     """
     file = path / _CHECKPOINT
+    state = unpickle(file)
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
-    try:
-        networks.load(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-    except Exception as error:  # what torch raises for a damaged file has no common class
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds {type(state).__name__}")
+        networks.load(state)
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{file} is not the checkpoint of this run, or is damaged: {reason[:200]}") from error
     return _read_log(path / _LOG, networks.step)
