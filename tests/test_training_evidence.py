@@ -64,9 +64,11 @@ def test_a_preset_gives_the_defaults_of_the_command(name: str, tmp_path: Path, m
         raise RequestError("enough")
 
     monkeypatch.setattr("ganrt.training.loop.train", stop)
-    CliRunner().invoke(cli.main, ["train", "dcgan", "--preset", name, "--out", str(tmp_path / "x"), "--batch", "4"])
+    family = "resnet" if name == "digits-resnet" else "dcgan"
+    CliRunner().invoke(cli.main, ["train", family, "--preset", name, "--out", str(tmp_path / "x"), "--batch", "4"])
     assert asked[0].loss == PRESETS[name]["loss"] and asked[0].steps == PRESETS[name]["steps"]
-    assert asked[0].config["width"] == 16 and asked[0].batch == 4
+    width = next(item for item in PRESETS[name]["config"] if item.startswith("width="))
+    assert f"width={asked[0].config['width']}" == width and asked[0].batch == 4
 
 
 def test_an_unknown_preset() -> None:

@@ -17,6 +17,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits-hinge": {**_DIGITS, "loss": "hinge", "lr": 1e-3, "steps": 1500},
     "digits-wgan": {**_DIGITS, "loss": "wgan", "lr": 1e-3, "steps": 500},
     "digits-wgan-gp": {**_DIGITS, "loss": "wgan-gp", "lr": 1e-3, "steps": 500},
+    "digits-resnet": {
+        "data": "digits",
+        "config": ("size=32", "channels=1", "classes=10", "width=8", "discriminator_width=8", "latent=32"),
+        "loss": "hinge",
+        "critic_steps": 1,
+        "lr": 5e-4,
+        "batch": 32,
+        "steps": 1400,
+        "every": 100,
+        "seed": 0,
+    },
 }
 """Name -> values of options of `ganrt train`."""
 
