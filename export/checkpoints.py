@@ -1,26 +1,17 @@
-"""Training checkpoints as they lie around: read without executing anything in them, recognised by their keys and
-shapes."""
+"""Training checkpoints as they lie around, recognised by their keys and shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 
 from ganrt.errors import CheckpointError
 from ganrt.models import FAMILIES, get_family
 from ganrt.models.family import AnyFamily, Layout, Shapes, State
-from ganrt.models.unpickle import unpickle
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "avgG", "netG")
-"""Keys under which projects put the generator's state dict, averaged weights first."""
-
-_PREFIX = "module."
-"""What DataParallel puts before every key."""
 _OPTIONAL = "num_batches_tracked"
 """Written since PyTorch 0.4.1 only, and unused in inference."""
 _SHOWN = 4
@@ -33,33 +24,6 @@ class Recognised(NamedTuple):
     layout: str
     config: Any
     state: State
-
-
-def read_state(path: Path) -> State:
-    """Read a .safetensors, .pth, .pt or .bin file as a flat state dict on the CPU.
-
-    Raises CheckpointError when the file is damaged, holds no state dict, or is a pickle that wants to run code;
-    nothing in it is executed.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except (safetensors.SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-    return _state_in(unpickle(path), path)
-
-
-def _state_in(content: object, path: Path) -> State:
-    """Unwrap the containers that training scripts write around a state dict."""
-    if isinstance(content, Mapping):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
-        state = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
-        if state and len(state) == len(inner):
-            bare = all(key.startswith(_PREFIX) for key in state)
-            return {key.removeprefix(_PREFIX) if bare else key: value for key, value in state.items()}
-    raise CheckpointError(
-        f"{path} holds no state dict: a mapping of tensors, bare or under one of {', '.join(WRAPPERS)}, was expected"
-    )
 
 
 def recognise(state: State, path: Path) -> Recognised:

@@ -16,10 +16,11 @@ import torch
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import FAMILIES, get_family
 from ganrt.models.family import AnyFamily, State
+from ganrt.models.unpickle import read_state
 from ganrt.spec import Spec
 from ganrt.training.run import read_run
 
-from .checkpoints import read_state, recognise
+from .checkpoints import recognise
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

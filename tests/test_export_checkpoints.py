@@ -11,8 +11,9 @@ from golden_cases import golden_case
 from safetensors.torch import save_file
 
 from ganrt.errors import CheckpointError
-from ganrt.export.checkpoints import read_state, recognise
+from ganrt.export.checkpoints import recognise
 from ganrt.models import FAMILIES, build_generator, get_family
+from ganrt.models.unpickle import read_state
 
 
 @pytest.fixture

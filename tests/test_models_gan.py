@@ -15,11 +15,12 @@ import ganrt
 from ganrt import feeds
 from ganrt.errors import RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import read_state, recognise
+from ganrt.export.checkpoints import recognise
 from ganrt.models import get_family
 from ganrt.models.biggan_deep import _row
 from ganrt.models.parametrize import fold
 from ganrt.models.progan import fade, with_deviation
+from ganrt.models.unpickle import read_state
 
 CASES: dict[str, tuple[dict[str, str], dict[str, float]]] = {
     "wgan_dcgan": ({}, {}),

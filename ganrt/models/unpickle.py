@@ -1,17 +1,27 @@
-"""Files of torch.save, read without executing anything in them. PyTorch's own error for a refused file advises to
-switch the protection off; ours does not."""
+"""Files of weights, read without executing anything in them. PyTorch's own error for a refused file advises to switch
+the protection off; ours does not."""
 
 from __future__ import annotations
 
 import pickle
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 
 from ganrt.errors import CheckpointError
+from ganrt.models.family import State
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "avgG", "netG")
+"""Keys under which projects put the generator's state dict, averaged weights first."""
+
+_PREFIX = "module."
+"""What DataParallel puts before every key."""
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 """How PyTorch's error names the function or class that a pickle wants."""
@@ -48,3 +58,30 @@ def unpickle(path: Path) -> object:
             f"{path} cannot be read as a PyTorch checkpoint ({type(error).__name__}): it is empty, damaged or of "
             "another kind; fetch it again"
         ) from error
+
+
+def read_state(path: Path) -> State:
+    """Read a .safetensors, .pth, .pt or .bin file as a flat state dict on the CPU.
+
+    Raises CheckpointError when the file is damaged, holds no state dict, or is a pickle that wants to run code;
+    nothing in it is executed.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    return _state_in(unpickle(path), path)
+
+
+def _state_in(content: object, path: Path) -> State:
+    """Unwrap the containers that training scripts write around a state dict."""
+    if isinstance(content, Mapping):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+        state = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
+        if state and len(state) == len(inner):
+            bare = all(key.startswith(_PREFIX) for key in state)
+            return {key.removeprefix(_PREFIX) if bare else key: value for key, value in state.items()}
+    raise CheckpointError(
+        f"{path} holds no state dict: a mapping of tensors, bare or under one of {', '.join(WRAPPERS)}, was expected"
+    )
