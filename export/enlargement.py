@@ -1,0 +1,168 @@
+"""Convolutions that enlarge by 2, found in a graph and described without waste.
+
+Enlarging and then convolving gives output pixel 2 i + a, which depends on a few input pixels around i, with weights
+that depend on the parity a alone: one small convolution for each of the 2 x 2 parities (Shi et al., "Is the
+deconvolution layer the same as a convolutional layer?", 2016). After nearest-neighbour enlargement several taps of the
+kernel see the same input pixel and are summed beforehand: 3 x 3 becomes 2 x 2, which is 2.25 times fewer
+multiplications. A transposed convolution of stride 2 is of the same kind, with taps picked instead of summed.
+
+Zero padding stays zero padding, and reflecting the enlarged picture by one pixel is repeating the border of the small
+one: exact, borders included. Taps are summed in float64 and rounded once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from .graph import Array, attribute, constant, producer
+
+FACTOR = 2
+PARITIES = range(FACTOR)
+_REPEATING = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil"))
+"""(coordinate_transformation_mode, nearest_mode) of Resize that repeat every pixel when the factor is 2."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of an enlargement: output 2 i + a is the sum over t of (mix[a] @ kernel)[t] * input[i + first[a] + t]."""
+
+    first: tuple[int, ...]
+    """For each parity."""
+    mix: tuple[NDArray[np.float64], ...]
+    """For each parity, (taps, kernel)."""
+
+    def taps(self, parity: int) -> int:
+        return len(self.mix[parity])
+
+    def pads(self, parity: int) -> tuple[int, int]:
+        """How far a parity looks beyond the first and the last input."""
+        return -self.first[parity], self.first[parity] + self.taps(parity) - 1
+
+
+@dataclass(frozen=True)
+class Enlargement:
+    """A convolution that enlarges by 2, whichever way the graph spells it."""
+
+    node: ir.Node
+    source: ir.Value
+    """The small picture."""
+    weight: Array
+    """(out, in / groups, height, width), as a plain convolution has it."""
+    bias: Array | None
+    axes: tuple[Axis, Axis]
+    groups: int
+    edge: bool = False
+    """Whether the border of the small picture is repeated beyond it; else there are zeros."""
+
+    def kernel(self, row: int, column: int) -> Array:
+        """Weights of the small convolution for a pair of parities, (out, in / groups, taps, taps)."""
+        rows, columns = self.axes[0].mix[row], self.axes[1].mix[column]
+        mixed = np.einsum("oihw,yh,xw->oiyx", self.weight.astype(np.float64), rows, columns, optimize=True)
+        return mixed.astype(self.weight.dtype)
+
+
+def find_nearest(node: ir.Node) -> Enlargement | None:
+    """A convolution that keeps the size, behind nearest-neighbour enlargement and perhaps a reflection by one pixel."""
+    if node.op_type != "Conv" or not _plain(node, (1, 1)):
+        return None
+    weight, pads, source = constant(node.inputs[1]), padding(node), node.inputs[0]
+    if weight is None or weight.ndim != 4:
+        return None
+    reflection = producer(source, "Pad")
+    if reflection is not None:
+        if reflected(reflection) != (1, 1, 1, 1) or any(pads) or weight.shape[2:] != (3, 3):
+            return None
+        source, pads = reflection.inputs[0], (1, 1, 1, 1)
+    resize = producer(source, "Resize")
+    if resize is None or not doubles(resize) or any(pads[k] + pads[k + 2] != weight.shape[k + 2] - 1 for k in (0, 1)):
+        return None
+    axes = (nearest_axis(weight.shape[2], pads[0]), nearest_axis(weight.shape[3], pads[1]))
+    return _enlargement(node, resize.inputs[0], weight, axes, reflection is not None)
+
+
+def find_transposed(node: ir.Node) -> Enlargement | None:
+    """A transposed convolution that doubles height and width."""
+    if node.op_type != "ConvTranspose" or not _plain(node, (FACTOR, FACTOR)):
+        return None
+    weight, pads, extra = constant(node.inputs[1]), padding(node), attribute(node, "output_padding", (0, 0))
+    if weight is None or weight.ndim != 4 or attribute(node, "output_shape") is not None:
+        return None
+    if any(weight.shape[k + 2] + extra[k] - pads[k] - pads[k + 2] != FACTOR for k in (0, 1)):
+        return None
+    axes = (transposed_axis(weight.shape[2], pads[0]), transposed_axis(weight.shape[3], pads[1]))
+    groups = attribute(node, "group", 1)
+    turned = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+    return _enlargement(node, node.inputs[0], turned.reshape(-1, *turned.shape[2:]), axes)
+
+
+def nearest_axis(kernel: int, before: int) -> Axis:
+    """Of nearest-neighbour enlargement and a kernel, with `before` zeros in front of the enlarged picture."""
+    first, mix = [], []
+    for parity in PARITIES:
+        seen = [(parity + tap - before) // FACTOR for tap in range(kernel)]
+        first.append(seen[0])
+        mix.append(np.array([[float(at == place) for at in seen] for place in range(seen[0], seen[-1] + 1)]))
+    return Axis(tuple(first), tuple(mix))
+
+
+def transposed_axis(kernel: int, before: int) -> Axis:
+    """Of a transposed convolution whose output loses its first `before` pixels."""
+    first, mix = [], []
+    for parity in PARITIES:
+        place, start = divmod(parity + before, FACTOR)
+        taps = range(start, kernel, FACTOR)[::-1]
+        first.append(place - len(taps) + 1)
+        mix.append(np.array([[float(tap == k) for k in range(kernel)] for tap in taps]).reshape(len(taps), kernel))
+    return Axis(tuple(first), tuple(mix))
+
+
+def doubles(resize: ir.Node) -> bool:
+    """Whether a Resize repeats every pixel of NCHW pictures twice in both directions."""
+    scales = constant(resize.inputs[2]) if len(resize.inputs) > 2 else None
+    rule = (
+        attribute(resize, "coordinate_transformation_mode", "half_pixel"),
+        attribute(resize, "nearest_mode", "round_prefer_floor"),
+    )
+    nearest = attribute(resize, "mode", "nearest") == "nearest" and attribute(resize, "axes") is None
+    return nearest and rule in _REPEATING and scales is not None and scales.tolist() == [1.0, 1.0, 2.0, 2.0]
+
+
+def padding(node: ir.Node) -> tuple[int, ...]:
+    """Of a convolution of pictures: top, left, bottom, right."""
+    return tuple(attribute(node, "pads", (0, 0, 0, 0)))
+
+
+def reflected(pad: ir.Node) -> tuple[int, ...] | None:
+    """Top, left, bottom, right of a Pad that reflects pictures; None for any other."""
+    amounts = constant(pad.inputs[1])
+    axes = pad.inputs[3] if len(pad.inputs) > 3 else None
+    if attribute(pad, "mode", "constant") != "reflect" or amounts is None or axes is not None or len(amounts) != 8:
+        return None
+    found = tuple(amounts.tolist())
+    return None if any(found[:2] + found[4:6]) else found[2:4] + found[6:]
+
+
+def _enlargement(
+    node: ir.Node, source: ir.Value | None, weight: Array, axes: tuple[Axis, Axis], edge: bool = False
+) -> Enlargement | None:
+    """None when the bias is computed, when a parity sees nothing, or when one would need its input cut."""
+    given = node.inputs[2] if len(node.inputs) > 2 else None
+    bias = constant(given)
+    looks = all(axis.taps(parity) and min(axis.pads(parity)) >= 0 for axis in axes for parity in PARITIES)
+    if source is None or not looks or (given is not None and bias is None):
+        return None
+    return Enlargement(node, source, weight, bias, axes, attribute(node, "group", 1), edge)
+
+
+def _plain(node: ir.Node, strides: tuple[int, int]) -> bool:
+    """Of pictures, without dilation, with these strides, and with the padding written out."""
+    return (
+        node.domain == ""
+        and tuple(attribute(node, "strides", (1, 1))) == strides
+        and set(attribute(node, "dilations", (1, 1))) == {1}
+        and attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+    )
