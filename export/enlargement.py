@@ -28,7 +28,7 @@ _REPEATING = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("h
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of an enlargement: output 2 i + a is the sum over t of (mix[a] @ kernel)[t] * input[i + first[a] + t]."""
+    """Output 2 i + a of one axis is the sum over t of (mix[a] @ kernel)[t] * input[i + first[a] + t]."""
 
     first: tuple[int, ...]
     """For each parity."""
@@ -61,8 +61,13 @@ class Enlargement:
     def kernel(self, row: int, column: int) -> Array:
         """Weights of the small convolution for a pair of parities, (out, in / groups, taps, taps)."""
         rows, columns = self.axes[0].mix[row], self.axes[1].mix[column]
-        mixed = np.einsum("oihw,yh,xw->oiyx", self.weight.astype(np.float64), rows, columns, optimize=True)
-        return mixed.astype(self.weight.dtype)
+        return mixed(self.weight, rows, columns)
+
+
+def mixed(weight: Array, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Array:
+    """New taps that are sums of old ones, (new, old) in each direction; in the dtype of the weight, rounded once."""
+    taps = np.einsum("oihw,yh,xw->oiyx", weight.astype(np.float64), rows, columns, optimize=True)
+    return np.asarray(taps, weight.dtype)
 
 
 def find_nearest(node: ir.Node) -> Enlargement | None:

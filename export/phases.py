@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from .enlargement import FACTOR, PARITIES, Axis, Enlargement, find_nearest, find_transposed
+from .enlargement import FACTOR, PARITIES, Axis, Enlargement, find_nearest, find_transposed, mixed
 from .graph import Array, Patch
 from .passes import Pass
 
@@ -45,9 +45,8 @@ def as_subpixel(found: Enlargement) -> ir.Value:
             kernels[(slice(None), windows[0].slot[row], windows[1].slot[column], slice(None), *places)] = kernel
     source, pads = _surrounded(patch, found, windows[0].pads, windows[1].pads)
     weight = patch.constant(kernels.reshape(-1, *kernels.shape[3:]), f"{name}.weight")
-    bias = ()
-    if found.bias is not None:
-        bias = (patch.constant(np.repeat(found.bias, FACTOR * FACTOR), f"{name}.bias"),)
+    repeated = None if found.bias is None else np.repeat(found.bias, FACTOR * FACTOR)
+    bias = () if repeated is None else (patch.constant(repeated, f"{name}.bias"),)
     channels = _convolution(patch, (source, weight, *bias), found.groups, pads)
     made = patch.op("DepthToSpace", [channels], blocksize=FACTOR, mode="CRD")
     cut = np.array([k + 2 for k, window in enumerate(windows) if window.cut])
@@ -83,10 +82,8 @@ def _window(axis: Axis) -> _Window:
 def as_transposed(found: Enlargement) -> ir.Value:
     patch, name = Patch(found.node), _name(found)
     kernels = [_spread(axis) for axis in found.axes]
-    mixed = np.einsum(
-        "oihw,yh,xw->oiyx", found.weight.astype(np.float64), kernels[0].mix, kernels[1].mix, optimize=True
-    ).astype(found.weight.dtype)
-    turned = mixed.reshape(found.groups, -1, *mixed.shape[1:]).swapaxes(1, 2)
+    kernel = mixed(found.weight, kernels[0].mix, kernels[1].mix)
+    turned = kernel.reshape(found.groups, -1, *kernel.shape[1:]).swapaxes(1, 2)
     weight = patch.constant(turned.reshape(-1, *turned.shape[2:]), f"{name}.weight")
     bias = () if found.bias is None else (patch.constant(found.bias, f"{name}.bias"),)
     source, cuts = found.source, [kernel.cut for kernel in kernels]
@@ -98,7 +95,7 @@ def as_transposed(found: Enlargement) -> ir.Value:
         "ConvTranspose",
         (source, weight, *bias),
         group=found.groups,
-        kernel_shape=mixed.shape[2:],
+        kernel_shape=kernel.shape[2:],
         pads=(cuts[0][0], cuts[1][0], cuts[0][1], cuts[1][1]),
         strides=(FACTOR, FACTOR),
     )
@@ -114,7 +111,7 @@ class _Spread(NamedTuple):
 
 
 def _spread(axis: Axis) -> _Spread:
-    """Tap t adds input i to output 2 i + t - cut; so the input i + d gets to the output 2 i + a by t = a - 2 d + cut."""
+    """Tap t adds input i to output 2 i + t - cut, so input i + d gets to output 2 i + a by t = a - 2 d + cut."""
     cut = max(FACTOR * axis.pads(parity)[1] - parity for parity in PARITIES)
     places = [[p - FACTOR * (axis.first[p] + tap) + cut for tap in range(axis.taps(p))] for p in PARITIES]
     size = 1 + max(map(max, places))
