@@ -18,6 +18,7 @@ from ganrt.export import export
 from ganrt.export.checkpoints import recognise
 from ganrt.models import adain, build_generator, get_family, transformer_net, vgg
 from ganrt.training import gatys
+from ganrt.training.perceptual import gram
 
 BACKENDS = ["onnxruntime", "openvino", "pytorch"]
 SETTINGS = {"fast_neural_style": {}, "adain": {"strength": np.full(1, 0.7, np.float32)}}
@@ -266,7 +267,7 @@ def test_optimisation_brings_the_style_nearer(substitute: vgg.VGG) -> None:
     content, style = photo(skimage.data.astronaut()), photo(skimage.data.coffee())
     losses: list[float] = []
     made = gatys.stylize(content, style, substitute, 20, progress=lambda step, loss: losses.append(loss))
-    wanted = {name: gatys.gram(f) for name, f in substitute(style, gatys.STYLE_LAYERS).items()}
+    wanted = {name: gram(f) for name, f in substitute(style, gatys.STYLE_LAYERS).items()}
     before, after = (gatys.style_loss(substitute(p, gatys.STYLE_LAYERS), wanted) for p in (content, made))
     assert after < 0.3 * before
     assert len(losses) <= 20 and losses[-1] < losses[0]
@@ -277,7 +278,7 @@ def test_optimisation_brings_the_style_nearer(substitute: vgg.VGG) -> None:
 def test_gram_matrices_are_averages_over_pixels() -> None:
     features = torch.randn(2, 3, 4, 5)
     wanted = np.einsum("nchw,ndhw->ncd", features.numpy(), features.numpy()) / 20
-    np.testing.assert_allclose(gatys.gram(features).numpy(), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gram(features).numpy(), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_pictures_that_cannot_be_optimised(substitute: vgg.VGG) -> None:

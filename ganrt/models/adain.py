@@ -57,12 +57,12 @@ class Generator(nn.Module):
 
 def adain(content: Tensor, style: Tensor) -> Tensor:
     """Features (N, C, H, W) with the channel means and deviations of others (N, C, h, w)."""
-    mean, deviation = _statistics(content)
-    wanted_mean, wanted_deviation = _statistics(style)
+    mean, deviation = statistics(content)
+    wanted_mean, wanted_deviation = statistics(style)
     return wanted_deviation * ((content - mean) / deviation) + wanted_mean
 
 
-def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every channel, (N, C, 1, 1) each.
 
     Written with sums: exporters turn a variance with a free number of pixels into longer graphs.

@@ -11,17 +11,12 @@ from torch.nn import functional
 
 from ganrt.errors import RequestError
 from ganrt.models.vgg import VGG
+from ganrt.training.perceptual import gram
 
 CONTENT_LAYER = "relu4_2"
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 STYLE_WEIGHT = 1000.0
 """Divided by the square of a layer's channels, as in the authors' PyTorch notebook; the content counts 1."""
-
-
-def gram(features: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, C): which channels are active together, averaged over the H W pixels."""
-    flat = features.flatten(2)
-    return flat @ flat.mT / flat.shape[2]
 
 
 def style_loss(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
