@@ -1,0 +1,21 @@
+"""The passes in the order in which they help each other, for one form of up-sampling."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from .matrix import MATRIX
+from .passes import Pass, apply
+from .phases import FORMS
+from .reorder import BEFORE_ENLARGING, BEFORE_SHUFFLING
+
+
+def pipeline(form: str) -> tuple[Pass, ...]:
+    """All passes for a form of FORMS."""
+    return (BEFORE_ENLARGING, MATRIX, FORMS[form], BEFORE_SHUFFLING)
+
+
+def optimise(model: ir.Model, form: str) -> tuple[ir.Model, tuple[str, ...]]:
+    """An optimised copy of a graph, and the names of the passes that changed something. Raises VerificationError when a
+    pass breaks a promise."""
+    return apply(model, pipeline(form))
