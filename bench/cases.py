@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ganrt.backend import backend_names
+from ganrt.backend import backend_names, runs
+from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import RequestError
 
 Scope: TypeAlias = Literal["session", "sample"]
@@ -33,8 +34,13 @@ class Setup:
 
     bundle: Path
     backend: str
-    precision: str
+    variant: str
     device: str
+
+    @property
+    def name(self) -> str:
+        """As tables have it: the backend, with the variant where that is not the model as it was traced."""
+        return self.backend if self.variant == FAITHFUL else f"{self.backend} {self.variant}"
 
 
 @dataclass(frozen=True)
@@ -47,18 +53,25 @@ class Case:
     """Whether the backend is slow by design (`Session.slow`): then batch 1, and the few calls that time allows."""
 
     def __str__(self) -> str:
-        return f"{self.setup.backend}, batch {self.batch}"
+        return f"{self.setup.name}, batch {self.batch}"
 
 
-def setups(bundle: Path, backends: Sequence[str] | None, precision: str, device: str) -> list[Setup]:
-    """One per backend; None stands for all there are. Raises RequestError for an unknown one, or for none."""
+def setups(bundle: Bundle, backends: Sequence[str] | None, variants: Sequence[str] | None, device: str) -> list[Setup]:
+    """One per backend and variant that it runs; None stands for all there are. Raises RequestError for an unknown
+    backend or variant, or when nothing is left."""
     known = backend_names()
     chosen = backend_names(device) if backends is None else list(dict.fromkeys(backends))
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
         wrong = f"there is no backend {unknown[0]!r}" if unknown else "no backend was named"
         raise RequestError(f"{wrong}; choose from {', '.join(known)}")
-    return [Setup(bundle, name, precision, device) for name in chosen]
+    for variant in variants or ():
+        bundle.variant(variant)
+    pairs = [(name, variant) for name in chosen for variant in variants or bundle.variants]
+    made = [Setup(bundle.folder, *pair, device) for pair in pairs if runs(pair[0], bundle, pair[1])]
+    if not made:
+        raise RequestError(f"none of {', '.join(chosen)} runs {', '.join(variants or bundle.variants)}")
+    return made
 
 
 def check_batches(batches: Sequence[int]) -> list[int]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ganrt import feeds
-from ganrt.bundle import Bundle
+from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import RequestError
 
 from . import cases, clock, schedule
@@ -26,7 +26,7 @@ def measure(
     backends: Sequence[str] | None,
     batches: Sequence[int],
     seconds: float,
-    precision: str = "fp32",
+    variants: Sequence[str] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Report:
@@ -34,30 +34,30 @@ def measure(
 
     Args:
         backends: names, or None: all that are installed here (the others are listed as not installed).
+        variants: names, or None: all that the bundle has, each on the backends that run it.
         batches: batch sizes; a backend that is slow by design is measured at batch 1 only.
         seconds: how long it may take in all, loading included; every case gets one round at least.
         progress: called with a line now and then.
 
     A backend that fails is in the report with its reason, and so is one that does not make the original's images.
-    Raises BundleError for a bundle that cannot be used, RequestError for an unknown backend, precision or batch size,
+    Raises BundleError for a bundle that cannot be used, RequestError for an unknown backend, variant or batch size,
     or a model that cannot be sampled from a seed.
     """
     tell = progress or (lambda line: None)
     started = clock.now_ns()
     path = Path(bundle_path).resolve()
     bundle = Bundle.read(path)
-    bundle.variant(precision)
     feeds.draw(bundle.spec, SEED, 0, 1)
     sizes = cases.check_batches(batches)
     if not 0 < seconds < _LONGEST_S:
         raise RequestError(f"{seconds} seconds were asked for; give a number above 0 and below {_LONGEST_S:g}")
-    setups = cases.setups(path, backends, precision, device)
+    setups = cases.setups(bundle, backends, variants, device)
     witness = Witness()
     workers: dict[Setup, Worker] = {}
     facts: dict[Setup, Facts | Failure] = {}
     with ExitStack() as stack:
         for setup in setups:
-            tell(f"loading {setup.backend} and comparing it with the original")
+            tell(f"loading {setup.name} and comparing it with the original")
             workers[setup] = Worker(setup)
             stack.callback(workers[setup].close)
             facts[setup] = _load(workers[setup])
@@ -67,10 +67,10 @@ def measure(
     return Report(
         schema=SCHEMA,
         bundle=path.name,
-        digest=bundle.digest(precision),
+        digest=bundle.digest(FAITHFUL),
         family=bundle.spec.family,
         image=f"{width} x {height} {bundle.spec.output.colour}",
-        precision=precision,
+        precision=", ".join(sorted({bundle.variant(setup.variant).precision for setup in setups})),
         date=clock.date(),
         seconds=(clock.now_ns() - started) / 1e9,
         environment=witness.environment(),
@@ -98,11 +98,11 @@ def _outcome(setup: Setup, facts: Facts | Failure, tracks: Sequence[Track], opti
     if failure is not None:
         missing = optional and failure.kind == "MissingLibraryError"
         reason = failure.reason.replace(f"{setup.bundle.parent}/", "")  # a report is shown to others
-        return Backend(setup.backend, "not installed" if missing else "failed", reason)
+        return Backend(setup.name, "not installed" if missing else "failed", reason)
     assert isinstance(facts, Facts)
     rounds = [r for track in mine for r in (*track.warm_up, *track.rounds.values())]
     peaks = [r.peak_mib for r in rounds if r.peak_mib is not None]
-    return Backend(setup.backend, "measured", "", facts, max(peaks, default=None), all(r.quiet for r in rounds))
+    return Backend(setup.name, "measured", "", facts, max(peaks, default=None), all(r.quiet for r in rounds))
 
 
 def _measurements(tracks: Sequence[Track]) -> Iterator[Measurement]:
@@ -110,7 +110,7 @@ def _measurements(tracks: Sequence[Track]) -> Iterator[Measurement]:
         if track.failure is None:
             for scope in cases.SCOPES:
                 yield Measurement(
-                    backend=track.case.setup.backend,
+                    backend=track.case.setup.name,
                     batch=track.case.batch,
                     scope=scope,
                     rounds=tuple(getattr(r, scope) for r in track.rounds.values()),

@@ -108,7 +108,7 @@ def sheet_of(golden: Golden) -> Golden:
 def _load(connection: Connection, setup: Setup) -> Generator:
     bundle = Bundle.read(setup.bundle)
     started = clock.now_ns()
-    session = backend_module(setup.backend).open(bundle, setup.precision, setup.device)
+    session = backend_module(setup.backend).open(bundle, setup.variant, setup.device)
     load_ns = clock.now_ns() - started
     try:
         connection.send(_facts(bundle, session, load_ns))

@@ -93,10 +93,10 @@ def _verdict(bundle: Bundle) -> str:
 
 def _proofs(bundle: Bundle) -> str:
     rows = [
-        f"| {precision} | {p.backend} | {p.device} | {p.samples} | {p.worst_psnr:.1f} dB | {p.median_psnr:.1f} dB | "
+        f"| {name} | {p.backend} | {p.device} | {p.samples} | {p.worst_psnr:.1f} dB | {p.median_psnr:.1f} dB | "
         f"{'passed' if p.passed else p.failures[0].replace('|', '/')} |"
-        for precision, variant in bundle.variants.items()
+        for name, variant in bundle.variants.items()
         for p in variant.proofs
     ]
-    head = ["| precision | backend | device | samples | worst | median | verdict |", "| --- " * 7 + "|"]
+    head = ["| variant | backend | device | samples | worst | median | verdict |", "| --- " * 7 + "|"]
     return "\n".join(head + rows)

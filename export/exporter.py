@@ -13,7 +13,7 @@ import safetensors.torch
 import ganrt
 from ganrt import atomic
 from ganrt.backend import library_version
-from ganrt.bundle import MANIFEST, Bundle, Variant
+from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
 from ganrt.errors import VerificationError
 from ganrt.golden import Golden
 
@@ -87,7 +87,7 @@ def _write(loaded: Source, folder: Path, name: str, opset: int, progress: Progre
         "options": {"opset": opset},
         "versions": {"ganrt": ganrt.__version__} | {library: library_version(library) for library in _LIBRARIES},
     }
-    variants = {"fp32": Variant(_GRAPH, opset)}
+    variants = {FAITHFUL: Variant(_GRAPH, opset, "fp32")}
     bundle = Bundle(folder, loaded.spec, variants, {}, loaded.model, provenance).with_files(*names)
     bundle.write_manifest()
     return bundle

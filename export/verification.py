@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from ganrt import atomic
-from ganrt.backend import backend_module, backend_names, open_session
+from ganrt.backend import backend_module, backend_names, open_session, runs
 from ganrt.bundle import Bundle
 from ganrt.errors import MissingLibraryError, RequestError
 from ganrt.images import encode_png
@@ -43,7 +43,7 @@ def verify(
     """Prove every variant on every backend and keep the record, a contact sheet each, and the model card in the bundle.
 
     Args:
-        backends: names, or None for `usual_backends`; pytorch runs the fp32 variant only.
+        backends: names, or None for `usual_backends`; each gets the variants that it runs.
 
     Returns the bundle as it is now, and the proofs, passed or not: the caller decides what a failure means. Raises
     RequestError when there are no golden samples.
@@ -54,29 +54,27 @@ def verify(
             f"{bundle.folder} is a bare ONNX file without golden samples; verify the bundle it came from"
         )
     proofs = []
-    for precision in bundle.variants:
-        for backend in usual_backends(bundle, device) if backends is None else backends:
-            if backend == "pytorch" and precision != "fp32":
-                continue
-            progress(f"verifying {precision} on {backend}")
-            with open_session(bundle, backend, device, precision) as session:
-                comparison = prove(session, bundle.spec, golden, proof_key(bundle, session))
+    for backend in usual_backends(bundle, device) if backends is None else backends:
+        for variant in [name for name in bundle.variants if runs(backend, bundle, name)]:
+            progress(f"verifying {variant} on {backend}")
+            with open_session(bundle, backend, device, variant) as session:
+                comparison = prove(session, bundle.spec, golden, proof_key(bundle, variant, session))
             proofs.append(comparison.proof)
-            bundle = _record(bundle, precision, comparison)
+            bundle = _record(bundle, variant, comparison)
     return write_card(bundle), proofs
 
 
-def _record(bundle: Bundle, precision: str, comparison: Comparison) -> Bundle:
+def _record(bundle: Bundle, variant: str, comparison: Comparison) -> Bundle:
     """Add the proof and its contact sheet. The sheet's name holds its digest, so an interrupted update leaves the old
     record
     whole: the new file is there before the manifest names it, the old one goes afterwards."""
     proof = comparison.proof
     png = encode_png(contact_sheet(comparison, bundle.spec.output))
-    stem = f"{_SHEET}{precision}-{proof.backend}-{proof.device.replace(':', '')}-"
+    stem = f"{_SHEET}{variant}-{proof.backend}-{proof.device.replace(':', '')}-"
     name = f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png"
     old = [file for file in bundle.files if file.startswith(stem) and file != name]
     atomic.write_file(bundle.folder / name, png)
-    updated = bundle.with_proofs(precision, (proof,)).without_files(*old).with_files(name)
+    updated = bundle.with_proofs(variant, (proof,)).without_files(*old).with_files(name)
     updated.write_manifest()
     for file in old:
         (bundle.folder / file).unlink(missing_ok=True)

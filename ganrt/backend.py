@@ -1,6 +1,6 @@
 """The contract between ganrt and an inference library: `Session`, and the table of backends.
 
-To add a backend: one file with `open(bundle, precision, device, **options) -> Session`, one row in BACKENDS (or, from
+To add a backend: one file with `open(bundle, variant, device, **options) -> Session`, one row in BACKENDS (or, from
 another package, an entry point of the group `ganrt.backends` that names such a module), one extra.
 `ganrt.testing.check_backend` is the contract as code.
 """
@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Array, Feeds, require
 from ganrt.machine import parse_device
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
-
-    from ganrt.bundle import Bundle
 
 
 class Pending(ABC):
@@ -139,29 +138,36 @@ class HostSession(Session):
 class BackendModule(Protocol):
     """What a backend's module offers."""
 
-    def open(self, bundle: Bundle, precision: str, device: str, **options: Any) -> Session:
-        """Load one variant. `device`: `auto`, `cpu`, `cuda` or `cuda:N`.
+    def open(self, bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
+        """Load a variant by its name. `device`: `auto`, `cpu`, `cuda` or `cuda:N`.
 
-        Raises MachineError when the device is not there, RequestError for an unknown option, BundleError when the
-        bundle lacks what this backend runs.
+        Raises MachineError when the device is not there, or cannot compute in the variant's precision; RequestError for
+        an unknown option or a variant that this backend does not run; BundleError when the bundle lacks what it needs.
         """
 
 
 class Entry(NamedTuple):
-    """A row of the table: where the backend is, what installs its library, what its library is called, and whether it
-    can use an NVIDIA GPU."""
+    """A row of the table."""
 
     module: str
+    """Where the backend is."""
     extra: str
+    """What installs its library."""
     package: str
+    """What its library is called."""
+    precisions: tuple[str, ...]
+    """Of the variants that it runs; all that a row does not name is refused."""
     gpu: bool = False
+    """Whether it can use an NVIDIA GPU."""
+    graphs: bool = True
+    """Whether it runs the ONNX graphs; else it rebuilds the original, and has the variant `fp32` alone."""
 
 
 BACKENDS = {
-    "onnxruntime": Entry("ganrt.backends.onnxruntime", "cpu", "onnxruntime", gpu=True),
-    "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino"),
-    "pytorch": Entry("ganrt.backends.pytorch", "export", "torch", gpu=True),
-    "reference": Entry("ganrt.backends.reference", "export", "onnx"),
+    "onnxruntime": Entry("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8"), gpu=True),
+    "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8")),
+    "pytorch": Entry("ganrt.backends.pytorch", "export", "torch", ("fp32",), gpu=True, graphs=False),
+    "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8")),
 }
 """In the order in which `load` tries them."""
 
@@ -172,6 +178,14 @@ def backend_names(device: str = "auto") -> list[str]:
     gpu = parse_device(device)[0] == "cuda"
     rows = [name for name, entry in BACKENDS.items() if entry.gpu or not gpu]
     return [*rows, *sorted(e.name for e in _entry_points() if e.name not in BACKENDS)]
+
+
+def runs(backend: str, bundle: Bundle, variant: str) -> bool:
+    """Whether a backend is made for a variant, as far as the table tells; those of other packages decide in `open`."""
+    entry = BACKENDS.get(backend)
+    if entry is None:
+        return True
+    return bundle.variant(variant).precision in entry.precisions and (entry.graphs or variant == FAITHFUL)
 
 
 def backend_module(name: str) -> BackendModule:
@@ -200,10 +214,15 @@ def backend_module(name: str) -> BackendModule:
 
 
 def open_session(
-    bundle: Bundle, backend: str, device: str = "auto", precision: str = "fp32", **options: Any
+    bundle: Bundle, backend: str, device: str = "auto", variant: str = FAITHFUL, **options: Any
 ) -> Session:
-    """Open a variant without asking for a proof; `ganrt.load` is what users call."""
-    return backend_module(backend).open(bundle, precision, device, **options)
+    """Open a variant without asking for a proof; `ganrt.load` is what users call. Raises RequestError for one that
+    this backend does not run, and what its `open` raises."""
+    module = backend_module(backend)
+    if not runs(backend, bundle, variant):
+        what = ", ".join(BACKENDS[backend].precisions) if BACKENDS[backend].graphs else f"the variant {FAITHFUL} alone"
+        raise RequestError(f"the {backend} backend does not run {variant}; it runs {what}")
+    return module.open(bundle, variant, device, **options)
 
 
 def library_version(package: str) -> str:

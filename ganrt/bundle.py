@@ -3,7 +3,7 @@
     faces.ganrt/
       ganrt.json            manifest: format, spec, digest of every file, provenance, verification records
       model.onnx            the faithful float32 graph (external data beside it when large)
-      model.<variant>.onnx  the same model in another precision
+      model.<variant>.onnx  the same model in another form or precision
       weights.safetensors   with `model.family` and `model.config` of the manifest: what PyTorch rebuilds
       golden.npz            seeds and the float32 images that PyTorch made for them
       README.md             model card with a sample grid
@@ -29,7 +29,10 @@ from ganrt.onnx_metadata import read_metadata
 from ganrt.record import Proof
 from ganrt.spec import Spec
 
-FORMAT = 1
+FORMAT = 2
+"""1 had one variant per precision, and no notes."""
+FAITHFUL = "fp32"
+"""Name of the variant that is the model as it was traced."""
 MANIFEST = "ganrt.json"
 METADATA_KEY = "ganrt.spec"
 """Key of the Spec, as JSON, in the metadata of every ONNX file."""
@@ -43,14 +46,18 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class Variant:
-    """The model in one precision."""
+    """The model in one precision and one form. Its name is `fp32` for the model as it was traced, else
+    `<precision>-<form>`, such as `int8-phases`."""
 
     file: str
-    """ONNX file; `files` of the bundle also lists its external data."""
+    """ONNX file; `files` of the bundle also lists its external data. Variants may share one."""
     opset: int
+    precision: str
     passes: tuple[str, ...] = ()
     """Graph passes applied, in order."""
     proofs: tuple[Proof, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What was decided while it was made, such as the layers kept in float32, and why."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Bundle:
     folder: Path
     spec: Spec
     variants: Mapping[str, Variant]
-    """Precision -> variant."""
+    """Name -> variant."""
     files: Mapping[str, FileDigest]
     model: Mapping[str, Any] | None = None
     """`family` and `config` that rebuild the PyTorch module from `weights.safetensors`; None for foreign modules."""
@@ -91,23 +98,32 @@ class Bundle:
             digest.check(path / name)
         return bundle
 
-    def variant(self, precision: str) -> Variant:
-        """Raises RequestError naming the precisions there are."""
-        if precision not in self.variants:
-            raise RequestError(f"{self.folder} has no {precision} variant; it has {', '.join(self.variants)}")
-        return self.variants[precision]
+    def variant(self, name: str) -> Variant:
+        """Raises RequestError naming the variants there are."""
+        if name not in self.variants:
+            raise RequestError(f"{self.folder} has no variant {name!r}; it has {', '.join(self.variants)}")
+        return self.variants[name]
 
-    def onnx(self, precision: str) -> Path:
+    def in_precision(self, precision: str) -> list[str]:
+        """Names of the variants of a precision: those in another form than the traced one first, because they were made
+        to be faster. Raises RequestError naming the precisions there are."""
+        names = [name for name, variant in self.variants.items() if variant.precision == precision]
+        if not names:
+            known = ", ".join(dict.fromkeys(variant.precision for variant in self.variants.values()))
+            raise RequestError(f"{self.folder} has no {precision} variant; it has {known}")
+        return sorted(names, key=lambda name: name == FAITHFUL)
+
+    def onnx(self, name: str) -> Path:
         """Path of a variant's ONNX file."""
-        return self.folder / self.variant(precision).file
+        return self.folder / self.variant(name).file
 
     def golden(self) -> Golden | None:
         """The golden samples, or None for a bare ONNX file."""
         return Golden.load(self.folder / self.GOLDEN, self.spec) if self.GOLDEN in self.files else None
 
-    def digest(self, precision: str) -> str:
+    def digest(self, name: str) -> str:
         """Digest of all that a variant computes: its graph with external data, and the weights."""
-        graph = self.variant(precision).file
+        graph = self.variant(name).file
         parts = {n: d.sha256 for n, d in self.files.items() if n.startswith(graph) or n == self.WEIGHTS}
         return hashlib.sha256(_canonical(parts)).hexdigest()
 
@@ -119,12 +135,12 @@ class Bundle:
         """The bundle without these files in its manifest."""
         return replace(self, files={n: digest for n, digest in self.files.items() if n not in names})
 
-    def with_proofs(self, precision: str, proofs: tuple[Proof, ...]) -> Bundle:
+    def with_proofs(self, name: str, proofs: tuple[Proof, ...]) -> Bundle:
         """The bundle with a variant's record extended; a proof under a key that is there already replaces it."""
-        old = self.variant(precision)
+        old = self.variant(name)
         keys = {proof.key for proof in proofs}
         kept = tuple(proof for proof in old.proofs if proof.key not in keys)
-        return replace(self, variants={**self.variants, precision: replace(old, proofs=kept + proofs)})
+        return replace(self, variants={**self.variants, name: replace(old, proofs=kept + proofs)})
 
     def write_manifest(self) -> None:
         """Write ganrt.json, in one step; every other file must be in place. Raises ValueError when the provenance holds
@@ -134,13 +150,15 @@ class Bundle:
             "spec": self.spec.to_dict(),
             "model": None if self.model is None else dict(self.model),
             "variants": {
-                precision: {
+                name: {
                     "file": v.file,
                     "opset": v.opset,
+                    "precision": v.precision,
                     "passes": list(v.passes),
                     "proofs": [p.to_dict() for p in v.proofs],
+                    "notes": dict(v.notes),
                 }
-                for precision, v in self.variants.items()
+                for name, v in self.variants.items()
             },
             "files": {n: {"size": d.size, "sha256": d.sha256} for n, d in sorted(self.files.items())},
             "provenance": dict(self.provenance),
@@ -241,8 +259,8 @@ def parse_json(content: bytes, name: str) -> object:
 def _parse(folder: Path, raw: dict[str, Any]) -> Bundle:
     try:
         files = {_plain_name(name): FileDigest(int(d["size"]), str(d["sha256"])) for name, d in raw["files"].items()}
-        variants = {precision: _variant(v, files) for precision, v in raw["variants"].items()}
-        unknown = sorted(set(variants) - set(THRESHOLDS))
+        variants = {_variant_name(name): _variant(name, v, files) for name, v in raw["variants"].items()}
+        unknown = sorted({variant.precision for variant in variants.values()} - set(THRESHOLDS))
         if unknown or not variants:
             what = f"variants of the unknown precision {unknown[0]!r}" if unknown else "no variant"
             raise BundleError(f"{folder} has {what}: update ganrt, or export the model again")
@@ -252,11 +270,24 @@ def _parse(folder: Path, raw: dict[str, Any]) -> Bundle:
         raise BundleError(f"{folder / MANIFEST} is incomplete: {error!r}") from error
 
 
-def _variant(raw: dict[str, Any], files: Mapping[str, FileDigest]) -> Variant:
+def _variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDigest]) -> Variant:
+    """In format 1 the name is the precision."""
     if raw["file"] not in files:
         raise BundleError(f"the manifest names the graph {raw['file']!r} but not its digest")
-    proofs = tuple(map(Proof.from_dict, raw["proofs"]))
-    return Variant(str(raw["file"]), int(raw["opset"]), tuple(map(str, raw["passes"])), proofs)
+    return Variant(
+        file=str(raw["file"]),
+        opset=int(raw["opset"]),
+        precision=str(raw.get("precision", name)),
+        passes=tuple(map(str, raw["passes"])),
+        proofs=tuple(map(Proof.from_dict, raw["proofs"])),
+        notes=dict(raw.get("notes", {})),
+    )
+
+
+def _variant_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]{1,20}(-[a-z0-9]{1,40})?", name):
+        raise BundleError(f"the manifest lists a variant {name!r}; a name is a precision, or precision-form")
+    return name
 
 
 def _model(raw: Any) -> dict[str, Any] | None:
@@ -279,4 +310,5 @@ def _read_bare(path: Path) -> Bundle:
     precision = metadata.get(PRECISION_KEY, "fp32")
     if precision not in THRESHOLDS:
         raise BundleError(f"{path} says it is {precision!r}, which this ganrt does not know")
-    return Bundle(path.parent, spec, {precision: Variant(path.name, 0)}, {path.name: FileDigest.of(path)})
+    variants = {precision: Variant(path.name, 0, precision)}
+    return Bundle(path.parent, spec, variants, {path.name: FileDigest.of(path)})

@@ -61,7 +61,8 @@ def main() -> None:
 _bundle = click.argument("bundle", type=click.Path(path_type=Path))
 _backend = click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}.")
 _device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-_precision = click.option("--precision", default="fp32", show_default=True, help="Variant of the bundle.")
+_precision = click.option("--precision", default="fp32", show_default=True, help="What may be computed in.")
+_variant = click.option("--variant", help="One variant by its name; `ganrt info` lists them.")
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 _config = click.option("--config", multiple=True, metavar="K=V", help="A setting of the family; may be repeated.")
 
@@ -209,6 +210,7 @@ def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
 @_backend
 @_device
 @_precision
+@_variant
 @click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine.")
 @_overwrite
 def sample(
@@ -222,13 +224,14 @@ def sample(
     backend: str,
     device: str,
     precision: str,
+    variant: str | None,
     unproven: bool,
     overwrite: bool,
 ) -> None:
     """Make pictures from a seed."""
     from ganrt import pictures
 
-    with ganrt.load(bundle, backend, device, precision, unproven) as generator:
+    with ganrt.load(bundle, backend, device, precision, unproven, variant) as generator:
         batches = generator.stream(count, seed, start, labels_of(labels), truncation)
         pictures.save(batches, out, start, count, overwrite)
         click.echo(f"{count} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
@@ -244,6 +247,7 @@ def sample(
 @_backend
 @_device
 @_precision
+@_variant
 @click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine.")
 @_overwrite
 def transform(
@@ -256,6 +260,7 @@ def transform(
     backend: str,
     device: str,
     precision: str,
+    variant: str | None,
     unproven: bool,
     overwrite: bool,
 ) -> None:
@@ -265,7 +270,7 @@ def transform(
     further = {name: Path(path) for name, path in settings(files, "--input").items()}
     inputs = {**further, **numbers(values, "--set")}
     pictures.check_each(photos, out, overwrite)
-    with ganrt.load(bundle, backend, device, precision, unproven) as generator:
+    with ganrt.load(bundle, backend, device, precision, unproven, variant) as generator:
         pictures.save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, **inputs))
         click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
 
@@ -276,7 +281,7 @@ def transform(
 @click.option("--batch", "batches", multiple=True, type=int, help="A batch size; may be repeated. Default: 1 and 8.")
 @click.option("--seconds", default=60.0, show_default=True, help="Time to spend in all.")
 @_device
-@_precision
+@click.option("--variant", "variants", multiple=True, help="A variant to measure; may be repeated. Default: all.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the raw samples and figures here.")
 @click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page with plots and pictures here.")
 @_overwrite
@@ -286,7 +291,7 @@ def bench(
     batches: tuple[int, ...],
     seconds: float,
     device: str,
-    precision: str,
+    variants: tuple[str, ...],
     json_path: Path | None,
     html_path: Path | None,
     overwrite: bool,
@@ -296,7 +301,7 @@ def bench(
         if path is not None:
             check_output(path, overwrite)
     measuring = _extra("ganrt.bench", "bench", "the benchmark")
-    report = measuring.measure(bundle, backends or None, batches or (1, 8), seconds, precision, device, say)
+    report = measuring.measure(bundle, backends or None, batches or (1, 8), seconds, variants or None, device, say)
     if json_path is not None:
         report.save(json_path)
     if html_path is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganrt import batching, feeds
-from ganrt.backend import Session, backend_names, open_session
+from ganrt.backend import Session, backend_names, open_session, runs
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
@@ -42,6 +42,7 @@ def load(
     device: str = "auto",
     precision: str = "fp32",
     unproven: bool = False,
+    variant: str | None = None,
     **options: Any,
 ) -> Generator:
     """Load a bundle (a folder), or a bare .onnx file that ganrt exported.
@@ -50,29 +51,36 @@ def load(
         backend: a name from `ganrt doctor`, or `auto`: the first of onnxruntime, openvino, pytorch and reference that
             is installed here, runs this bundle and is proven to make the original's images.
         device: `auto` (a GPU where the backend finds one), `cpu`, `cuda` or `cuda:N`.
-        precision: the variant to use.
+        precision: what may be computed in. Of several variants in it, those in an optimised form are tried first, the
+            graph as it was traced last.
         unproven: use a variant that was not proven, or failed, on this machine.
+        variant: one variant by its name, such as `int8-phases`; then `precision` says nothing.
         options: passed to the backend.
 
     Raises BundleError, MachineError, RequestError, UnprovenError.
     """
     bundle = Bundle.read(path)
-    bundle.variant(precision)
-    if backend != "auto":
-        session = _open(bundle, backend, device, precision, unproven, options)
-        return Generator(bundle.spec, session)
+    names = bundle.in_precision(precision) if variant is None else [variant]
     refusals: dict[str, GanrtError] = {}
-    for name in backend_names(device):
+    for place, name in _choices(bundle, backend, device, names):
         try:
-            session = _open(bundle, name, device, precision, unproven, options)
+            session = _open(bundle, place, device, name, unproven, options)
         except GanrtError as error:
-            refusals[name] = error
+            refusals[f"{place} with {name}"] = error
             continue
         for passed, reason in refusals.items():
             if not isinstance(reason, MissingLibraryError):
                 _log.warning("%s is passed over: %s", passed, reason)
         return Generator(bundle.spec, session)
     raise _summary(path, list(refusals.values()))
+
+
+def _choices(bundle: Bundle, backend: str, device: str, variants: list[str]) -> list[tuple[str, str]]:
+    """(backend, variant), in the order in which they are tried. Of a backend that was named, those that it does not run
+    are left in where there is no other, so that the error says why."""
+    names = backend_names(device) if backend == "auto" else [backend]
+    pairs = [(name, variant) for name in names for variant in variants]
+    return [pair for pair in pairs if runs(pair[0], bundle, pair[1])] or pairs
 
 
 def _summary(path: str | Path, refusals: list[GanrtError]) -> GanrtError:
@@ -83,16 +91,16 @@ def _summary(path: str | Path, refusals: list[GanrtError]) -> GanrtError:
         classes = {UnprovenError}
     kind = classes.pop() if len(classes) == 1 else MachineError
     reasons = dict.fromkeys(map(str, refusals))
+    if len(reasons) == 1:
+        return refusals[0]
     return kind(f"no backend of this machine can run {path}:\n" + "\n".join(f"- {reason}" for reason in reasons))
 
 
-def _open(
-    bundle: Bundle, backend: str, device: str, precision: str, unproven: bool, options: dict[str, Any]
-) -> Session:
-    session = open_session(bundle, backend, device, precision, **options)
+def _open(bundle: Bundle, backend: str, device: str, variant: str, unproven: bool, options: dict[str, Any]) -> Session:
+    session = open_session(bundle, backend, device, variant, **options)
     try:
         if not unproven:
-            require_proof(bundle, session)
+            require_proof(bundle, variant, session)
     except BaseException:
         session.close()
         raise

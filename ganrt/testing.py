@@ -3,7 +3,7 @@
     import ganrt
     from ganrt.testing import check_backend
 
-    import my_backend  # has open(bundle, precision, device, **options) -> Session
+    import my_backend  # has open(bundle, variant, device, **options) -> Session
 
 
     def test_contract():
@@ -25,7 +25,7 @@ import numpy as np
 from ganrt.agreement import THRESHOLDS, compare
 from ganrt.backend import BackendModule, Session, backend_module
 from ganrt.batching import run_all
-from ganrt.bundle import Bundle
+from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, ContractError, GanrtError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device
@@ -39,7 +39,7 @@ _DLPACK_DEVICES = {"cpu": (1,), "cuda": (2, 13)}
 
 
 def check_backend(
-    backend: str | BackendModule, bundle: Bundle, device: str = "cpu", precision: str = "fp32", **options: Any
+    backend: str | BackendModule, bundle: Bundle, device: str = "cpu", variant: str = FAITHFUL, **options: Any
 ) -> None:
     """Check that sessions of a backend keep their promises, on the golden samples of a bundle.
 
@@ -55,12 +55,12 @@ def check_backend(
         raise RequestError(f"{bundle.folder} has no golden samples to compare with; use an exported bundle")
     module = backend_module(backend) if isinstance(backend, str) else backend
     check_session(
-        lambda: module.open(bundle, precision, device, **options),
+        lambda: module.open(bundle, variant, device, **options),
         bundle.spec,
         golden.feeds(bundle.spec),
         golden.images,
         device,
-        precision,
+        bundle.variant(variant).precision,
     )
 
 

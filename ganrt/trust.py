@@ -22,10 +22,10 @@ from ganrt.record import Proof
 _log = logging.getLogger(__name__)
 
 
-def proof_key(bundle: Bundle, session: Session) -> str:
+def proof_key(bundle: Bundle, variant: str, session: Session) -> str:
     """Digest of everything that a comparison with the goldens depends on."""
     parts = {
-        "model": bundle.digest(session.precision),
+        "model": bundle.digest(variant),
         "golden": bundle.files[Bundle.GOLDEN].sha256 if Bundle.GOLDEN in bundle.files else None,
         "spec": bundle.spec.to_dict(),
         "backend": session.backend,
@@ -37,31 +37,35 @@ def proof_key(bundle: Bundle, session: Session) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def require_proof(bundle: Bundle, session: Session) -> Proof:
-    """The proof that covers a session, made now if there is none yet.
+def require_proof(bundle: Bundle, variant: str, session: Session) -> Proof:
+    """The proof that covers a session of a variant, made now if there is none yet.
 
     Raises UnprovenError when there is nothing to compare with, or when the comparison failed.
     """
-    key = proof_key(bundle, session)
-    proof = next((p for p in bundle.variant(session.precision).proofs if p.key == key), None)
-    proof = proof or _remembered(key) or _prove_now(bundle, session, key)
+    key = proof_key(bundle, variant, session)
+    proof = next((p for p in bundle.variant(variant).proofs if p.key == key), None)
+    proof = proof or _remembered(key) or _prove_now(bundle, variant, session, key)
     if not proof.passed:
         raise UnprovenError(
-            f"{bundle.folder} in {session.precision} on {session.backend} ({session.device}) does not make the "
+            f"{bundle.folder}, {variant}, on {session.backend} ({session.device}) does not make the "
             f"original's images: {proof.failures[0]}. Use another backend, or pass unproven=True to use it all the same"
         )
     return proof
 
 
-def _prove_now(bundle: Bundle, session: Session, key: str) -> Proof:
+def _prove_now(bundle: Bundle, variant: str, session: Session, key: str) -> Proof:
     golden = bundle.golden()
     if golden is None:
         raise UnprovenError(
-            f"{bundle.onnx(session.precision)} has no golden samples to compare with (a bare ONNX file has none): load "
+            f"{bundle.onnx(variant)} has no golden samples to compare with (a bare ONNX file has none): load "
             "the bundle it came from, or pass unproven=True to use it all the same"
         )
     _log.info(
-        "proving %s on %s (%s) for the first time on this machine", bundle.folder, session.backend, session.device
+        "proving %s, %s, on %s (%s) for the first time on this machine",
+        bundle.folder,
+        variant,
+        session.backend,
+        session.device,
     )
     proof = prove(session, bundle.spec, golden, key).proof
     try:

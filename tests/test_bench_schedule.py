@@ -1,6 +1,6 @@
 """The order of rounds, with a pretended clock and pretended workers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -132,9 +132,22 @@ def test_batch_sizes_that_are_none_are_refused(batches):
         check_batches(batches)
 
 
-def test_unknown_backends_are_refused_with_the_names_there_are():
-    assert [s.backend for s in setups(Path("x"), ["openvino", "openvino"], "fp32", "auto")] == ["openvino"]
+def test_setups_are_the_pairs_of_a_backend_and_a_variant_that_it_runs(bundle):
+    fast = replace(bundle.variants["fp32"], passes=("phases",))
+    variants = {**bundle.variants, "fp32-phases": fast, "bf16-phases": replace(fast, precision="bf16")}
+    several = replace(bundle, variants=variants)
+    found = [setup.name for setup in setups(several, ["pytorch", "onnxruntime", "openvino"], None, "auto")]
+    assert found == [
+        *("pytorch", "onnxruntime", "onnxruntime fp32-phases"),
+        *("openvino", "openvino fp32-phases", "openvino bf16-phases"),
+    ]
+    with pytest.raises(RequestError, match="none of pytorch runs bf16-phases"):
+        setups(several, ["pytorch"], ["bf16-phases"], "auto")
+
+
+def test_unknown_backends_are_refused_with_the_names_there_are(bundle):
+    assert [s.backend for s in setups(bundle, ["openvino", "openvino"], None, "auto")] == ["openvino"]
     with pytest.raises(RequestError, match=r"no backend 'onnx'; choose from .*onnxruntime"):
-        setups(Path("x"), ["onnx"], "fp32", "auto")
+        setups(bundle, ["onnx"], None, "auto")
     with pytest.raises(RequestError, match="no backend was named"):
-        setups(Path("x"), [], "fp32", "auto")
+        setups(bundle, [], None, "auto")

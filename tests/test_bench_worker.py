@@ -125,7 +125,7 @@ def test_a_missing_library_is_a_failure_only_when_the_backend_was_asked_for(bund
 def test_requests_that_make_no_sense_start_no_worker(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "Worker", None)
     with pytest.raises(ganrt.RequestError, match="int8"):
-        measure(bundle.folder, None, [1], 1.0, precision="int8")
+        measure(bundle.folder, None, [1], 1.0, variants=["int8-phases"])
     with pytest.raises(ganrt.RequestError, match="batch sizes"):
         measure(bundle.folder, None, [0], 1.0)
     with pytest.raises(ganrt.BundleError):

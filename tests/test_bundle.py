@@ -144,8 +144,8 @@ def test_a_path_that_is_no_bundle(name: str, message: str, tmp_path: Path) -> No
 
 
 def test_a_newer_format_is_told_before_anything_else(folder: Path) -> None:
-    (folder / "ganrt.json").write_text('{"format": 2, "sha256": "of another kind", "anything": []}')
-    with pytest.raises(BundleError, match="has format 2; this ganrt reads up to 1: update ganrt"):
+    (folder / "ganrt.json").write_text('{"format": 3, "sha256": "of another kind", "anything": []}')
+    with pytest.raises(BundleError, match="has format 3; this ganrt reads up to 2: update ganrt"):
         Bundle.read(folder)
 
 
@@ -198,8 +198,12 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a newer spec": (lambda raw: raw["spec"]["output"].update(depth=16), r"unknown keys \['depth'\]"),
     "no variant": (lambda raw: raw.update(variants={}), "has no variant"),
     "an unknown precision": (
-        lambda raw: raw["variants"].update(fp4=raw["variants"]["fp32"]),
+        lambda raw: raw["variants"].update({"fp4-x": {**raw["variants"]["fp32"], "precision": "fp4"}}),
         "variants of the unknown precision 'fp4': update ganrt",
+    ),
+    "a variant with a name that is none": (
+        lambda raw: raw["variants"].update({"../fp32": raw["variants"]["fp32"]}),
+        "lists a variant '../fp32'; a name is a precision, or precision-form",
     ),
     "a graph that is not listed": (
         lambda raw: raw["variants"]["fp32"].update(file="other.onnx"),
@@ -280,8 +284,35 @@ def test_any_change_of_a_manifest_is_read_or_refused(
 
 
 def test_a_variant_that_is_not_there_is_named(bundle: Bundle) -> None:
+    with pytest.raises(RequestError, match="has no variant 'int8-phases'; it has fp32"):
+        bundle.variant("int8-phases")
     with pytest.raises(RequestError, match="has no int8 variant; it has fp32"):
-        bundle.variant("int8")
+        bundle.in_precision("int8")
+
+
+def test_variants_in_a_form_made_to_be_fast_come_before_the_traced_graph(bundle: Bundle) -> None:
+    fast = replace(bundle.variants["fp32"], passes=("phases",))
+    several = replace(bundle, variants={**bundle.variants, "fp32-phases": fast, "fp32-subpixel": fast})
+    assert several.in_precision("fp32") == ["fp32-phases", "fp32-subpixel", "fp32"]
+
+
+def test_a_variant_survives_the_manifest(folder: Path) -> None:
+    bundle = Bundle.read(folder)
+    notes = {"kept in float32": [{"layer": "conv", "because": "48.1 dB without it"}]}
+    added = replace(bundle.variants["fp32"], precision="int8", passes=("phases", "int8"), notes=notes)
+    replace(bundle, variants={**bundle.variants, "int8-phases": added}).write_manifest()
+    assert Bundle.read(folder).variants["int8-phases"] == added
+
+
+def test_bundles_of_format_1_are_read(folder: Path) -> None:
+    def age(raw: dict[str, Any]) -> None:
+        raw["format"] = 1
+        for variant in raw["variants"].values():
+            del variant["precision"], variant["notes"]
+
+    before = Bundle.read(folder)
+    edit(folder, age)
+    assert Bundle.read(folder).variants == before.variants
 
 
 def test_proofs_are_kept_one_per_key(folder: Path) -> None:

@@ -51,14 +51,14 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_record_of_the_exporting_machine_is_enough(bundle: Bundle, session: Session, made: list[str]) -> None:
-    assert trust.require_proof(bundle, session).passed
+    assert trust.require_proof(bundle, "fp32", session).passed
     assert not made
 
 
 def test_another_machine_proves_once_and_remembers(unrecorded: Bundle, session: Session, made: list[str]) -> None:
-    first = trust.require_proof(unrecorded, session)
+    first = trust.require_proof(unrecorded, "fp32", session)
     assert first.passed
-    assert trust.require_proof(unrecorded, session) == first
+    assert trust.require_proof(unrecorded, "fp32", session) == first
     assert len(made) == 1
 
 
@@ -70,21 +70,21 @@ def memory(cache: Path) -> Path:
 def test_a_damaged_memory_is_made_again(
     content: bytes, unrecorded: Bundle, session: Session, made: list[str], cache: Path
 ) -> None:
-    first = trust.require_proof(unrecorded, session)
+    first = trust.require_proof(unrecorded, "fp32", session)
     memory(cache).write_bytes(content)
-    assert trust.require_proof(unrecorded, session) == first
+    assert trust.require_proof(unrecorded, "fp32", session) == first
     assert len(made) == 2
-    assert trust.require_proof(unrecorded, session) == first
+    assert trust.require_proof(unrecorded, "fp32", session) == first
     assert len(made) == 2
 
 
 def test_a_proof_of_something_else_does_not_count(
     unrecorded: Bundle, session: Session, made: list[str], cache: Path
 ) -> None:
-    trust.require_proof(unrecorded, session)
+    trust.require_proof(unrecorded, "fp32", session)
     content = memory(cache).read_text()
     memory(cache).write_text(content.replace(made[0], "0" * 64))
-    trust.require_proof(unrecorded, session)
+    trust.require_proof(unrecorded, "fp32", session)
     assert len(made) == 2
 
 
@@ -94,25 +94,25 @@ def test_a_memory_that_cannot_be_written_costs_only_time(
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     for _ in range(2):
-        assert trust.require_proof(unrecorded, session).passed
+        assert trust.require_proof(unrecorded, "fp32", session).passed
     assert len(made) == 2
 
 
 def test_the_key_tells_apart_all_that_a_result_depends_on(
     bundle: Bundle, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = {trust.proof_key(bundle, session)}
+    keys = {trust.proof_key(bundle, "fp32", session)}
     for name in ("model.onnx", "weights.safetensors", "golden.npz"):
         digest = replace(bundle.files[name], sha256="0" * 64)
-        keys.add(trust.proof_key(replace(bundle, files={**bundle.files, name: digest}), session))
+        keys.add(trust.proof_key(replace(bundle, files={**bundle.files, name: digest}), "fp32", session))
     output = replace(bundle.spec.output, range=(0.0, 1.0))
-    keys.add(trust.proof_key(replace(bundle, spec=replace(bundle.spec, output=output)), session))
+    keys.add(trust.proof_key(replace(bundle, spec=replace(bundle.spec, output=output)), "fp32", session))
     for name, value in (("backend", "other"), ("device", "cuda:0"), ("details", {"onnxruntime": "0"})):
         with monkeypatch.context() as patch:
             patch.setattr(session, name, value)
-            keys.add(trust.proof_key(bundle, session))
+            keys.add(trust.proof_key(bundle, "fp32", session))
     monkeypatch.setattr(trust, "cpu_name", lambda: "another processor")
-    keys.add(trust.proof_key(bundle, session))
+    keys.add(trust.proof_key(bundle, "fp32", session))
     assert len(keys) == 9
 
 

@@ -27,7 +27,7 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 
-def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session:
+def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     """Options: `threads`, the number of CPU threads (default: one per core)."""
     check_options("onnxruntime", options, ("threads",))
     kind, number = parse_device(device)
@@ -35,15 +35,15 @@ def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session
         kind = "cuda" if has_nvidia_gpu() and _CUDA in ort.get_available_providers() else "cpu"
     threads = thread_count(options)
     if kind == "cuda":
-        return _CudaSession(bundle, precision, number, threads)
-    return _CpuSession(bundle, precision, threads)
+        return _CudaSession(bundle, variant, number, threads)
+    return _CpuSession(bundle, variant, threads)
 
 
 class _CpuSession(HostSession):
-    def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
+    def __init__(self, bundle: Bundle, variant: str, threads: int) -> None:
         details = {"onnxruntime": library_version("onnxruntime"), "threads": str(threads or "default")}
-        super().__init__("onnxruntime", precision, bundle.spec, details)
-        self._session = _session(bundle, precision, [_CPU], _session_options(threads))
+        super().__init__("onnxruntime", bundle.variant(variant).precision, bundle.spec, details)
+        self._session = _session(bundle, variant, [_CPU], _session_options(threads))
 
     def run(self, feeds: Feeds) -> Array:
         return cast(Array, self._session.run([self._spec.output.name], feeds)[0])
@@ -55,7 +55,7 @@ class _CpuSession(HostSession):
 class _CudaSession(Session):
     """Inputs are copied in and outputs stay on the device until they are asked for."""
 
-    def __init__(self, bundle: Bundle, precision: str, number: int, threads: int) -> None:
+    def __init__(self, bundle: Bundle, variant: str, number: int, threads: int) -> None:
         if _CUDA not in ort.get_available_providers():
             raise MachineError(
                 f"cuda:{number} was asked for, but the onnxruntime installed here has no CUDA provider: "
@@ -68,11 +68,11 @@ class _CudaSession(Session):
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         # TF32 would make float32 a name only; EXHAUSTIVE convolution search would run anew for every batch size.
         provider = (_CUDA, {"device_id": number, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"})
-        self.backend, self.device, self.precision = "onnxruntime", f"cuda:{number}", precision
+        self.backend, self.device, self.precision = "onnxruntime", f"cuda:{number}", bundle.variant(variant).precision
         self.details = {"onnxruntime-gpu": library_version("onnxruntime-gpu"), **nvidia_details()}
         self._number = number
         self._spec = bundle.spec
-        self._session: ort.InferenceSession | None = _session(bundle, precision, [provider], options)
+        self._session: ort.InferenceSession | None = _session(bundle, variant, [provider], options)
 
     def submit(self, feeds: Feeds) -> Pending:
         if self._session is None:
@@ -115,8 +115,8 @@ def _session_options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _session(bundle: Bundle, precision: str, providers: list[Any], options: ort.SessionOptions) -> ort.InferenceSession:
-    path = bundle.onnx(precision)
+def _session(bundle: Bundle, variant: str, providers: list[Any], options: ort.SessionOptions) -> ort.InferenceSession:
+    path = bundle.onnx(variant)
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this

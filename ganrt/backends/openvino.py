@@ -1,11 +1,13 @@
 """OpenVINO on the CPU.
 
-The ONNX file is compiled with the precision of the variant stated, not the plug-in's default: on CPUs with bf16 units
-OpenVINO would otherwise run a float32 graph in bf16.
+The ONNX file is compiled for the precision of the variant, not for the plug-in's default: on CPUs with bf16 units
+OpenVINO would otherwise run a float32 graph in bf16. Which precision the convolutions and matrix products really got is
+read back from the compiled model.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,18 @@ from ganrt.errors import BundleError, MachineError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device
 
-_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
+_RUNS_AS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("i8", "u8")}
+"""Precision of a variant -> what OpenVINO calls it for the nodes that count."""
+_COUNTED = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+"""Types of nodes of a compiled model that do most of the work."""
 
 
-def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session:
+def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     """Options: `threads`, the number of threads (default: one per core)."""
     check_options("openvino", options, ("threads",))
     if parse_device(device)[0] == "cuda":
         raise MachineError(f"the openvino backend runs on the CPU only; {device} was asked for: use onnxruntime")
-    return _OpenVinoSession(bundle, precision, thread_count(options))
+    return _OpenVinoSession(bundle, variant, thread_count(options))
 
 
 class _OpenVinoSession(HostSession):
@@ -33,18 +38,31 @@ class _OpenVinoSession(HostSession):
     # costs a preparation. With these few sizes a picture does not depend on the batch it was computed in.
     batch_sizes = (1, 2, 4, 8, 16, 32)
 
-    def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
-        details = {"openvino": library_version("openvino"), "threads": str(threads or "default")}
-        super().__init__("openvino", precision, bundle.spec, details)
-        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
-        if threads:
-            config["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
-        path = bundle.onnx(precision)
+    def __init__(self, bundle: Bundle, variant: str, threads: int) -> None:
+        precision, core = bundle.variant(variant).precision, openvino.Core()
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": _hint(core, precision),
+            "PERFORMANCE_HINT": "LATENCY",
+            **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
+        }
+        path = bundle.onnx(variant)
         try:
             compiled = core.compile_model(core.read_model(path), "CPU", config)
         except RuntimeError as error:
             raise BundleError(f"openvino cannot load {path}: {_last_line(error)}") from error
+        shares = _shares(compiled)
+        if shares and not any(name in shares for name in _RUNS_AS[precision]):
+            found = ", ".join(shares)
+            raise MachineError(
+                f"{variant} was to run in {precision}, but all its convolutions and matrix products run in "
+                f"{found} on openvino here; use a variant in an optimised form, or another precision"
+            )
+        details = {
+            "openvino": library_version("openvino"),
+            "threads": str(threads or "default"),
+            **({} if precision == "fp32" else {"computed in": ", ".join(f"{k} {v:.0%}" for k, v in shares.items())}),
+        }
+        super().__init__("openvino", precision, bundle.spec, details)
         self._request = compiled.create_infer_request()
 
     def run(self, feeds: Feeds) -> Array:
@@ -56,6 +74,22 @@ class _OpenVinoSession(HostSession):
 
     def release(self) -> None:
         del self._request
+
+
+def _hint(core: openvino.Core, precision: str) -> str:
+    """What the float part of a graph is to be computed in. Raises MachineError when the processor lacks bf16 units,
+    because OpenVINO would quietly take float32."""
+    bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and not bf16:
+        raise MachineError("bf16 was asked for, but this processor has no bf16 units; use fp32 or int8")
+    return "bf16" if bf16 and precision != "fp32" else "f32"
+
+
+def _shares(compiled: openvino.CompiledModel) -> dict[str, float]:
+    """Precision -> the share of convolutions and matrix products that really run in it, the largest first."""
+    facts = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    found = Counter(f["runtimePrecision"].value for f in facts if f["layerType"].value in _COUNTED)
+    return {name: count / found.total() for name, count in found.most_common()}
 
 
 def _last_line(error: Exception) -> str:

@@ -11,18 +11,18 @@ import torch
 from safetensors.torch import load_file
 
 from ganrt.backend import Pending, Session, check_options, first_line, library_version
-from ganrt.bundle import Bundle
+from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds, require
 from ganrt.machine import nvidia_details, parse_device
 from ganrt.models import build_generator
 
 
-def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session:
+def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     """Options: `compiled`, whether to run torch.compile first (needs a C++ compiler on the CPU; default False)."""
     check_options("pytorch", options, ("compiled",))
-    if precision != "fp32":
-        raise RequestError(f"the pytorch backend runs fp32; {precision} was asked for")
+    if variant != FAITHFUL:
+        raise RequestError(f"the pytorch backend rebuilds the original, {FAITHFUL}; {variant} was asked for")
     kind, number = parse_device(device)
     if kind == "cuda" and not torch.cuda.is_available():
         raise MachineError(

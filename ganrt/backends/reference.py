@@ -13,19 +13,19 @@ from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device
 
 
-def open(bundle: Bundle, precision: str, device: str, **options: Any) -> Session:
+def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     check_options("reference", options, ())
     if parse_device(device)[0] == "cuda":
         raise MachineError(f"the reference backend runs on the CPU only; {device} was asked for")
-    return _ReferenceSession(bundle, precision)
+    return _ReferenceSession(bundle, variant)
 
 
 class _ReferenceSession(HostSession):
     slow = True
 
-    def __init__(self, bundle: Bundle, precision: str) -> None:
-        super().__init__("reference", precision, bundle.spec, {"onnx": library_version("onnx")})
-        path = bundle.onnx(precision)
+    def __init__(self, bundle: Bundle, variant: str) -> None:
+        super().__init__("reference", bundle.variant(variant).precision, bundle.spec, {"onnx": library_version("onnx")})
+        path = bundle.onnx(variant)
         try:
             self._evaluator = ReferenceEvaluator(str(path))
         except Exception as error:  # protobuf's, NotImplementedError and others: they have no common base but this
