@@ -130,7 +130,7 @@ def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
 @click.option(
     "--preset", callback=_preset, expose_value=False, is_eager=True, help="Defaults of a run in docs/training."
 )
-@click.option("--data", default="digits", show_default=True, help="digits, folder:PATH or FILE.npz.")
+@click.option("--data", default="", help="digits, photos, folder:PATH or FILE.npz. Default: what suits the family.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="RUN folder to make.")
 @click.option("--loss", default="non-saturating", show_default=True, help="A wrong name lists them all.")
 @click.option("--steps", default=1500, show_default=True, help="Each updates the generator once.")
@@ -142,21 +142,32 @@ def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
 @click.option("--orthogonal", default=0.0, show_default=True, help="Weight of orthogonal regularisation.")
 @click.option("--accumulate", default=1, show_default=True, help="Parts that a batch is computed in, to save memory.")
 @click.option("--precision", default="fp32", show_default=True, help="fp32 or bf16-mixed.")
+@click.option("--halve-every", default=0, help="Steps in which the learning rate halves, for image-to-image tasks.")
 @click.option("--ema", default=0.995, show_default=True, help="Decay per step of the averaged generator.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--every", default=250, show_default=True, help="Steps between sample grids and checkpoints.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--devices", default=1, show_default=True, help="Processes or GPUs that share the work.")
 @_config
+@click.option("--recipe", multiple=True, metavar="K=V", help="A setting of an image-to-image task; may be repeated.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 def train(
-    family: str, out: Path, lr: float, augment: str, every: int, config: tuple[str, ...], resume: bool, **rest: Any
+    family: str,
+    out: Path,
+    lr: float,
+    augment: str,
+    every: int,
+    config: tuple[str, ...],
+    recipe: tuple[str, ...],
+    resume: bool,
+    **rest: Any,
 ) -> None:
-    """Train a generator of FAMILY against its discriminator."""
+    """Train a generator of FAMILY: against its discriminator, or on photographs for an image-to-image task."""
     training = _extra("ganrt.training", "train", "training")
     options = training.Options(
         family=family,
         config=settings(config),
+        recipe=settings(recipe, "--recipe"),
         generator_lr=lr,
         discriminator_lr=lr,
         augment=tuple(augment.split(",")) if augment else (),

@@ -302,3 +302,24 @@ def test_inpainting_neither_sees_the_hole_nor_touches_the_rest() -> None:
     assert torch.equal(colour, picture * (1 - mask) + mask)
     assert bool((edges * features.grown(mask, 1) == 0).all()) and bool((texture * features.grown(mask, 8) == 0).all())
     torch.testing.assert_close(grey * mask, mask)
+
+
+def test_a_residual_model_begins_with_the_colours_and_is_recognised_by_its_keys() -> None:
+    config = synthesis.Config("edges,colour", width=2, blocks=1, pool=4, residual=True, extract=True)
+    module = synthesis.trainable(config).requires_grad_(False)
+    picture = torch.from_numpy(pictures(1, 3, 16, 24))
+    assert float((module(picture) - features.Colour(4)(picture)).abs().max()) < 0.05
+    shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    assert synthesis.guess(shapes) == synthesis.Config("edges,colour", width=2, blocks=1, pool=4, residual=True)
+
+
+def test_holes_are_filled_from_around_them() -> None:
+    picture = torch.from_numpy(pictures(1, 3, 20, 24))
+    mask = torch.zeros(1, 1, 20, 24)
+    mask[..., 6:14, 8:20] = 1
+    filled = features.filled(picture, mask)
+    assert torch.equal(filled * (1 - mask), picture * (1 - mask))
+    near = picture[..., 4:6, 6:11].sum((2, 3)) + picture[..., 6:9, 6:8].sum((2, 3))
+    torch.testing.assert_close(filled[..., 6, 8], near / 16)  # the known 16 of the 5 x 5 pixels about the corner
+    assert torch.equal(features.filled(picture * (1 - mask) + 0.7 * mask, mask), filled)
+    assert torch.equal(features.filled(picture, torch.ones_like(mask)), torch.zeros_like(picture))

@@ -19,13 +19,14 @@ from ganrt.training import Options, RunRecord, read_run
 from ganrt.training.networks import Networks
 from ganrt.training.run import DataFacts, create_run, load_checkpoint, versions
 
+COLUMNS = ("step", "discriminator_loss", "generator_loss")
 OPTIONS = Options("dcgan", {"size": 16, "channels": 1, "width": 2, "latent": 3})
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     record = RunRecord(tmp_path / "run", OPTIONS, DataFacts("digits", 1797, "0" * 64), 0, versions())
-    create_run(record, Networks(OPTIONS))
+    create_run(record, Networks(OPTIONS), COLUMNS)
     return tmp_path / "run"
 
 
@@ -46,7 +47,7 @@ def test_the_weights_fit_the_family(run: Path) -> None:
 
 def test_a_run_is_never_replaced(run: Path) -> None:
     with pytest.raises(RequestError, match="exists already"):
-        create_run(read_run(run), Networks(OPTIONS))
+        create_run(read_run(run), Networks(OPTIONS), COLUMNS)
 
 
 def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -118,7 +119,7 @@ class Trap:
 def test_code_in_a_checkpoint_is_not_executed(run: Path, tmp_path: Path, save: Callable[[object, Path], None]) -> None:
     save({"step": Trap(tmp_path / "executed")}, run / "checkpoint.pt")
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt was refused, and nothing in it was executed") as caught:
-        load_checkpoint(run, Networks(OPTIONS))
+        load_checkpoint(run, Networks(OPTIONS), COLUMNS)
     assert "weights_only" not in str(caught.value)  # PyTorch's own error advises to switch the protection off
     assert not (tmp_path / "executed").exists()
 
@@ -126,7 +127,7 @@ def test_code_in_a_checkpoint_is_not_executed(run: Path, tmp_path: Path, save: C
 def test_a_checkpoint_of_other_networks(run: Path) -> None:
     other = Networks(Options("dcgan", {"size": 16, "channels": 1, "width": 4, "latent": 3}))
     with pytest.raises(CheckpointError, match="is not the checkpoint of this run, or is damaged: Error"):
-        load_checkpoint(run, other)
+        load_checkpoint(run, other, COLUMNS)
 
 
 @pytest.mark.parametrize("step", [-1, True, "5", None])
@@ -134,7 +135,7 @@ def test_a_checkpoint_of_no_step(run: Path, step: object) -> None:
     state = torch.load(run / "checkpoint.pt", weights_only=True)
     torch.save({**state, "step": step}, run / "checkpoint.pt")
     with pytest.raises(CheckpointError, match="step"):
-        load_checkpoint(run, Networks(OPTIONS))
+        load_checkpoint(run, Networks(OPTIONS), COLUMNS)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])
@@ -142,13 +143,13 @@ def test_a_damaged_checkpoint(run: Path, content: bytes | None) -> None:
     whole = (run / "checkpoint.pt").read_bytes()
     (run / "checkpoint.pt").write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt (was refused|cannot be read as a PyTorch checkpoint)"):
-        load_checkpoint(run, Networks(OPTIONS))
+        load_checkpoint(run, Networks(OPTIONS), COLUMNS)
 
 
 def test_a_missing_checkpoint_or_log(run: Path) -> None:
     (run / "log.csv").write_text("time,money\n")
     with pytest.raises(CheckpointError, match=r"log\.csv is not the log of this run: it begins with 'time,money'"):
-        load_checkpoint(run, Networks(OPTIONS))
+        load_checkpoint(run, Networks(OPTIONS), COLUMNS)
     (run / "checkpoint.pt").unlink()
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read: No such file"):
-        load_checkpoint(run, Networks(OPTIONS))
+        load_checkpoint(run, Networks(OPTIONS), COLUMNS)

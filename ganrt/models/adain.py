@@ -11,6 +11,7 @@ of its vgg_normalised.pth, `decoder.` before those of its decoder.pth.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ RANGE = (0.0, 1.0)
 _EPS = 1e-5
 _LEVELS = (2, 2, 4, 1)
 """Convolutions at full, half, quarter and eighth size, up to relu4_1."""
+LEVEL_ENDS = {"relu1_1": 4, "relu2_1": 11, "relu3_1": 18, "relu4_1": 31}
+"""Layers that the style is compared in -> where the encoder ends that stops after it."""
 _LAST = 29
 """Number of the encoder's last convolution in vgg_normalised.pth, which goes on to relu5_4."""
 
@@ -84,6 +87,21 @@ def _encoder(width: int) -> nn.Sequential:
             layers += _convolution(before, width << level)
             before = width << level
     return nn.Sequential(*layers)
+
+
+def fresh_encoder(config: Config, seed: int = 0) -> nn.Sequential:
+    """An encoder of random weights that keep the activations' scale (He et al. 2015), no biases; the same ones for the
+    same seed. Of use where there is no checkpoint of trained ones."""
+    numbers = torch.Generator().manual_seed(seed)
+    encoder = _encoder(config.width)
+    encoder.eval().requires_grad_(False)
+    first, *others = (layer for layer in encoder if isinstance(layer, nn.Conv2d))
+    first.weight[:, :, 0, 0] = 4 * torch.eye(3)  # RGB about its mean, in units of its deviation
+    nn.init.constant_(first.bias, -2.0)  # type: ignore[arg-type]
+    for layer in others:
+        layer.weight.normal_(0.0, math.sqrt(2.0 / layer.weight[0].numel()), generator=numbers)
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return encoder
 
 
 def _decoder(width: int) -> nn.Sequential:
@@ -168,5 +186,6 @@ FAMILY = Family(
         Layout("pytorch-AdaIN, encoder alone", _guess_encoder, _refuse_encoder),
         Layout("pytorch-AdaIN, decoder alone", _guess_decoder, _refuse_decoder),
     ),
+    task="any-style",
     files={"encoder": "vgg.", "decoder": "decoder."},
 )

@@ -62,24 +62,38 @@ class Family(Generic[ConfigT]):
     """Where projects keep a generator in several checkpoint files: the name of each -> what is put before its keys.
     One is exported, the others are named as settings: `ganrt export decoder.pth --config encoder=FILE`."""
 
+    task: str = "adversarial"
+    """How it is trained: a row of ganrt.training.tasks, or `adversarial`, against the discriminator on noise."""
+
     def configure(self, values: Mapping[str, Any]) -> ConfigT:
         """Make a config of plain values; text such as "64", as the command line gives it, counts as a number.
 
         Raises RequestError for an unknown name or a value out of bounds.
         """
-        known = {f.name for f in fields(self.config)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise RequestError(f"{self.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
-        try:
-            kinds = get_type_hints(self.config)
-            return self.config(**{name: _read(kinds[name], value) for name, value in values.items()})
-        except ValueError as error:
-            raise RequestError(f"{self.name}: {error}") from error
+        return configured(self.config, values, self.name)
 
     def settings(self, config: ConfigT) -> dict[str, Any]:
         """The config as plain values, for a manifest."""
         return asdict(config)  # type: ignore[call-overload, no-any-return]
+
+
+def configured(kind: type[ConfigT], values: Mapping[str, Any], owner: str) -> ConfigT:
+    """A frozen dataclass of plain values; text counts as what its field declares.
+
+    Args:
+        owner: whose settings they are, for the errors.
+
+    Raises RequestError for an unknown name or a value out of bounds.
+    """
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise RequestError(f"{owner} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    try:
+        kinds = get_type_hints(kind)
+        return kind(**{name: _read(kinds[name], value) for name, value in values.items()})
+    except ValueError as error:
+        raise RequestError(f"{owner}: {error}") from error
 
 
 def _read(kind: Any, value: Any) -> Any:

@@ -22,6 +22,8 @@ _EPS = 1e-6
 """Under a square root, whose slope would be infinite at 0."""
 _FREQUENCY, _SIGMA, _RADIUS = 0.25, 2.0, 5
 """Of the Gabor filters: cycles per pixel, and pixels."""
+_REACHES = (64, 32, 16, 8, 4, 2)
+"""Radii of the boxes that holes are filled from, in pixels: the last that finds anything counts."""
 _BOX = 3
 """Radius of the box in which texture energy is averaged: 7 x 7 pixels."""
 
@@ -111,6 +113,28 @@ class Colour(nn.Module):
 def grown(mask: Tensor, reach: int) -> Tensor:
     """A mask (N, 1, H, W) that also covers what lies within `reach` pixels of a hole."""
     return functional.max_pool2d(mask, 2 * reach + 1, 1, reach)
+
+
+def filled(picture: Tensor, mask: Tensor) -> Tensor:
+    """A picture (N, C, H, W) with its holes, where the mask (N, 1, H, W) is 1, filled smoothly from around them.
+
+    A pixel becomes the mean of what is known in the smallest of several boxes about it that reaches anything known, or
+    of all that is known. What is under the mask is never looked at.
+    """
+    known = 1 - mask
+    seen = picture * known
+    fill = seen.sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1.0)
+    for radius in _REACHES:
+        share = _box(known, radius)
+        fill = torch.where(share > _EPS, _box(seen, radius) / share.clamp(min=_EPS), fill)
+    return seen + fill * mask
+
+
+def _box(x: Tensor, radius: int) -> Tensor:
+    """Mean over a square of 2 radius + 1 pixels, with zeros outside the picture."""
+    side = 2 * radius + 1
+    down = functional.avg_pool2d(x, (side, 1), 1, (radius, 0))
+    return functional.avg_pool2d(down, (1, side), 1, (0, radius))
 
 
 def _continued(x: Tensor, radius: int) -> Tensor:

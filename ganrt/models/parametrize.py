@@ -36,6 +36,26 @@ def equalize(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2.0)) -> None
     parametrize.register_parametrization(layer, "weight", EqualizedScale(layer.weight, gain))
 
 
+class Scaled(nn.Module):
+    """Values are kept divided by `unit`, so that one step of the optimizer is so many times larger."""
+
+    def __init__(self, unit: float) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def forward(self, value: Tensor) -> Tensor:
+        return value * self.unit
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        return value / self.unit
+
+
+def scale(layer: nn.Module, unit: float) -> None:
+    """Train weight and bias of one layer, which stay as they are, in units of `unit`."""
+    for name in ("weight", "bias"):
+        parametrize.register_parametrization(layer, name, Scaled(unit))
+
+
 def spectral(module: nn.Module, eps: float = 1e-6) -> nn.Module:
     """Spectral norm on every linear and convolution layer (Miyato et al. 2018), in place: one power iteration a
     training step, none in eval mode. Returns the module."""

@@ -45,6 +45,9 @@ class Config:
     """Pixels that the colour feature averages in each direction; with a mask there is no averaging."""
     spectral: bool = False
     """Trained under spectral norm, as EdgeConnect's edge model is; its middle then has no biases."""
+    residual: bool = False
+    """The picture is made as a change to the colour feature, holes filled from around them, and without norms, which
+    forget how bright, colourful and rich in contrast a picture is, all of which a change has to fit."""
     extract: bool = False
     """Whether the features are computed by the model, from a picture (and the mask)."""
 
@@ -58,6 +61,11 @@ class Config:
             raise RequestError(
                 f"features is {self.features!r}; it must be a list such as edges,colour, each of {', '.join(FEATURES)} "
                 "at most once"
+            )
+        if self.residual and (self.channels != 3 or "colour" not in self.names):
+            raise RequestError(
+                f"residual is true, but features is {self.features!r} and channels is {self.channels}; it needs "
+                "colour, and 3 channels"
             )
         if self.extract and self.names == ["mask"]:
             raise RequestError("extract is true, but features has the mask alone, which is no feature of a picture")
@@ -79,16 +87,15 @@ class Config:
 class Residual(nn.Module):
     """No activation follows the sum."""
 
-    def __init__(self, width: int, bias: bool) -> None:
+    def __init__(self, width: int, bias: bool, norm: bool) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(2),
             nn.Conv2d(width, width, 3, dilation=2, bias=bias),
-            nn.InstanceNorm2d(width),
-            nn.ReLU(),
+            *_active(width, norm),
             nn.ReflectionPad2d(1),
             nn.Conv2d(width, width, 3, bias=bias),
-            nn.InstanceNorm2d(width),
+            _active(width, norm)[0],
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,34 +110,45 @@ class Generator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        width = config.width
+        width, norm = config.width, not config.residual
         self.order = nn.Module()
         for k, name in enumerate(config.names):
             self.order.register_buffer(f"{k}_{name}", torch.empty(config.pool if name == "colour" else 1, 0))
+        if config.residual:
+            self.order.register_buffer("residual", torch.empty(1, 0))
         self.encoder = nn.Sequential(
             nn.ReflectionPad2d(3),
             nn.Conv2d(sum(map(config.channels_of, config.names)), width, 7),
-            *_active(width),
+            *_active(width, norm),
             nn.Conv2d(width, 2 * width, 4, 2, 1),
-            *_active(2 * width),
+            *_active(2 * width, norm),
             nn.Conv2d(2 * width, 4 * width, 4, 2, 1),
-            *_active(4 * width),
+            *_active(4 * width, norm),
         )
-        self.middle = nn.Sequential(*(Residual(4 * width, not config.spectral) for _ in range(config.blocks)))
+        self.middle = nn.Sequential(*(Residual(4 * width, not config.spectral, norm) for _ in range(config.blocks)))
         self.decoder = nn.Sequential(
             nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1),
-            *_active(2 * width),
+            *_active(2 * width, norm),
             nn.ConvTranspose2d(2 * width, width, 4, 2, 1),
-            *_active(width),
+            *_active(width, norm),
             nn.ReflectionPad2d(3),
             nn.Conv2d(width, config.channels, 7),
         )
-        self.grey = config.channels == 1
-        _init(self)
+        self.grey, self.residual, self.names = config.channels == 1, config.residual, config.names
+        if norm:
+            _init(self)
+        else:
+            nn.init.normal_(list(self.decoder.parameters())[-2], 0.0, 0.001)  # begins with next to no change
 
     def forward(self, *features: Tensor) -> Tensor:
-        made = self.decoder(self.middle(self.encoder(torch.cat(features, 1))))
-        return torch.sigmoid(made) if self.grey else (torch.tanh(made) + 1) / 2
+        if not self.residual:
+            made = self.decoder(self.middle(self.encoder(torch.cat(features, 1))))
+            return torch.sigmoid(made) if self.grey else (torch.tanh(made) + 1) / 2
+        seen = dict(zip(self.names, features, strict=True))
+        if "mask" in seen:
+            seen["colour"] = extraction.filled(seen["colour"], seen["mask"])
+        made = self.decoder(self.middle(self.encoder(torch.cat(list(seen.values()), 1))))
+        return (seen["colour"] + torch.tanh(made)).clamp(0.0, 1.0)
 
 
 class Extraction(nn.Module):
@@ -208,8 +226,8 @@ class PatchDiscriminator(nn.Module):
         return found
 
 
-def _active(width: int) -> tuple[nn.Module, nn.Module]:
-    return nn.InstanceNorm2d(width), nn.ReLU()
+def _active(width: int, norm: bool) -> tuple[nn.Module, nn.Module]:
+    return nn.InstanceNorm2d(width) if norm else nn.Identity(), nn.ReLU()
 
 
 def _init(module: nn.Module) -> None:
@@ -256,7 +274,8 @@ def guess(shapes: Shapes) -> Config | None:
     """The empty tensors `order.*` name the features; that of the colour is `pool` long."""
     order = sorted(key for key in shapes if re.fullmatch(r"order\.[0-9]_[a-z]+", key))
     pools = [shapes[key][0] for key in order if key.endswith("_colour") and shapes[key]]
-    return _guess(shapes, [key.partition("_")[2] for key in order], pools[0] if pools else Config.pool)
+    residual = "order.residual" in shapes
+    return _guess(shapes, [key.partition("_")[2] for key in order], pools[0] if pools else Config.pool, residual)
 
 
 def guess_edgeconnect(shapes: Shapes) -> Config | None:
@@ -266,7 +285,7 @@ def guess_edgeconnect(shapes: Shapes) -> Config | None:
     return _guess(shapes, known.get(last[0] if len(last) == 4 else 0, []), Config.pool)
 
 
-def _guess(shapes: Shapes, names: list[str], pool: int) -> Config | None:
+def _guess(shapes: Shapes, names: list[str], pool: int, residual: bool = False) -> Config | None:
     first, last = (
         shapes.get(f"{key}.weight", shapes.get(f"{key}.weight_orig", ())) for key in ("encoder.1", "decoder.7")
     )
@@ -277,7 +296,7 @@ def _guess(shapes: Shapes, names: list[str], pool: int) -> Config | None:
     others = sum(3 if name == "colour" else 1 for name in names if name != "texture")
     textures = first[1] - others if "texture" in names else Config.textures
     try:
-        return Config(",".join(names), last[0], first[0], len(blocks), textures, pool, not plain)
+        return Config(",".join(names), last[0], first[0], len(blocks), textures, pool, not plain, residual)
     except RequestError:
         return None
 
@@ -307,4 +326,5 @@ FAMILY = Family(
     spec,
     (Layout("ganrt", guess), Layout("EdgeConnect", guess_edgeconnect, convert_edgeconnect)),
     trainable=trainable,
+    task="synthesis",
 )

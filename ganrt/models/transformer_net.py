@@ -12,14 +12,18 @@ import itertools
 import re
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ganrt.errors import RequestError
 from ganrt.models.family import Family, Layout, Shapes, State, check_bounds
+from ganrt.models.parametrize import scale
 from ganrt.spec import Image, Output, Spec
 
 RANGE = (0.0, 255.0)
+_STEP = 32.0
+"""The last layer is trained in units of this many grey levels."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,18 @@ class Generator(nn.Module):
         return self.deconv3(x)  # type: ignore[no-any-return]
 
 
+def trainable(config: Config) -> Generator:
+    """Begins with mid-grey, and in steps that suit a range of 256: an optimizer whose step is a thousandth would need
+    thousands of them to get there."""
+    module = Generator(config)
+    last = module.deconv3.conv2d
+    with torch.no_grad():
+        last.weight.mul_(_STEP)
+        last.bias.fill_(sum(RANGE) / 2)  # type: ignore[union-attr]
+    scale(last, _STEP)
+    return module
+
+
 def _norm(width: int) -> nn.InstanceNorm2d:
     """Statistics of the picture at hand, in training as in use."""
     return nn.InstanceNorm2d(width, affine=True)
@@ -118,4 +134,12 @@ def convert(state: State, config: Config) -> State:
     return {key: value for key, value in state.items() if not unused.fullmatch(key)}
 
 
-FAMILY = Family("transformer_net", Config, Generator, spec, (Layout("pytorch/examples", guess, convert),))
+FAMILY = Family(
+    "transformer_net",
+    Config,
+    Generator,
+    spec,
+    (Layout("pytorch/examples", guess, convert),),
+    trainable=trainable,
+    task="style",
+)

@@ -22,8 +22,11 @@ from ganrt import atomic, images
 from ganrt.errors import MachineError, RequestError
 from ganrt.spec import Label
 from ganrt.training.data import TrainingImages, load_images
+from ganrt.training.image_tasks import Objective
+from ganrt.training.image_trainer import ImageTrainer, loss_columns
 from ganrt.training.networks import Networks
 from ganrt.training.options import Options
+from ganrt.training.photos import Photos, load_photos
 from ganrt.training.progress import TrainingProgress
 from ganrt.training.run import (
     DataFacts,
@@ -35,7 +38,7 @@ from ganrt.training.run import (
     save_run,
     versions,
 )
-from ganrt.training.trainer import Trainer
+from ganrt.training.trainer import StepReport, Trainer
 
 _GRID = 64
 
@@ -62,17 +65,19 @@ def train(options: Options, out: Path, resume: bool = False, console: Console | 
     previous = _previous(options, out) if leader and resume else None
     if leader and not resume and (out.exists() or out.is_symlink()):
         raise RequestError(f"{out} exists already; choose another name, or add --resume to go on with it")
-    data = _load_data(options)
+    objective = options.objective()
+    data = _load_data(options) if objective is None else load_photos(options.data, int(options.recipe["crop"]))
     record = RunRecord(out, options, DataFacts(data.name, len(data), data.digest()), 0, versions())
-    networks = Networks(options)
+    networks = Networks(options, objective)
+    columns = ("step", *(StepReport._fields if objective is None else loss_columns(objective, networks)))
     if previous is not None and previous.data != record.data:
         raise RequestError(f"{out} was trained on other pictures: {previous.data} then, {record.data} now")
     if leader and previous is None:
-        create_run(record, networks)
+        create_run(record, networks, columns)
     fabric.launch()
     fabric.barrier()
-    trainer = Trainer(options, data, networks, fabric)
-    log = load_checkpoint(out, networks)
+    trainer = _trainer(options, data, networks, fabric, objective)
+    log = load_checkpoint(out, networks, columns)
     shown = (console or Console(stderr=True)) if fabric.is_global_zero else Console(quiet=True)
     record = replace(record, step=networks.step)
     if leader and previous is not None and previous.step != networks.step:
@@ -90,7 +95,20 @@ def train(options: Options, out: Path, resume: bool = False, console: Console | 
     return record
 
 
-def _run(trainer: Trainer, record: RunRecord, log: list[str], progress: TrainingProgress) -> RunRecord:
+def _trainer(
+    options: Options,
+    data: TrainingImages | Photos,
+    networks: Networks,
+    fabric: Fabric,
+    objective: Objective | None,
+) -> Trainer | ImageTrainer:
+    if isinstance(data, Photos):
+        assert objective is not None
+        return ImageTrainer(options, data, networks, fabric, objective)
+    return Trainer(options, data, networks, fabric)
+
+
+def _run(trainer: Trainer | ImageTrainer, record: RunRecord, log: list[str], progress: TrainingProgress) -> RunRecord:
     """Take the steps that are left, and write what is due; every process goes through here."""
     options, networks, leader = record.options, trainer.networks, trainer.fabric.is_global_zero
     while networks.step < options.steps:
@@ -106,7 +124,7 @@ def _run(trainer: Trainer, record: RunRecord, log: list[str], progress: Training
         if log_due:
             report = trainer.report(values)
             log.append(",".join([str(step), *(f"{value:.6g}" for value in report)]))
-            progress.report(step, report)
+            progress.report(step, dict(zip(log[0].split(",")[1:], report, strict=True)))
         if sample_due and leader:
             atomic.write_file(sample_path(record.path, step), _sheet(trainer))
         if save_due:
@@ -117,7 +135,7 @@ def _run(trainer: Trainer, record: RunRecord, log: list[str], progress: Training
     return record
 
 
-def _sheet(trainer: Trainer) -> bytes:
+def _sheet(trainer: Trainer | ImageTrainer) -> bytes:
     return images.encode_png(images.grid(trainer.sample(_GRID)))
 
 

@@ -13,33 +13,38 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ganrt.errors import RequestError
 from ganrt.models import get_family
 from ganrt.models.parametrize import fold
+from ganrt.training.image_tasks import Objective
 from ganrt.training.losses import LOSSES
 from ganrt.training.options import Options
 
 
 class Networks:
-    """Generator, discriminator, their optimizers, the moving average of the generator, and the steps taken so far.
+    """Generator, discriminator (None for a task without one), their optimizers, the moving average of the generator,
+    and the steps taken so far.
 
     Fresh weights depend on the seed of the options alone. They are made on the CPU, in channels-last memory order,
     which convolutions are fastest in.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, objective: Objective | None = None) -> None:
+        """`objective`: of the family's task; None for a family that is trained on noise."""
         family = get_family(options.family)
         config = family.configure(options.config)
-        if family.discriminator is None:
+        if family.discriminator is None and objective is None:
             raise RequestError(f"{options.family} cannot be trained here: it has no discriminator")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.generator = _channels_last((family.trainable or family.generator)(config))
-            discriminator = family.discriminator(config)
-            if options.packing > 1:
-                _pack(discriminator, options.packing)
-            if LOSSES[options.loss].penalty:
-                _without_batch_norm(discriminator)
-            self.discriminator = _channels_last(discriminator)
+            if objective is not None:
+                objective.begin(self.generator)
+                discriminator = objective.discriminator()
+            elif family.discriminator is not None:
+                discriminator = _for_noise(family.discriminator(config), options)
+            self.discriminator = None if discriminator is None else _channels_last(discriminator)
         self.generator_optimizer = _adam(self.generator, options.generator_lr, options.betas)
-        self.discriminator_optimizer = _adam(self.discriminator, options.discriminator_lr, options.betas)
+        self.discriminator_optimizer = (
+            None if self.discriminator is None else _adam(self.discriminator, options.discriminator_lr, options.betas)
+        )
         blend = get_ema_multi_avg_fn(options.ema)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.generator, multi_avg_fn=blend, use_buffers=True).eval()
         self.step = 0
@@ -55,13 +60,14 @@ class Networks:
 
     @property
     def _parts(self) -> dict[str, nn.Module | Adam]:
-        return {
+        parts = {
             "generator": self.generator,
             "discriminator": self.discriminator,
             "average": self.average,
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
         }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def state(self) -> dict[str, Any]:
         """Plain dicts of tensors and numbers, which share their memory with the networks."""
@@ -87,13 +93,23 @@ class Networks:
         return {key: tensor.detach().cpu().contiguous() for key, tensor in plain.state_dict().items()}
 
 
+def _for_noise(discriminator: nn.Module, options: Options) -> nn.Module:
+    """What packing and the loss make of a family's discriminator."""
+    if options.packing > 1:
+        _pack(discriminator, options.packing)
+    if LOSSES[options.loss].penalty:
+        _without_batch_norm(discriminator)
+    return discriminator
+
+
 def _channels_last(module: nn.Module) -> nn.Module:
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _adam(module: nn.Module, rate: float, betas: tuple[float, ...]) -> Adam:
     first, second = betas
-    return Adam(module.parameters(), rate, (first, second), fused=True)
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return Adam(trained, rate, (first, second), fused=True)
 
 
 class _Affine(nn.Module):

@@ -12,7 +12,9 @@ from ganrt.latents import check_seed
 from ganrt.models import get_family
 from ganrt.spec import Label, Spec
 from ganrt.training.augment import KINDS
+from ganrt.training.image_tasks import Objective
 from ganrt.training.losses import LOSSES
+from ganrt.training.tasks import objective_of, recipe_of
 
 _COUNTS = (
     "steps",
@@ -25,6 +27,8 @@ _COUNTS = (
     "log_every",
     "devices",
 )
+_PLAIN_BETAS = (0.9, 0.999)
+"""Of Adam where there is no discriminator: its authors' own."""
 _FREE = ("steps", "sample_every", "checkpoint_every", "log_every", "device", "devices")
 """What may differ when a run is resumed: the rest decides which weights come out."""
 
@@ -37,9 +41,12 @@ class Options:
     family: str
     config: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the family; those left out take its defaults, so that all are here once this is made."""
-    data: str = "digits"
-    """`digits`, `folder:PATH` or `FILE.npz`."""
+    data: str = ""
+    """`digits`, `folder:PATH` or `FILE.npz`; for image-to-image tasks `photos` or `folder:PATH`. "" asks for `digits`
+    or `photos`, and is replaced by it."""
     loss: str = "non-saturating"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of an image-to-image task (ganrt.training.tasks); those left out take its defaults."""
     steps: int = 1500
     """Each updates the discriminator `critic_steps` times and the generator once."""
     batch: int = 64
@@ -50,6 +57,8 @@ class Options:
     discriminator_lr: float = 5e-4
     betas: tuple[float, ...] = ()
     """Of Adam, two numbers for both networks; () asks for those of the loss, and is replaced by them."""
+    halve_every: int = 0
+    """Steps after which an image-to-image task has halved its learning rate, little by little; 0 keeps it."""
     ema: float = 0.995
     """Decay per step of the moving average of the generator, which is what a run gives out."""
     augment: tuple[str, ...] = ()
@@ -80,18 +89,25 @@ class Options:
             raise RequestError(f"config is {self.config!r}; it must map the family's settings to values")
         family = get_family(self.family)
         object.__setattr__(self, "config", family.settings(family.configure(self.config)))
+        if not isinstance(self.recipe, Mapping):
+            raise RequestError(f"recipe is {self.recipe!r}; it must map the task's settings to values")
+        object.__setattr__(self, "recipe", recipe_of(family, self.recipe))
+        if self.data == "":
+            object.__setattr__(self, "data", "photos" if self.recipe else "digits")
         _check_choice("data", self.data)
         _check_choice("loss", self.loss, tuple(LOSSES))
         _check_choice("device", self.device, ("auto", "cpu", "cuda"))
         if self.critic_steps == 0:
             object.__setattr__(self, "critic_steps", LOSSES[self.loss].critic_steps)
         if self.betas == ():
-            object.__setattr__(self, "betas", LOSSES[self.loss].betas)
+            plain = self.recipe and not self.recipe.get("adversarial_weight")
+            object.__setattr__(self, "betas", _PLAIN_BETAS if plain else LOSSES[self.loss].betas)
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
         self._check_numbers()
         self._check_kinds()
         check_seed(self.seed)
+        self._check_task()
         parts = self.devices * self.accumulate * self.packing
         if self.batch % parts:
             raise RequestError(
@@ -109,6 +125,18 @@ class Options:
             _check_number("betas", value, "at least 0 and below 1", lambda beta: 0 <= beta < 1)
         _check_number("orthogonal", self.orthogonal, "at least 0 and at most 1", lambda value: 0 <= value <= 1)
 
+    def _check_task(self) -> None:
+        if isinstance(self.halve_every, bool) or not isinstance(self.halve_every, int) or self.halve_every < 0:
+            raise RequestError(f"halve_every is {self.halve_every!r}; it must be a whole number from 0")
+        if self.halve_every and not self.recipe:
+            raise RequestError(f"{self.family} is trained at one learning rate; leave out halve_every")
+        if self.recipe and (LOSSES[self.loss].penalty or LOSSES[self.loss].clip):
+            raise RequestError(f"the loss {self.loss} is not for {self.family}: it bounds the critic; choose another")
+        noise_only = [name for name in ("augment", "orthogonal") if getattr(self, name)]
+        noise_only += [name for name, least in (("packing", 1), ("critic_steps", 1)) if getattr(self, name) > least]
+        if self.recipe and noise_only:
+            raise RequestError(f"{self.family} learns from photographs, and {noise_only[0]} is for noise: leave it out")
+
     def _check_kinds(self) -> None:
         if not isinstance(self.augment, tuple):
             raise RequestError(f"augment is {self.augment!r}; it must list some of {', '.join(KINDS)}")
@@ -124,6 +152,11 @@ class Options:
         family = get_family(self.family)
         return family.spec(family.configure(self.config))
 
+    def objective(self) -> Objective | None:
+        """What image-to-image training minimises; None for a family that is trained on noise. Raises RequestError,
+        ArtifactError or CheckpointError for a recipe whose files cannot be used."""
+        return objective_of(get_family(self.family), self.config, self.recipe)
+
     def differences(self, other: Options) -> list[str]:
         """What keeps a run made with these options from being resumed with the others: `batch was 64, is now 32`."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name not in _FREE)
@@ -131,7 +164,13 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; `from_dict` gives equal Options back."""
-        return {**asdict(self), "config": dict(self.config), "betas": list(self.betas), "augment": list(self.augment)}
+        return {
+            **asdict(self),
+            "config": dict(self.config),
+            "recipe": dict(self.recipe),
+            "betas": list(self.betas),
+            "augment": list(self.augment),
+        }
 
     @classmethod
     def from_dict(cls, raw: object) -> Options:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-
-from ganrt.training.trainer import StepReport
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,9 +41,10 @@ class TrainingProgress:
         self._task = self._bar.add_task("training", total=steps, completed=done, losses="")
         self._line = done * _LINES // steps
 
-    def report(self, step: int, values: StepReport) -> None:
-        """Show what a step measured; a log gets a line at most every twentieth of the run."""
-        losses = f"discriminator {values.discriminator_loss:.3f}  generator {values.generator_loss:.3f}"
+    def report(self, step: int, values: Mapping[str, float]) -> None:
+        """Show the losses among what a step measured; a log gets a line at most every twentieth of the run."""
+        named = ((name.removesuffix("_loss"), value) for name, value in values.items() if name.endswith("_loss"))
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in named)
         self._bar.update(self._task, completed=step, losses=losses)
         line = step * _LINES // self._steps
         if line > self._line and not self._console.is_terminal:

@@ -4,7 +4,7 @@
       run.json               options, data, versions, steps taken
       generator.safetensors  moving average of the generator: what `ganrt export` reads
       checkpoint.pt          everything that training changes: what `--resume` reads
-      log.csv                losses and mean logits
+      log.csv                losses, and for networks trained on noise mean logits
       samples/000500.png     what the averaged generator made of the same latents after 500 steps
 
 Every file is replaced in one step, the checkpoint first: what it says is where a resumed run goes on.
@@ -31,7 +31,6 @@ from ganrt.training.networks import Networks
 from ganrt.training.options import Options
 
 FORMAT = 1
-LOG_HEADER = "step,discriminator_loss,generator_loss,real_logit,fake_logit"
 
 _RECORD, _WEIGHTS, _CHECKPOINT, _LOG = "run.json", "generator.safetensors", "checkpoint.pt", "log.csv"
 _MAX_RECORD = 2**20
@@ -80,20 +79,23 @@ def versions() -> dict[str, str]:
     return {"ganrt": ganrt.__version__, "torch": str(torch.__version__)}
 
 
-def create_run(record: RunRecord, networks: Networks) -> None:
-    """Make the folder, with a checkpoint of no steps. Raises RequestError when it exists, MachineError when it cannot
-    be written."""
+def create_run(record: RunRecord, networks: Networks, columns: Sequence[str]) -> None:
+    """Make the folder, with a checkpoint of no steps and a log of these columns. Raises RequestError when it exists,
+    MachineError when it cannot be written."""
     with atomic.new_folder(record.path) as draft:
-        save_run(RunRecord(draft, record.options, record.data, networks.step, record.versions), networks, [])
+        save_run(
+            RunRecord(draft, record.options, record.data, networks.step, record.versions), networks, [",".join(columns)]
+        )
 
 
 def save_run(record: RunRecord, networks: Networks, log: Sequence[str]) -> None:
-    """Write the checkpoint, the weights, the log's rows and the record. Raises MachineError."""
+    """Write the checkpoint, the weights, the log's rows, of which the first names the columns, and the record. Raises
+    MachineError."""
     buffer = io.BytesIO()
     torch.save(networks.state(), buffer)
     atomic.write_file(record.path / _CHECKPOINT, buffer.getvalue())
     atomic.write_file(record.weights, safetensors.torch.save(networks.weights()))
-    atomic.write_file(record.path / _LOG, "\n".join([LOG_HEADER, *log, ""]).encode())
+    atomic.write_file(record.path / _LOG, "\n".join([*log, ""]).encode())
     body = {
         "format": FORMAT,
         "options": record.options.to_dict(),
@@ -144,8 +146,9 @@ def _parse(path: Path, raw: dict[str, Any]) -> RunRecord:
     return RunRecord(path, options, data, step, found)
 
 
-def load_checkpoint(path: Path, networks: Networks) -> list[str]:
-    """Put the networks into the state of a run's checkpoint. Returns the rows of its log up to there.
+def load_checkpoint(path: Path, networks: Networks, columns: Sequence[str]) -> list[str]:
+    """Put the networks into the state of a run's checkpoint. Returns the rows of its log up to there, after that of the
+    columns, which must be these.
 
     Raises CheckpointError when the checkpoint is missing, damaged, of other networks, or a pickle with code in it,
     which is not executed.
@@ -159,15 +162,15 @@ def load_checkpoint(path: Path, networks: Networks) -> list[str]:
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{file} is not the checkpoint of this run, or is damaged: {reason[:200]}") from error
-    return _read_log(path / _LOG, networks.step)
+    return _read_log(path / _LOG, networks.step, ",".join(columns))
 
 
-def _read_log(file: Path, step: int) -> list[str]:
+def _read_log(file: Path, step: int, wanted: str) -> list[str]:
     """Rows up to a step; those after it are of steps that are taken again."""
     try:
         header, *rows = file.read_text(encoding="utf-8").splitlines()
-        if header != LOG_HEADER:
+        if header != wanted:
             raise ValueError(f"it begins with {header[:80]!r}")
-        return [row for row in rows if int(row.partition(",")[0]) <= step]
+        return [header, *(row for row in rows if int(row.partition(",")[0]) <= step)]
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is not the log of this run: {error}") from error

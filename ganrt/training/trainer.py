@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganrt import feeds, images, latents
+from ganrt.errors import RequestError
 from ganrt.images import Pictures
 from ganrt.training import augment
 from ganrt.training.data import TrainingImages, shuffled
@@ -59,10 +60,11 @@ class Trainer:
     def __init__(self, options: Options, data: TrainingImages, networks: Networks, fabric: Fabric) -> None:
         self.options, self.data, self.networks, self.fabric = options, data, networks, fabric
         self.spec, self.loss = options.spec, LOSSES[options.loss]
+        if networks.discriminator is None or networks.discriminator_optimizer is None:
+            raise RequestError(f"{options.family} cannot be trained on noise: it has no discriminator")
         self.generator, self.generator_optimizer = fabric.setup(networks.generator, networks.generator_optimizer)
-        self.discriminator, self.discriminator_optimizer = fabric.setup(
-            networks.discriminator, networks.discriminator_optimizer
-        )
+        self.judge = networks.discriminator
+        self.discriminator, self.discriminator_optimizer = fabric.setup(self.judge, networks.discriminator_optimizer)
         fabric.to_device(networks.average)
 
     def step(self) -> Tensor:
@@ -88,7 +90,7 @@ class Trainer:
         """
         if self.loss.clip is not None:
             with torch.no_grad():
-                for parameter in self.networks.discriminator.parameters():
+                for parameter in self.judge.parameters():
                     parameter.clamp_(-self.loss.clip, self.loss.clip)
         self.discriminator_optimizer.zero_grad()
         parts, values = [], []
@@ -110,7 +112,7 @@ class Trainer:
         if self.loss.penalty:
             drawn = self._uniform(part.first, len(real), "mix", 1)[:, 0]
             # In full precision, and not through the wrapper for several processes, which allows no gradient in between.
-            penalty = gradient_penalty(lambda x: self.networks.discriminator(x, *labels), real, fake, drawn)
+            penalty = gradient_penalty(lambda x: self.judge(x, *labels), real, fake, drawn)
             loss = loss + self.loss.penalty * penalty
         return loss, real_logits.mean(), fake_logits.mean()
 
@@ -122,8 +124,8 @@ class Trainer:
             fake = part.fake if part.fake.requires_grad else self.generator(*part.inputs)
             labels = () if part.labels is None else (part.labels,)
             # Not through the wrapper for several processes, which would wait for gradients that are not wanted here.
-            with _frozen(self.networks.discriminator), self.fabric.autocast():
-                logits = self.networks.discriminator(self._seen(fake, part.first, "judged"), *labels)
+            with frozen(self.judge), self.fabric.autocast():
+                logits = self.judge(self._seen(fake, part.first, "judged"), *labels)
             loss = self.loss.generator(logits.float())
             if self.options.orthogonal:
                 penalty = orthogonal_penalty(self.networks.generator.named_parameters())
@@ -179,7 +181,7 @@ class Trainer:
 
 
 @contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
+def frozen(module: nn.Module) -> Iterator[None]:
     """Gradients flow through the module, but none is computed for its parameters."""
     module.requires_grad_(False)
     try:

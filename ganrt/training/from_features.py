@@ -1,0 +1,93 @@
+"""What `synthesis` learns: to make a photograph from its features, and to fill holes in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ganrt.models import synthesis
+from ganrt.models.family import check_bounds
+from ganrt.training import holes
+from ganrt.training.image_tasks import Example, check_weights
+from ganrt.training.perceptual import content_loss, perceptual
+
+
+@dataclass(frozen=True)
+class SynthesisRecipe:
+    """Settings of `synthesis`' training."""
+
+    crop: int = 64
+    l1_weight: float = 1.0
+    hole_weight: float = 6.0
+    """How much a pixel in a hole counts, where one outside counts 1."""
+    perceptual_weight: float = 0.0
+    vgg: str = ""
+    """For the perceptual term: as in training `transformer_net`."""
+    adversarial_weight: float = 0.0
+    """Above 0, a patch discriminator is trained with the run's loss, whose generator term counts this much."""
+    discriminator_width: int = 32
+
+    def __post_init__(self) -> None:
+        check_bounds(crop=(self.crop, 32, 1024), discriminator_width=(self.discriminator_width, 1, 512))
+        check_weights(self, "l1_weight", "hole_weight", "perceptual_weight", "adversarial_weight")
+
+
+class _Patches(nn.Module):
+    """The patch discriminator's logits alone."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.main = synthesis.PatchDiscriminator(3, width)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> (N, 1, H / 8 - 2, W / 8 - 2)."""
+        return self.main(2 * pictures - 1)[-1]  # type: ignore[no-any-return]
+
+
+class SynthesisObjective(nn.Module):
+    """The features of a crop, with holes in it if the model takes a mask, are to give the crop (Isola et al.,
+    "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017, equation 4; Nazeri et al. 2019)."""
+
+    def __init__(self, recipe: SynthesisRecipe, config: synthesis.Config) -> None:
+        super().__init__()
+        self.recipe, self.config = recipe, config
+        self.masked = "mask" in config.names
+        self.numbers = holes.NUMBERS if self.masked else 0
+        self.extraction = synthesis.Extraction(config)
+        self.features = perceptual(recipe.vgg) if recipe.perceptual_weight else None
+        self.terms: tuple[str, ...] = ("l1",) if self.features is None else ("l1", "perceptual")
+
+    def begin(self, generator: nn.Module) -> None:
+        """Nothing to do."""
+
+    def discriminator(self) -> nn.Module | None:
+        """Of the pictures alone, where the recipe asks for one."""
+        return _Patches(self.recipe.discriminator_width) if self.recipe.adversarial_weight else None
+
+    def examples(self, crops: Tensor, drawn: Tensor) -> Example:
+        """The crops' features, or the crops and masks for a model that extracts them itself."""
+        mask = holes.holes(crops.shape[2], crops.shape[3], drawn) if self.masked else None
+        return self.example(crops, mask)
+
+    def example(self, crops: Tensor, mask: Tensor | None) -> Example:
+        """With given masks (N, 1, H, W), 1 in the holes."""
+        given = [crops] if mask is None else [crops, mask]
+        inputs = given if self.config.extract else self.extraction(*given)
+        if mask is None:
+            return Example(inputs, crops, torch.ones(1, 1, 1, 1, device=crops.device))
+        return Example(inputs, crops, 1 + (self.recipe.hole_weight - 1) * mask)
+
+    def losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
+        """`l1`, over the sum of the pixels' weights, and `perceptual` if wanted, each times its weight."""
+        off = ((made - example.target).abs().mean(1, keepdim=True) * example.weight).sum()
+        count = example.weight.expand(len(made), 1, *made.shape[2:]).sum()
+        terms = {"l1": self.recipe.l1_weight * off / count}
+        if self.features is not None:
+            with torch.no_grad():
+                wanted = self.features(example.target)
+            scale = {name: self.features.scale[name] for name in self.features.content}
+            seen = content_loss(self.features(made), wanted, scale)
+            terms["perceptual"] = self.recipe.perceptual_weight * seen
+        return terms
