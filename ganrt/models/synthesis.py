@@ -138,7 +138,9 @@ class Generator(nn.Module):
         if norm:
             _init(self)
         else:
-            nn.init.normal_(list(self.decoder.parameters())[-2], 0.0, 0.001)  # begins with next to no change
+            weight, bias = list(self.decoder.parameters())[-2:]
+            nn.init.normal_(weight, 0.0, 0.001)  # begins with next to no change
+            nn.init.zeros_(bias)
 
     def forward(self, *features: Tensor) -> Tensor:
         if not self.residual:
