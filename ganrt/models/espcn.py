@@ -69,4 +69,4 @@ def guess(shapes: Shapes) -> Config | None:
         return None
 
 
-FAMILY = Family("espcn", Config, Generator, spec, (Layout("pytorch/examples", guess),))
+FAMILY = Family("espcn", Config, Generator, spec, (Layout("pytorch/examples", guess),), task="super-resolution")

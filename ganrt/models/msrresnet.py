@@ -91,4 +91,4 @@ def guess(shapes: Shapes) -> Config | None:
         return None
 
 
-FAMILY = Family("msrresnet", Config, Generator, spec, (Layout("BasicSR", guess),))
+FAMILY = Family("msrresnet", Config, Generator, spec, (Layout("BasicSR", guess),), task="super-resolution")

@@ -182,4 +182,5 @@ FAMILY = Family(
         Layout("ESRGAN with RRDB_trunk", guess_trunk, convert_trunk),
         Layout("ESRGAN of 2018", guess_model, convert_model),
     ),
+    task="super-resolution",
 )

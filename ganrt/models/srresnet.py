@@ -116,4 +116,5 @@ FAMILY = Family(
     Generator,
     spec,
     (Layout("SRGAN-PyTorch", guess), Layout("SRGAN-PyTorch of 2022", guess_older, convert_older)),
+    task="super-resolution",
 )

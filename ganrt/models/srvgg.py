@@ -67,4 +67,4 @@ def guess(shapes: Shapes) -> Config | None:
         return None
 
 
-FAMILY = Family("srvgg", Config, Generator, spec, (Layout("BasicSR", guess),))
+FAMILY = Family("srvgg", Config, Generator, spec, (Layout("BasicSR", guess),), task="super-resolution")

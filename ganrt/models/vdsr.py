@@ -127,4 +127,5 @@ FAMILY = Family(
     Generator,
     spec,
     (Layout("pytorch-vdsr", guess), Layout("pytorch-vdsr with features", guess_features, convert_features)),
+    task="super-resolution",
 )

@@ -46,6 +46,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 800,
         "seed": 0,
     },
+    "photos-srresnet": {
+        "config": ("scale=2", "width=24", "blocks=4"),
+        "recipe": ("crop=64",),
+        "lr": 1e-3,
+        "halve_every": 1500,
+        "batch": 8,
+        "steps": 4000,
+        "seed": 0,
+    },
+    "photos-srgan": {
+        "config": ("scale=2", "width=24", "blocks=4"),
+        "recipe": ("crop=64", "adversarial_weight=0.005", "perceptual_weight=0.05", "discriminator_width=12"),
+        "lr": 3e-4,
+        "halve_every": 1000,
+        "batch": 8,
+        "steps": 1500,
+        "seed": 0,
+    },
     "photos-synthesis": {
         "config": (
             "features=edges,colour,texture",

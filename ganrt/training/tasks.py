@@ -11,6 +11,7 @@ from ganrt.models.family import AnyFamily, configured
 from ganrt.training.from_features import SynthesisObjective, SynthesisRecipe
 from ganrt.training.image_tasks import Objective
 from ganrt.training.style import AdainObjective, AdainRecipe, StyleObjective, StyleRecipe
+from ganrt.training.super_resolution import SuperResolutionObjective, SuperResolutionRecipe
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Task:
 TASKS: dict[str, Task] = {
     "style": Task(StyleRecipe, StyleObjective),
     "any-style": Task(AdainRecipe, AdainObjective),
+    "super-resolution": Task(SuperResolutionRecipe, SuperResolutionObjective),
     "synthesis": Task(SynthesisRecipe, SynthesisObjective),
 }
 """`Family.task` -> how it is trained. Families of no row are trained adversarially, on noise."""
