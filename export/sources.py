@@ -51,6 +51,11 @@ def open_source(source: str, config: Mapping[str, str]) -> Source:
         if config:
             raise RequestError("a RUN folder knows its own config; leave --config out")
         run = read_run(path)
+        growth = run.options.growth
+        if growth is not None and run.step < growth.grown:
+            raise CheckpointError(
+                f"{path} has taken {run.step} steps, and its networks grow until step {growth.grown}: train it further"
+            )
         return _of_family(get_family(run.family), run.config, read_state(run.weights), run.weights)
     if path.is_file():
         state, config, others = _joined(path, config)

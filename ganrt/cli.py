@@ -136,6 +136,7 @@ def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
 @click.option("--steps", default=1500, show_default=True, help="Each updates the generator once.")
 @click.option("--batch", default=64, show_default=True, help="Pictures per step, over all devices.")
 @click.option("--lr", default=5e-4, show_default=True, help="Learning rate of both networks.")
+@click.option("--discriminator-lr", type=float, help="Learning rate of the discriminator, if it is another.")
 @click.option("--critic-steps", default=0, help="Discriminator updates per step. Default: what the loss needs.")
 @click.option("--augment", default="", help="DiffAugment: some of color,translation,cutout.")
 @click.option("--packing", default=1, show_default=True, help="Pictures that the discriminator judges together.")
@@ -149,12 +150,13 @@ def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--devices", default=1, show_default=True, help="Processes or GPUs that share the work.")
 @_config
-@click.option("--recipe", multiple=True, metavar="K=V", help="A setting of an image-to-image task; may be repeated.")
+@click.option("--recipe", multiple=True, metavar="K=V", help="A setting of the family's task; may be repeated.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 def train(
     family: str,
     out: Path,
     lr: float,
+    discriminator_lr: float | None,
     augment: str,
     every: int,
     config: tuple[str, ...],
@@ -169,7 +171,7 @@ def train(
         config=settings(config),
         recipe=settings(recipe, "--recipe"),
         generator_lr=lr,
-        discriminator_lr=lr,
+        discriminator_lr=lr if discriminator_lr is None else discriminator_lr,
         augment=tuple(augment.split(",")) if augment else (),
         sample_every=every,
         checkpoint_every=every,

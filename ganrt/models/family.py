@@ -63,7 +63,7 @@ class Family(Generic[ConfigT]):
     One is exported, the others are named as settings: `ganrt export decoder.pth --config encoder=FILE`."""
 
     task: str = "adversarial"
-    """How it is trained: a row of ganrt.training.tasks, or `adversarial`, against the discriminator on noise."""
+    """How it is trained: a row of ganrt.training.tasks."""
 
     def configure(self, values: Mapping[str, Any]) -> ConfigT:
         """Make a config of plain values; text such as "64", as the command line gives it, counts as a number.

@@ -273,4 +273,5 @@ FAMILY = Family(
     (Layout("ganrt", guess), Layout("pytorch_GAN_zoo", _guess_zoo, _convert_zoo)),
     Discriminator,
     GrowingGenerator,
+    task="progressive",
 )

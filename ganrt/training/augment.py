@@ -12,18 +12,23 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-NUMBERS = 7
+NUMBERS = 10
 """Random numbers per image."""
 
 
-def augment(images: Tensor, kinds: Sequence[str], random: Tensor) -> Tensor:
+def augment(images: Tensor, kinds: Sequence[str], random: Tensor, chance: float = 1.0) -> Tensor:
     """Change images (N, C, H, W) in [-1, 1] by every kind of KINDS that is named; the result may leave the range.
 
     Args:
         random: float32 (N, NUMBERS) in (0, 1); each kind has columns of its own, so that one is not changed by another.
+        chance: probability of each kind, for each image by itself.
     """
     for kind in kinds:
-        images = KINDS[kind](images, random)
+        changed = KINDS[kind](images, random)
+        if chance < 1:
+            hit = random[:, _FIRST_GATE + list(KINDS).index(kind)] < chance
+            changed = torch.where(hit[:, None, None, None], changed, images)
+        images = changed
     return images
 
 
@@ -79,3 +84,6 @@ KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cutout": _cutout,
 }
 """Name, as `--augment` takes it, -> change of (images, random numbers)."""
+
+_FIRST_GATE = NUMBERS - len(KINDS)
+"""Column of the number that decides whether the first of KINDS is applied; those of the others follow."""

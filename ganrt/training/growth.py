@@ -1,4 +1,4 @@
-"""When progressive networks grow (Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR 2018, section 2)."""
+"""When progressive networks grow (Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR 2018)."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from ganrt import atomic, images
 from ganrt.errors import MachineError, RequestError
 from ganrt.spec import Label
 from ganrt.training.data import TrainingImages, load_images
+from ganrt.training.growing import GrowingTrainer
 from ganrt.training.image_tasks import Objective
 from ganrt.training.image_trainer import ImageTrainer, loss_columns
 from ganrt.training.networks import Networks
@@ -105,6 +106,8 @@ def _trainer(
     if isinstance(data, Photos):
         assert objective is not None
         return ImageTrainer(options, data, networks, fabric, objective)
+    if options.growth is not None:
+        return GrowingTrainer(options, data, networks, fabric, options.growth)
     return Trainer(options, data, networks, fabric)
 
 

@@ -29,6 +29,8 @@ class Loss:
     penalty: float = 0.0
     """Weight of `gradient_penalty` in the discriminator's loss. It is defined per image, so a discriminator that is
     trained with it must not mix the images of a batch: it is made without batch norm."""
+    centred: bool = False
+    """Whether a discriminator that cannot tell real from generated images has the logit 0."""
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
@@ -70,6 +72,7 @@ def _least_squares(name: str, for_fake: float, for_real: float, wanted: float) -
         name,
         lambda real, fake: ((real - for_real).square().mean() + (fake - for_fake).square().mean()) / 2,
         lambda fake: (fake - wanted).square().mean() / 2,
+        centred=for_fake == -for_real,
     )
 
 
@@ -94,9 +97,9 @@ def _raise(fake: Tensor) -> Tensor:
 
 _ALL = (
     # Goodfellow et al. 2014, section 3, last paragraph: maximise log D(G(z)), which has a gradient from the start.
-    Loss("non-saturating", _logistic, lambda fake: softplus(-fake).mean()),
+    Loss("non-saturating", _logistic, lambda fake: softplus(-fake).mean(), centred=True),
     # The same article's equation 1 as printed: minimise log(1 - D(G(z))), which saturates while D is ahead.
-    Loss("minimax", _logistic, lambda fake: -softplus(fake).mean()),
+    Loss("minimax", _logistic, lambda fake: -softplus(fake).mean(), centred=True),
     _least_squares("lsgan", 0, 1, 1),
     # The coding that minimises the Pearson chi-square distance.
     _least_squares("lsgan-sym", -1, 1, 0),
@@ -106,7 +109,7 @@ _ALL = (
     # As progressive growing uses it, with equally many steps of both networks.
     Loss("wgan-gp-drift", _critic_with_drift, _raise, betas=(0.0, 0.99), penalty=10.0),
     # Betas of SAGAN (Zhang et al. 2019, section 4).
-    Loss("hinge", _hinge, _raise, betas=(0.0, 0.9)),
+    Loss("hinge", _hinge, _raise, betas=(0.0, 0.9), centred=True),
 )
 
 LOSSES = {loss.name: loss for loss in _ALL}

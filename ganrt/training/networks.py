@@ -6,21 +6,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganrt.errors import RequestError
 from ganrt.models import get_family
 from ganrt.models.parametrize import fold
+from ganrt.training.adaptive import Chance
+from ganrt.training.discriminators import prepared
 from ganrt.training.image_tasks import Objective
-from ganrt.training.losses import LOSSES
 from ganrt.training.options import Options
 
 
 class Networks:
     """Generator, discriminator (None for a task without one), their optimizers, the moving average of the generator,
-    and the steps taken so far.
+    the adapted chance of augmentation (None where all images are augmented, or none), and the steps taken so far.
 
     Fresh weights depend on the seed of the options alone. They are made on the CPU, in channels-last memory order,
     which convolutions are fastest in.
@@ -39,7 +39,7 @@ class Networks:
                 objective.begin(self.generator)
                 discriminator = objective.discriminator()
             elif family.discriminator is not None:
-                discriminator = _for_noise(family.discriminator(config), options)
+                discriminator = prepared(family.discriminator(config), options)
             self.discriminator = None if discriminator is None else _channels_last(discriminator)
         self.generator_optimizer = _adam(self.generator, options.generator_lr, options.betas)
         self.discriminator_optimizer = (
@@ -47,6 +47,8 @@ class Networks:
         )
         blend = get_ema_multi_avg_fn(options.ema)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.generator, multi_avg_fn=blend, use_buffers=True).eval()
+        target = options.recipe.get("ada", 0.0)
+        self.chance = Chance(target, options.recipe["ada_images"]) if target else None
         self.step = 0
 
     def update_average(self) -> None:
@@ -59,13 +61,14 @@ class Networks:
                 averaged[name].copy_(buffer)
 
     @property
-    def _parts(self) -> dict[str, nn.Module | Adam]:
+    def _parts(self) -> dict[str, nn.Module | Adam | Chance]:
         parts = {
             "generator": self.generator,
             "discriminator": self.discriminator,
             "average": self.average,
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
+            "chance": self.chance,
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -93,15 +96,6 @@ class Networks:
         return {key: tensor.detach().cpu().contiguous() for key, tensor in plain.state_dict().items()}
 
 
-def _for_noise(discriminator: nn.Module, options: Options) -> nn.Module:
-    """What packing and the loss make of a family's discriminator."""
-    if options.packing > 1:
-        _pack(discriminator, options.packing)
-    if LOSSES[options.loss].penalty:
-        _without_batch_norm(discriminator)
-    return discriminator
-
-
 def _channels_last(module: nn.Module) -> nn.Module:
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -110,41 +104,3 @@ def _adam(module: nn.Module, rate: float, betas: tuple[float, ...]) -> Adam:
     first, second = betas
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return Adam(trained, rate, (first, second), fused=True)
-
-
-class _Affine(nn.Module):
-    """A gain and a bias per channel, as a batch norm has them."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
-
-
-def _without_batch_norm(module: nn.Module) -> None:
-    """Leave gain and bias alone of every batch norm, so that an image's logit depends on that image alone, and draw the
-    weights that relied on the norms from He's distribution, as WGAN-GP's code does (Gulrajani et al. 2017).
-
-    Layer norm, the article's other choice, makes a critic without biases blind to the contrast of its images.
-    """
-    if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
-        return
-    for parent in list(module.modules()):
-        for name, part in parent.named_children():
-            if isinstance(part, nn.BatchNorm2d):
-                setattr(parent, name, _Affine(part.num_features))
-            elif isinstance(part, nn.Conv2d):
-                nn.init.kaiming_normal_(part.weight, 0.2)
-
-
-def _pack(module: nn.Module, packing: int) -> None:
-    """Let the first convolution take `packing` images in its channels (Lin et al., "PacGAN", NeurIPS 2018). Its new
-    weights have the spread of the old ones."""
-    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    if first is None or parametrize.is_parametrized(first):
-        raise RequestError("packing needs a discriminator that begins with a plain convolution; leave it out")
-    shape = (first.weight.shape[0], packing * first.weight.shape[1], *first.weight.shape[2:])
-    first.weight = nn.Parameter(torch.randn(shape) * first.weight.detach().std())
-    first.in_channels *= packing

@@ -12,9 +12,10 @@ from ganrt.latents import check_seed
 from ganrt.models import get_family
 from ganrt.spec import Label, Spec
 from ganrt.training.augment import KINDS
+from ganrt.training.growth import Growth
 from ganrt.training.image_tasks import Objective
 from ganrt.training.losses import LOSSES
-from ganrt.training.tasks import objective_of, recipe_of
+from ganrt.training.tasks import growth_of, objective_of, on_noise, recipe_of
 
 _COUNTS = (
     "steps",
@@ -46,7 +47,7 @@ class Options:
     or `photos`, and is replaced by it."""
     loss: str = "non-saturating"
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of an image-to-image task (ganrt.training.tasks); those left out take its defaults."""
+    """Settings of the family's task (ganrt.training.tasks); those left out take its defaults."""
     steps: int = 1500
     """Each updates the discriminator `critic_steps` times and the generator once."""
     batch: int = 64
@@ -93,21 +94,24 @@ class Options:
             raise RequestError(f"recipe is {self.recipe!r}; it must map the task's settings to values")
         object.__setattr__(self, "recipe", recipe_of(family, self.recipe))
         if self.data == "":
-            object.__setattr__(self, "data", "photos" if self.recipe else "digits")
+            object.__setattr__(self, "data", "digits" if on_noise(family) else "photos")
         _check_choice("data", self.data)
         _check_choice("loss", self.loss, tuple(LOSSES))
         _check_choice("device", self.device, ("auto", "cpu", "cuda"))
         if self.critic_steps == 0:
             object.__setattr__(self, "critic_steps", LOSSES[self.loss].critic_steps)
         if self.betas == ():
-            plain = self.recipe and not self.recipe.get("adversarial_weight")
+            plain = not on_noise(family) and not self.recipe.get("adversarial_weight")
             object.__setattr__(self, "betas", _PLAIN_BETAS if plain else LOSSES[self.loss].betas)
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
         self._check_numbers()
         self._check_kinds()
         check_seed(self.seed)
-        self._check_task()
+        if on_noise(family):
+            self._check_noise_task()
+        else:
+            self._check_photo_task()
         parts = self.devices * self.accumulate * self.packing
         if self.batch % parts:
             raise RequestError(
@@ -124,17 +128,25 @@ class Options:
         for value in self.betas:
             _check_number("betas", value, "at least 0 and below 1", lambda beta: 0 <= beta < 1)
         _check_number("orthogonal", self.orthogonal, "at least 0 and at most 1", lambda value: 0 <= value <= 1)
-
-    def _check_task(self) -> None:
         if isinstance(self.halve_every, bool) or not isinstance(self.halve_every, int) or self.halve_every < 0:
             raise RequestError(f"halve_every is {self.halve_every!r}; it must be a whole number from 0")
-        if self.halve_every and not self.recipe:
+
+    def _check_noise_task(self) -> None:
+        if self.halve_every:
             raise RequestError(f"{self.family} is trained at one learning rate; leave out halve_every")
-        if self.recipe and (LOSSES[self.loss].penalty or LOSSES[self.loss].clip):
+        if self.recipe["ada"] and not self.augment:
+            raise RequestError(f"ada is {self.recipe['ada']}, but there is no augment whose chance it could adapt")
+        if self.recipe["ada"] and not LOSSES[self.loss].centred:
+            raise RequestError(f"ada needs logits that are above 0 for real images; those of {self.loss} need not be")
+        if self.devices > 1 and self.growth is not None:
+            raise RequestError(f"{self.family} grows on one device; {self.devices} were asked for")
+
+    def _check_photo_task(self) -> None:
+        if LOSSES[self.loss].penalty or LOSSES[self.loss].clip:
             raise RequestError(f"the loss {self.loss} is not for {self.family}: it bounds the critic; choose another")
         noise_only = [name for name in ("augment", "orthogonal") if getattr(self, name)]
         noise_only += [name for name, least in (("packing", 1), ("critic_steps", 1)) if getattr(self, name) > least]
-        if self.recipe and noise_only:
+        if noise_only:
             raise RequestError(f"{self.family} learns from photographs, and {noise_only[0]} is for noise: leave it out")
 
     def _check_kinds(self) -> None:
@@ -156,6 +168,11 @@ class Options:
         """What image-to-image training minimises; None for a family that is trained on noise. Raises RequestError,
         ArtifactError or CheckpointError for a recipe whose files cannot be used."""
         return objective_of(get_family(self.family), self.config, self.recipe)
+
+    @property
+    def growth(self) -> Growth | None:
+        """When the networks grow; None for those that do not."""
+        return growth_of(get_family(self.family), self.config, self.recipe, self.batch)
 
     def differences(self, other: Options) -> list[str]:
         """What keeps a run made with these options from being resumed with the others: `batch was 64, is now 32`."""

@@ -10,7 +10,7 @@ _DIGITS = {"data": "digits", "config": ("size=32", "channels=1", "width=16"), "e
 """The smallest DCGAN for the scanned digits."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "digits-minimax": {**_DIGITS, "loss": "minimax", "lr": 1e-3, "steps": 1500},
+    "digits-minimax": {**_DIGITS, "loss": "minimax", "lr": 1e-3, "discriminator_lr": 2e-4, "steps": 1500},
     "digits-non-saturating": {**_DIGITS, "loss": "non-saturating", "lr": 1e-3, "steps": 1500},
     "digits-lsgan": {**_DIGITS, "loss": "lsgan", "lr": 1e-3, "steps": 1500},
     "digits-lsgan-sym": {**_DIGITS, "loss": "lsgan-sym", "lr": 1e-3, "steps": 1500},
@@ -26,6 +26,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch": 32,
         "steps": 1400,
         "every": 100,
+        "seed": 0,
+    },
+    "digits-progan": {
+        "data": "digits",
+        "config": ("channels=1", "latent=64", "widths=64,64,32,16"),
+        "recipe": ("stage_images=19200",),
+        "loss": "wgan-gp-drift",
+        "lr": 1e-3,
+        "ema": 0.999,
+        "batch": 16,
+        "steps": 5600,
+        "every": 200,
         "seed": 0,
     },
     "photos-style": {

@@ -1,4 +1,4 @@
-"""The image-to-image tasks, by the name that a family gives. To add one: its module, and a row of TASKS."""
+"""The ways to train, by the name that a family gives. To add one: its module, and a row of TASKS."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ganrt.errors import RequestError
 from ganrt.models.family import AnyFamily, configured
 from ganrt.training.from_features import SynthesisObjective, SynthesisRecipe
+from ganrt.training.growth import Growth
 from ganrt.training.image_tasks import Objective
+from ganrt.training.noise_tasks import GrowingRecipe, NoiseRecipe
 from ganrt.training.style import AdainObjective, AdainRecipe, StyleObjective, StyleRecipe
 from ganrt.training.super_resolution import SuperResolutionObjective, SuperResolutionRecipe
 
@@ -19,37 +20,50 @@ class Task:
     """One way to train."""
 
     recipe: type[Any]
-    """ganrt.training.image_tasks.Recipe."""
-    objective: Callable[[Any, Any], Objective]
-    """(recipe, config of the family) -> what training minimises."""
+    """Of its settings: ganrt.training.image_tasks.Recipe or ganrt.training.noise_tasks.NoiseRecipe."""
+    objective: Callable[[Any, Any], Objective] | None = None
+    """(recipe, config of the family) -> what training on photographs minimises; None for a task on noise, against the
+    family's discriminator."""
 
 
 TASKS: dict[str, Task] = {
+    "adversarial": Task(NoiseRecipe),
+    "progressive": Task(GrowingRecipe),
     "style": Task(StyleRecipe, StyleObjective),
     "any-style": Task(AdainRecipe, AdainObjective),
     "super-resolution": Task(SuperResolutionRecipe, SuperResolutionObjective),
     "synthesis": Task(SynthesisRecipe, SynthesisObjective),
 }
-"""`Family.task` -> how it is trained. Families of no row are trained adversarially, on noise."""
+"""`Family.task` -> how it is trained."""
+
+
+def on_noise(family: AnyFamily) -> bool:
+    """Whether a family is trained on noise; if not, on photographs."""
+    return TASKS[family.task].objective is None
 
 
 def recipe_of(family: AnyFamily, values: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a family's task as plain values; those left out take their defaults.
 
-    Raises RequestError for an unknown name, a value out of bounds, and any setting of a family without a task.
+    Raises RequestError for an unknown name and a value out of bounds.
     """
-    task = TASKS.get(family.task)
-    if task is not None:
-        return asdict(configured(task.recipe, values, f"the recipe of {family.name}"))
-    if values:
-        raise RequestError(f"{family.name} is trained on noise and takes no recipe; leave out {', '.join(values)}")
-    return {}
+    return asdict(_configured(family, values))
 
 
 def objective_of(family: AnyFamily, config: Mapping[str, Any], recipe: Mapping[str, Any]) -> Objective | None:
-    """None for a family without a task. Raises RequestError, ArtifactError or CheckpointError for a recipe whose files
-    cannot be used."""
-    task = TASKS.get(family.task)
-    if task is None:
+    """None for a task on noise. Raises RequestError, ArtifactError or CheckpointError for a recipe whose files cannot
+    be used."""
+    objective = TASKS[family.task].objective
+    return None if objective is None else objective(_configured(family, recipe), family.configure(config))
+
+
+def growth_of(family: AnyFamily, config: Mapping[str, Any], recipe: Mapping[str, Any], batch: int) -> Growth | None:
+    """When the networks grow; None for those that do not. Raises RequestError."""
+    settings = _configured(family, recipe)
+    if not isinstance(settings, GrowingRecipe):
         return None
-    return task.objective(configured(task.recipe, recipe, f"the recipe of {family.name}"), family.configure(config))
+    return settings.growth(len(family.configure(config).widths) - 1, batch)
+
+
+def _configured(family: AnyFamily, values: Mapping[str, Any]) -> Any:
+    return configured(TASKS[family.task].recipe, values, f"the recipe of {family.name}")

@@ -96,15 +96,20 @@ class Trainer:
         parts, values = [], []
         for place in range(self.options.accumulate):
             part = self._part(batch, place, keep and self.options.accumulate == 1)
-            loss, real_logit, fake_logit = self._judge(part)
+            loss, real_logits, fake_logits = self._judge(part)
             self.fabric.backward(loss / self.options.accumulate)
             parts.append(part)
-            values.append(torch.stack([loss.detach(), real_logit.detach(), fake_logit.detach()]))
+            seen = (loss.detach(), real_logits.mean(), fake_logits.mean(), real_logits.sign().mean())
+            values.append(torch.stack(seen))
         self.discriminator_optimizer.step()
-        return parts, torch.stack(values).mean(dim=0)
+        mean = torch.stack(values).mean(dim=0)
+        if self.networks.chance is not None:
+            sign = cast(Tensor, self.fabric.all_reduce(mean[3], reduce_op="mean"))
+            self.networks.chance.observe(float(sign), self.options.batch)
+        return parts, mean[:3]
 
     def _judge(self, part: _Part) -> tuple[Tensor, Tensor, Tensor]:
-        """The discriminator's loss, and its mean logits of real and generated images."""
+        """The discriminator's loss, and its logits of real and generated images, without their graph."""
         real, fake = self._seen(part.real, part.first, "real"), self._seen(part.fake.detach(), part.first, "fake")
         labels = () if part.labels is None else (part.labels,)
         real_logits, fake_logits = self.discriminator(real, *labels), self.discriminator(fake, *labels)
@@ -114,7 +119,7 @@ class Trainer:
             # In full precision, and not through the wrapper for several processes, which allows no gradient in between.
             penalty = gradient_penalty(lambda x: self.judge(x, *labels), real, fake, drawn)
             loss = loss + self.loss.penalty * penalty
-        return loss, real_logits.mean(), fake_logits.mean()
+        return loss, real_logits.detach(), fake_logits.detach()
 
     def _update_generator(self, parts: list[_Part]) -> Tensor:
         """Returns the loss, averaged over the batch."""
@@ -159,13 +164,18 @@ class Trainer:
         inputs = self._inputs(_FIRST_SAMPLE + first, rows, classes)
         with torch.set_grad_enabled(keep):
             fake = self.generator(*inputs)
-        return _Part(first, self.fabric.to_device(real), labels, inputs, fake)
+        return _Part(first, self._shown(self.fabric.to_device(real)), labels, inputs, fake)
+
+    def _shown(self, real: Tensor) -> Tensor:
+        """Real images as the networks of this step could make them."""
+        return real
 
     def _seen(self, pictures: Tensor, first: int, use: _Use) -> Tensor:
         """Pictures as the discriminator sees them: augmented and packed."""
         if self.options.augment:
             drawn = self._uniform(first, len(pictures), use, augment.NUMBERS)
-            pictures = augment.augment(pictures, self.options.augment, drawn)
+            chance = 1.0 if self.networks.chance is None else self.networks.chance.value
+            pictures = augment.augment(pictures, self.options.augment, drawn, chance)
         if self.options.packing > 1:
             packs = len(pictures) // self.options.packing
             pictures = pictures.reshape(packs, -1, *pictures.shape[2:])

@@ -1,0 +1,53 @@
+"""`GrowingTrainer`: training networks that grow (Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR
+2018)."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from ganrt.models.progan import fade
+from ganrt.training.data import TrainingImages
+from ganrt.training.growth import Growth
+from ganrt.training.networks import Networks
+from ganrt.training.options import Options
+from ganrt.training.trainer import Trainer
+
+
+class _Growing(Protocol):
+    stage: int
+    alpha: float
+
+
+class GrowingTrainer(Trainer):
+    """Sets the stage of generator, average and discriminator before every step, from the step alone, and shows the
+    discriminator real images without the detail that the stage cannot make yet.
+
+    Images have their full size outside the networks, as in the authors' code, which computes the gradient penalty on
+    them too. So a stage begins with exactly the loss that the one before it ended with; at the stage's own size, the
+    same discriminator would have twice the slope. Both Adams forget what they know when a stage begins.
+    """
+
+    def __init__(
+        self, options: Options, data: TrainingImages, networks: Networks, fabric: Fabric, growth: Growth
+    ) -> None:
+        super().__init__(options, data, networks, fabric)
+        self.growth = growth
+        self._growing = cast(list[_Growing], [networks.generator, networks.average.module, self.judge])
+        self._whole = self._growing[0].stage
+
+    def step(self) -> Tensor:
+        step = self.networks.step
+        self._stage, self._alpha = self.growth.at(step) if self.growth.last else (self._whole, 1.0)
+        for network in self._growing:
+            network.stage, network.alpha = self._stage, self._alpha
+        if step in self.growth.starts[1:]:
+            for optimizer in (self.networks.generator_optimizer, self.networks.discriminator_optimizer):
+                if optimizer is not None:
+                    optimizer.state.clear()
+        return super().step()
+
+    def _shown(self, real: Tensor) -> Tensor:
+        return fade(real, self._stage, self._alpha)

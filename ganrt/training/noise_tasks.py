@@ -1,0 +1,55 @@
+"""Settings of the tasks that train on noise: what changes a discriminator or its images, and how networks grow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ganrt.errors import RequestError
+from ganrt.training.growth import Growth
+
+
+@dataclass(frozen=True)
+class NoiseRecipe:
+    """Of the task `adversarial`."""
+
+    deviation: bool = False
+    """Whether the discriminator's last layer is told how much the images of a group differ (Karras et al., "Progressive
+    Growing of GANs", ICLR 2018, section 3)."""
+    spectral: bool = False
+    """Whether the discriminator's layers have spectral norm, and no batch norm (Miyato et al. 2018)."""
+    ada: float = 0.0
+    """E[sign D(real)] to hold by augmenting a changing share of the images (`ganrt.training.adaptive`), 0.6 in the
+    article; 0 augments every image."""
+    ada_images: int = 500_000
+    """Real images in which the share may go from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ada < 1:
+            raise RequestError(f"ada is {self.ada}; it must be at least 0 and below 1")
+        if self.ada_images < 1:
+            raise RequestError(f"ada_images is {self.ada_images}; it must be a whole number from 1")
+
+
+@dataclass(frozen=True)
+class GrowingRecipe(NoiseRecipe):
+    """Of the task `progressive`."""
+
+    stage_images: int = 1_200_000
+    """Real images that every stage is trained on, but for the last, which goes on to the end, and the first, which has
+    no fade; 0 trains networks of the full size from the first step."""
+    fade: float = 0.5
+    """Share of them in which a stage's newest block comes in."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stage_images < 0:
+            raise RequestError(f"stage_images is {self.stage_images}; it must be a whole number from 0")
+        if not 0 <= self.fade < 1:
+            raise RequestError(f"fade is {self.fade}; it must be at least 0 and below 1")
+
+    def growth(self, last: int, batch: int) -> Growth:
+        """The schedule in steps, for networks whose last stage is `last`."""
+        if self.stage_images == 0:
+            last = 0
+        steps = self.stage_images / batch
+        return Growth(last, round(steps * self.fade), max(1, round(steps * (1 - self.fade))))
