@@ -62,3 +62,15 @@ def test_one_kind_after_the_other(pictures: torch.Tensor, random: torch.Tensor) 
     both = augment(pictures, ["color", "cutout"], random)
     assert torch.equal(both, augment(augment(pictures, ["color"], random), ["cutout"], random))
     assert torch.equal(augment(pictures, [], random), pictures)
+
+
+def test_the_chance_of_a_change_is_that_of_each_image_and_kind(pictures: torch.Tensor, random: torch.Tensor) -> None:
+    whole = augment(pictures, ["color", "cutout"], random)
+    assert torch.equal(augment(pictures, ["color", "cutout"], random, 1.0), whole)
+    assert torch.equal(augment(pictures, ["color", "cutout"], random, 0.0), pictures)
+    found = augment(pictures, ["color", "cutout"], random, 0.5)
+    for x, u, y in zip(pictures, random, found, strict=True):
+        kinds = [
+            kind for kind, gate in zip(KINDS, u[-len(KINDS) :], strict=True) if gate < 0.5 and kind != "translation"
+        ]
+        assert torch.equal(y, augment(x[None], kinds, u[None])[0])

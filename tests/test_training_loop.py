@@ -134,6 +134,14 @@ WAYS = {
     "in parts": {"accumulate": 2, "critic_steps": 2, "precision": "bf16-mixed"},
     "penalised in bf16": {"loss": "wgan-gp", "critic_steps": 1, "precision": "bf16-mixed"},
     "conditional": {"family": "classes", "config": {}, "loss": "hinge"},
+    "growing": {
+        "family": "progan",
+        "config": {"widths": (4, 4, 4), "channels": 1, "latent": 4},
+        "loss": "wgan-gp-drift",
+        "recipe": {"stage_images": 16},
+    },
+    "adaptive": {"augment": ("color", "cutout"), "recipe": {"ada": 0.6, "ada_images": 100}},
+    "changed discriminator": {"loss": "hinge", "recipe": {"deviation": True, "spectral": True}},
 }
 """Ways to train, by what is special about them."""
 
