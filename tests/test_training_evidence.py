@@ -55,6 +55,17 @@ def test_the_digits_command(tmp_path: Path) -> None:
     assert images.decode(tmp_path / "digits-hinge.png", 1).std() > 1
 
 
+FAMILY_OF = {
+    "digits-resnet": "resnet",
+    "digits-progan": "progan",
+    "photos-style": "transformer_net",
+    "photos-adain": "adain",
+    "photos-synthesis": "synthesis",
+    "photos-inpainting": "synthesis",
+}
+"""Families of the presets that are not for dcgan."""
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_gives_the_defaults_of_the_command(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
@@ -64,11 +75,13 @@ def test_a_preset_gives_the_defaults_of_the_command(name: str, tmp_path: Path, m
         raise RequestError("enough")
 
     monkeypatch.setattr("ganrt.training.loop.train", stop)
-    family = "resnet" if name == "digits-resnet" else "dcgan"
+    values = PRESETS[name]
+    family = FAMILY_OF.get(name, "dcgan")
     CliRunner().invoke(cli.main, ["train", family, "--preset", name, "--out", str(tmp_path / "x"), "--batch", "4"])
-    assert asked[0].loss == PRESETS[name]["loss"] and asked[0].steps == PRESETS[name]["steps"]
-    width = next(item for item in PRESETS[name]["config"] if item.startswith("width="))
-    assert f"width={asked[0].config['width']}" == width and asked[0].batch == 4
+    expected = Options(family, cli.settings(values["config"]), loss=values.get("loss", "non-saturating"))
+    assert (asked[0].config, asked[0].loss) == (expected.config, expected.loss)
+    assert (asked[0].steps, asked[0].batch, asked[0].generator_lr) == (values["steps"], 4, values["lr"])
+    assert asked[0].discriminator_lr == values.get("discriminator_lr", values["lr"])
 
 
 def test_an_unknown_preset() -> None:
