@@ -138,9 +138,7 @@ class Generator(nn.Module):
         if norm:
             _init(self)
         else:
-            weight, bias = list(self.decoder.parameters())[-2:]
-            nn.init.normal_(weight, 0.0, 0.001)  # begins with next to no change
-            nn.init.zeros_(bias)
+            _init_without_norm(self)
 
     def forward(self, *features: Tensor) -> Tensor:
         if not self.residual:
@@ -239,6 +237,19 @@ def _init(module: nn.Module) -> None:
             nn.init.normal_(part.weight, 0.0, 0.02)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+def _init_without_norm(module: Generator) -> None:
+    """Weights that keep the scale of activations (He et al. 2015), biases 0; the last layer next to nothing, so that
+    training begins with the colours as they are."""
+    layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.ConvTranspose2d)]
+    for part in layers:
+        inputs = part.weight[0].numel() if isinstance(part, nn.Conv2d) else part.weight[:, 0].numel() / 4
+        nn.init.normal_(part.weight, 0.0, math.sqrt(2 / inputs))
+        if part.bias is not None:
+            nn.init.zeros_(part.bias)
+    with torch.no_grad():
+        layers[-1].weight.mul_(0.01)
 
 
 def generator(config: Config) -> Generator:

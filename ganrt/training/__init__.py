@@ -1,4 +1,5 @@
-"""Training a generator against a discriminator: data, losses, the loop, the RUN folder, and a judge for digits.
+"""Training a generator against a discriminator or, image to image, on photographs: data, losses, tasks, the loop, the
+RUN folder, and a judge for digits.
 
     from ganrt.training import Options, train
 
