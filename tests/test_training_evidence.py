@@ -60,6 +60,8 @@ FAMILY_OF = {
     "digits-progan": "progan",
     "photos-style": "transformer_net",
     "photos-adain": "adain",
+    "photos-srresnet": "srresnet",
+    "photos-srgan": "srresnet",
     "photos-synthesis": "synthesis",
     "photos-inpainting": "synthesis",
 }

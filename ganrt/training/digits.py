@@ -47,6 +47,8 @@ def measure(record: RunRecord, judge: DigitJudge) -> tuple[dict[str, Any], Pictu
     pictures = samples(record, asked)
     quality = judge.judge(pictures)
     figures = {"loss": record.options.loss, "family": record.family, "steps": record.step, **asdict(quality)}
+    figures["diversity"] = asdict(judge.diversity(pictures))
+    figures["real_diversity"] = asdict(judge.real_diversity)
     if asked is not None:
         figures["asked_for"] = float((judge.digits(pictures) == asked).mean())
     return figures, pictures
@@ -72,8 +74,11 @@ def main(runs: tuple[Path, ...], out: Path) -> None:
 
 
 def _row(name: str, figures: dict[str, Any]) -> str:
-    cells = f"| {name} | {figures['steps']} | {figures['confidence']:.1%} | {min(figures['shares']):.1%} "
-    return cells + f"| {figures['distance']:.1f} | {figures.get('asked_for', '')} |"
+    shares, found = figures["shares"], figures["diversity"]
+    cells = [name, figures["steps"], f"{figures['confidence']:.1%}", f"{min(shares):.1%}", f"{max(shares):.1%}"]
+    cells += [f"{figures['distance']:.1f}", f"{found['spread']:.2f}", f"{found['nearest']:.2f}"]
+    cells += [f"{found['coverage']:.0%}", f"{figures['asked_for']:.1%}" if "asked_for" in figures else ""]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 if __name__ == "__main__":

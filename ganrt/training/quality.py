@@ -11,6 +11,7 @@ from sklearn.neural_network import MLPClassifier
 
 from ganrt.images import Pictures
 from ganrt.training.data import load_images
+from ganrt.training.diversity import Diversity, diversity
 
 _CELLS = 8
 """The scans' own resolution."""
@@ -48,11 +49,16 @@ class DigitJudge:
         learn, check, learn_labels, check_labels = train_test_split(
             _features(real.pictures), real.labels, test_size=0.25, stratify=real.labels, random_state=0
         )
+        self._real, self._real_labels = learn, learn_labels
         self._classifier = MLPClassifier((64,), max_iter=500, random_state=0).fit(learn, learn_labels)
         self._learned = self._hidden(learn)
         self._real_distance = frechet_distance(self._hidden(check), self._learned)
         self._real_confidence = float(self._classifier.predict_proba(check).max(axis=1).mean())
         self._real_accuracy = float(self._classifier.score(check, check_labels))
+        self.count = len(check)
+        """Pictures that `diversity` looks at."""
+        self.real_diversity = diversity(check, check_labels, learn, learn_labels)
+        """Of the held-out scans: what `diversity` of pictures as good as real ones would be."""
 
     def judge(self, pictures: Pictures) -> DigitQuality:
         """`pictures`: uint8 (N, H, W, C) with N >= 2, square; colours are averaged."""
@@ -68,6 +74,15 @@ class DigitJudge:
             distance=frechet_distance(self._hidden(features), self._learned),
             real_distance=self._real_distance,
         )
+
+    def diversity(self, pictures: Pictures) -> Diversity:
+        """Of the first `count` pictures, in the scans' own pixels from 0 to 1, by the digits that the classifier takes
+        them for.
+
+        `pictures`: uint8 (N, H, W, C), square, N >= count; colours are averaged.
+        """
+        features = _features(pictures[: self.count])
+        return diversity(features, self._classifier.predict(features), self._real, self._real_labels)
 
     def digits(self, pictures: Pictures) -> NDArray[np.int64]:
         """Which digit it takes each picture for, int64 (N,)."""
