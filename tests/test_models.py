@@ -24,7 +24,12 @@ CONFIGS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         }
     ),
     "mlp": st.fixed_dictionaries(
-        {"size": st.integers(16, 40), "channels": st.sampled_from([1, 3]), "latent": st.integers(1, 20)}
+        {
+            "size": st.integers(16, 40),
+            "channels": st.sampled_from([1, 3]),
+            "latent": st.integers(1, 20),
+            "batch_norm": st.booleans(),
+        }
     ),
     "resnet": st.one_of(
         st.fixed_dictionaries(
@@ -207,7 +212,7 @@ def test_a_discriminator_is_no_generator() -> None:
         ("dcgan", {"latent": 0}, "latent is 0; it must be from 1 to 4096"),
         ("dcgan", {"width": 2000}, "width is 2000; it must be from 1 to 1024"),
         ("mlp", {"size": 8}, "size is 8; it must be from 16 to 128"),
-        ("mlp", {"width": 64}, "mlp has no setting 'width'; it has channels, latent, size"),
+        ("mlp", {"width": 64}, "mlp has no setting 'width'; it has batch_norm, channels, latent, size"),
         ("mlp", {"size": "large"}, "mlp: .*'large'"),
         ("mlp", {"size": 28.5}, r"28\.5 is not a whole number"),
         ("mlp", {"size": True}, "True is not a whole number"),

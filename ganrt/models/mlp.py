@@ -1,7 +1,8 @@
 """The classic GAN (Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014): a fully connected generator.
 
 Its discriminator is strided-convolutional, 64-128-256-512. Hidden activations are ReLU; images leave as (C, H, W), so
-weights trained for channels-last images need the rows of their last layer permuted.
+weights trained for channels-last images need the rows of their last layer permuted. The article does not say whether
+hidden layers are normalised: batch norm is a switch.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class Config:
     """Height and width in pixels."""
     channels: int = 3
     latent: int = 100
+    batch_norm: bool = False
+    """Whether the generator's hidden layers have batch norm."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -40,7 +43,8 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         before = config.latent
         for width in _HIDDEN:
-            layers += [nn.Linear(before, width), nn.ReLU(inplace=True)]
+            norm = [nn.BatchNorm1d(width)] if config.batch_norm else []
+            layers += [nn.Linear(before, width), *norm, nn.ReLU(inplace=True)]
             before = width
         self.main = nn.Sequential(*layers, nn.Linear(before, math.prod(self.shape)), nn.Tanh())
 
@@ -74,14 +78,15 @@ def spec(config: Config) -> Spec:
 
 def guess(shapes: Shapes) -> Config | None:
     """The last layer has channels * size^2 rows; 1 * a^2 = 3 * b^2 has no solution, so that tells both."""
-    first, last = shapes.get("main.0.weight", ()), shapes.get("main.6.weight", ())
+    batch_norm = "main.1.running_mean" in shapes
+    first, last = shapes.get("main.0.weight", ()), shapes.get(f"main.{9 if batch_norm else 6}.weight", ())
     if len(first) != 2 or len(last) != 2:
         return None
     for channels in (1, 3):
         size = math.isqrt(last[0] // channels)
         if channels * size * size == last[0]:
             try:
-                return Config(size, channels, first[1])
+                return Config(size, channels, first[1], batch_norm)
             except RequestError:
                 return None
     return None
