@@ -16,7 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits-lsgan-sym": {**_DIGITS, "loss": "lsgan-sym", "lr": 1e-3, "steps": 1500},
     "digits-hinge": {**_DIGITS, "loss": "hinge", "lr": 1e-3, "steps": 1500},
     "digits-wgan": {**_DIGITS, "loss": "wgan", "lr": 1e-3, "steps": 500},
-    "digits-wgan-gp": {**_DIGITS, "loss": "wgan-gp", "lr": 1e-3, "steps": 500},
+    "digits-wgan-gp": {**_DIGITS, "loss": "wgan-gp", "lr": 1e-3, "steps": 750},
     "digits-resnet": {
         "data": "digits",
         "config": ("size=32", "channels=1", "classes=10", "width=8", "discriminator_width=8", "latent=32"),
