@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,12 @@ from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
 from ganrt.errors import VerificationError
 from ganrt.golden import Golden
 
+from . import variants
 from .sources import Source, open_source
 from .tracing import DEFAULT_OPSET, original, trace
 from .verification import Progress, verify
 
 _GRAPH = "model.onnx"
-_LARGEST_SINGLE_FILE = 2**30
-"""Weights of more bytes than this go into a file beside the graph; protobuf ends at 2 GiB."""
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
 
@@ -34,6 +33,9 @@ def export(
     opset: int = DEFAULT_OPSET,
     overwrite: bool = False,
     progress: Progress = lambda _: None,
+    precisions: Sequence[str] = ("fp32",),
+    forms: Sequence[str] = ("phases",),
+    quality: float = variants.QUALITY,
 ) -> Bundle:
     """Export a RUN folder, a checkpoint or `package.module:factory` as a bundle and prove it on this machine's
     backends.
@@ -42,21 +44,30 @@ def export(
         out: folder to make; by convention its name ends in `.ganrt`.
         config: settings that a checkpoint does not tell.
         overwrite: replace a bundle of that name.
+        precisions: of `variants.PRECISIONS`; float32 is there in any case.
+        forms: of up-sampling (`phases.FORMS`) that the graph is rewritten to, beside the graph as it was traced.
+        quality: dB that the worst picture of an int8 variant is to reach.
 
     Raises RequestError, CheckpointError, and VerificationError when a backend does not make the original's images;
     then, as after any failure, nothing is left at `out`.
     """
+    variants.check(precisions, forms)
     atomic.check_output(out, overwrite, is_bundle)
     progress(f"loading {source}")
     loaded = open_source(source, config or {})
     with atomic.new_folder(out, overwrite, is_bundle) as draft:
-        bundle = _write(loaded, draft, out.name, opset, progress)
+        model, bundle = _write(loaded, draft, out.name, opset, progress)
+        bundle = variants.add(bundle, model, precisions, forms, quality, progress)
+        bundle.write_manifest()
         bundle, proofs = verify(bundle, progress=progress)
+        unproven = [name for name, variant in bundle.variants.items() if not variant.proofs]
+        if unproven:
+            raise VerificationError(f"{source} was not exported: nothing on this machine runs {', '.join(unproven)}")
         failed = [proof for proof in proofs if not proof.passed]
         if failed:
             raise VerificationError(
-                f"{source} was not exported: on {failed[0].backend} it does not make the original's images: "
-                f"{failed[0].failures[0]}"
+                f"{source} was not exported: in {failed[0].precision} on {failed[0].backend} it does not make the "
+                f"original's images: {failed[0].failures[0]}"
             )
     return replace(bundle, folder=out)
 
@@ -66,16 +77,14 @@ def is_bundle(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def _write(loaded: Source, folder: Path, name: str, opset: int, progress: Progress) -> Bundle:
-    """Everything but the proofs."""
+def _write(loaded: Source, folder: Path, name: str, opset: int, progress: Progress) -> tuple[ir.Model, Bundle]:
+    """The traced graph, and the bundle with it alone: everything but further variants, the manifest and the proofs."""
     progress("tracing the module")
     model = trace(loaded.module, loaded.spec, opset)
-    large = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    data = f"{_GRAPH}.data" if large > _LARGEST_SINGLE_FILE else None
-    ir.save(model, folder / _GRAPH, external_data=data)
+    bundle = Bundle(folder, loaded.spec, {FAITHFUL: Variant(_GRAPH, opset, "fp32")}, {}, loaded.model)
+    names = [*variants.save(model, bundle, _GRAPH), Bundle.GOLDEN]
     progress("making golden samples")
     Golden.make(loaded.spec, partial(original, loaded.module)).save(folder / Bundle.GOLDEN)
-    names = [_GRAPH, Bundle.GOLDEN] + ([data] if data else [])
     if loaded.model is not None:
         weights = folder / Bundle.WEIGHTS
         safetensors.torch.save_file(loaded.module.state_dict(), weights)
@@ -87,7 +96,4 @@ def _write(loaded: Source, folder: Path, name: str, opset: int, progress: Progre
         "options": {"opset": opset},
         "versions": {"ganrt": ganrt.__version__} | {library: library_version(library) for library in _LIBRARIES},
     }
-    variants = {FAITHFUL: Variant(_GRAPH, opset, "fp32")}
-    bundle = Bundle(folder, loaded.spec, variants, {}, loaded.model, provenance).with_files(*names)
-    bundle.write_manifest()
-    return bundle
+    return model, replace(bundle, provenance=provenance).with_files(*names)

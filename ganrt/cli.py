@@ -117,6 +117,11 @@ def info(bundle: Path, as_json: bool) -> None:
         click.echo(f"  takes {item.name}: {item}")
     for name, variant in read.variants.items():
         print_proofs(f"proofs of {name}", variant.proofs)
+        if variant.passes:
+            click.echo(f"  graph passes: {', '.join(variant.passes)}")
+        for what, found in variant.notes.items():
+            listed = "; ".join(f"{k}: {v}" for k, v in found.items()) if isinstance(found, dict) else found
+            click.echo(f"  {what}: {listed or 'none'}")
 
 
 def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -187,12 +192,25 @@ def train(
 @click.argument("source")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make, such as faces.ganrt.")
 @click.option("--opset", default=20, show_default=True, help="ONNX operator set; read back and checked.")
+@click.option("--precision", default="fp32", show_default=True, help="Some of fp32,bf16,int8; each is proven.")
+@click.option("--form", default="phases", show_default=True, help="Of up-sampling: phases,subpixel,transposed.")
+@click.option("--quality", default=36.0, show_default=True, help="Worst PSNR in dB that int8 is to reach.")
 @_config
 @_overwrite
-def export(source: str, out: Path, opset: int, config: tuple[str, ...], overwrite: bool) -> None:
+def export(
+    source: str,
+    out: Path,
+    opset: int,
+    precision: str,
+    form: str,
+    quality: float,
+    config: tuple[str, ...],
+    overwrite: bool,
+) -> None:
     """Export SOURCE (a RUN folder, a checkpoint, or package.module:factory) as a proven bundle."""
     exporter = _extra("ganrt.export", "export", "exporting")
-    bundle = exporter.export(source, out, settings(config), opset, overwrite, say)
+    chosen = precision.split(","), form.split(",")
+    bundle = exporter.export(source, out, settings(config), opset, overwrite, say, *chosen, quality)
     for name, variant in bundle.variants.items():
         print_proofs(f"{out}: {name}", variant.proofs)
 

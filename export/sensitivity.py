@@ -1,0 +1,47 @@
+"""Which layers must not be computed in a lower precision: found by what they do to the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+Units = Sequence[tuple[str, ...]]
+"""Layers that are judged together."""
+_MOST = 32
+"""Units that are judged one by one: each costs a run of the whole network."""
+
+
+def to_keep(
+    layers: Sequence[str], error: Callable[[Collection[str]], float], allowed: float
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """The layers to leave as they are, so that the others may be computed in the lower precision.
+
+    Args:
+        layers: names, in the order of the graph.
+        error: names of the layers that are in the lower precision -> mean squared error of the worst picture.
+        allowed: how large that may be.
+
+    Errors of layers add up, nearly; so the layers with the largest errors of their own are kept first, and only as many
+    as it takes. Returns the names to keep, in the order of the graph (all of them where nothing helps), and what each
+    layer, or the few around it, does on its own; that is empty where nothing needs to be kept.
+    """
+    total = error(layers)
+    if total <= allowed:
+        return (), {}
+    units = _units(layers)
+    alone = {unit: error(unit) for unit in units}
+    left = sorted(units, key=alone.__getitem__)
+    share = total / max(sum(alone.values()), 1e-300)
+    while left:
+        left.pop()
+        expected = share * sum(alone[unit] for unit in left)
+        if left and expected <= 1.5 * allowed and error([name for unit in left for name in unit]) <= allowed:
+            break
+    lowered = {name for unit in left for name in unit}
+    each = {name: found for unit, found in alone.items() for name in unit}
+    return tuple(name for name in layers if name not in lowered), each
+
+
+def _units(layers: Sequence[str]) -> Units:
+    """At most _MOST units of neighbouring layers."""
+    size = -(-len(layers) // _MOST)
+    return [tuple(layers[first : first + size]) for first in range(0, len(layers), size)]

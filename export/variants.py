@@ -1,0 +1,123 @@
+"""The further variants of a bundle: the graph in faster forms, and these in lower precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from ganrt.bundle import PRECISION_KEY, Bundle, Variant
+from ganrt.errors import RequestError, VerificationError
+from ganrt.spec import Spec
+
+from . import calibration, int8
+from .calibration import Evaluator
+from .optimise import optimise
+from .phases import FORMS
+from .sensitivity import to_keep
+
+PRECISIONS = ("fp32", "bf16", "int8")
+QUALITY = 36.0
+"""dB that the worst picture of an int8 variant is to reach while it is made; it is proven on others."""
+_SAMPLES = 8
+_LARGEST_SINGLE_FILE = 2**30
+"""Weights of more bytes than this go into a file beside the graph; protobuf ends at 2 GiB."""
+_TRACED = "traced"
+"""Form of the variants of a graph that no pass changes."""
+
+
+def check(precisions: Sequence[str], forms: Sequence[str]) -> None:
+    """Raise RequestError for a precision or a form that there is not."""
+    for what, values, known in (("precision", precisions, PRECISIONS), ("form", forms, tuple(FORMS))):
+        for value in values:
+            if value not in known:
+                raise RequestError(f"{what} is {value!r}; choose some of {', '.join(known)}")
+
+
+def save(model: ir.Model, bundle: Bundle, file: str) -> list[str]:
+    """Write a graph into the bundle's folder. Returns the names of the files."""
+    large = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    data = f"{file}.data" if large > _LARGEST_SINGLE_FILE else None
+    ir.save(model, bundle.folder / file, external_data=data)
+    return [file, data] if data else [file]
+
+
+def add(
+    bundle: Bundle,
+    model: ir.Model,
+    precisions: Sequence[str],
+    forms: Sequence[str],
+    quality: float,
+    progress: Callable[[str], None],
+) -> Bundle:
+    """Add `<precision>-<form>` for every pair, as far as it differs from what is there.
+
+    Args:
+        model: the traced graph.
+        quality: dB, for int8.
+
+    Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when int8
+    cannot reach the quality.
+    """
+    opset = model.opset_imports[""]
+    for form in forms:
+        progress(f"optimising the graph: {form}")
+        graph, passes = optimise(model, form)
+        name, file = (form, f"model.fp32-{form}.onnx") if passes else (_TRACED, bundle.variants["fp32"].file)
+        if passes:
+            bundle = _with(bundle, f"fp32-{form}", Variant(file, opset, "fp32", passes), save(graph, bundle, file))
+        if "bf16" in precisions and f"bf16-{name}" not in bundle.variants:
+            bundle = _with(bundle, f"bf16-{name}", Variant(file, opset, "bf16", passes), [])
+        if "int8" in precisions and f"int8-{name}" not in bundle.variants:
+            progress(f"choosing what int8 may compute: {name}")
+            lowered, notes = _lowered(graph, bundle.spec, quality)
+            lowered.metadata_props[PRECISION_KEY] = "int8"
+            file = f"model.int8-{name}.onnx"
+            variant = Variant(file, opset, "int8", (*passes, "int8"), notes=notes)
+            bundle = _with(bundle, f"int8-{name}", variant, save(lowered, bundle, file))
+    return bundle
+
+
+def _with(bundle: Bundle, name: str, variant: Variant, files: list[str]) -> Bundle:
+    return replace(bundle.with_files(*files), variants={**bundle.variants, name: variant})
+
+
+def _lowered(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dict[str, object]]:
+    """The graph in int8, but for the layers that the picture cannot do without, and what was decided."""
+    names = [layer.name for layer in int8.layers(model)]
+    if not names:
+        raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
+    extents = calibration.extents(model, spec, names, _SAMPLES)
+    given = list(calibration.samples(spec, _SAMPLES))
+    wanted = _images(model, given)
+    low, high = spec.output.range
+
+    def error(lowered: Collection[str]) -> float:
+        apart = _images(int8.quantise(model, extents, lowered), given) - wanted
+        return float(np.square(apart).reshape(len(apart), -1).mean(axis=1).max())
+
+    kept, alone = to_keep(names, error, (high - low) ** 2 * 10 ** (-quality / 10))
+    if len(kept) == len(names):
+        raise VerificationError(
+            f"int8 was asked for, but no layer of this model can take it at {quality:g} dB; ask for less with --quality"
+        )
+    made = int8.quantise(model, extents, set(names) - set(kept))
+    reached = error(set(names) - set(kept))
+    notes: dict[str, object] = {
+        "calibrated on": f"samples 0 to {_SAMPLES - 1} of seed {calibration.SEED}",
+        "worst PSNR there": round(_decibels(reached, high - low), 1),
+        "layers in int8": len(names) - len(kept),
+        "kept in float": {name: f"{_decibels(alone[name], high - low):.1f} dB on its own" for name in kept},
+    }
+    return made, notes
+
+
+def _images(model: ir.Model, given: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+    run = Evaluator(model)
+    return np.concatenate([run(rows)[0] for rows in given]).astype(np.float64)
+
+
+def _decibels(error: float, extent: float) -> float:
+    return float(10 * np.log10(extent**2 / max(error, 1e-20)))

@@ -1,0 +1,172 @@
+"""int8 variants: scales, where the pairs go, what is kept in float, and the whole way through an export."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+import ganrt
+from ganrt.backend import BACKENDS
+from ganrt.bundle import Bundle
+from ganrt.errors import RequestError, VerificationError
+from ganrt.export import calibration, export, int8, variants
+from ganrt.export.calibration import Evaluator, Extent
+from ganrt.export.graph import constant
+from ganrt.export.sensitivity import to_keep
+from ganrt.spec import Latent, Output, Spec
+
+SPEC = Spec("small", (Latent("z", (4, 6, 6)),), Output(3, (-1.0, 1.0), (12, 12)))
+
+
+def network(seed: int = 0) -> ir.Model:
+    """z -> convolution, relu, depth-to-space, convolution with a skip from z's enlargement."""
+    random = np.random.default_rng(seed)
+    weights = {
+        "w1": random.normal(0, 0.2, (16, 4, 3, 3)),
+        "w2": random.normal(0, 0.2, (3, 4, 3, 3)),
+        "b2": random.normal(0, 0.2, 3),
+    }
+    nodes = [
+        helper.make_node("Conv", ["z", "w1"], ["c1"], pads=[1, 1, 1, 1], name="first"),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("DepthToSpace", ["r1"], ["d1"], blocksize=2),
+        helper.make_node("Conv", ["d1", "w2", "b2"], ["c2"], pads=[1, 1, 1, 1], name="second"),
+        helper.make_node("Tanh", ["c2"], ["image"]),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 4, 6, 6])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 12, 12])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    return ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+
+
+def lowered(model: ir.Model, names: Collection[str] | None = None) -> ir.Model:
+    every = [layer.name for layer in int8.layers(model)]
+    extents = calibration.extents(model, SPEC, every, 4)
+    return int8.quantise(model, extents, every if names is None else names)
+
+
+def test_layers_are_the_convolutions_of_one_tensor() -> None:
+    assert [(layer.name, [node.name for node in layer.nodes]) for layer in int8.layers(network())] == [
+        ("z", ["first"]),
+        ("d1", ["second"]),
+    ]
+
+
+@given(seed=st.integers(0, 99))
+def test_weights_are_within_half_a_step_per_channel(seed: int) -> None:
+    before, after = network(seed), lowered(network(seed))
+    weights = {name: value.const_value.numpy() for name, value in before.graph.initializers.items()}
+    for name in ("w1", "w2"):
+        steps, scale = (constant(after.graph.initializers[f"{name}.{part}"]) for part in ("int8", "scale"))
+        assert steps.dtype == np.int8 and np.abs(steps).max() == 127 and scale.shape == (len(steps),)
+        apart = np.abs(steps * scale[:, None, None, None] - weights[name])
+        assert (apart <= 0.501 * scale[:, None, None, None]).all()
+    assert not {"w1", "w2"} & set(after.graph.initializers)  # the float weights are gone
+
+
+def test_eight_bits_are_moved() -> None:
+    made = lowered(network())
+    shuffle = next(node for node in made.graph if node.op_type == "DepthToSpace")
+    assert shuffle.inputs[0].producer().op_type == "DequantizeLinear"
+    kinds = [constant(node.inputs[2]).dtype for node in made.graph if node.op_type == "QuantizeLinear"]
+    assert kinds == [np.int8, np.uint8]  # z takes both signs; what a relu made does not
+
+
+def test_the_picture_is_nearly_the_same_and_other_layers_are_left_alone() -> None:
+    given = next(calibration.samples(SPEC, 4))
+    wanted = Evaluator(network())(given)[0]
+    assert 1e-4 < np.abs(Evaluator(lowered(network()))(given)[0] - wanted).max() < 0.1
+    np.testing.assert_array_equal(Evaluator(lowered(network(), []))(given)[0], wanted)
+    assert [n.op_type for n in lowered(network(), ["d1"]).graph].count("QuantizeLinear") == 1
+
+
+def test_extents_are_those_of_the_samples() -> None:
+    found = calibration.extents(network(), SPEC, ["z", "c1", "r1"], 6)
+    drawn = np.concatenate([rows["z"] for rows in calibration.samples(SPEC, 6)])
+    assert 0.4 * np.abs(drawn).max() <= found["z"].reach <= np.abs(drawn).max()
+    assert found["z"].low < 0 and found["c1"].low < 0 and found["r1"].low == 0
+
+
+def test_rare_large_values_are_clipped_and_even_ones_are_not() -> None:
+    even = np.linspace(-1, 1, 1001)
+    assert calibration.extent(even).reach == pytest.approx(1.0, abs=0.03)
+    rare = np.concatenate([np.random.default_rng(0).normal(0, 0.1, 100_000), [3.0]])
+    assert calibration.extent(rare).reach < 2.0
+    assert calibration.extent(np.zeros(3)) == Extent(0.0, 0.0)
+
+
+@given(errors=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=40), allowed=st.floats(0.01, 1.0))
+def test_as_few_layers_are_kept_as_it_takes(errors: list[float], allowed: float) -> None:
+    names = [str(k) for k in range(len(errors))]
+
+    def error(lowered: Collection[str]) -> float:
+        return sum(errors[int(name)] for name in lowered)
+
+    kept, alone = to_keep(names, error, allowed)
+    left = set(names) - set(kept)
+    assert error(left) <= allowed or not left
+    if len(names) <= 32 and kept:  # judged one by one: no larger set of layers would do
+        assert error(sorted(names, key=lambda n: errors[int(n)])[: len(left) + 1]) > allowed
+        assert set(alone) == set(names)
+    assert bool(alone) == (error(names) > allowed)
+
+
+@pytest.fixture(scope="module")
+def made(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    source = bundles["dcgan"].folder / Bundle.WEIGHTS
+    return export(str(source), tmp_path_factory.mktemp("int8") / "x.ganrt", precisions=("fp32", "int8"), quality=34.0)
+
+
+def test_an_export_proves_every_variant_on_what_runs_it(made: Bundle) -> None:
+    assert list(made.variants) == ["fp32", "fp32-phases", "int8-phases"]
+    assert made.variants["int8-phases"].passes == ("matrix", "phases", "before-shuffling", "int8")
+    assert made.variants["int8-phases"].notes["worst PSNR there"] >= 34
+    for name, variant in made.variants.items():
+        graphs = {b for b, row in BACKENDS.items() if variant.precision in row.precisions and row.graphs}
+        assert {proof.backend for proof in variant.proofs} - {"pytorch"} == graphs - {"reference"}
+        assert all(proof.passed for proof in variant.proofs), name
+
+
+def test_load_takes_the_form_that_is_made_to_be_fast_and_what_is_asked_for(made: Bundle) -> None:
+    with ganrt.load(made.folder) as fast, ganrt.load(made.folder, variant="fp32") as traced:
+        apart = np.abs(fast.sample(4, seed=1).astype(int) - traced.sample(4, seed=1))
+        assert apart.max() <= 1
+    with ganrt.load(made.folder, precision="int8") as low:
+        assert low.session.precision == "int8"
+    with pytest.raises(RequestError, match="the pytorch backend does not run int8-phases; it runs the variant fp32"):
+        ganrt.load(made.folder, "pytorch", variant="int8-phases")
+    with pytest.raises(RequestError, match=r"the openvino backend does not run .*; it runs fp32, bf16, int8"):
+        bundle = Bundle.read(made.folder)
+        half = {"fp16-x": variants.Variant(bundle.variants["fp32"].file, 20, "fp16")}
+        ganrt.backend.open_session(variants.replace(bundle, variants=half), "openvino", variant="fp16-x")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"precisions": ("fp8",)}, RequestError, "precision is 'fp8'; choose some of fp32, bf16, int8"),
+        ({"forms": ("winograd",)}, RequestError, "form is 'winograd'; choose some of phases, subpixel, transposed"),
+        (
+            {"precisions": ("int8",), "quality": 150.0},
+            VerificationError,
+            "no layer of this model can take it at 150 dB",
+        ),
+    ],
+)
+def test_what_cannot_be_exported(
+    options: dict[str, object], error: type[Exception], message: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        export(str(bundle.folder / Bundle.WEIGHTS), tmp_path / "x.ganrt", **options)
+    assert not (tmp_path / "x.ganrt").exists()
