@@ -21,7 +21,9 @@ from ganrt.generator import Generator
 @pytest.fixture(scope="module")
 def report(bundles):
     told = []
-    made = measure(bundles["dcgan"].folder, ["onnxruntime", "openvino", "reference"], [4, 1], 4.0, progress=told.append)
+    made = measure(
+        bundles["dcgan"].folder, ["onnxruntime", "openvino", "reference"], [4, 1], 4.0, ["fp32"], progress=told.append
+    )
     assert told[0] == "loading onnxruntime and comparing it with the original"
     return made
 
@@ -59,7 +61,7 @@ def test_the_report_names_versions_and_no_paths_or_hosts(report, bundles):
 
 
 def test_a_backend_that_cannot_run_is_reported_and_the_others_go_on(bundle):
-    report = measure(bundle.folder, ["openvino", "onnxruntime"], [1], 0.5, device="cuda")
+    report = measure(bundle.folder, ["openvino", "onnxruntime"], [1], 0.5, ["fp32"], device="cuda")
     assert [b.status for b in report.backends] == ["failed", "failed"]
     assert "runs on the CPU only" in report.backends[0].reason
     assert report.measurements == ()
@@ -72,7 +74,7 @@ def test_wrong_pictures_have_no_speed(bundle, tmp_path):
     golden = bundle.golden()
     replace(golden, images=-golden.images).save(folder / Bundle.GOLDEN)
     replace(bundle, folder=folder).with_files(Bundle.GOLDEN).write_manifest()
-    report = measure(folder, ["onnxruntime"], [1], 0.5)
+    report = measure(folder, ["onnxruntime"], [1], 0.5, ["fp32"])
     assert report.backends[0].status == "failed"
     assert "does not make the original's images" in report.backends[0].reason
     assert str(tmp_path) not in report.to_json()
@@ -84,7 +86,7 @@ def test_a_broken_graph_is_one_backends_failure_and_its_reason_names_no_folder(b
     shutil.copytree(bundle.folder, folder)
     (folder / "model.onnx").write_bytes(b"no graph")
     replace(bundle, folder=folder).with_files("model.onnx").write_manifest()
-    report = measure(folder, ["onnxruntime", "pytorch"], [1], 0.5)
+    report = measure(folder, ["onnxruntime", "pytorch"], [1], 0.5, ["fp32"])
     assert [b.status for b in report.backends] == ["failed", "measured"]
     assert "cannot load broken.ganrt/model.onnx" in report.backends[0].reason
     assert str(tmp_path) not in report.to_json()
