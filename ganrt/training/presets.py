@@ -71,11 +71,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "photos-srgan": {
         "config": ("scale=2", "width=24", "blocks=4"),
-        "recipe": ("crop=64", "adversarial_weight=0.1", "perceptual_weight=0.05", "discriminator_width=12"),
-        "lr": 3e-4,
+        "recipe": ("crop=64", "adversarial_weight=0.05", "perceptual_weight=0.05", "discriminator_width=24"),
+        "loss": "hinge",
+        "lr": 2e-4,
         "halve_every": 1000,
         "batch": 8,
-        "steps": 600,
+        "steps": 1600,
         "seed": 0,
     },
     "photos-synthesis": {
