@@ -94,20 +94,22 @@ def _lowered(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dic
     wanted = _images(model, given)
     low, high = spec.output.range
 
-    def error(lowered: Collection[str]) -> float:
-        apart = _images(int8.quantise(model, extents, lowered), given) - wanted
+    def error(made: ir.Model) -> float:
+        apart = _images(made, given) - wanted
         return float(np.square(apart).reshape(len(apart), -1).mean(axis=1).max())
 
-    kept, alone = to_keep(names, error, (high - low) ** 2 * 10 ** (-quality / 10))
+    def error_of(lowered: Collection[str]) -> float:
+        return error(int8.quantise(model, extents, lowered))
+
+    kept, alone = to_keep(names, error_of, (high - low) ** 2 * 10 ** (-quality / 10))
     if len(kept) == len(names):
         raise VerificationError(
             f"int8 was asked for, but no layer of this model can take it at {quality:g} dB; ask for less with --quality"
         )
     made = int8.quantise(model, extents, set(names) - set(kept))
-    reached = error(set(names) - set(kept))
     notes: dict[str, object] = {
         "calibrated on": f"samples 0 to {_SAMPLES - 1} of seed {calibration.SEED}",
-        "worst PSNR there": round(_decibels(reached, high - low), 1),
+        "worst PSNR there": round(_decibels(error(made), high - low), 1),
         "layers in int8": len(names) - len(kept),
         "kept in float": {name: f"{_decibels(alone[name], high - low):.1f} dB on its own" for name in kept},
     }

@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,23 @@ def main() -> None:
 
 
 _bundle = click.argument("bundle", type=click.Path(path_type=Path))
-_backend = click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}.")
 _device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-_precision = click.option("--precision", default="fp32", show_default=True, help="What may be computed in.")
-_variant = click.option("--variant", help="One variant by its name; `ganrt info` lists them.")
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 _config = click.option("--config", multiple=True, metavar="K=V", help="A setting of the family; may be repeated.")
+
+
+def _loading(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that are the arguments of `ganrt.load`."""
+    options = (
+        click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
+        _device,
+        click.option("--precision", default="fp32", show_default=True, help="What may be computed in."),
+        click.option("--variant", help="One variant by its name; `ganrt info` lists them."),
+        click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @main.command()
@@ -238,11 +250,7 @@ def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
 @click.option("--labels", help="A class, or one per picture separated by commas. Default: drawn from the seed.")
 @click.option("--truncation", type=float, help="Largest magnitude of a latent value.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .png grid, a folder, or .npz.")
-@_backend
-@_device
-@_precision
-@_variant
-@click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine.")
+@_loading
 @_overwrite
 def sample(
     bundle: Path,
@@ -252,17 +260,13 @@ def sample(
     labels: str | None,
     truncation: float | None,
     out: Path,
-    backend: str,
-    device: str,
-    precision: str,
-    variant: str | None,
-    unproven: bool,
     overwrite: bool,
+    **loading: Any,
 ) -> None:
     """Make pictures from a seed."""
     from ganrt import pictures
 
-    with ganrt.load(bundle, backend, device, precision, unproven, variant) as generator:
+    with ganrt.load(bundle, **loading) as generator:
         batches = generator.stream(count, seed, start, labels_of(labels), truncation)
         pictures.save(batches, out, start, count, overwrite)
         click.echo(f"{count} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
@@ -275,11 +279,7 @@ def sample(
 @click.option("--input", "files", multiple=True, metavar="NAME=PATH", help="A further picture; may be repeated.")
 @click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A number input; may be repeated.")
 @click.option("--tile", type=int, help="Side of overlapping tiles, 0 for none. Default: for large pictures only.")
-@_backend
-@_device
-@_precision
-@_variant
-@click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine.")
+@_loading
 @_overwrite
 def transform(
     bundle: Path,
@@ -288,12 +288,8 @@ def transform(
     files: tuple[str, ...],
     values: tuple[str, ...],
     tile: int | None,
-    backend: str,
-    device: str,
-    precision: str,
-    variant: str | None,
-    unproven: bool,
     overwrite: bool,
+    **loading: Any,
 ) -> None:
     """Run pictures through an image-to-image model."""
     from ganrt import pictures
@@ -301,7 +297,7 @@ def transform(
     further = {name: Path(path) for name, path in settings(files, "--input").items()}
     inputs = {**further, **numbers(values, "--set")}
     pictures.check_each(photos, out, overwrite)
-    with ganrt.load(bundle, backend, device, precision, unproven, variant) as generator:
+    with ganrt.load(bundle, **loading) as generator:
         pictures.save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, **inputs))
         click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
 

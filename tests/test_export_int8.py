@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import ganrt
-from ganrt.backend import BACKENDS
+from ganrt.backend import BACKENDS, Session, open_session
 from ganrt.bundle import Bundle
-from ganrt.errors import RequestError, VerificationError
+from ganrt.errors import MachineError, RequestError, VerificationError
 from ganrt.export import calibration, export, int8, variants
 from ganrt.export.calibration import Evaluator, Extent
 from ganrt.export.graph import constant
@@ -149,7 +149,7 @@ def test_load_takes_the_form_that_is_made_to_be_fast_and_what_is_asked_for(made:
     with pytest.raises(RequestError, match=r"the openvino backend does not run .*; it runs fp32, bf16, int8"):
         bundle = Bundle.read(made.folder)
         half = {"fp16-x": variants.Variant(bundle.variants["fp32"].file, 20, "fp16")}
-        ganrt.backend.open_session(variants.replace(bundle, variants=half), "openvino", variant="fp16-x")
+        open_session(variants.replace(bundle, variants=half), "openvino", variant="fp16-x")
 
 
 @pytest.mark.parametrize(
@@ -170,3 +170,48 @@ def test_what_cannot_be_exported(
     with pytest.raises(error, match=message):
         export(str(bundle.folder / Bundle.WEIGHTS), tmp_path / "x.ganrt", **options)
     assert not (tmp_path / "x.ganrt").exists()
+
+
+def test_a_model_without_convolutions_has_no_int8(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    source = bundles["mlp"].folder / Bundle.WEIGHTS
+    with pytest.raises(VerificationError, match="int8 was asked for, but this graph has no convolutions"):
+        export(str(source), tmp_path / "x.ganrt", precisions=("int8",))
+
+
+def test_bf16_needs_a_processor_with_bf16_units(made: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are none, OpenVINO would take float32 without a word."""
+    from ganrt.backends import openvino as backend
+
+    monkeypatch.setattr(backend.openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    low = {"bf16-phases": variants.replace(made.variants["fp32-phases"], precision="bf16")}
+    with pytest.raises(MachineError, match="this processor has no bf16 units; use fp32 or int8"):
+        open_session(variants.replace(made, variants=low), "openvino", variant="bf16-phases")
+    with open_session(made, "openvino", variant="int8-phases") as session:  # the rest of it is computed in float32
+        assert "bf16" not in session.details["computed in"]
+
+
+def test_a_precision_that_openvino_does_not_really_use_is_refused(made: Bundle) -> None:
+    """The float graph under the name of int8: nothing in it is quantised, whatever the processor."""
+    pretended = variants.replace(made.variants["fp32-phases"], precision="int8")
+    bundle = variants.replace(made, variants={"int8-x": pretended})
+    with pytest.raises(MachineError, match=r"int8-x was to run in int8, but all its convolutions .* run in"):
+        open_session(bundle, "openvino", variant="int8-x")
+
+
+def test_an_export_that_nothing_here_can_prove_is_refused(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganrt.export import verification
+
+    real, told = verification.open_session, []
+
+    def refuse(bundle: Bundle, backend: str, device: str, variant: str) -> Session:
+        if variant == "int8-phases":
+            raise MachineError("this processor cannot")
+        return real(bundle, backend, device, variant)
+
+    monkeypatch.setattr(verification, "open_session", refuse)
+    source = str(bundle.folder / Bundle.WEIGHTS)
+    with pytest.raises(VerificationError, match="was not exported: nothing on this machine runs int8-phases"):
+        export(source, tmp_path / "x.ganrt", progress=told.append, precisions=("int8",), quality=34.0)
+    assert "left out: this processor cannot" in told and not (tmp_path / "x.ganrt").exists()

@@ -20,7 +20,8 @@ from ganrt.errors import ArtifactError, MissingLibraryError, RequestError
 from ganrt.images import Pictures
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_FOLDER = "folder:"
+FOLDER = "folder:"
+"""Before the path of a folder of pictures."""
 _ORDER_STREAM = 2**16
 """Random stream of the shuffling: beyond those that the inputs of any Spec use."""
 
@@ -63,13 +64,13 @@ def load_images(source: str, size: int, channels: int) -> TrainingImages:
     if source == "digits":
         scans, labels = load_digits()
         pictures = _fit_all(np.repeat(scans[..., None], channels, axis=-1), size)
-    elif source.startswith(_FOLDER):
-        pictures = _load_folder(Path(source.removeprefix(_FOLDER)), size, channels)
+    elif source.startswith(FOLDER):
+        pictures = _load_folder(Path(source.removeprefix(FOLDER)), size, channels)
     elif source.endswith(".npz"):
         arrays, labels = _load_npz(Path(source), channels)
         pictures = _fit_all(arrays, size)
     else:
-        raise RequestError(f"there is no data {source!r}; choose digits, {_FOLDER}PATH or FILE.npz")
+        raise RequestError(f"there is no data {source!r}; choose digits, {FOLDER}PATH or FILE.npz")
     return TrainingImages(pictures, labels, source)
 
 
@@ -103,10 +104,15 @@ def _permutation(seed: int, count: int, epoch: int) -> NDArray[np.int64]:
     return np.lexsort((keys[:, 1], keys[:, 0]))
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """Every png, jpg and webp file at any depth, in the order of their paths."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+
+
 def _load_folder(folder: Path, size: int, channels: int) -> Pictures:
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder, so no pictures can be read from it")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    files = picture_files(folder)
     if not files:
         raise ArtifactError(f"{folder} holds no pictures: no file in it ends in {', '.join(_SUFFIXES)}")
     with ThreadPoolExecutor() as pool:

@@ -16,13 +16,12 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from torch import nn
 
 from ganrt import feeds, images
 from ganrt.atomic import write_file
 from ganrt.errors import RequestError
 from ganrt.images import Pictures
-from ganrt.models import build_generator
 from ganrt.spec import Label
 from ganrt.training.quality import DigitJudge
 from ganrt.training.run import RunRecord, read_run
@@ -30,12 +29,12 @@ from ganrt.training.run import RunRecord, read_run
 _SEED, _COUNT, _SHOWN = 7, 1000, 100
 
 
-def samples(record: RunRecord, labels: feeds.Labels = None) -> Pictures:
-    """What the averaged generator of a run makes of the samples 0 to 999 of seed 7: uint8 NHWC."""
-    module = build_generator(record.family, record.config).eval()
-    module.load_state_dict(load_file(record.weights))
+def samples(
+    record: RunRecord, module: nn.Module, labels: feeds.Labels = None, truncation: float | None = None
+) -> Pictures:
+    """What a generator of a run, in eval mode, makes of the samples 0 to 999 of seed 7: uint8 NHWC."""
     spec = record.options.spec
-    drawn = feeds.draw(spec, _SEED, 0, _COUNT, labels)
+    drawn = feeds.draw(spec, _SEED, 0, _COUNT, labels, truncation)
     with torch.inference_mode():
         made = module(*(torch.from_numpy(drawn[item.name]) for item in spec.inputs))
     return images.to_uint8(made.numpy(), spec.output.range)
@@ -44,7 +43,7 @@ def samples(record: RunRecord, labels: feeds.Labels = None) -> Pictures:
 def measure(record: RunRecord, judge: DigitJudge) -> tuple[dict[str, Any], Pictures]:
     """Figures of one run, and its samples. Of a conditional model, also how often the digit is the one asked for."""
     asked = np.arange(_COUNT) % 10 if record.options.spec.find(Label) else None
-    pictures = samples(record, asked)
+    pictures = samples(record, record.generator(), asked)
     quality = judge.judge(pictures)
     figures = {"loss": record.options.loss, "family": record.family, "steps": record.step, **asdict(quality)}
     figures["diversity"] = asdict(judge.diversity(pictures))

@@ -16,17 +16,15 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganrt import images
 from ganrt.atomic import write_file
 from ganrt.errors import RequestError
 from ganrt.images import Pictures
-from ganrt.models import build_generator
 from ganrt.training.photos import load_photos
-from ganrt.training.run import RunRecord, read_run
+from ganrt.training.run import read_run
 from ganrt.training.super_resolution import luma, reduced
 
 _DETAIL = 72
@@ -62,10 +60,8 @@ def _steps(grey: Grey) -> float:
     return float(np.sqrt(np.square(np.diff(grey, axis=0)).mean() + np.square(np.diff(grey, axis=1)).mean()))
 
 
-def enlarge(run: RunRecord, small: Tensor) -> Pictures:
+def enlarge(module: nn.Module, small: Tensor) -> Pictures:
     """uint8 (H, W, 3) of RGB (1, 3, h, w) in [0, 1]."""
-    module = build_generator(run.family, run.config).eval()
-    module.load_state_dict(load_file(run.weights))
     with torch.inference_mode():
         made: Pictures = images.to_uint8(module(small).numpy(), (0.0, 1.0))[0]
     return made
@@ -81,13 +77,14 @@ def main(runs: tuple[Path, ...], out: Path) -> None:
     (scale,) = scales if len(scales) == 1 else (None,)
     if not isinstance(scale, int) or any(run.options.spec.output.channels != 3 for run in records):
         raise RequestError("these runs do not all enlarge colour pictures by one factor; compare runs that do")
+    modules = {run.path.name: run.generator() for run in records}
     table: dict[str, list[dict[str, Any]]] = {}
     sheet: list[Pictures] = []
     for photo in (_even(photo, scale) for photo in load_photos("photos", 1).held_out):
         small = reduced(torch.from_numpy(images.from_uint8(photo[None], (0.0, 1.0))), scale)
         low = images.to_uint8(small.numpy(), (0.0, 1.0))[0]
         made = {"bicubic": images.resize(low, photo.shape[:2])}
-        made |= {run.path.name: enlarge(run, small) for run in records}
+        made |= {name: enlarge(module, small) for name, module in modules.items()}
         for name, picture in made.items():
             table.setdefault(name, []).append(figures(picture, photo, scale))
         sheet += _details([*made.values(), photo])

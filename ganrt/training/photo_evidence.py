@@ -18,7 +18,6 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,7 +25,6 @@ from ganrt import images
 from ganrt.atomic import write_file
 from ganrt.errors import MissingLibraryError, RequestError
 from ganrt.images import Pictures
-from ganrt.models import build_generator
 from ganrt.models.features import Colour, Edges, Grey, filled, grown
 from ganrt.training.from_features import SynthesisObjective
 from ganrt.training.holes import NUMBERS, holes
@@ -48,12 +46,10 @@ def measure(record: RunRecord) -> tuple[dict[str, Any], Pictures]:
     """Figures of a run on held-out crops, and a sheet of some of them. Raises RequestError for a family without."""
     if record.family not in _MEASURES:
         raise RequestError(f"{record.path} is a run of {record.family}; there are figures for {', '.join(_MEASURES)}")
-    module = build_generator(record.family, record.config).eval()
-    module.load_state_dict(load_file(record.weights))
     photos = load_photos(record.options.data, _SIDE)
     taken = images.from_uint8(crops(photos.held_out, _SIDE, _SEED, 0, _COUNT), (0.0, 1.0))
     with torch.inference_mode():
-        figures, rows = _MEASURES[record.family](record, module, torch.from_numpy(taken))
+        figures, rows = _MEASURES[record.family](record, record.generator(), torch.from_numpy(taken))
     sheet = torch.stack(rows, 1)[:_SHOWN].flatten(0, 1)
     pictures = images.to_uint8(sheet.numpy(), (0.0, 1.0))
     facts = {"family": record.family, "steps": record.step, "crops": _COUNT, "side": _SIDE}

@@ -11,12 +11,12 @@ import numpy as np
 from ganrt import images, latents
 from ganrt.errors import ArtifactError, MissingLibraryError, RequestError
 from ganrt.images import Pictures
+from ganrt.training.data import FOLDER, picture_files
 
 _TRAINING = ("astronaut", "chelsea", "stereo_motorcycle")
 _HELD_OUT = ("coffee", "rocket")
 """Colour photographs of skimage.data; training takes the two of scikit-learn too."""
 _SAMPLES = ("china.jpg", "flower.jpg")
-_FOLDER, _SUFFIXES = "folder:", (".png", ".jpg", ".jpeg", ".webp")
 _TENTH = 10
 """Of a folder, every tenth picture is held out."""
 _STREAM = 2**16 + 5
@@ -57,10 +57,10 @@ def load_photos(source: str, least: int) -> Photos:
     """
     if source == "photos":
         training, held_out = _bundled()
-    elif source.startswith(_FOLDER):
-        training, held_out = _in_folder(Path(source.removeprefix(_FOLDER)), least)
+    elif source.startswith(FOLDER):
+        training, held_out = _in_folder(Path(source.removeprefix(FOLDER)), least)
     else:
-        raise RequestError(f"there is no data {source!r} of photographs; choose photos or {_FOLDER}PATH")
+        raise RequestError(f"there is no data {source!r} of photographs; choose photos or {FOLDER}PATH")
     return Photos(training, held_out, source)
 
 
@@ -99,7 +99,7 @@ def _bundled() -> tuple[list[Pictures], list[Pictures]]:
 
 
 def _in_folder(folder: Path, least: int) -> tuple[list[Pictures], list[Pictures]]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    files = picture_files(folder)
     if len(files) < 2:
         raise ArtifactError(f"{folder} holds {len(files)} pictures; at least 2 are needed, as one is held out")
     pictures = [images.decode(path, 3) for path in files]

@@ -18,22 +18,22 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
-import torch
 from rich.console import Console
 from torch import nn
 
-from ganrt import feeds, images
 from ganrt.atomic import write_file
 from ganrt.images import Pictures
-from ganrt.models import build_generator
-from ganrt.models.unpickle import read_state, unpickle
+from ganrt.models.parametrize import fold
 from ganrt.training.data import load_digits
+from ganrt.training.digits import samples
 from ganrt.training.loop import train
+from ganrt.training.networks import Networks
 from ganrt.training.options import Options
 from ganrt.training.quality import DigitJudge
-from ganrt.training.run import RunRecord
+from ganrt.training.run import RunRecord, load_checkpoint
+from ganrt.training.trainer import StepReport
 
-_SEED, _COUNT, _FEW = 7, 1000, 200
+_FEW = 200
 _SMALLEST = {"size": 32, "channels": 1, "width": 16}
 _RESIDUAL = {"size": 32, "channels": 1, "width": 8, "discriminator_width": 8, "latent": 32}
 
@@ -81,36 +81,18 @@ def options_of(trial: Trial, steps: int, few: Path) -> Options:
     return Options(**base | {"generator_lr": rate, "discriminator_lr": rate, "steps": steps} | every | trial.change)
 
 
-def pictures(record: RunRecord, module: nn.Module, truncation: float | None = None) -> Pictures:
-    """What a generator of a run makes of the samples 0 to 999 of seed 7: uint8 NHWC."""
-    spec = record.options.spec
-    drawn = feeds.draw(spec, _SEED, 0, _COUNT, truncation=truncation)
-    with torch.inference_mode():
-        made = module.eval()(*(torch.from_numpy(drawn[item.name]) for item in spec.inputs))
-    found: Pictures = images.to_uint8(made.numpy(), spec.output.range)
-    return found
-
-
-def averaged(record: RunRecord) -> nn.Module:
-    """The generator that a run gives out."""
-    module = build_generator(record.family, record.config)
-    module.load_state_dict(read_state(record.weights))
-    return module
-
-
 def _without_average(record: RunRecord) -> nn.Module:
-    module = build_generator(record.family, record.config)
-    state = unpickle(record.path / "checkpoint.pt")
-    assert isinstance(state, dict)
-    module.load_state_dict(state["generator"])
-    return module
+    """The generator of a run as its last step left it."""
+    networks = Networks(record.options)
+    load_checkpoint(record.path, networks, ("step", *StepReport._fields))
+    return fold(networks.generator)
 
 
 def _other_samples(record: RunRecord) -> Iterator[tuple[str, Pictures]]:
     """Of the run without a remedy: its last weights instead of their average, and typical latents."""
-    yield "without the average", pictures(record, _without_average(record))
+    yield "without the average", samples(record, _without_average(record))
     for truncation in (2.0, 1.0, 0.5):
-        yield f"truncation {truncation:g}", pictures(record, averaged(record), truncation)
+        yield f"truncation {truncation:g}", samples(record, record.generator(), truncation=truncation)
 
 
 @click.command()
@@ -134,7 +116,7 @@ def main(out: Path, steps: int) -> None:
         np.savez(few, images=scans[:_FEW], labels=labels[:_FEW])
         for number, trial in enumerate(TRIALS):
             record = train(options_of(trial, steps, few), Path(folder) / str(number), console=Console(quiet=True))
-            add(trial.question, trial.name, pictures(record, averaged(record)))
+            add(trial.question, trial.name, samples(record, record.generator()))
             if number == 0:
                 for name, made in _other_samples(record):
                     add(_QUALITY, name, made)

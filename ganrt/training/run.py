@@ -21,12 +21,14 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from torch import nn
 
 import ganrt
 from ganrt import atomic
 from ganrt.bundle import parse_json
 from ganrt.errors import BundleError, CheckpointError, RequestError
-from ganrt.models.unpickle import unpickle
+from ganrt.models import build_generator
+from ganrt.models.unpickle import read_state, unpickle
 from ganrt.training.networks import Networks
 from ganrt.training.options import Options
 
@@ -72,6 +74,12 @@ class RunRecord:
     def weights(self) -> Path:
         """The averaged generator, as safetensors under the keys of its family."""
         return self.path / _WEIGHTS
+
+    def generator(self) -> nn.Module:
+        """The averaged generator on the CPU, in eval mode. Raises CheckpointError when the weights cannot be read."""
+        module = build_generator(self.family, self.config)
+        module.load_state_dict(read_state(self.weights))
+        return module.eval()
 
 
 def versions() -> dict[str, str]:
