@@ -93,7 +93,7 @@ def _throughput(axes: Axes, measured: list[Measurement], names: list[str], batch
     axes.margins(x=0.18)
     axes.set_title("Images per second", loc="left", fontweight="bold")
     axes.set_xlabel("higher is better; the line is the 95 % interval")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=len(batches), frameon=False, handletextpad=0.1)
+    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.0), borderaxespad=3.4, ncols=len(batches), frameon=False)
 
 
 def _distribution(axes: Axes, measured: list[Measurement], batches: list[int]) -> None:
@@ -107,5 +107,5 @@ def _distribution(axes: Axes, measured: list[Measurement], batches: list[int]) -
         axes.plot([m.latency.value] * 2, [place, place + 0.8], color=_INK, linewidth=1.6)
     axes.set_yticks([k + 0.25 for k in range(len(measured))], [f"{m.backend} · {m.batch}" for m in measured])
     axes.set_ylim(-0.15, len(measured))
-    axes.set_title("Milliseconds of each call, by batch size", loc="left", fontweight="bold")
+    axes.set_title("Milliseconds of each call", loc="left", fontweight="bold")
     axes.set_xlabel("lower is better; the tick is the median")

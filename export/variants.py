@@ -14,6 +14,7 @@ from ganrt.spec import Spec
 
 from . import calibration, int8
 from .calibration import Evaluator
+from .enlargement import find_nearest
 from .optimise import optimise
 from .phases import FORMS
 from .sensitivity import to_keep
@@ -61,21 +62,23 @@ def add(
     Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when int8
     cannot reach the quality.
     """
-    opset = model.opset_imports[""]
+    opset, lighter = model.opset_imports[""], any(map(find_nearest, model.graph))
     for form in forms:
         progress(f"optimising the graph: {form}")
         graph, passes = optimise(model, form)
         name, file = (form, f"model.fp32-{form}.onnx") if passes else (_TRACED, bundle.variants["fp32"].file)
         if passes:
-            bundle = _with(bundle, f"fp32-{form}", Variant(file, opset, "fp32", passes), save(graph, bundle, file))
+            bundle = _with(
+                bundle, f"fp32-{form}", Variant(file, opset, "fp32", lighter, passes), save(graph, bundle, file)
+            )
         if "bf16" in precisions and f"bf16-{name}" not in bundle.variants:
-            bundle = _with(bundle, f"bf16-{name}", Variant(file, opset, "bf16", passes), [])
+            bundle = _with(bundle, f"bf16-{name}", Variant(file, opset, "bf16", lighter, passes), [])
         if "int8" in precisions and f"int8-{name}" not in bundle.variants:
             progress(f"choosing what int8 may compute: {name}")
             lowered, notes = _lowered(graph, bundle.spec, quality)
             lowered.metadata_props[PRECISION_KEY] = "int8"
             file = f"model.int8-{name}.onnx"
-            variant = Variant(file, opset, "int8", (*passes, "int8"), notes=notes)
+            variant = Variant(file, opset, "int8", lighter, (*passes, "int8"), notes=notes)
             bundle = _with(bundle, f"int8-{name}", variant, save(lowered, bundle, file))
     return bundle
 

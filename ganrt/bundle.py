@@ -53,6 +53,8 @@ class Variant:
     """ONNX file; `files` of the bundle also lists its external data. Variants may share one."""
     opset: int
     precision: str
+    lighter: bool = False
+    """Whether it takes fewer multiplications than the graph as it was traced."""
     passes: tuple[str, ...] = ()
     """Graph passes applied, in order."""
     proofs: tuple[Proof, ...] = ()
@@ -105,13 +107,14 @@ class Bundle:
         return self.variants[name]
 
     def in_precision(self, precision: str) -> list[str]:
-        """Names of the variants of a precision: those in another form than the traced one first, because they were made
-        to be faster. Raises RequestError naming the precisions there are."""
+        """Names of the variants of a precision, in the order in which to try them: those that take fewer
+        multiplications than the traced graph, then that graph, then those that only arrange the same work differently,
+        which is faster on some backends and slower on others. Raises RequestError naming the precisions there are."""
         names = [name for name, variant in self.variants.items() if variant.precision == precision]
         if not names:
             known = ", ".join(dict.fromkeys(variant.precision for variant in self.variants.values()))
             raise RequestError(f"{self.folder} has no {precision} variant; it has {known}")
-        return sorted(names, key=lambda name: name == FAITHFUL)
+        return sorted(names, key=lambda name: (not self.variants[name].lighter, name != FAITHFUL))
 
     def onnx(self, name: str) -> Path:
         """Path of a variant's ONNX file."""
@@ -154,6 +157,7 @@ class Bundle:
                     "file": v.file,
                     "opset": v.opset,
                     "precision": v.precision,
+                    "lighter": v.lighter,
                     "passes": list(v.passes),
                     "proofs": [p.to_dict() for p in v.proofs],
                     "notes": dict(v.notes),
@@ -278,6 +282,7 @@ def _variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDigest]) ->
         file=str(raw["file"]),
         opset=int(raw["opset"]),
         precision=str(raw.get("precision", name)),
+        lighter=raw.get("lighter") is True,
         passes=tuple(map(str, raw["passes"])),
         proofs=tuple(map(Proof.from_dict, raw["proofs"])),
         notes=dict(raw.get("notes", {})),

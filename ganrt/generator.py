@@ -51,8 +51,8 @@ def load(
         backend: a name from `ganrt doctor`, or `auto`: the first of onnxruntime, openvino, pytorch and reference that
             is installed here, runs this bundle and is proven to make the original's images.
         device: `auto` (a GPU where the backend finds one), `cpu`, `cuda` or `cuda:N`.
-        precision: what may be computed in. Of several variants in it, those in an optimised form are tried first, the
-            graph as it was traced last.
+        precision: what may be computed in. Of several variants in it, one that takes fewer multiplications than the
+            graph as it was traced is tried before that graph.
         unproven: use a variant that was not proven, or failed, on this machine.
         variant: one variant by its name, such as `int8-phases`; then `precision` says nothing.
         options: passed to the backend.

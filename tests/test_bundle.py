@@ -290,16 +290,17 @@ def test_a_variant_that_is_not_there_is_named(bundle: Bundle) -> None:
         bundle.in_precision("int8")
 
 
-def test_variants_in_a_form_made_to_be_fast_come_before_the_traced_graph(bundle: Bundle) -> None:
-    fast = replace(bundle.variants["fp32"], passes=("phases",))
-    several = replace(bundle, variants={**bundle.variants, "fp32-phases": fast, "fp32-subpixel": fast})
-    assert several.in_precision("fp32") == ["fp32-phases", "fp32-subpixel", "fp32"]
+def test_variants_that_take_less_work_come_before_the_traced_graph_and_others_after_it(bundle: Bundle) -> None:
+    traced = bundle.variants["fp32"]
+    fast, other = replace(traced, passes=("phases",), lighter=True), replace(traced, passes=("matrix",))
+    several = replace(bundle, variants={"fp32-x": other, "fp32": traced, "fp32-phases": fast, "fp32-subpixel": fast})
+    assert several.in_precision("fp32") == ["fp32-phases", "fp32-subpixel", "fp32", "fp32-x"]
 
 
 def test_a_variant_survives_the_manifest(folder: Path) -> None:
     bundle = Bundle.read(folder)
     notes = {"kept in float32": [{"layer": "conv", "because": "48.1 dB without it"}]}
-    added = replace(bundle.variants["fp32"], precision="int8", passes=("phases", "int8"), notes=notes)
+    added = replace(bundle.variants["fp32"], precision="int8", lighter=True, passes=("phases", "int8"), notes=notes)
     replace(bundle, variants={**bundle.variants, "int8-phases": added}).write_manifest()
     assert Bundle.read(folder).variants["int8-phases"] == added
 
@@ -308,7 +309,8 @@ def test_bundles_of_format_1_are_read(folder: Path) -> None:
     def age(raw: dict[str, Any]) -> None:
         raw["format"] = 1
         raw["variants"] = {"fp32": raw["variants"]["fp32"]}
-        del raw["variants"]["fp32"]["precision"], raw["variants"]["fp32"]["notes"]
+        for key in ("precision", "lighter", "notes"):
+            del raw["variants"]["fp32"][key]
 
     before = Bundle.read(folder)
     edit(folder, age)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -20,6 +21,7 @@ from ganrt.export import calibration, export, int8, variants
 from ganrt.export.calibration import Evaluator, Extent
 from ganrt.export.graph import constant
 from ganrt.export.sensitivity import to_keep
+from ganrt.models import build_generator
 from ganrt.spec import Latent, Output, Spec
 
 SPEC = Spec("small", (Latent("z", (4, 6, 6)),), Output(3, (-1.0, 1.0), (12, 12)))
@@ -138,8 +140,17 @@ def test_an_export_proves_every_variant_on_what_runs_it(made: Bundle) -> None:
         assert all(proof.passed for proof in variant.proofs), name
 
 
-def test_load_takes_the_form_that_is_made_to_be_fast_and_what_is_asked_for(made: Bundle) -> None:
-    with ganrt.load(made.folder) as fast, ganrt.load(made.folder, variant="fp32") as traced:
+def test_only_forms_that_save_multiplications_are_called_lighter(made: Bundle, tmp_path: Path) -> None:
+    assert not made.variants["fp32-phases"].lighter  # transposed convolutions have as many as their phases
+    torch.manual_seed(0)
+    settings = {"size": 32, "width": 2, "latent": 4}
+    torch.save(build_generator("resnet", settings).state_dict(), tmp_path / "r.pth")
+    assert export(str(tmp_path / "r.pth"), tmp_path / "r.ganrt").in_precision("fp32") == ["fp32-phases", "fp32"]
+
+
+def test_load_takes_the_variant_that_is_asked_for(made: Bundle) -> None:
+    fast_name, traced_name = "fp32-phases", "fp32"
+    with ganrt.load(made.folder, variant=fast_name) as fast, ganrt.load(made.folder, variant=traced_name) as traced:
         apart = np.abs(fast.sample(4, seed=1).astype(int) - traced.sample(4, seed=1))
         assert apart.max() <= 1
     with ganrt.load(made.folder, precision="int8") as low:
