@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from ganrt import feeds
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import RequestError
+from ganrt.spec import Output
 
 from . import cases, clock, schedule
-from .cases import Case, Setup
+from .cases import Case, Scope, Setup, Size
 from .environment import Witness
 from .process import Worker, WorkerFailed
 from .results import SCHEMA, Backend, Measurement, Report
 from .schedule import Progress, Track
-from .worker import SEED, Facts, Failure
+from .worker import Facts, Failure, Round
 
 _LONGEST_S = 1e6
 
@@ -29,6 +29,7 @@ def measure(
     variants: Sequence[str] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    size: Size | None = None,
 ) -> Report:
     """Measure a bundle, each backend in a process of its own.
 
@@ -38,20 +39,22 @@ def measure(
         batches: batch sizes; a backend that is slow by design is measured at batch 1 only.
         seconds: how long it may take in all, loading included; every case gets one round at least.
         progress: called with a line now and then.
+        size: height and width of the pictures that an image-to-image model is given; by default those of its proof,
+            which are small (`golden.picture_size`).
 
     A backend that fails is in the report with its reason, and so is one that does not make the original's images.
     Raises BundleError for a bundle that cannot be used, RequestError for an unknown backend, variant or batch size,
-    or a model that cannot be sampled from a seed.
+    or a picture size that the model does not take.
     """
     tell = progress or (lambda line: None)
     started = clock.now_ns()
     path = Path(bundle_path).resolve()
     bundle = Bundle.read(path)
-    feeds.draw(bundle.spec, SEED, 0, 1)
     sizes = cases.check_batches(batches)
+    size = cases.check_size(bundle.spec, size)
     if not 0 < seconds < _LONGEST_S:
         raise RequestError(f"{seconds} seconds were asked for; give a number above 0 and below {_LONGEST_S:g}")
-    setups = cases.setups(bundle, backends, variants, device)
+    setups = cases.setups(bundle, backends, variants, device, size)
     witness = Witness()
     workers: dict[Setup, Worker] = {}
     facts: dict[Setup, Facts | Failure] = {}
@@ -63,20 +66,26 @@ def measure(
             facts[setup] = _load(workers[setup])
         tracks = [track for setup, found in facts.items() for track in _tracks(setup, found, sizes, workers[setup])]
         schedule.run(tracks, started + round(seconds * 1e9), clock.now_ns, tell)
-    height, width = bundle.spec.output.size or (0, 0)
     return Report(
         schema=SCHEMA,
         bundle=path.name,
         digest=bundle.digest(FAITHFUL),
         family=bundle.spec.family,
-        image=f"{width} x {height} {bundle.spec.output.colour}",
+        image=_image(bundle.spec.output, size),
+        picture=size,
         precision=", ".join(sorted({bundle.variant(setup.variant).precision for setup in setups})),
         date=clock.date(),
         seconds=(clock.now_ns() - started) / 1e9,
         environment=witness.environment(),
         backends=tuple(_outcome(s, f, tracks, optional=backends is None) for s, f in facts.items()),
-        measurements=tuple(_measurements(tracks)),
+        measurements=tuple(_measurements(tracks, cases.end_to_end(size is not None))),
     )
+
+
+def _image(output: Output, size: Size | None) -> str:
+    """What one image is: `32 x 32 grey`, width first."""
+    height, width = output.size or (output.scale * side for side in size or (0, 0))
+    return f"{width} x {height} {output.colour}"
 
 
 def _load(worker: Worker) -> Facts | Failure:
@@ -105,16 +114,20 @@ def _outcome(setup: Setup, facts: Facts | Failure, tracks: Sequence[Track], opti
     return Backend(setup.name, "measured", "", facts, max(peaks, default=None), all(r.quiet for r in rounds))
 
 
-def _measurements(tracks: Sequence[Track]) -> Iterator[Measurement]:
+def _measurements(tracks: Sequence[Track], whole: Scope) -> Iterator[Measurement]:
     for track in tracks:
         if track.failure is None:
-            for scope in cases.SCOPES:
-                yield Measurement(
-                    backend=track.case.setup.name,
-                    batch=track.case.batch,
-                    scope=scope,
-                    rounds=tuple(getattr(r, scope) for r in track.rounds.values()),
-                    sweeps=tuple(track.rounds),
-                    warm_up_calls=sum(len(getattr(r, scope)) for r in track.warm_up),
-                    steady=track.steady,
-                )
+            yield _measurement(track, "session", lambda r: r.session)
+            yield _measurement(track, whole, lambda r: r.whole)
+
+
+def _measurement(track: Track, scope: Scope, calls: Callable[[Round], tuple[int, ...]]) -> Measurement:
+    return Measurement(
+        backend=track.case.setup.name,
+        batch=track.case.batch,
+        scope=scope,
+        rounds=tuple(calls(r) for r in track.rounds.values()),
+        sweeps=tuple(track.rounds),
+        warm_up_calls=sum(len(calls(r)) for r in track.warm_up),
+        steady=track.steady,
+    )

@@ -14,7 +14,7 @@ from ganrt import atomic, images
 from ganrt.bundle import Bundle
 
 from . import texts
-from .cases import METHOD, SCOPES
+from .cases import METHOD
 from .plot import svg
 from .results import Report
 from .worker import sheet_of
@@ -40,7 +40,6 @@ def render(report: Report, bundle: Bundle) -> str:
         plot=svg(report) if report.measurements else "",
         sheets=list(_sheets(report, bundle)),
         machine=_machine(report),
-        scopes=SCOPES,
         method=METHOD,
         texts=texts,
         # inside <script> only "<" could end the element; JSON may write it as an escape
@@ -55,7 +54,7 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
             "backend": backend,
             "batch": batch,
             "first": k == 0 or batches[k - 1] != batch,
-            "sample": report.find(backend, batch, "sample"),
+            "whole": report.find(backend, batch, report.whole),
             "session": report.find(backend, batch, "session"),
             "speedup": report.speedup(backend, batch),
             "overhead": report.overhead(backend, batch),

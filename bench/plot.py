@@ -42,8 +42,8 @@ def svg(report: Report) -> str:
 
 
 def figure(report: Report) -> Figure:
-    """Left: images per second of Generator.sample. Right: how its single calls are distributed."""
-    measured = [m for case in report.cases if (m := report.find(*case, "sample")) is not None]
+    """Left: images per second the whole way. Right: how its single calls are distributed."""
+    measured = [m for case in report.cases if (m := report.find(*case, report.whole)) is not None]
     fastest = sorted({m.backend for m in measured}, key=lambda name: _best(name, measured))
     drawn = Figure(figsize=(11, 1.6 + 0.42 * max(len(measured), 2 * len(fastest))), layout="constrained")
     left, right = drawn.subplots(1, 2, width_ratios=(1, 1.15))

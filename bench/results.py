@@ -15,13 +15,14 @@ from ganrt.bundle import parse_json
 from ganrt.errors import ArtifactError
 
 from . import statistics
-from .cases import Scope
+from .cases import SCOPES, Scope, Size, end_to_end
 from .decode import decode
 from .environment import Environment
 from .statistics import Estimate
 from .worker import Facts
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 had no pictures as inputs."""
 BASELINE = "pytorch"
 """Speeds are compared with it where it was measured."""
 
@@ -108,6 +109,27 @@ class Report:
     environment: Environment
     backends: tuple[Backend, ...]
     measurements: tuple[Measurement, ...]
+    picture: Size | None = None
+    """Height and width of the pictures that an image-to-image model was given; None for one that takes none."""
+
+    def __post_init__(self) -> None:
+        if self.picture is not None and (len(self.picture) != 2 or min(self.picture) < 1):
+            raise ArtifactError(f"{self.bundle}: picture is {self.picture}; it must be a height and a width in pixels")
+        strange = [m.scope for m in self.measurements if m.scope not in self.scopes]
+        if strange:
+            raise ArtifactError(
+                f"{self.bundle}: a measurement has the scope {strange[0]}; this report's are session and {self.whole}"
+            )
+
+    @property
+    def whole(self) -> Scope:
+        """The scope that speeds are stated for: the whole way that users go."""
+        return end_to_end(self.picture is not None)
+
+    @property
+    def scopes(self) -> dict[Scope, str]:
+        """The scopes of this report -> what their time includes, in words."""
+        return {scope: SCOPES[scope] for scope in ("session", self.whole)}
 
     def facts(self, backend: str) -> Facts:
         """About a backend that was measured."""
@@ -121,13 +143,13 @@ class Report:
     @property
     def cases(self) -> list[tuple[str, int]]:
         """(backend, batch) of every case that was measured: batch by batch, fastest first."""
-        samples = [m for m in self.measurements if m.scope == "sample"]
-        return [(m.backend, m.batch) for m in sorted(samples, key=lambda m: (m.batch, m.latency.value))]
+        ends = [m for m in self.measurements if m.scope == self.whole]
+        return [(m.backend, m.batch) for m in sorted(ends, key=lambda m: (m.batch, m.latency.value))]
 
     def overhead(self, backend: str, batch: int) -> Estimate | None:
-        """How many times as long Generator.sample takes as the bare session on the same inputs, in paired calls."""
-        sample, session = self.find(backend, batch, "sample"), self.find(backend, batch, "session")
-        return None if sample is None or session is None else statistics.paired_ratio(sample.rounds, session.rounds)
+        """How many times as long the whole way takes as the bare session on the same inputs, in paired calls."""
+        whole, session = self.find(backend, batch, self.whole), self.find(backend, batch, "session")
+        return None if whole is None or session is None else statistics.paired_ratio(whole.rounds, session.rounds)
 
     def baseline(self, batch: int) -> str | None:
         """What the speeds at a batch size are compared with: PyTorch, or else the slowest that is not slow by
@@ -135,9 +157,10 @@ class Report:
         names = [name for name, size in self.cases if size == batch and not self.facts(name).slow]
         return BASELINE if BASELINE in names else (names[-1] if len(names) > 1 else None)
 
-    def speedup(self, backend: str, batch: int, scope: Scope = "sample") -> Estimate | None:
-        """How many times as fast as the baseline, from rounds of the same sweeps; None without a baseline."""
-        base = self.baseline(batch)
+    def speedup(self, backend: str, batch: int, base: str | None = None, scope: Scope | None = None) -> Estimate | None:
+        """How many times as fast as `base` (by default `baseline`), from rounds of the same sweeps, in a scope (by
+        default `whole`); None where one of the two was not measured."""
+        base, scope = base or self.baseline(batch), scope or self.whole
         top = base and self.find(base, batch, scope)
         bottom = self.find(backend, batch, scope)
         if not top or not bottom:

@@ -64,7 +64,7 @@ class Track:
         """One round, on samples that no round has had before, and the median time of its pairs."""
         first, self.next_sample = self.next_sample, self.next_sample + (pairs + 1) * self.case.batch
         found = self.timer.round(Order(self.case.batch, pairs, first))
-        middle = float(np.median(np.add(found.session, found.sample)))
+        middle = float(np.median(np.add(found.session, found.whole)))
         self.pairs = max(1, round(self.round_ns / middle))
         return found, middle
 
@@ -74,7 +74,7 @@ class Track:
         if len(self.rounds) < _ROUNDS:
             return False
         rounds = self.rounds.values()
-        scopes = ([r.session for r in rounds], [r.sample for r in rounds])
+        scopes = ([r.session for r in rounds], [r.whole for r in rounds])
         return all(statistics.median(scope).half_width < _SURE for scope in scopes)
 
 

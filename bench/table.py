@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import texts
-from .cases import METHOD, SCOPES
+from .cases import METHOD
 from .results import Report
 
 
@@ -17,7 +17,8 @@ def print_table(report: Report, console: Console) -> None:
     if report.measurements:
         console.print(_speed(report))
         console.print(_overhead(report))
-        notes = (f"Time: from {SCOPES['sample']}. Session: {SCOPES['session']}.", texts.LEGEND, METHOD)
+        time = f"Time: from {report.scopes[report.whole]}. Session: {report.scopes['session']}."
+        notes = (time, *texts.given(report), texts.LEGEND, METHOD)
         for note in notes:
             console.print(note, style="dim", highlight=False)
     for backend in report.backends:
@@ -44,7 +45,7 @@ def _speed(report: Report) -> Table:
     )
     before = 0
     for backend, batch in report.cases:
-        m = report.find(backend, batch, "sample")
+        m = report.find(backend, batch, report.whole)
         assert m is not None
         if before not in (0, batch):
             table.add_section()
@@ -65,19 +66,19 @@ def _speed(report: Report) -> Table:
 
 def _overhead(report: Report) -> Table:
     table = _table(
-        "What Generator.sample adds to the bare session, on the same inputs in turn",
-        *("backend", "batch", "session\nms", "95 %\nms", "sample\nms", "sample\nadds"),
+        f"What Generator.{report.whole} adds to the bare session, on the same inputs in turn",
+        *("backend", "batch", "session\nms", "95 %\nms", f"{report.whole}\nms", f"{report.whole}\nadds"),
     )
     for backend, batch in report.cases:
-        session, sample = report.find(backend, batch, "session"), report.find(backend, batch, "sample")
-        if session is None or sample is None:
+        session, whole = report.find(backend, batch, "session"), report.find(backend, batch, report.whole)
+        if session is None or whole is None:
             continue
         table.add_row(
             escape(backend),
             str(batch),
             texts.number(session.latency.value),
             texts.interval(session.latency),
-            texts.number(sample.latency.value),
+            texts.number(whole.latency.value),
             texts.overhead(report.overhead(backend, batch)),
         )
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ganrt.agreement import PSNR_CAP
 
+from .results import Report
 from .statistics import Estimate, calls_needed
 
 
@@ -46,6 +47,14 @@ def overhead(estimate: Estimate | None) -> str:
 def psnr(value: float) -> str:
     """Worst-sample PSNR in dB."""
     return "equal" if value >= PSNR_CAP else number(value)
+
+
+def given(report: Report) -> list[str]:
+    """What pictures an image-to-image model was given, as one sentence; nothing for one that takes none."""
+    if report.picture is None:
+        return []
+    height, width = report.picture
+    return [f"Pictures given: {width} x {height}, made up of blocks and grain; each becomes {report.image}."]
 
 
 LEGEND = (

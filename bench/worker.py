@@ -14,19 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ganrt import feeds, images
+from ganrt import images
 from ganrt.agreement import THRESHOLDS, compare
 from ganrt.backend import Session, backend_module
 from ganrt.batching import run_all
 from ganrt.bundle import Bundle
-from ganrt.errors import BackendError, GanrtError, UnprovenError
+from ganrt.errors import GanrtError, UnprovenError
 from ganrt.generator import Generator
 from ganrt.golden import Golden
 
-from . import clock
-from .cases import Setup
+from . import calls, clock
+from .cases import Setup, Size
 
-SEED = 0
 _PROOF_BATCH = 8
 _SHEET = 2
 """Pictures shown of each golden run."""
@@ -68,7 +67,8 @@ class Round:
     """Nanoseconds of each call; call k of both scopes had the same inputs, one right after the other."""
 
     session: tuple[int, ...]
-    sample: tuple[int, ...]
+    whole: tuple[int, ...]
+    """Of `Generator.sample` or `Generator.transform`."""
     quiet: bool
     """Whether the process stopped using the processor after the round."""
     peak_mib: float | None
@@ -89,7 +89,7 @@ def serve(connection: Connection, setup: Setup) -> None:
     try:
         with _load(connection, setup) as generator:
             while (order := connection.recv()) is not None:
-                connection.send(time_round(generator, order))
+                connection.send(time_round(generator, order, setup.size))
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:
@@ -111,14 +111,14 @@ def _load(connection: Connection, setup: Setup) -> Generator:
     session = backend_module(setup.backend).open(bundle, setup.variant, setup.device)
     load_ns = clock.now_ns() - started
     try:
-        connection.send(_facts(bundle, session, load_ns))
+        connection.send(_facts(bundle, session, load_ns, setup.size))
     except BaseException:
         session.close()
         raise
     return Generator(bundle.spec, session)
 
 
-def _facts(bundle: Bundle, session: Session, load_ns: int) -> Facts:
+def _facts(bundle: Bundle, session: Session, load_ns: int, size: Size | None) -> Facts:
     """Compare the session with the golden samples. Raises UnprovenError when it does not make the original's images,
     because the speed of wrong pictures is worth nothing."""
     golden = bundle.golden()
@@ -126,7 +126,7 @@ def _facts(bundle: Bundle, session: Session, load_ns: int) -> Facts:
         raise UnprovenError(f"{bundle.folder} has no golden samples to compare with: measure the bundle it came from")
     if session.slow:
         golden = golden.subset(1)
-    first_ns, _ = _timed_call(session, feeds.draw(bundle.spec, SEED, 0, 1))
+    first_ns, _ = calls.time_session(session, calls.draw(bundle.spec, 0, 1, size).feeds)
     found = run_all(session, bundle.spec.output, golden.feeds(bundle.spec), _PROOF_BATCH)
     agreement = compare(found, golden.images, bundle.spec.output.range)
     failures = agreement.failures(THRESHOLDS[session.precision])
@@ -147,44 +147,18 @@ def _facts(bundle: Bundle, session: Session, load_ns: int) -> Facts:
     )
 
 
-def time_round(generator: Generator, order: Order) -> Round:
-    """A round of several pairs starts with one that is not counted: caches and buffers get back to this batch size."""
+def time_round(generator: Generator, order: Order, size: Size | None = None) -> Round:
+    """A round of several pairs starts with one that is not counted: caches and buffers get back to this batch size.
+    `size`: of the pictures that the model is given."""
     extra = int(order.pairs > 1)
-    session, sample = [], []
+    session, whole = [], []
     for k in range(-extra, order.pairs):
-        inputs = feeds.draw(generator.spec, SEED, order.first + (k + extra) * order.batch, order.batch)
-        pair = _pair(generator, inputs, order.first + (k + extra) * order.batch, sample_first=bool(k % 2))
+        inputs = calls.draw(generator.spec, order.first + (k + extra) * order.batch, order.batch, size)
+        pair = calls.time_pair(generator, inputs, whole_first=bool(k % 2))
         if k >= 0:
             session.append(pair[0])
-            sample.append(pair[1])
-    return Round(tuple(session), tuple(sample), _rest(), _peak_mib())
-
-
-def _pair(generator: Generator, inputs: feeds.Feeds, first: int, sample_first: bool) -> tuple[int, int]:
-    """Time both scopes on the same inputs, in either order, and check that they made the same pictures."""
-    batch = len(next(iter(inputs.values())))
-    if sample_first:
-        sample_ns, pictures = _timed_sample(generator, batch, first)
-        session_ns, raw = _timed_call(generator.session, inputs)
-    else:
-        session_ns, raw = _timed_call(generator.session, inputs)
-        sample_ns, pictures = _timed_sample(generator, batch, first)
-    same = images.to_uint8(raw[generator.spec.output.name], generator.spec.output.range)
-    if same.shape != pictures.shape or int(np.abs(same.astype(np.int16) - pictures).max()) > 1:
-        raise BackendError("the session and Generator.sample made different pictures of the same inputs while timed")
-    return session_ns, sample_ns
-
-
-def _timed_call(session: Session, inputs: feeds.Feeds) -> tuple[int, dict[str, feeds.Array]]:
-    started = clock.now_ns()
-    outputs = session.submit(inputs).wait()
-    return clock.now_ns() - started, outputs
-
-
-def _timed_sample(generator: Generator, batch: int, first: int) -> tuple[int, images.Pictures]:
-    started = clock.now_ns()
-    pictures = generator.sample(batch, SEED, first)
-    return clock.now_ns() - started, pictures
+            whole.append(pair[1])
+    return Round(tuple(session), tuple(whole), _rest(), _peak_mib())
 
 
 def _rest() -> bool:

@@ -25,7 +25,7 @@ from ganrt.atomic import check_output, new_folder, write_file
 from ganrt.backend import BACKENDS
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, VerificationError
 from ganrt.images import encode_png, grid
-from ganrt.terminal import console, labels_of, numbers, print_proofs, say, settings
+from ganrt.terminal import console, labels_of, numbers, print_proofs, say, settings, size_of
 
 _INTERRUPTED = 130
 """What a shell expects of a program that was stopped by Ctrl-C."""
@@ -306,6 +306,7 @@ def transform(
 @_bundle
 @click.option("--backend", "backends", multiple=True, help="A backend to measure; may be repeated. Default: all.")
 @click.option("--batch", "batches", multiple=True, type=int, help="A batch size; may be repeated. Default: 1 and 8.")
+@click.option("--size", metavar="H[xW]", help="Of the pictures that an image-to-image model is given.")
 @click.option("--seconds", default=60.0, show_default=True, help="Time to spend in all.")
 @_device
 @click.option("--variant", "variants", multiple=True, help="A variant to measure; may be repeated. Default: all.")
@@ -316,6 +317,7 @@ def bench(
     bundle: Path,
     backends: tuple[str, ...],
     batches: tuple[int, ...],
+    size: str | None,
     seconds: float,
     device: str,
     variants: tuple[str, ...],
@@ -328,7 +330,9 @@ def bench(
         if path is not None:
             check_output(path, overwrite)
     measuring = _extra("ganrt.bench", "bench", "the benchmark")
-    report = measuring.measure(bundle, backends or None, batches or (1, 8), seconds, variants or None, device, say)
+    report = measuring.measure(
+        bundle, backends or None, batches or (1, 8), seconds, variants or None, device, say, size_of(size)
+    )
     if json_path is not None:
         report.save(json_path)
     if html_path is not None:

@@ -53,6 +53,16 @@ def labels_of(text: str | None) -> int | list[int] | None:
     return classes[0] if len(classes) == 1 else classes
 
 
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """Height and width of pictures, from `256` (both) or `240x320`. Raises RequestError."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+        raise RequestError(f"--size {text} is not a number of pixels, or HEIGHTxWIDTH")
+    return int(sides[0]), int(sides[-1])
+
+
 def print_proofs(title: str, proofs: Iterable[Proof]) -> None:
     """A table on standard output."""
     from rich.markup import escape

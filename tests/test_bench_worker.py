@@ -11,7 +11,7 @@ import pytest
 import ganrt
 from ganrt.backend import HostSession
 from ganrt.bench import harness, measure
-from ganrt.bench.cases import SCOPES, Setup
+from ganrt.bench.cases import Setup
 from ganrt.bench.process import Worker, WorkerFailed
 from ganrt.bench.worker import Failure, Order, sheet_of, time_round
 from ganrt.bundle import Bundle
@@ -34,7 +34,7 @@ def test_every_backend_is_measured_in_both_scopes_and_agrees_with_the_original(r
         (name, batch, scope)
         for name, batches in (("onnxruntime", (1, 4)), ("openvino", (1, 4)), ("reference", (1,)))
         for batch in batches
-        for scope in SCOPES
+        for scope in ("session", "sample")
     }
     for backend in report.backends:
         assert backend.facts.worst_psnr >= 60
@@ -45,7 +45,7 @@ def test_every_backend_is_measured_in_both_scopes_and_agrees_with_the_original(r
 
 def test_paired_scopes_have_the_same_rounds(report):
     for backend, batch in report.cases:
-        session, sample = (report.find(backend, batch, scope) for scope in SCOPES)
+        session, sample = (report.find(backend, batch, scope) for scope in ("session", "sample"))
         assert [len(r) for r in session.rounds] == [len(r) for r in sample.rounds]
         assert session.sweeps == sample.sweeps
         assert session.warm_up_calls > 0
@@ -96,7 +96,7 @@ def test_a_worker_that_is_killed_says_so(bundle):
     worker = Worker(Setup(bundle.folder, "onnxruntime", "fp32", "cpu"))
     try:
         worker.facts()
-        assert len(worker.round(Order(2, 3, 0)).sample) == 3
+        assert len(worker.round(Order(2, 3, 0)).whole) == 3
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(WorkerFailed) as caught:
             worker.round(Order(2, 3, 0))
@@ -154,8 +154,8 @@ class _Session(HostSession):
 def test_both_scopes_must_make_the_same_pictures_while_they_are_timed(bundle):
     right = _Session(bundle.spec, wrong=False)
     found = time_round(Generator(bundle.spec, right), Order(2, 3, 0))
-    assert len(found.session) == len(found.sample) == 3
-    assert min(found.session + found.sample) > 0
+    assert len(found.session) == len(found.whole) == 3
+    assert min(found.session + found.whole) > 0
     assert right.calls == 2 * (3 + 1)  # the first pair is not counted
     with pytest.raises(ganrt.BackendError, match="different pictures"):
         time_round(Generator(bundle.spec, _Session(bundle.spec, wrong=True)), Order(2, 3, 0))

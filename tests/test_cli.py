@@ -16,6 +16,7 @@ from ganrt.bundle import Bundle
 from ganrt.cli import main
 from ganrt.doctor import Finding
 from ganrt.images import decode
+from ganrt.terminal import size_of
 
 
 def run(*arguments: object) -> Result:
@@ -209,6 +210,16 @@ def test_train_export_verify_sample(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0"])
 def test_a_benchmark_takes_a_sensible_time(folder: Path, seconds: str) -> None:
     refused(run("bench", folder, "--seconds", seconds), 2, "seconds were asked for")
+
+
+@pytest.mark.parametrize("size", ["big", "x", "1x2x3", "-4", "64x", "²"])
+def test_a_picture_size_is_a_number_or_two(folder: Path, size: str) -> None:
+    refused(run("bench", folder, "--size", size), 2, f"--size {size} is not a number of pixels")
+
+
+def test_a_picture_size_is_height_and_width(folder: Path) -> None:
+    assert (size_of("256"), size_of("240X320"), size_of(None)) == ((256, 256), (240, 320), None)
+    refused(run("bench", folder, "--size", "64"), 2, "takes no picture")
 
 
 def test_what_cannot_be_written_is_known_first(folder: Path) -> None:
