@@ -1,8 +1,11 @@
-"""How n rows are cut into the batch sizes that a session has, and run."""
+"""How n rows are cut into the batch sizes that a session has, at the least cost, and run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,38 +24,122 @@ class Batch(NamedTuple):
     size: int
 
 
-def plan(count: int, sizes: tuple[int, ...], limit: int) -> Iterator[Batch]:
+def plan(count: int, sizes: tuple[int, ...], limit: int, seconds: Mapping[int, float] | None = None) -> Iterator[Batch]:
     """Cut `count` rows into batches.
 
     Args:
         sizes: the batch sizes a session has, or () when it takes any.
         limit: the largest batch wanted; a session whose smallest size is larger is padded all the same.
+        seconds: what a batch of some sizes was measured to take, above 0. Only sizes that the session has count.
 
-    The largest size that the remaining rows fill is taken first; the rest is padded up to the smallest size. The cut
-    never changes a picture: every row depends on its own inputs alone.
+    With measured times the sum of them is the least possible, padding allowed; among equals fewer batches, then less
+    padding. Of a session that takes any size, the measured sizes and `limit` are used, and any other one at most once,
+    for what is left over. What was not measured is taken to cost what a straight line between its measured neighbours
+    says, below them as much as the smallest, above them as much per row as the largest. Without measured times the
+    largest size that the remaining rows fill is taken first, and the rest is padded up to the smallest size.
+
+    The cut never changes a picture: every row depends on its own inputs alone.
     """
-    usable = sorted(s for s in sizes if s <= limit) or sorted(sizes)[:1]
+    usable = sorted(s for s in sizes if s <= limit) or sorted(sizes)[:1] or list(range(1, limit + 1))
+    measured = {s: t for s, t in (seconds or {}).items() if s in sizes or not sizes}
+    if measured:
+        times = _estimated(usable, measured)
+        regular = {s: t for s, t in times.items() if sizes or s in measured or s == limit}
+        chosen = _cheapest(count, tuple(regular.items()), {} if sizes else times)
+    else:
+        chosen = _largest_first(count, usable)
     first = 0
-    while first < count:
-        left = count - first
-        size = max((s for s in usable if s <= left), default=usable[0]) if sizes else min(left, limit)
-        yield Batch(first, min(left, size), size)
+    for size in chosen:
+        yield Batch(first, min(count - first, size), size)
         first += size
 
 
+def _largest_first(count: int, sizes: Sequence[int]) -> Iterator[int]:
+    while count > 0:
+        size = sizes[max(bisect_right(sizes, count) - 1, 0)]
+        yield size
+        count -= size
+
+
+def _estimated(sizes: Sequence[int], measured: Mapping[int, float]) -> dict[int, int]:
+    """Nanoseconds of a batch of each size, by the rule that `plan` states. Whole numbers, so that equal is equal in
+    whatever order they are added."""
+    known = sorted(measured)
+    last = known[-1]
+    inside = np.interp(sizes, known, [measured[s] for s in known])
+    seconds = {s: float(t) if s <= last else measured[last] * s / last for s, t in zip(sizes, inside, strict=True)}
+    return {s: max(1, round(t * 1e9)) for s, t in seconds.items()}
+
+
+class _Cost(NamedTuple):
+    """Of a cut; the lesser is better."""
+
+    ns: int
+    batches: int
+    rows: int
+    """With the padding."""
+
+    def plus(self, size: int, ns: int) -> _Cost:
+        """With one more batch."""
+        return _Cost(self.ns + ns, self.batches + 1, self.rows + size)
+
+
+def _cheapest(count: int, times: tuple[tuple[int, int], ...], once: Mapping[int, int]) -> Iterator[int]:
+    """Sizes that together hold `count` rows at the least cost.
+
+    Args:
+        times: each size with its nanoseconds.
+        once: the same for sizes of which one may be used, once.
+
+    Let b be the size of `times` with the least cost per row. Of any b other batches, some have a total that b divides
+    (two of the sums of the first k are equal modulo b), and batches of b rows in their place cost no more. So there is
+    a best cut with fewer than b other batches, which hold at most (b - 1) * (largest size) rows: whatever is beyond
+    that, and beyond the one of `once`, is cut into batches of b, and the table stays small however many rows there are.
+    """
+    best = min(times, key=lambda entry: (entry[1] / entry[0], -entry[0]))[0]
+    bound = (best - 1) * max(size for size, _ in times) + max(once, default=0)
+    bulk = max(0, -(-(count - bound) // best))
+    yield from itertools.repeat(best, bulk)
+    left, table, tail = count - bulk * best, _table(bound, times), []
+    trials = {s: table[left - s][0].plus(s, ns) for s, ns in once.items() if s <= left}
+    odd = min(trials, key=trials.__getitem__, default=0)
+    if odd and trials[odd] < table[left][0]:
+        tail.append(odd)
+        left -= odd
+    while left > 0:
+        tail.append(table[left][1])
+        left -= tail[-1]
+    yield from sorted(tail, reverse=True)
+
+
+@lru_cache(maxsize=32)
+def _table(bound: int, times: tuple[tuple[int, int], ...]) -> tuple[tuple[_Cost, int], ...]:
+    """Entry n: the cost of a best cut of n rows, and one of its sizes; n = 0 ... bound."""
+    entries = [(_Cost(0, 0, 0), 0)]
+    for n in range(1, bound + 1):
+        entries.append(min((entries[max(0, n - s)][0].plus(s, ns), s) for s, ns in times))
+    return tuple(entries)
+
+
 def run(
-    session: Session, output: Output, count: int, feeds_of: Callable[[Batch], Feeds], limit: int
+    session: Session,
+    output: Output,
+    count: int,
+    feeds_of: Callable[[Batch], Feeds],
+    limit: int,
+    seconds: Mapping[int, float] | None = None,
 ) -> Iterator[tuple[Batch, Array]]:
     """Compute `count` rows; batch k + 1 is under way while batch k is handed out.
 
     Args:
         feeds_of: makes the inputs of one batch, `batch.size` rows of each.
+        limit, seconds: how to cut (`plan`).
 
     Yields each batch with its images, float32 (batch.rows, C, H, W), owned by the receiver. Raises BackendError when
     the session returns anything else than its contract says.
     """
     running: tuple[Batch, Pending] | None = None
-    for batch in plan(count, session.batch_sizes, limit):
+    for batch in plan(count, session.batch_sizes, limit, seconds):
         following = (batch, session.submit(feeds_of(batch)))
         if running is not None:
             yield running[0], _images(session, output, *running)
@@ -61,10 +148,12 @@ def run(
         yield running[0], _images(session, output, *running)
 
 
-def run_all(session: Session, output: Output, feeds: Feeds, limit: int) -> Array:
+def run_all(
+    session: Session, output: Output, feeds: Feeds, limit: int, seconds: Mapping[int, float] | None = None
+) -> Array:
     """Images of all rows of `feeds` in one float32 NCHW array; there must be one row at least."""
     count = len(next(iter(feeds.values())))
-    batches = run(session, output, count, lambda b: rows(feeds, b), limit)
+    batches = run(session, output, count, lambda b: rows(feeds, b), limit, seconds)
     return np.concatenate([images for _, images in batches])
 
 

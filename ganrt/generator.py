@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,10 +114,16 @@ class Generator:
     machine.
     """
 
-    def __init__(self, spec: Spec, session: Session) -> None:
-        """Takes the session over: `close` closes it."""
+    def __init__(self, spec: Spec, session: Session, seconds: Mapping[int, float] | None = None) -> None:
+        """Takes the session over: `close` closes it.
+
+        Args:
+            seconds: what a batch of some sizes was measured to take; larger requests are cut by it
+            (`ganrt.batching.plan`).
+        """
         self.spec = spec
         self.session = session
+        self.seconds = dict(seconds or {})
         self._lock = threading.Lock()
 
     def sample(
@@ -143,7 +149,9 @@ class Generator:
             return batching.rows(drawn, Batch(0, batch.rows, batch.size))
 
         with self._lock:
-            for batch, images in batching.run(self.session, self.spec.output, n, feeds_of, self.max_batch):
+            for batch, images in batching.run(
+                self.session, self.spec.output, n, feeds_of, self.max_batch, self.seconds
+            ):
                 pictures[batch.first : batch.first + batch.rows] = to_uint8(images, self.spec.output.range)
         return pictures
 
@@ -184,7 +192,7 @@ class Generator:
         if count == 0:
             raise RequestError("the inputs have no rows; give one at least")
         with self._lock:
-            return batching.run_all(self.session, self.spec.output, checked, self.max_batch)
+            return batching.run_all(self.session, self.spec.output, checked, self.max_batch, self.seconds)
 
     def transform(self, *pictures: Picture, tile: int | None = None, **inputs: Any) -> Pictures:
         """Run pictures through an image-to-image model: `g.transform(photo)`, `g.transform(photo, style=painting)`.

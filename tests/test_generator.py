@@ -74,6 +74,17 @@ def test_samples_are_the_models_images_of_their_seeds(
     assert same(found, to_uint8(images(spec, feeds.draw(spec, seed, start, n)), spec.output.range))
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_measured_times_cut_otherwise_and_change_no_picture(backend: str, bundle: Bundle) -> None:
+    with ganrt.load(bundle.folder, backend) as generator:
+        plain = generator.sample(37, seed=7)
+        whole = generator(z=feeds.draw(bundle.spec, 7, 0, 37)["z"])
+        for seconds in ({1: 1.0, 8: 1.5, 32: 50.0}, {1: 1.0, 2: 9.0}, {32: 1.0}):
+            cut = Generator(bundle.spec, generator.session, seconds)
+            np.testing.assert_array_equal(cut.sample(37, seed=7), plain)
+            np.testing.assert_array_equal(cut(z=feeds.draw(bundle.spec, 7, 0, 37)["z"]), whole)
+
+
 @pytest.fixture
 def generator() -> Generator:
     return Generator(SPEC, FakeSession())
