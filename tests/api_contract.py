@@ -1,7 +1,7 @@
 """The check that a source uses nothing that a foreign library lacks.
 
-It follows types through the source: of `trt.X` and `core.X`, of parameters and fields with such annotations, and of what
-their methods return. Every attribute, argument count, keyword and enum member is looked up. A branch such as
+It follows types through the source: of `trt.X` and `core.X`, of parameters and fields with such annotations, and of
+what their methods return. Every attribute, argument count, keyword and enum member is looked up. A branch such as
 `if VERSION >= (10, 0):` is walked for the versions that take it. A name that only the foreign library has, on something
 whose type is not known, is an error too: the source must annotate it.
 """
@@ -319,9 +319,9 @@ class Check(ast.NodeVisitor):
 # fmt: off
 COMMON = frozenset((
     "__init__", "name", "shape", "dtype", "size", "numpy", "close", "log", "flags", "code", "file", "line", "desc",
-    "handle", "stream", "device", "launch", "update", "wait", "record", "sync", "context", "properties", "reset", "ERROR",
-    "WARNING", "INFO", "owner", "view", "node", "func", "arch", "ptr", "strides", "options", "grid", "block", "serialize",
-    "num_layers", "version", "query", "split", "join", "value", "fill", "time",
+    "handle", "stream", "device", "launch", "update", "wait", "record", "sync", "context", "properties", "reset",
+    "ERROR", "WARNING", "INFO", "owner", "view", "node", "func", "arch", "ptr", "strides", "options", "grid", "block",
+    "serialize", "num_layers", "version", "query", "split", "join", "value", "fill", "time",
 ))
 # fmt: on
 """Names that other things have too."""
