@@ -12,7 +12,7 @@ import pynvml
 
 import ganrt
 from ganrt.backend import library_version
-from ganrt.machine import cpu_name, has_nvidia_gpu
+from ganrt.machine import cpu_name, has_nvidia_gpu, usable_cores
 
 _LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "onnx")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -56,7 +56,7 @@ class Witness:
         foreign = (busy - self._busy - own) / max(total - self._total, 1e-9)
         return Environment(
             processor=cpu_name(),
-            cores=_cores(),
+            cores=usable_cores(),
             memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
             governor=_GOVERNOR.read_text(encoding="ascii").strip() if _GOVERNOR.exists() else None,
             system=f"{platform.system()} {platform.machine()}",
@@ -68,12 +68,6 @@ class Witness:
             load_after=round(os.getloadavg()[0], 2),
             foreign_share=round(min(max(foreign, 0.0), 1.0), 4),
         )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _machine_seconds() -> tuple[float, float]:

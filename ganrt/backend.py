@@ -177,7 +177,7 @@ def backend_names(device: str = "auto") -> list[str]:
     order is that in which `load` tries them."""
     gpu = parse_device(device)[0] == "cuda"
     rows = [name for name, entry in BACKENDS.items() if entry.gpu or not gpu]
-    return [*rows, *sorted(e.name for e in _entry_points() if e.name not in BACKENDS)]
+    return [*rows, *sorted(e.name for e in entry_points() if e.name not in BACKENDS)]
 
 
 def runs(backend: str, bundle: Bundle, variant: str) -> bool:
@@ -192,7 +192,7 @@ def backend_module(name: str) -> BackendModule:
     """Import a backend. Raises RequestError for an unknown name, MissingLibraryError naming the extra for a missing
     library."""
     if name not in BACKENDS:
-        outside = [e for e in _entry_points() if e.name == name]
+        outside = [e for e in entry_points() if e.name == name]
         if not outside:
             raise RequestError(f"there is no backend {name!r}; choose one of {', '.join(backend_names())}")
         try:
@@ -253,5 +253,6 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def _entry_points() -> importlib.metadata.EntryPoints:
+def entry_points() -> importlib.metadata.EntryPoints:
+    """The backends of other packages."""
     return importlib.metadata.entry_points(group="ganrt.backends")

@@ -15,6 +15,16 @@ from ganrt.errors import BackendError
 from ganrt.feeds import Array, Feeds
 from ganrt.spec import Output
 
+_MAX_BATCH = 32
+_MAX_VALUES = 2**24
+"""A batch is at most _MAX_BATCH images and this many output values: 64 MiB of float32."""
+
+
+def largest(output: Output) -> int:
+    """Most images of a model to compute at a time."""
+    height, width = output.size or (1024, 1024)
+    return max(1, min(_MAX_BATCH, _MAX_VALUES // (output.channels * height * width)))
+
 
 class Batch(NamedTuple):
     """Rows first ... first + rows - 1, computed as a batch of `size` (the difference is padding, thrown away)."""

@@ -70,7 +70,7 @@ def _loading(command: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
         _device,
-        click.option("--precision", default="fp32", show_default=True, help="What may be computed in."),
+        click.option("--precision", default="auto", show_default=True, help="What may be computed in."),
         click.option("--variant", help="One variant by its name; `ganrt info` lists them."),
         click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine."),
     )

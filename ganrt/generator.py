@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ganrt import batching, feeds
-from ganrt.backend import Session, backend_names, open_session, runs
+from ganrt import batching, choosing, feeds
+from ganrt.backend import Session, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
+from ganrt.choosing import Candidate, Wish
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
 from ganrt.feeds import Feeds, Labels
 from ganrt.images import Floats, Pictures, to_uint8
@@ -31,56 +32,50 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MAX_BATCH = 32
-_MAX_BATCH_VALUES = 2**24
-"""A batch is at most _MAX_BATCH images and this many output values: 64 MiB of float32."""
-
 
 def load(
     path: str | Path,
     backend: str = "auto",
     device: str = "auto",
-    precision: str = "fp32",
+    precision: str = "auto",
     unproven: bool = False,
     variant: str | None = None,
+    batch: int | None = None,
     **options: Any,
 ) -> Generator:
     """Load a bundle (a folder), or a bare .onnx file that ganrt exported.
 
+    What `ganrt tune` measured fastest on this machine is taken, if it is what the arguments ask for. Without such a
+    record, or if that choice cannot be opened any more, the first is taken that is installed here, runs the bundle and
+    is proven to make the original's images: of the backends onnxruntime, openvino, pytorch and reference, in float32;
+    a variant that takes fewer multiplications than the graph as it was traced before that graph.
+
     Args:
-        backend: a name from `ganrt doctor`, or `auto`: the first of onnxruntime, openvino, pytorch and reference that
-            is installed here, runs this bundle and is proven to make the original's images.
+        backend: a name from `ganrt doctor`, or `auto`.
         device: `auto` (a GPU where the backend finds one), `cpu`, `cuda` or `cuda:N`.
-        precision: what may be computed in. Of several variants in it, one that takes fewer multiplications than the
-            graph as it was traced is tried before that graph.
+        precision: what may be computed in; `auto` is what was tuned, else float32.
         unproven: use a variant that was not proven, or failed, on this machine.
         variant: one variant by its name, such as `int8-phases`; then `precision` says nothing.
+        batch: how many pictures you will mostly ask for at a time, where the tuned record has several winners; by
+            default the one that is best over all measured sizes.
         options: passed to the backend.
 
     Raises BundleError, MachineError, RequestError, UnprovenError.
     """
     bundle = Bundle.read(path)
-    names = bundle.in_precision(precision) if variant is None else [variant]
-    refusals: dict[str, GanrtError] = {}
-    for place, name in _choices(bundle, backend, device, names):
+    refusals: list[tuple[Candidate, GanrtError]] = []
+    for candidate in choosing.candidates(bundle, Wish(backend, device, precision, variant, batch, options)):
         try:
-            session = _open(bundle, place, device, name, unproven, options)
+            session = _open(bundle, candidate, unproven)
         except GanrtError as error:
-            refusals[f"{place} with {name}"] = error
+            refusals.append((candidate, error))
             continue
-        for passed, reason in refusals.items():
-            if not isinstance(reason, MissingLibraryError):
-                _log.warning("%s is passed over: %s", passed, reason)
-        return Generator(bundle.spec, session)
-    raise _summary(path, list(refusals.values()))
-
-
-def _choices(bundle: Bundle, backend: str, device: str, variants: list[str]) -> list[tuple[str, str]]:
-    """(backend, variant), in the order in which they are tried. Of a backend that was named, those that it does not run
-    are left in where there is no other, so that the error says why."""
-    names = backend_names(device) if backend == "auto" else [backend]
-    pairs = [(name, variant) for name in names for variant in variants]
-    return [pair for pair in pairs if runs(pair[0], bundle, pair[1])] or pairs
+        for passed, reason in refusals:
+            if passed.seconds or not isinstance(reason, MissingLibraryError):
+                _log.warning("%s is passed over%s: %s", passed, " though it was tuned" * bool(passed.seconds), reason)
+        _log.info("%s: %s (%s)", path, candidate, candidate.reason)
+        return Generator(bundle.spec, session, candidate.seconds)
+    raise _summary(path, [error for _, error in refusals])
 
 
 def _summary(path: str | Path, refusals: list[GanrtError]) -> GanrtError:
@@ -96,11 +91,11 @@ def _summary(path: str | Path, refusals: list[GanrtError]) -> GanrtError:
     return kind(f"no backend of this machine can run {path}:\n" + "\n".join(f"- {reason}" for reason in reasons))
 
 
-def _open(bundle: Bundle, backend: str, device: str, variant: str, unproven: bool, options: dict[str, Any]) -> Session:
-    session = open_session(bundle, backend, device, variant, **options)
+def _open(bundle: Bundle, candidate: Candidate, unproven: bool) -> Session:
+    session = open_session(bundle, candidate.backend, candidate.device, candidate.variant, **candidate.options)
     try:
         if not unproven:
-            require_proof(bundle, variant, session)
+            require_proof(bundle, candidate.variant, session)
     except BaseException:
         session.close()
         raise
@@ -220,9 +215,7 @@ class Generator:
     @property
     def max_batch(self) -> int:
         """Most images computed at a time; larger requests are cut."""
-        height, width = self.spec.output.size or (1024, 1024)
-        values = self.spec.output.channels * height * width
-        return max(1, min(_MAX_BATCH, _MAX_BATCH_VALUES // values))
+        return batching.largest(self.spec.output)
 
     def close(self) -> None:
         """Free the session. Calling it twice is fine."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ganrt
-from ganrt import feeds
+from ganrt import choosing, feeds
 from ganrt.backend import BACKENDS
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, BundleError, MachineError, MissingLibraryError, RequestError
@@ -384,7 +384,7 @@ def test_auto_takes_the_first_backend_that_can(bundle: Bundle, monkeypatch: pyte
         with ganrt.load(bundle.folder, unproven=True) as generator:
             assert generator.session.backend == next(name for name in BACKENDS if name not in missing)
     monkeypatch.setattr(module, "open_session", without("onnxruntime", "pytorch", "reference"))
-    monkeypatch.setattr(module, "backend_names", lambda device: ["onnxruntime", "pytorch"])
+    monkeypatch.setattr(choosing, "backend_names", lambda device: ["onnxruntime", "pytorch"])
     with pytest.raises(MachineError, match=r'(?s)no backend of this machine.*pip install "ganrt\[cpu\]"'):
         ganrt.load(bundle.folder)
 

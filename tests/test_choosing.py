@@ -1,0 +1,157 @@
+"""What `load` takes: what was tuned on this machine, if it is what was asked for; else what the rules say."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ganrt
+from ganrt import choosing, tuned
+from ganrt.bundle import Bundle
+from ganrt.choosing import RULE, Wish, by_rules, candidates
+from ganrt.errors import RequestError
+from ganrt.tuned import Choice, Timing, Tuned
+
+
+def choice(name: str, first: float, eight: float, **changes: Any) -> Choice:
+    timings = {1: Timing(first, None, None), 8: Timing(eight, None, None)}
+    return replace(Choice(name, "fp32", "cpu", {"threads": 1}, "fp32", 120.0, timings), **changes)
+
+
+def remember(bundle: Bundle, *choices: Choice) -> Tuned:
+    """Keep a record of this bundle in which each batch size has its fastest choice as the winner."""
+    winners = {b: min(range(len(choices)), key=lambda k: choices[k].seconds[b]) for b in (1, 8)}
+    record = Tuned(tuned.tuned_key(bundle), 60.0, "2026-11-25", {}, choices, winners)
+    tuned.remember(record)
+    return record
+
+
+def first(bundle: Bundle, **wish: Any) -> str:
+    one = next(candidates(bundle, Wish(**wish)))
+    return f"{one}, threads {one.options.get('threads', 'any')}"
+
+
+def test_without_a_record_the_rules_decide(bundle: Bundle) -> None:
+    found = list(candidates(bundle, Wish()))
+    assert list(dict.fromkeys(one.backend for one in found)) == ["onnxruntime", "openvino", "pytorch", "reference"]
+    assert str(found[0]) == "onnxruntime with fp32"
+    assert {one.reason for one in found} == {RULE}
+    assert not any(one.seconds for one in found)
+
+
+def test_rules_take_float32_and_forms_that_save_work_first(bundle: Bundle) -> None:
+    plain = bundle.variants["fp32"]
+    variants = {
+        "int8-phases": replace(plain, precision="int8"),
+        "fp32": plain,
+        "fp32-subpixel": plain,
+        "fp32-phases": replace(plain, lighter=True),
+    }
+    several = replace(bundle, variants=variants)
+    assert [str(one) for one in by_rules(several, Wish())][:4] == [
+        *(f"onnxruntime with {name}" for name in ("fp32-phases", "fp32", "fp32-subpixel")),
+        "openvino with fp32-phases",
+    ]
+    assert [str(one) for one in by_rules(several, Wish(precision="int8"))] == [
+        f"{name} with int8-phases" for name in ("onnxruntime", "openvino", "reference")
+    ]
+    assert [str(one) for one in by_rules(several, Wish("pytorch", variant="fp32-phases"))] == [
+        "pytorch with fp32-phases"  # it does not run it; its error is to say so
+    ]
+
+
+def test_what_was_tuned_comes_first_and_the_rules_after_it(bundle: Bundle) -> None:
+    remember(bundle, choice("onnxruntime", 1, 30), choice("openvino", 2, 6))
+    found = list(candidates(bundle, Wish()))
+    assert found[0].backend == "openvino" and found[1:] == by_rules(bundle, Wish())
+    assert found[0].options == {"threads": 1} and found[0].seconds == {1: 2, 8: 6}
+    assert "the best overall" in found[0].reason
+    assert first(bundle, batch=1) == "onnxruntime with fp32, threads 1"
+    assert first(bundle, batch=np.int64(2)) == "openvino with fp32, threads 1"
+
+
+@pytest.mark.parametrize(
+    ("wish", "wanted"),
+    [
+        ({"backend": "onnxruntime"}, "onnxruntime with fp32, threads 2"),
+        ({"backend": "pytorch"}, "pytorch with fp32, threads any"),
+        ({"device": "cpu"}, "openvino with fp32, threads 1"),
+        ({"device": "cuda"}, "onnxruntime with fp32, threads 2"),
+        ({"device": "cuda:0"}, "onnxruntime with fp32, threads 2"),
+        ({"device": "cuda:1"}, "onnxruntime with fp32, threads any"),
+        ({"precision": "fp32"}, "openvino with fp32, threads 1"),
+        ({"variant": "fp32", "precision": "int8"}, "openvino with fp32, threads 1"),
+        ({"options": {"threads": 2}}, "onnxruntime with fp32, threads 2"),
+        ({"options": {"threads": 3}}, "onnxruntime with fp32, threads 3"),
+        ({"options": {"compiled": True}}, "onnxruntime with fp32, threads any"),
+    ],
+)
+def test_what_is_asked_for_is_what_comes(wish: dict[str, Any], wanted: str, bundle: Bundle) -> None:
+    remember(
+        bundle,
+        choice("openvino", 1, 6),
+        choice("onnxruntime", 3, 9, device="cuda:0", options={"threads": 2}),
+        choice("onnxruntime", 9, 99, device="cuda:0"),
+    )
+    assert first(bundle, **wish) == wanted
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, True, "8"])
+def test_a_batch_that_is_none_is_refused(batch: Any, bundle: Bundle) -> None:
+    with pytest.raises(RequestError, match=r"batch is .*; it must be a whole number from 1"):
+        ganrt.load(bundle.folder, batch=batch)
+
+
+def test_load_takes_what_was_tuned_and_cuts_by_its_times(bundle: Bundle) -> None:
+    with ganrt.load(bundle.folder) as plain:
+        assert plain.session.backend == "onnxruntime" and not plain.seconds
+        wanted = plain.sample(20, seed=3)
+    remember(bundle, choice("openvino", 1, 1.5), choice("onnxruntime", 2, 3))
+    with ganrt.load(bundle.folder) as generator:
+        assert generator.session.backend == "openvino"
+        assert generator.session.details["threads"] == "1"
+        assert generator.seconds == {1: 1, 8: 1.5}
+        assert np.abs(generator.sample(20, seed=3).astype(int) - wanted).max() <= 1
+    with ganrt.load(bundle.folder, precision="fp32", backend="pytorch") as generator:
+        assert generator.session.backend == "pytorch"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backend": "abacus"}, "there is no backend 'abacus'"),
+        ({"variant": "int8-phases"}, "has no variant 'int8-phases'"),
+        ({"options": {"strings": 6}}, "has no option 'strings'"),
+        ({"device": "tpu"}, "there is no device 'tpu'"),
+        ({"device": "cuda:0"}, "runs on the CPU only"),
+    ],
+)
+def test_a_tuned_choice_that_cannot_be_opened_is_named_and_the_rules_decide(
+    changes: dict[str, Any], message: str, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    remember(bundle, choice("openvino", 1, 6, **changes))
+    with caplog.at_level(logging.WARNING), ganrt.load(bundle.folder) as generator:
+        assert generator.session.backend == "onnxruntime" and not generator.seconds
+    assert "is passed over though it was tuned" in caplog.text
+    assert message in caplog.text
+
+
+def test_a_tuned_choice_must_be_proven_all_the_same(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ganrt.backends import openvino
+
+    remember(bundle, choice("openvino", 1, 6))
+    compute = openvino._OpenVinoSession.run
+    monkeypatch.setattr(openvino._OpenVinoSession, "run", lambda self, feeds: compute(self, feeds) * np.float32(0.5))
+    with ganrt.load(bundle.folder) as generator:
+        assert generator.session.backend == "onnxruntime"
+    assert "openvino with fp32 is passed over though it was tuned" in caplog.text
+    assert "does not make the original's images" in caplog.text
+
+
+def test_loading_looks_at_one_small_file(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing.tuned, "tuned_key", lambda bundle: pytest.fail("nothing was tuned here at all"))
+    assert first(bundle).startswith("onnxruntime")

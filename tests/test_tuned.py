@@ -1,0 +1,221 @@
+"""The tuned record: what is kept of a measurement, where, and which choice follows from it; nothing hostile gets in."""
+
+import json
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganrt import tuned
+from ganrt.bundle import Bundle, FileDigest
+from ganrt.errors import ArtifactError, MachineError, MissingLibraryError
+from ganrt.tuned import Choice, Timing, Tuned
+
+
+def choice(name: str, times: dict[int, float], **changes: Any) -> Choice:
+    """A choice that takes `times` milliseconds, by batch size."""
+    timings = {batch: Timing(t / 1000, t / 1010, t / 990) for batch, t in times.items()}
+    return replace(Choice(name, "fp32", "cpu", {"threads": 1}, "fp32", 120.0, timings), **changes)
+
+
+def record(*choices: Choice, key: str = "k") -> Tuned:
+    """The record that a measurement of these choices leaves."""
+    sizes = choices[0].timings
+    winners = {b: min(range(len(choices)), key=lambda k: choices[k].seconds[b]) for b in sizes}
+    return Tuned(key, 60.0, "2026-11-25T22:00:00+00:00", {"ganrt": "0.1.0"}, choices, winners)
+
+
+QUICK_ALONE = choice("alone", {1: 1, 8: 9, 32: 40})
+QUICK_IN_CROWDS = choice("crowd", {1: 2, 8: 8, 32: 24})
+BALANCED = choice("balanced", {1: 1.1, 8: 7, 32: 28})
+THREE = record(QUICK_ALONE, QUICK_IN_CROWDS, BALANCED)
+
+
+@pytest.mark.parametrize(
+    ("batch", "wanted", "reason"),
+    [
+        (1, "alone", "tuned on 2026-11-25 for 60 dB: the fastest at batch 1"),
+        (2, "balanced", "the fastest at batch 8"),
+        (8, "balanced", "the fastest at batch 8"),
+        (9, "crowd", "the fastest at batch 32"),
+        (500, "crowd", "the fastest at batch 32"),
+        (None, "balanced", "the best overall, 1.09 times the best time on average over batch 1, 8, 32"),
+    ],
+)
+def test_the_choice_goes_by_the_batch(batch: int | None, wanted: str, reason: str) -> None:
+    picked = THREE.pick(batch)
+    assert picked is not None
+    assert picked[0].backend == wanted
+    assert picked[1].endswith(reason)
+
+
+def test_the_choice_is_among_those_that_fit() -> None:
+    def fits(one: Choice) -> bool:
+        return one.backend != "balanced"
+
+    found = [THREE.pick(batch, fits) for batch in (1, 8, None)]
+    assert [(p[0].backend, p[1].partition(": ")[2]) for p in found if p] == [
+        ("alone", "the fastest of those that were asked for at batch 1"),
+        ("crowd", "the fastest of those that were asked for at batch 8"),
+        (
+            "alone",
+            "the best overall of those that were asked for, 1.23 times the best time on average over batch 1, 8, 32",
+        ),
+    ]
+    assert THREE.pick(None, lambda _: False) is None
+    alone = record(QUICK_ALONE).pick(None)
+    assert alone is not None and alone[1].endswith("the fastest at each of batch 1, 8, 32")
+
+
+def test_a_choice_that_lacks_a_size_is_judged_only_where_it_was_measured() -> None:
+    half = Tuned("k", 60.0, "2026", {}, (BALANCED, choice("half", {1: 0.5, 8: 1})), {1: 1, 8: 1, 32: 0})
+    picks = [half.pick(batch) for batch in (None, 8, 32)]
+    assert [p[0].backend for p in picks if p] == ["balanced", "half", "balanced"]
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    one = replace(THREE, choices=(*THREE.choices, replace(BALANCED, timings={1: Timing(1.0, None, None)})))
+    assert Tuned.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """A good record as JSON with one entry replaced; `path` as in `choices.0.device`."""
+    raw: Any = json.loads(json.dumps(THREE.to_dict()))
+    *parents, last = path.split(".")
+    inner = raw
+    for name in parents:
+        inner = inner[int(name) if isinstance(inner, list) else name]
+    inner[last] = value
+    return raw  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ([], r"\[\] is no object"),
+        ({}, "its format is None"),
+        (changed("format", 2), "it has format 2, and this ganrt reads 1"),
+        (changed("key", 5), "its key is 5"),
+        (changed("quality", "high"), "a number is 'high'"),
+        (changed("quality", True), "a number is True"),
+        (changed("choices", {}), "its choices is {}"),
+        (changed("choices", [[]]), r"\[\] is no object"),
+        (changed("choices.0.backend", None), "its backend is None"),
+        (changed("choices.0.options", {"device": 1}), "an option is 'device' = 1"),
+        (changed("choices.0.options", {"threads": "rm"}), "an option is 'threads' = 'rm'"),
+        (changed("choices.0.options", {"a b": 1}), "an option is 'a b' = 1"),
+        (changed("choices.0.worst_psnr", None), "a number is None"),
+        (changed("choices.0.worst_psnr", 10**400), "int too large"),
+        (changed("choices.0.timings", {"0": [1, 1, 1]}), "a batch size is '0'"),
+        (changed("choices.0.timings", {"1e3": [1, 1, 1]}), "a batch size is '1e3'"),
+        (changed("choices.0.timings", {"99999": [1, 1, 1]}), "a batch size is '99999'"),
+        (changed("choices.0.timings", {"8": [0, 0, 0]}), r"a time is 0\.0"),
+        (changed("choices.0.timings", {"8": [1]}), r"a time is \[1\]"),
+        (changed("choices.0.timings", {"8": 3}), "a time is 3"),
+        (changed("winners", {}), "it has no winner"),
+        (changed("winners", {"8": 3}), "its winner at batch 8 is 3"),
+        (changed("winners", {"8": -1}), "its winner at batch 8 is -1"),
+        (changed("winners", {"8": "0"}), "its winner at batch 8 is '0'"),
+        (changed("winners", {"16": 0}), "its winner at batch 16 is 0"),
+    ],
+)
+def test_records_that_are_none(raw: Any, message: str) -> None:
+    with pytest.raises(ArtifactError, match=f"a tuned record cannot be read: .*{message}"):
+        Tuned.from_dict(raw)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(_JSON, st.sampled_from(["choices", "winners", "choices.0.timings", "choices.0.options", "choices.0.device"]))
+def test_whatever_stands_in_a_record_is_read_or_refused(value: Any, path: str) -> None:
+    for raw in (value, changed(path, value)):
+        try:
+            read = Tuned.from_dict(raw)
+        except ArtifactError:
+            continue
+        assert read.pick(None) is None or read.pick(1) is not None
+
+
+def test_it_is_remembered_for_this_bundle(bundle: Bundle, bundles: dict[str, Bundle], cache: Path) -> None:
+    assert tuned.find(bundle) is None
+    kept = replace(THREE, key=tuned.tuned_key(bundle))
+    path = tuned.remember(kept)
+    assert path.is_relative_to(cache)
+    assert tuned.find(bundle) == kept
+    assert tuned.find(bundles["mlp"]) is None
+
+
+def test_the_key_tells_apart_all_that_times_depend_on(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {tuned.tuned_key(bundle), tuned.tuned_key(bundle)}
+    assert len(keys) == 1
+    other = {**bundle.files, "model.onnx": FileDigest(1, "0" * 64)}
+    keys.add(tuned.tuned_key(replace(bundle, files=other)))
+    more = {**bundle.variants, "fp32-other": bundle.variants["fp32"]}
+    keys.add(tuned.tuned_key(replace(bundle, variants=more)))
+    here = tuned.versions()
+    assert {"ganrt", "onnxruntime", "openvino", "torch"} <= here.keys()
+    for name, value in {
+        "cpu_name": "another processor",
+        "usable_cores": 99,
+        "nvidia_details": {"driver": "570"},
+        "versions": here | {"onnxruntime": "0.9"},
+    }.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(tuned, name, lambda value=value: value)
+            keys.add(tuned.tuned_key(bundle))
+    assert len(keys) == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is damaged"),
+        (b"{", "is damaged"),
+        (b'{"format": NaN}', "is damaged: NaN is not JSON"),
+        (b"[" * 100_000, "is damaged"),
+        (b"{}", "its format is None"),
+        (b" " * (2**20 + 1), "it is larger than 1048576 bytes"),
+        (json.dumps(THREE.to_dict()).encode(), "it is of another bundle or machine"),
+    ],
+)
+def test_a_damaged_record_is_warned_about_and_ignored(
+    content: bytes, message: str, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tuned.remember(replace(THREE, key=tuned.tuned_key(bundle)))
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert tuned.find(bundle) is None
+    assert message in caplog.text
+    assert "tune the bundle again" in caplog.text
+
+
+def test_a_record_that_cannot_be_opened_is_warned_about(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    path = tuned.remember(replace(THREE, key=tuned.tuned_key(bundle)))
+    path.unlink()
+    path.mkdir()
+    assert tuned.find(bundle) is None
+    assert "cannot be read (Is a directory); tune the bundle again" in caplog.text
+
+
+def test_a_record_that_cannot_be_kept_is_an_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cache / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
+    with pytest.raises(MachineError, match="cannot be written"):
+        tuned.remember(THREE)
+
+
+def test_without_platformdirs_nothing_is_remembered(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert tuned.find(bundle) is None
+    with pytest.raises(MissingLibraryError, match="remembering what was tuned needs platformdirs"):
+        tuned.remember(THREE)
