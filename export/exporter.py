@@ -46,7 +46,7 @@ def export(
         overwrite: replace a bundle of that name.
         precisions: of `variants.PRECISIONS`; float32 is there in any case.
         forms: of up-sampling (`phases.FORMS`) that the graph is rewritten to, beside the graph as it was traced.
-        quality: dB that the worst picture of an int8 variant is to reach.
+        quality: dB that the worst picture of an int8 variant is to reach; of an fp16 variant where it is above 45.
 
     Raises RequestError, CheckpointError, and VerificationError when a backend does not make the original's images;
     then, as after any failure, nothing is left at `out`.

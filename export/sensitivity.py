@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 
 Units = Sequence[tuple[str, ...]]
@@ -17,7 +18,8 @@ def to_keep(
 
     Args:
         layers: names, in the order of the graph.
-        error: names of the layers that are in the lower precision -> mean squared error of the worst picture.
+        error: names of the layers that are in the lower precision -> mean squared error of the worst picture; infinite
+            for a picture that is not finite.
         allowed: how large that may be.
 
     Errors of layers add up, nearly; so the layers with the largest errors of their own are kept first, and only as many
@@ -30,7 +32,7 @@ def to_keep(
     units = _units(layers)
     alone = {unit: error(unit) for unit in units}
     left = sorted(units, key=alone.__getitem__)
-    share = total / max(sum(alone.values()), 1e-300)
+    share = total / max(sum(alone.values()), 1e-300) if math.isfinite(total) else 1.0
     while left:
         left.pop()
         expected = share * sum(alone[unit] for unit in left)
@@ -39,6 +41,19 @@ def to_keep(
     lowered = {name for unit in left for name in unit}
     each = {name: found for unit, found in alone.items() for name in unit}
     return tuple(name for name in layers if name not in lowered), each
+
+
+def to_release(
+    layers: Sequence[str], kept: Sequence[str], error: Callable[[Collection[str]], float], allowed: float
+) -> tuple[str, ...]:
+    """What of `kept` has to be kept: one by one, those that may be in the lower precision after all are let go. They
+    were kept because of the layers that they were judged together with."""
+    left = list(kept)
+    for name in kept:
+        others = [other for other in left if other != name]
+        if error([layer for layer in layers if layer not in others]) <= allowed:
+            left = others
+    return tuple(left)
 
 
 def _units(layers: Sequence[str]) -> Units:

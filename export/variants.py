@@ -15,11 +15,12 @@ from ganrt.spec import Spec
 from . import calibration, int8
 from .calibration import Evaluator
 from .enlargement import find_nearest
+from .islands import in_half
 from .optimise import optimise
 from .phases import FORMS
 from .sensitivity import to_keep
 
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 QUALITY = 36.0
 """dB that the worst picture of an int8 variant is to reach while it is made; it is proven on others."""
 _SAMPLES = 8
@@ -57,10 +58,10 @@ def add(
 
     Args:
         model: the traced graph.
-        quality: dB, for int8.
+        quality: dB, for int8; for fp16 where it is more than `islands.QUALITY`.
 
-    Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when int8
-    cannot reach the quality.
+    Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when fp16 or
+    int8 cannot reach the quality.
     """
     opset, lighter = model.opset_imports[""], any(map(find_nearest, model.graph))
     for form in forms:
@@ -73,13 +74,15 @@ def add(
             )
         if "bf16" in precisions and f"bf16-{name}" not in bundle.variants:
             bundle = _with(bundle, f"bf16-{name}", Variant(file, opset, "bf16", lighter, passes), [])
-        if "int8" in precisions and f"int8-{name}" not in bundle.variants:
-            progress(f"choosing what int8 may compute: {name}")
-            lowered, notes = _lowered(graph, bundle.spec, quality)
-            lowered.metadata_props[PRECISION_KEY] = "int8"
-            file = f"model.int8-{name}.onnx"
-            variant = Variant(file, opset, "int8", lighter, (*passes, "int8"), notes=notes)
-            bundle = _with(bundle, f"int8-{name}", variant, save(lowered, bundle, file))
+        for precision, lower in (("fp16", in_half), ("int8", _lowered)):
+            if precision not in precisions or f"{precision}-{name}" in bundle.variants:
+                continue
+            progress(f"choosing what {precision} may compute: {name}")
+            lowered, notes = lower(graph, bundle.spec, quality)
+            lowered.metadata_props[PRECISION_KEY] = precision
+            file = f"model.{precision}-{name}.onnx"
+            variant = Variant(file, opset, precision, lighter, (*passes, precision), notes=notes)
+            bundle = _with(bundle, f"{precision}-{name}", variant, save(lowered, bundle, file))
     return bundle
 
 

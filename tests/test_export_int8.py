@@ -166,7 +166,7 @@ def test_load_takes_the_variant_that_is_asked_for(made: Bundle) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"precisions": ("fp8",)}, RequestError, "precision is 'fp8'; choose some of fp32, bf16, int8"),
+        ({"precisions": ("fp8",)}, RequestError, "precision is 'fp8'; choose some of fp32, bf16, fp16, int8"),
         ({"forms": ("winograd",)}, RequestError, "form is 'winograd'; choose some of phases, subpixel, transposed"),
         (
             {"precisions": ("int8",), "quality": 150.0},

@@ -4,6 +4,7 @@ fallback."""
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, cast
 
 # Without this, importing ONNX Runtime 1.32 writes a device number and a database of events below the home folder.
@@ -14,7 +15,7 @@ import onnxruntime as ort
 
 from ganrt.backend import HostSession, Pending, Session, check_options, first_line, library_version, thread_count
 from ganrt.bundle import Bundle
-from ganrt.errors import BackendError, BundleError, MachineError
+from ganrt.errors import BackendError, BundleError, MachineError, MissingLibraryError
 from ganrt.feeds import Array, Feeds, require
 from ganrt.machine import has_nvidia_gpu, nvidia_details, parse_device
 
@@ -42,6 +43,8 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
 class _CpuSession(HostSession):
     def __init__(self, bundle: Bundle, variant: str, threads: int) -> None:
         details = {"onnxruntime": library_version("onnxruntime"), "threads": str(threads or "default")}
+        if bundle.variant(variant).precision == "fp16":
+            details["float16"] = "spelled out in float32"
         super().__init__("onnxruntime", bundle.variant(variant).precision, bundle.spec, details)
         self._session = _session(bundle, variant, [_CPU], _session_options(threads))
 
@@ -117,8 +120,12 @@ def _session_options(threads: int) -> ort.SessionOptions:
 
 def _session(bundle: Bundle, variant: str, providers: list[Any], options: ort.SessionOptions) -> ort.InferenceSession:
     path = bundle.onnx(variant)
+    spelled_out = providers == [_CPU] and bundle.variant(variant).precision == "fp16"
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
+        graph = _spelled_out(path) if spelled_out else str(path)
+        session = ort.InferenceSession(graph, options, providers=providers)
+    except MissingLibraryError:
+        raise
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
         raise BundleError(f"onnxruntime cannot load {path}: {first_line(error)}") from error
     session.disable_fallback()
@@ -128,3 +135,13 @@ def _session(bundle: Bundle, variant: str, providers: list[Any], options: ort.Se
             f"onnxruntime runs on {session.get_providers()[0]} where {wanted} was asked for; `ganrt doctor` tells why"
         )
     return session
+
+
+def _spelled_out(path: Path) -> bytes:
+    """An fp16 graph as the CPU provider has to be given it to compute fp16 (`ganrt.rounding` tells why). Raises
+    MissingLibraryError without onnx."""
+    try:
+        from ganrt.rounding import read_spelled_out
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError("onnx", "export", "fp16 on ONNX Runtime's CPU provider") from error
+    return read_spelled_out(path)
