@@ -37,6 +37,8 @@ class Recipe(NamedTuple):
 
     family: str
     config: Mapping[str, Any]
+    picture: int | None = None
+    """Side of the pictures that it is measured with, where it takes some."""
     he: bool = False
     """Whether all convolutions get the weights of He et al. 2015: with PyTorch's own the picture fades away in a deep
     network without norms."""
@@ -59,10 +61,10 @@ GENERATORS = {
     ),
     "progan-128": Recipe("progan", {"widths": (512, 512, 512, 512, 256, 128)}),
     "biggan-deep-128": Recipe("biggan_deep", {}),
-    "style": Recipe("transformer_net", {}),
-    "adain": Recipe("adain", {}, he=True),
-    "srresnet-x4": Recipe("srresnet", {}),
-    "rrdb-x4": Recipe("rrdb", {"blocks": 6}),
+    "style": Recipe("transformer_net", {}, picture=256),
+    "adain": Recipe("adain", {}, picture=256, he=True),
+    "srresnet-x4": Recipe("srresnet", {}, picture=128),
+    "rrdb-x4": Recipe("rrdb", {"blocks": 6}, picture=128),
 }
 """Name -> recipe. `resnet-64` has 64 channels at full size, `biggan-128` BigGAN's structure with 32."""
 
@@ -79,6 +81,15 @@ def make(recipe: Recipe) -> nn.Module:
         _take_statistics(module, family.spec(config))
         _set_contrast(module, family.spec(config))
     return module.eval()
+
+
+def write(name: str, folder: Path) -> Path:
+    """Make the generator of a name, as the checkpoint `folder`/NAME.safetensors. Raises MachineError when it cannot be
+    written."""
+    state = make(GENERATORS[name]).state_dict()
+    path = folder / f"{name}.safetensors"
+    write_file(path, save({key: tensor.contiguous() for key, tensor in state.items()}))
+    return path
 
 
 def _run(module: nn.Module, spec: Spec, first: int) -> torch.Tensor:
@@ -122,10 +133,8 @@ def _set_contrast(module: nn.Module, spec: Spec) -> None:
 def main(folder: Path, names: tuple[str, ...]) -> None:
     """Write NAME.safetensors for each of the NAMES, by default all."""
     for name in names or GENERATORS:
-        state = make(GENERATORS[name]).state_dict()
-        content = save({key: tensor.contiguous() for key, tensor in state.items()})
-        write_file(folder / f"{name}.safetensors", content)
-        click.echo(f"{folder / name}.safetensors: {len(content) / 1e6:.1f} MB")
+        path = write(name, folder)
+        click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

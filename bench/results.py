@@ -16,13 +16,14 @@ from ganrt.errors import ArtifactError
 
 from . import statistics
 from .cases import SCOPES, Scope, Size, end_to_end
+from .context import Context
 from .decode import decode
 from .environment import Environment
 from .statistics import Estimate
 from .worker import Facts
 
 SCHEMA = 2
-"""1 had no pictures as inputs."""
+"""1 had no pictures as inputs and no context."""
 BASELINE = "pytorch"
 """Speeds are compared with it where it was measured."""
 
@@ -111,6 +112,8 @@ class Report:
     measurements: tuple[Measurement, ...]
     picture: Size | None = None
     """Height and width of the pictures that an image-to-image model was given; None for one that takes none."""
+    context: Context | None = None
+    """What the suite found out around it; None for a measurement by itself."""
 
     def __post_init__(self) -> None:
         if self.picture is not None and (len(self.picture) != 2 or min(self.picture) < 1):

@@ -60,5 +60,5 @@ def given(report: Report) -> list[str]:
 LEGEND = (
     f"A dash: too few calls or rounds to tell (p90 needs {calls_needed(0.9)} calls, p99 {calls_needed(0.99)}). "
     "Speed: against pytorch, or else the slowest backend, in rounds near in time; a question mark where the interval "
-    "holds 1. PSNR: the worst golden sample against the PyTorch original."
+    "holds 1 or is missing. PSNR: the worst golden sample against the PyTorch original."
 )
