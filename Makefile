@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench-cpu clean
 
 demo: $(READY)
 	$(VENV)/bin/ganrt demo --out out/demo
@@ -16,6 +16,10 @@ lint: $(READY)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy ganrt export bench
+
+# Over an hour on two cores, which must be left alone; a report that is there already is kept.
+bench-cpu: $(READY)
+	$(VENV)/bin/python -m ganrt.bench.suite bench/results/cpu
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info

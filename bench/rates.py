@@ -13,12 +13,12 @@ from .context import MatrixProduct
 _SIDE, _REPEATS = 2048, 10
 
 
-def matrix_products(side: int = _SIDE, repeats: int = _REPEATS) -> dict[str, MatrixProduct]:
+def matrix_products() -> dict[str, MatrixProduct]:
     """Precision -> products by torch with all cores: float32, bfloat16, and int8 with 32-bit sums."""
-    steps = torch.randint(-127, 128, (side, side), dtype=torch.int8)
+    steps = torch.randint(-127, 128, (_SIDE, _SIDE), dtype=torch.int8)
     operands = {"fp32": steps.to(torch.float32), "bf16": steps.to(torch.bfloat16)}
-    made = {name: _timed(torch.mm, matrix, repeats) for name, matrix in operands.items()}
-    return made | {"int8": _timed(torch._int_mm, steps, repeats)}
+    made = {name: _timed(torch.mm, matrix) for name, matrix in operands.items()}
+    return made | {"int8": _timed(torch._int_mm, steps)}
 
 
 def joined(before: dict[str, MatrixProduct], after: dict[str, MatrixProduct]) -> dict[str, MatrixProduct]:
@@ -29,11 +29,11 @@ def joined(before: dict[str, MatrixProduct], after: dict[str, MatrixProduct]) ->
     }
 
 
-def _timed(multiply: Callable[[Tensor, Tensor], Tensor], matrix: Tensor, repeats: int) -> MatrixProduct:
+def _timed(multiply: Callable[[Tensor, Tensor], Tensor], matrix: Tensor) -> MatrixProduct:
     """The first call, which prepares, is not counted."""
     multiply(matrix, matrix)
     taken = []
-    for _ in range(repeats):
+    for _ in range(_REPEATS):
         started = clock.now_ns()
         multiply(matrix, matrix)
         taken.append(clock.now_ns() - started)
