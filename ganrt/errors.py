@@ -7,8 +7,11 @@ GanrtError
 │   ├── CheckpointError              a training checkpoint that cannot be used
 │   └── UnprovenError                a variant without a proof, or with a failed one
 ├── MachineError             exit 3  this machine lacks what was asked for
-│   └── MissingLibraryError          an optional dependency is not installed; names the extra
+│   ├── MissingLibraryError          an optional dependency is not installed; names the extra
+│   ├── DeviceMemoryError            a device has too little memory left
+│   └── EngineError                  TensorRT builds or loads no engine of a graph
 ├── BackendError             exit 3  a session broke its contract (ganrt.backend.Session)
+│   ├── DeviceLostError              a device failed or hung; the session is over
 │   └── ContractError                found by ganrt.testing (also an AssertionError)
 └── VerificationError        exit 1  the answer of a check is no
 """
@@ -64,8 +67,20 @@ class MissingLibraryError(MachineError):
         super().__init__(f'{purpose} needs {library}, which is not installed: pip install "ganrt[{extra}]"')
 
 
+class DeviceMemoryError(MachineError):
+    """A device has too little memory left for what was asked."""
+
+
+class EngineError(MachineError):
+    """TensorRT builds, loads or refits no engine of a graph; says TensorRT's own reasons."""
+
+
 class BackendError(GanrtError):
     """A session broke its contract: wrong names, shapes, dtypes or values that are not finite."""
+
+
+class DeviceLostError(BackendError):
+    """A device failed or did not answer in time. Nothing that it makes can be trusted any more: the session is over."""
 
 
 class ContractError(BackendError, AssertionError):

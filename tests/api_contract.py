@@ -23,6 +23,8 @@ class Local:
     bases: list[ast.expr] = field(default_factory=list)
     fields: dict[str, ast.expr] = field(default_factory=dict)
     returns: dict[str, ast.expr | None] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
+    """Fields without an annotation."""
 
 
 def locals_of(tree: ast.Module) -> dict[str, Local]:
@@ -35,6 +37,8 @@ def locals_of(tree: ast.Module) -> dict[str, Local]:
                 target = part.target
                 name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
                 local.fields[name] = part.annotation
+            elif isinstance(part, ast.Assign):
+                local.others |= {target.attr for target in part.targets if isinstance(target, ast.Attribute)}
             elif isinstance(part, ast.FunctionDef):
                 is_property = any(isinstance(d, ast.Name) and d.id == "property" for d in part.decorator_list)
                 (local.fields if is_property and part.returns else local.returns)[part.name] = part.returns  # type: ignore[index]
@@ -231,6 +235,8 @@ class Check(ast.NodeVisitor):
             return self.annotation(local.fields[node.attr])
         if node.attr in local.returns:
             return Type("method", "", base.name, node.attr)
+        if node.attr in local.others:
+            return None
         for foreign in [self.of(b) for b in local.bases]:
             if foreign is not None and foreign.kind == "class":
                 return self.attribute_of(Type("instance", foreign.alias, foreign.name), node)
@@ -318,14 +324,15 @@ class Check(ast.NodeVisitor):
 
 # fmt: off
 COMMON = frozenset((
-    "__init__", "name", "shape", "dtype", "size", "numpy", "close", "log", "flags", "code", "file", "line", "desc",
-    "handle", "stream", "device", "launch", "update", "wait", "record", "sync", "context", "properties", "reset",
-    "ERROR", "WARNING", "INFO", "owner", "view", "node", "func", "arch", "ptr", "strides", "options", "grid", "block",
-    "serialize", "num_layers", "version", "query", "split", "join", "value", "fill", "time",
+    "__init__", "__dlpack__", "__dlpack_device__", "name", "shape", "dtype", "size", "numpy", "close", "log",
+    "flags", "code", "file", "line", "desc", "handle", "stream", "device", "launch", "update", "wait", "record",
+    "sync", "context", "properties", "reset", "ERROR", "WARNING", "INFO", "owner", "view", "node", "func",
+    "arch", "ptr", "strides", "options", "grid", "block", "serialize", "num_layers", "version", "query",
+    "split", "join", "value", "fill", "time", "clear",
 ))
 # fmt: on
 """Names that other things have too."""
-CONSTANTS = frozenset(("__version__",))
+CONSTANTS = frozenset(("__version__", "LEGACY_DEFAULT_STREAM", "PER_THREAD_DEFAULT_STREAM"))
 
 
 def problems(

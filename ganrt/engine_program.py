@@ -1,0 +1,107 @@
+"""One batch size of an engine, ready to run: a context with its memory, and the CUDA graph of its work."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import cuda.core as core
+import numpy as np
+from cuda.core.graph import Graph, GraphBuilder
+
+from ganrt.backend import first_line
+from ganrt.cuda import Gpu, translated
+from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError
+from ganrt.nvinfer import LOG, Loaded, trt
+
+_log = logging.getLogger(__name__)
+
+
+class Program:
+    """Runs a batch of one size on one stream.
+
+    Inputs and outputs live at fixed addresses, because a CUDA graph keeps them: `inputs` and `outputs` by name, to be
+    filled and read by work on the same stream. The first run is an ordinary one; the second is captured, and from then
+    on the graph is replayed. Nothing else may touch the context.
+    """
+
+    def __init__(self, gpu: Gpu, loaded: Loaded, size: int, profile: int, stream: core.Stream) -> None:
+        """Takes all memory that it will ever need. Raises DeviceMemoryError."""
+        self.size = size
+        self._gpu = gpu
+        LOG.errors()
+        engine: trt.ICudaEngine = loaded.engine
+        context: trt.IExecutionContext | None = engine.create_execution_context()
+        if context is None:
+            raise DeviceMemoryError(f"a batch of {size} does not fit into the memory of {gpu.name}: {LOG.errors()}")
+        self._context: trt.IExecutionContext = context
+        self._loaded = loaded  # the engine must outlive the context
+        self._graph: Graph | None = None
+        self._runs = 0
+        self._plain = False
+        if engine.num_optimization_profiles > 1:
+            self._check(context.set_optimization_profile_async(profile, int(stream.handle)), "choosing a profile")
+        tensors = loaded.tensors()
+        for tensor in [t for t in tensors if t.is_input]:
+            sides = engine.get_tensor_profile_shape(tensor.name, profile)[1]
+            shape = (size, *(int(side) for side in sides[1:]))
+            self._check(context.set_input_shape(tensor.name, shape), f"the shape {shape} of {tensor.name}")
+        unknown = context.infer_shapes()
+        self._check(not unknown, f"finding the shapes of {unknown}")
+        self.shapes = {t.name: tuple(int(side) for side in context.get_tensor_shape(t.name)) for t in tensors}
+        self.dtypes: dict[str, np.dtype[Any]] = {t.name: t.dtype for t in tensors}
+        self.inputs: dict[str, core.Buffer] = {}
+        self.outputs: dict[str, core.Buffer] = {}
+        for tensor in tensors:
+            memory = gpu.memory(self.nbytes(tensor.name), stream)
+            (self.inputs if tensor.is_input else self.outputs)[tensor.name] = memory
+            self._check(context.set_tensor_address(tensor.name, int(memory.handle)), f"the address of {tensor.name}")
+
+    def nbytes(self, name: str) -> int:
+        return math.prod(self.shapes[name]) * self.dtypes[name].itemsize
+
+    def enqueue(self, stream: core.Stream) -> None:
+        """Start one batch. Raises DeviceLostError."""
+        with translated(f"running a batch of {self.size}"):
+            if self._runs == 1 and not self._plain:
+                self._graph = self._captured(stream)
+            self._runs += 1
+            if self._graph is not None:
+                self._graph.launch(stream)
+            elif not self._context.execute_async_v3(int(stream.handle)):
+                raise DeviceLostError(f"TensorRT did not run a batch of {self.size}: {LOG.errors()}")
+
+    def close(self, stream: core.Stream) -> None:
+        """Free the memory, after all work has been waited for."""
+        if self._graph is not None:
+            self._graph.close()
+        del self._context
+        for memory in (*self.inputs.values(), *self.outputs.values()):
+            memory.close(stream)
+
+    def _captured(self, stream: core.Stream) -> Graph | None:
+        """The work of one batch as a graph; None, with a warning, where it cannot be captured."""
+        stream.sync()
+        builder: GraphBuilder = stream.create_graph_builder()
+        try:
+            builder.begin_building("thread_local")
+            enqueued = self._context.execute_async_v3(int(stream.handle))
+            builder.end_building()
+            if not enqueued:
+                raise BackendError(LOG.errors())
+            return builder.complete()
+        except Exception as error:  # CUDA's or TensorRT's; a plain launch follows, and tells if the GPU is lost
+            self._plain = True
+            _log.warning(
+                "a batch of %d cannot be captured as a CUDA graph and is launched each time: %s",
+                self.size,
+                first_line(error),
+            )
+            return None
+        finally:
+            builder.close()
+
+    def _check(self, done: bool, what: str) -> None:
+        if not done:
+            raise BackendError(f"TensorRT refuses {what} for a batch of {self.size}: {LOG.errors()}")
