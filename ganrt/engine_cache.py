@@ -133,11 +133,11 @@ def exact(key: Key) -> Engine | None:
     return _read(folder() / f"{key.digest()}.json")
 
 
-def engines(graph: str) -> Iterator[Engine]:
-    """All engines of a graph, whatever they were built for."""
+def engines(graph: str | None = None) -> Iterator[Engine]:
+    """All engines, or all of one graph, whatever they were built for."""
     for path in sorted(folder().glob("*.json")):
         engine = _read(path)
-        if engine is not None and engine.key.graph == graph:
+        if engine is not None and graph in (None, engine.key.graph):
             yield engine
 
 

@@ -28,8 +28,10 @@ class Local:
 
 
 def locals_of(tree: ast.Module) -> dict[str, Local]:
-    """The classes of a source."""
-    found = {}
+    """The classes of a source; under its own name, each function."""
+    found: dict[str, Local] = {
+        node.name: Local(returns={node.name: node.returns}) for node in tree.body if isinstance(node, ast.FunctionDef)
+    }
     for node in [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]:
         local = found[node.name] = Local(bases=node.bases)
         for part in ast.walk(node):
@@ -185,7 +187,10 @@ class Check(ast.NodeVisitor):
         if isinstance(node, ast.Name):
             if (found := next((s[node.id] for s in reversed(self.scopes) if node.id in s), None)) is not None:
                 return found
-            return Type("maker", "", node.id) if node.id in self.sources else None
+            local = self.sources.get(node.id)
+            if local is not None and node.id in local.returns:
+                return Type("method", "", node.id, node.id)
+            return None if local is None else Type("maker", "", node.id)
         if isinstance(node, ast.Attribute):
             return self.attribute(node)
         if isinstance(node, ast.Call):
@@ -328,7 +333,7 @@ COMMON = frozenset((
     "flags", "code", "file", "line", "desc", "handle", "stream", "device", "launch", "update", "wait", "record",
     "sync", "context", "properties", "reset", "ERROR", "WARNING", "INFO", "owner", "view", "node", "func",
     "arch", "ptr", "strides", "options", "grid", "block", "serialize", "num_layers", "version", "query",
-    "split", "join", "value", "fill", "time", "clear",
+    "split", "join", "value", "fill", "time", "precision", "parse", "compile", "clear",
 ))
 # fmt: on
 """Names that other things have too."""

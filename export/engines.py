@@ -1,0 +1,169 @@
+"""Bundle -> TensorRT engine in this machine's cache. Needs a GPU, TensorRT with its builder, and onnx-ir; no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from ganrt import atomic, engine_cache
+from ganrt.bundle import Bundle
+from ganrt.cuda import Gpu
+from ganrt.engine_cache import Engine, Key, Machine
+from ganrt.errors import EngineError, MachineError, RequestError
+from ganrt.machine import parse_device
+from ganrt.nvinfer import LEAN, LOG, load, this_machine, trt
+
+from . import inspection, network
+from .head import with_head
+
+HARDWARE = ("none", "same-capability", "ampere-plus")
+_PRECISIONS = ("fp32", "fp16", "int8")
+_REVISION = 1
+"""Of what is built around the graph; part of the key, so that a newer ganrt builds anew."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an engine is built with. Every option is in its key by this name."""
+
+    batches: tuple[int, ...] = (1, 8, 32)
+    """Batch sizes, ascending."""
+    ranged: bool = False
+    """One optimisation profile from the least to the largest batch, tuned for the largest, instead of one for each:
+    quicker to build, slower to run."""
+    size: tuple[int, int] | None = None
+    """Height and width of pictures, for models that take any."""
+    level: int = 3
+    """Optimisation level, 0 to 5."""
+    workspace_mib: int = 0
+    """Most scratch memory of a layer; 0 is all that the GPU has."""
+    version_compatible: bool = False
+    """Runs on later versions of TensorRT too, and on the lean runtime; with fewer kernels to choose from."""
+    hardware_compatible: str = "none"
+    """One of HARDWARE."""
+    refittable: bool = False
+    """Weights can be exchanged: one engine for many checkpoints of one architecture."""
+    stripped: bool = False
+    """Keep no weights in the plan that others are refitted from."""
+
+    def __post_init__(self) -> None:
+        if not self.batches or list(self.batches) != sorted(set(self.batches)) or self.batches[0] < 1:
+            raise RequestError(f"batches are {self.batches}; name whole numbers from 1, ascending")
+        if self.hardware_compatible not in HARDWARE:
+            raise RequestError(f"hardware is {self.hardware_compatible!r}; choose one of {', '.join(HARDWARE)}")
+        if not 0 <= self.level <= 5:
+            raise RequestError(f"the optimisation level is {self.level}; choose 0 to 5")
+        if self.stripped and not self.refittable:
+            raise RequestError("a stripped engine is made to be refitted: ask for both")
+
+
+def build(
+    bundle: Bundle,
+    variant: str,
+    options: Options | None = None,
+    device: str = "auto",
+    rebuild: bool = False,
+    progress: Progress = lambda _: None,
+) -> Engine:
+    """The engine of a variant in this machine's cache, built if it is not there; another process that builds the same
+    one is waited for.
+
+    Args:
+        rebuild: build it even if it is there.
+
+    Raises MachineError without a GPU, RequestError for a variant or options that do not go together, EngineError with
+    the parser's or builder's own words.
+    """
+    options = options or Options()
+    kind, number = parse_device(device)
+    if kind == "cpu":
+        raise MachineError("engines are built for an NVIDIA GPU; the CPU was asked for")
+    precision = bundle.variant(variant).precision
+    if precision not in _PRECISIONS:
+        raise RequestError(f"{variant} is {precision}; engines are built of {', '.join(_PRECISIONS)}")
+    if LEAN:
+        raise MachineError("only TensorRT's lean runtime is installed, which builds no engines: pip install tensorrt")
+    gpu = Gpu(number)
+    named = {**asdict(options), "batches": list(options.batches), "precision": precision, "revision": _REVISION}
+    named["size"] = list(options.size) if options.size else None
+    key = Key(bundle.digest(variant), named, this_machine(gpu.name, gpu.capability))
+    with engine_cache.lock(key):
+        found = None if rebuild else engine_cache.exact(key)
+        if found is not None:
+            progress(f"the engine of {variant} for batches of {_list(options)} is there already")
+            return found
+        with tempfile.TemporaryDirectory() as folder:
+            return _build(bundle, variant, options, key, Path(folder) / "model.onnx", progress)
+
+
+def _build(bundle: Bundle, variant: str, options: Options, key: Key, file: Path, progress: Progress) -> Engine:
+    model = with_head(ir.load(bundle.onnx(variant)), bundle.spec)
+    ir.save(model, file, external_data=f"{file.name}.data")
+    architecture = _architecture(model)
+    donor = _donor(key, architecture) if options.refittable else None
+    if donor is not None:
+        progress(f"refitting an engine of the same architecture with the weights of {variant}")
+        plan = network.refit(engine_cache.read(donor), file, options.version_compatible)
+    else:
+        progress(f"building an engine of {variant} for batches of {_list(options)}; this takes minutes")
+        plan = _plan(model, file, options, key)
+        if options.stripped:
+            progress("putting the weights into the stripped engine")
+            engine_cache.store(Key(architecture, key.options, key.machine), plan, {"architecture": architecture})
+            plan = network.refit(plan, file, options.version_compatible)
+    found = inspection.shares(load(plan, options.version_compatible).engine)
+    inspection.require(str(key.options["precision"]), found)
+    origin = {"refitted": True} if donor is not None else {}
+    return engine_cache.store(key, plan, {"architecture": architecture, "computed in": found, **origin})
+
+
+def _plan(model: ir.Model, file: Path, options: Options, key: Key) -> bytes:
+    """Parse and build."""
+    LOG.errors()
+    builder: trt.Builder = trt.Builder(LOG)
+    precision = str(key.options["precision"])
+    parsed = network.parse(builder, file, [node.name or node.op_type for node in model.graph])
+    config = network.config(builder, parsed, precision, options)
+    timings = engine_cache.folder() / f"timings-{_digest(key.machine)}.cache"
+    network.use_timings(config, timings.read_bytes() if timings.is_file() else b"")
+    host: trt.IHostMemory | None = builder.build_serialized_network(parsed, config)
+    if host is None:
+        raise EngineError(f"TensorRT {trt.__version__} built no engine: {LOG.errors()}")
+    atomic.write_file(timings, network.timings(config))
+    return bytes(host)
+
+
+def _donor(key: Key, architecture: str) -> Engine | None:
+    """An engine that was built here with these options, of a model that differs in its weights alone."""
+    for engine in engine_cache.engines():
+        same = engine.key.machine == key.machine and engine.key.options == key.options
+        if same and engine.notes.get("architecture") == architecture and "refitted" not in engine.notes:
+            return engine
+    return None
+
+
+def _architecture(model: ir.Model) -> str:
+    """Digest of a graph without the values of its weights; those of shapes and axes count."""
+    proto: Any = ir.to_proto(model)
+    for tensor in proto.graph.initializer:
+        if len(tensor.dims) and tensor.data_type in (1, 10, 16):  # float, float16, bfloat16
+            for name in ("raw_data", "float_data", "int32_data", "external_data"):
+                tensor.ClearField(name)
+    proto.ClearField("metadata_props")
+    return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _digest(machine: Machine) -> str:
+    return hashlib.sha256(repr(machine).encode()).hexdigest()[:16]
+
+
+def _list(options: Options) -> str:
+    return ", ".join(map(str, options.batches))
