@@ -161,9 +161,12 @@ class Entry(NamedTuple):
     """Whether it can use an NVIDIA GPU."""
     graphs: bool = True
     """Whether it runs the ONNX graphs; else it rebuilds the original, and has the variant `fp32` alone."""
+    cpu: bool = True
+    """Whether it can do without a GPU."""
 
 
 BACKENDS = {
+    "tensorrt": Entry("ganrt.backends.tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16", "int8"), gpu=True, cpu=False),
     "onnxruntime": Entry("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8"), gpu=True),
     "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8")),
     "pytorch": Entry("ganrt.backends.pytorch", "export", "torch", ("fp32",), gpu=True, graphs=False),
@@ -175,8 +178,8 @@ BACKENDS = {
 def backend_names(device: str = "auto") -> list[str]:
     """Every backend there is a row or an entry point for, installed or not; those that can run on a kind of device. The
     order is that in which `load` tries them."""
-    gpu = parse_device(device)[0] == "cuda"
-    rows = [name for name, entry in BACKENDS.items() if entry.gpu or not gpu]
+    kind = parse_device(device)[0]
+    rows = [n for n, entry in BACKENDS.items() if {"cuda": entry.gpu, "cpu": entry.cpu}.get(kind, True)]
     return [*rows, *sorted(e.name for e in entry_points() if e.name not in BACKENDS)]
 
 

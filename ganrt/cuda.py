@@ -113,6 +113,10 @@ class Pinned:
         raw = (ctypes.c_ubyte * int(buffer.size)).from_address(int(buffer.handle))
         self.array: Array = np.frombuffer(memoryview(raw), dtype, math.prod(shape)).reshape(shape)
 
+    def close(self) -> None:
+        """Give the memory back; `array` must not be looked at again."""
+        self.buffer.close()
+
 
 def wait(event: core.Event, deadline: float) -> None:
     """Return once everything before the event is done. Raises DeviceLostError after `deadline` seconds, or when CUDA

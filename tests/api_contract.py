@@ -48,8 +48,8 @@ def locals_of(tree: ast.Module) -> dict[str, Local]:
 
 
 class Type(NamedTuple):
-    """`kind` is module, class, enum, function, method, instance (of a foreign class), local (instance of a class of the
-    sources) or maker (that class itself)."""
+    """`kind` is container (`member` being the kind of what is in it), module, class, enum, function, method, instance
+    (of a foreign class), local (instance of a class of the sources) or maker (that class itself)."""
 
     kind: str
     alias: str
@@ -118,8 +118,7 @@ class Check(ast.NodeVisitor):
                 self.of(node.value)
             self.assign(node.target, self.annotation(node.annotation))
         elif isinstance(node, ast.For):
-            self.of(node.iter)
-            self.assign(node.target, None)
+            self.assign(node.target, self.element(self.of(node.iter)))
             self.block(node.body)
         elif isinstance(node, ast.With):
             for item in node.items:
@@ -195,6 +194,9 @@ class Check(ast.NodeVisitor):
             return self.attribute(node)
         if isinstance(node, ast.Call):
             return self.call(node)
+        if isinstance(node, ast.Subscript):
+            self.of(node.slice)
+            return self.element(self.of(node.value))
         if isinstance(node, ast.IfExp):
             known = self.decided(node.test)
             if known is not None:
@@ -304,6 +306,10 @@ class Check(ast.NodeVisitor):
             return self.annotation(node.left) or self.annotation(node.right)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return self.annotation(ast.parse(node.value, mode="eval").body)
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in CONTAINERS:
+            inner = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) else node.slice
+            held = self.annotation(inner)
+            return None if held is None else Type("container", held.alias, held.name, held.kind)
         if not isinstance(node, ast.Name | ast.Attribute):
             return None
         if isinstance(node, ast.Attribute) and self.of(node.value) is None:
@@ -312,6 +318,11 @@ class Check(ast.NodeVisitor):
         if found is None or found.kind not in ("class", "maker"):
             return None
         return Type("instance" if found.kind == "class" else "local", found.alias, found.name)
+
+    @staticmethod
+    def element(found: Type | None) -> Type | None:
+        """What is in a container."""
+        return Type(found.member, found.alias, found.name) if found is not None and found.kind == "container" else None
 
     def decided(self, test: ast.expr) -> bool | None:
         """What a test of VERSION gives; None when it is another."""
@@ -333,10 +344,11 @@ COMMON = frozenset((
     "flags", "code", "file", "line", "desc", "handle", "stream", "device", "launch", "update", "wait", "record",
     "sync", "context", "properties", "reset", "ERROR", "WARNING", "INFO", "owner", "view", "node", "func",
     "arch", "ptr", "strides", "options", "grid", "block", "serialize", "num_layers", "version", "query",
-    "split", "join", "value", "fill", "time", "precision", "parse", "compile", "clear",
+    "split", "join", "value", "fill", "time", "precision", "parse", "compile", "nbytes", "clear",
 ))
 # fmt: on
 """Names that other things have too."""
+CONTAINERS = ("dict", "list", "Mapping", "Sequence")
 CONSTANTS = frozenset(("__version__", "LEGACY_DEFAULT_STREAM", "PER_THREAD_DEFAULT_STREAM"))
 
 

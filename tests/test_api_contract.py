@@ -53,6 +53,8 @@ def test_the_facts_are_those_of_four_versions() -> None:
         ("def f(c):\n    c.execute_async_v3(0)", "execute_async_v3 is used on something of unknown type"),
         ("class A:\n    e: trt.ICudaEngine\n    def f(self):\n        self.e.num_bindings", "has no num_bindings"),
         ("class A:\n    e: trt.ICudaEngine\ndef f(a: A):\n    a.e.num_bindings", "has no num_bindings"),
+        ("class A:\n    d: dict[str, core.Event]\n    def f(self):\n        self.d['a'].wait()", "Event has no wait"),
+        ("def f(s: list[core.Stream]):\n    for x in s:\n        x.synchronize()", "Stream has no synchronize"),
         ("class L(trt.ILogger):\n    def f(self):\n        self.min_severity", "ILogger has no min_severity"),
         ("if VERSION >= (11, 0):\n    trt.BuilderFlag.FP16", "BuilderFlag has no FP16"),
         ("def f():\n    if VERSION < (11, 0):\n        return\n    trt.BuilderFlag.FP16", "has no FP16"),

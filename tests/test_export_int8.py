@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import ganrt
-from ganrt.backend import BACKENDS, Session, open_session
+from ganrt.backend import BACKENDS, Session, backend_names, open_session
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, RequestError, VerificationError
 from ganrt.export import calibration, export, int8, variants
@@ -135,7 +135,8 @@ def test_an_export_proves_every_variant_on_what_runs_it(made: Bundle) -> None:
     assert made.variants["int8-phases"].passes == ("matrix", "phases", "before-shuffling", "int8")
     assert made.variants["int8-phases"].notes["worst PSNR there"] >= 34
     for name, variant in made.variants.items():
-        graphs = {b for b, row in BACKENDS.items() if variant.precision in row.precisions and row.graphs}
+        rows = [(backend, BACKENDS[backend]) for backend in backend_names("cpu")]
+        graphs = {backend for backend, row in rows if variant.precision in row.precisions and row.graphs}
         assert {proof.backend for proof in variant.proofs} - {"pytorch"} == graphs - {"reference"}
         assert all(proof.passed for proof in variant.proofs), name
 

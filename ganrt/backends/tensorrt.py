@@ -1,0 +1,225 @@
+"""TensorRT on an NVIDIA GPU: engines that `ganrt build` made on this machine, on the full library or the lean runtime.
+
+Two batches are in flight, results are copied out on a stream of their own, every batch size is replayed as a CUDA
+graph, and nothing is allocated once each batch size has run twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganrt import engine_cache
+from ganrt.backend import Pending, Session, check_options
+from ganrt.bundle import Bundle
+from ganrt.cuda import Gpu
+from ganrt.engine_program import Program
+from ganrt.engine_slots import Flight, Slot
+from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, MachineError, RequestError
+from ganrt.feeds import Array, Feeds, require
+from ganrt.machine import has_nvidia_gpu, parse_device
+from ganrt.nvinfer import LEAN, Loaded, load, this_machine, trt
+
+_log = logging.getLogger(__name__)
+_OPTIONS = ("engine", "sha256", "deadline")
+_DEADLINE_S = 60.0
+_SLOTS = 2
+_ABANDONED: list[object] = []
+"""Sessions on a GPU that is lost or hangs: work there may still write to their memory, so it is never given back."""
+
+
+def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
+    """Options: `deadline`, seconds that the GPU may take for a batch (default 60); `engine`, the path of a plan from
+    elsewhere, and `sha256`, its digest, by which you vouch for it: an engine is executable code."""
+    check_options("tensorrt", options, _OPTIONS)
+    deadline = options.get("deadline", _DEADLINE_S)
+    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline <= 0:
+        raise RequestError(f"deadline is {deadline!r}; it must be a number of seconds above 0")
+    kind, number = parse_device(device)
+    if kind == "cpu":
+        raise MachineError(f"the tensorrt backend runs on NVIDIA GPUs only; {device} was asked for: use onnxruntime")
+    if not has_nvidia_gpu():
+        raise MachineError("the tensorrt backend needs an NVIDIA GPU, and this machine has none; use device='cpu'")
+    gpu = Gpu(number)
+    plan, facts, portable = _plan(bundle, variant, gpu, options)
+    loaded = load(plan, portable)
+    return _TensorRTSession(bundle, variant, gpu, loaded, facts, float(deadline))
+
+
+def _plan(bundle: Bundle, variant: str, gpu: Gpu, options: Mapping[str, Any]) -> tuple[bytes, dict[str, str], bool]:
+    """A plan that was checked, what is known of it, and whether it may bring a runtime of its own."""
+    if "engine" in options:
+        if not isinstance(options.get("sha256"), str):
+            raise RequestError(
+                f"the engine {options['engine']} was not built here, and an engine is executable code: vouch for it "
+                "with the option sha256, the digest that its maker told you, or build one with `ganrt build`"
+            )
+        plan = engine_cache.vouched(Path(options["engine"]), options["sha256"])
+        return plan, {"engine": options["sha256"], "computed in": "unknown: a foreign engine"}, True
+    engine = engine_cache.find(bundle.digest(variant), this_machine(gpu.name, gpu.capability))
+    shares = engine.notes.get("computed in", {})
+    facts = {"engine": engine.sha256, "computed in": ", ".join(f"{k} {v:.0%}" for k, v in shares.items())}
+    return engine_cache.read(engine), facts, bool(engine.key.options.get("version_compatible"))
+
+
+class _TensorRTSession(Session):
+    def __init__(
+        self, bundle: Bundle, variant: str, gpu: Gpu, loaded: Loaded, facts: dict[str, str], deadline: float
+    ) -> None:
+        self.backend, self.device = "tensorrt", f"cuda:{gpu.number}"
+        self.precision = bundle.variant(variant).precision
+        self._spec = bundle.spec
+        self._gpu, self._loaded, self._deadline = gpu, loaded, deadline
+        self._check_tensors()
+        self._profiles = loaded.profiles()
+        self.batch_sizes = tuple(sorted({size for least, most in self._profiles for size in _sizes(least, most)}))
+        library = {"tensorrt": str(trt.__version__), "runtime": "lean" if LEAN else "full"}
+        self.details = {**library, **gpu.details(), **facts}
+        self._largest = self.batch_sizes[-1]
+        self._over = ""
+        self._compute, self._copying = gpu.stream(), gpu.stream()
+        self._slots = [Slot(gpu, self._compute, self._copying) for _ in range(_SLOTS)]
+        self._turn = 0
+        self._programs: dict[int, Program] = {}
+
+    def submit(self, feeds: Feeds) -> Pending:
+        self._require_open()
+        size = require(self._spec, feeds, self.batch_sizes)
+        try:
+            return self._submit(size, feeds)
+        except DeviceLostError as error:
+            self._lose(error)
+            raise
+
+    def close(self) -> None:
+        if self._over:
+            return
+        self._over = "is closed; load the bundle again"
+        try:
+            self._gpu.enter()
+            for slot in self._slots:
+                slot.settle(self._deadline)
+            for slot in self._slots:
+                slot.close()
+            for program in self._programs.values():
+                program.close(self._compute)
+            self._compute.close()
+            self._copying.close()
+        except GanrtError as error:
+            _ABANDONED.append(self.__dict__.copy())
+            _log.warning("the GPU failed while a session was closed, and its memory stays taken: %s", error)
+        self._programs.clear()
+        self._slots.clear()
+
+    def _submit(self, size: int, feeds: Feeds) -> Pending:
+        self._gpu.enter()
+        if size > self._largest:
+            return self._in_parts(size, feeds)
+        try:
+            return _Waiting(self, self._start(size, feeds))
+        except DeviceMemoryError as error:
+            smaller = [other for other in self.batch_sizes if other < size]
+            if not smaller:
+                raise
+            self._largest = smaller[-1]
+            _log.warning("%s; batches of %d are computed as batches of %d from now on", error, size, self._largest)
+            return self._in_parts(size, feeds)
+
+    def _start(self, size: int, feeds: Feeds) -> Flight:
+        """Start a batch in the next slot. All memory is taken before anything is put on a stream, so that a refusal
+        leaves nothing half done."""
+        slot = self._slots[self._turn]
+        slot.settle(self._deadline)
+        lane = slot.lane(self._program(size))
+        outputs = [self._spec.output.name]
+        lane.prepare(list(feeds), outputs)
+        self._turn = (self._turn + 1) % _SLOTS
+        return slot.start(lane, feeds, outputs)
+
+    def _program(self, size: int) -> Program:
+        if size not in self._programs:
+            fitting = [i for i, (least, most) in enumerate(self._profiles) if least <= size <= most]
+            tightest = min(fitting, key=lambda i: self._profiles[i][1] - self._profiles[i][0])
+            self._programs[size] = Program(self._gpu, self._loaded, size, tightest, self._compute)
+        return self._programs[size]
+
+    def _in_parts(self, size: int, feeds: Feeds) -> Pending:
+        """A batch that does not fit into memory, as several that do; the last is filled up with copies of its last
+        row."""
+        part = self._largest
+        pending = []
+        for first in range(0, size, part):
+            places = np.minimum(np.arange(first, first + part), size - 1)
+            rows = {name: np.ascontiguousarray(array[places]) for name, array in feeds.items()}
+            pending.append(self._submit(part, rows))
+        return _Parts(pending, size)
+
+    def land(self, flight: Flight) -> dict[str, Array]:
+        """The results of a batch; a GPU that fails here ends the session."""
+        if flight.results is None:
+            self._require_open()
+        try:
+            self._gpu.enter()
+            return flight.land(self._deadline)
+        except DeviceLostError as error:
+            self._lose(error)
+            raise
+
+    def on_device(self, flight: Flight) -> dict[str, Any]:
+        self._require_open()
+        return {name: flight.array(self._gpu, name, self._deadline) for name in flight.outputs}
+
+    def _lose(self, error: DeviceLostError) -> None:
+        """Nothing of this session is touched again."""
+        self._over = f"ended when the GPU failed ({error})"
+        _ABANDONED.append((self._slots, self._programs, self._compute, self._copying, self._loaded))
+
+    def _require_open(self) -> None:
+        if self._over:
+            raise BackendError(f"this tensorrt session {self._over}")
+
+    def _check_tensors(self) -> None:
+        wanted = {item.name for item in self._spec.inputs} | {self._spec.output.name}
+        found = {tensor.name for tensor in self._loaded.tensors()}
+        if found != wanted | {engine_cache.PICTURES, engine_cache.LEVEL}:
+            raise MachineError(
+                f"the engine has the tensors {', '.join(sorted(found))}, which are not those of this model: build it "
+                "anew with `ganrt build BUNDLE --backend tensorrt --rebuild`"
+            )
+
+
+class _Waiting(Pending):
+    def __init__(self, session: _TensorRTSession, flight: Flight) -> None:
+        self._session, self._flight = session, flight
+
+    def wait(self) -> dict[str, Array]:
+        return self._session.land(self._flight)
+
+    def device_arrays(self) -> dict[str, Any]:
+        return self._session.on_device(self._flight)
+
+
+class _Parts(Pending):
+    """One batch that was computed as several."""
+
+    def __init__(self, pending: list[Pending], size: int) -> None:
+        self._pending, self._size = pending, size
+
+    def wait(self) -> dict[str, Array]:
+        parts = [pending.wait() for pending in self._pending]
+        return {name: np.concatenate([part[name] for part in parts])[: self._size] for name in parts[0]}
+
+    def device_arrays(self) -> dict[str, Any]:
+        raise DeviceMemoryError(
+            f"a batch of {self._size} does not fit into the GPU's memory in one piece, so there is no array of it "
+            "there: ask for fewer images at a time"
+        )
+
+
+def _sizes(least: int, most: int) -> set[int]:
+    """Batch sizes of a profile: its ends, and the powers of two between them."""
+    return {least, most} | {1 << power for power in range(most.bit_length()) if least <= 1 << power <= most}
