@@ -45,13 +45,13 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     """Makes a machine with a version of TensorRT."""
 
     def make(version: str = "10.16.1", lean: bool = False, core: str = "1.2.2", **cuda_options: Any) -> Machine:
-        import ganrt.export
         from ganrt import machine
 
         monkeypatch.setattr(machine, "_NVIDIA_NODES", ("/dev/null",))
         cuda = FakeCuda(**cuda_options)
         fake_cuda.install(monkeypatch, cuda, core)
         trt = fake_tensorrt.install(monkeypatch, cuda, version, "tensorrt_lean" if lean else "tensorrt")
+        importlib.import_module("ganrt.export")
         modules = {}
         names = OURS if lean else OURS + BUILDER
         for name in names:
