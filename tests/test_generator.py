@@ -351,7 +351,7 @@ def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, Any], message: str
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"backend": "tensorflow"}, RequestError, "there is no backend 'tensorflow'; choose one of tensorrt, onnxruntime"),
+        ({"backend": "tensorflow"}, RequestError, "no backend 'tensorflow'; choose one of tensorrt, onnxruntime"),
         ({"precision": "int8"}, RequestError, "has no int8 variant; it has fp32"),
         ({"device": "tpu"}, RequestError, "there is no device 'tpu'; choose auto, cpu, cuda or cuda:N"),
         ({"backend": "openvino", "device": "cuda"}, MachineError, "runs on the CPU only; cuda was asked for"),
