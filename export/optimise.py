@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from .affine import AFFINE
+from .folding import FOLD_BACKWARD, FOLD_FORWARD
 from .matrix import MATRIX
+from .packing import PACKING
 from .passes import Pass, apply
 from .phases import FORMS
 from .reorder import BEFORE_ENLARGING, BEFORE_SHUFFLING
@@ -12,7 +15,16 @@ from .reorder import BEFORE_ENLARGING, BEFORE_SHUFFLING
 
 def pipeline(form: str) -> tuple[Pass, ...]:
     """All passes for a form of FORMS."""
-    return (BEFORE_ENLARGING, MATRIX, FORMS[form], BEFORE_SHUFFLING)
+    return (
+        BEFORE_ENLARGING,
+        FOLD_BACKWARD,
+        AFFINE,
+        FOLD_FORWARD,
+        MATRIX,
+        FORMS[form],
+        PACKING,
+        BEFORE_SHUFFLING,
+    )
 
 
 def optimise(model: ir.Model, form: str) -> tuple[ir.Model, tuple[str, ...]]:

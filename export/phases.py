@@ -1,7 +1,7 @@
 """Three forms in which a graph can compute a convolution that enlarges by 2; which is fastest depends on the backend.
 
-`phases`: four small convolutions whose outputs are interleaved. `subpixel`: one convolution that makes the four in its
-channels, then depth-to-space. `transposed`: one transposed convolution.
+`phases`: four small convolutions whose outputs are interleaved (one for all where the channels are few). `subpixel`:
+one convolution that makes the four in its channels, then depth-to-space. `transposed`: one transposed convolution.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from .enlargement import FACTOR, PARITIES, Axis, Enlargement, find_nearest, find_transposed, mixed
 from .graph import Array, Patch
+from .packing import is_narrow
 from .passes import Pass
 
 Form = Callable[[Enlargement], ir.Value]
@@ -21,6 +22,8 @@ Form = Callable[[Enlargement], ir.Value]
 
 
 def as_phases(found: Enlargement) -> ir.Value:
+    if is_narrow(len(found.weight)):
+        return as_subpixel(found)
     patch, name = Patch(found.node), _name(found)
     bias = () if found.bias is None else (patch.constant(found.bias, f"{name}.bias"),)
     parts = []

@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from graphs import CHANNELS, NEAREST, graph, same, types
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import helper
 
 from ganrt.errors import VerificationError
 from ganrt.export.enlargement import find_nearest, find_transposed
@@ -21,43 +21,6 @@ from ganrt.export.optimise import optimise
 from ganrt.export.passes import Pass, apply
 from ganrt.export.phases import FORMS
 from ganrt.export.reorder import BEFORE_ENLARGING, BEFORE_SHUFFLING
-
-CHANNELS = 4
-SCALES = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
-NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-
-
-def graph(nodes: list[Any], weights: dict[str, np.ndarray], dtype: type = np.float64, output: str = "y") -> ir.Model:
-    """x (N, CHANNELS, H, W) -> y."""
-    kind = TensorProto.DOUBLE if dtype is np.float64 else TensorProto.FLOAT
-    made = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", kind, ["n", CHANNELS, "h", "w"])],
-        [helper.make_tensor_value_info(output, kind, None)],
-        [
-            numpy_helper.from_array(value.astype(dtype) if value.dtype.kind == "f" else value, name)
-            for name, value in weights.items()
-        ]
-        + [SCALES],
-    )
-    return ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
-
-
-def types(model: ir.Model) -> list[str]:
-    return [node.op_type for node in model.graph]
-
-
-def run(model: ir.Model, x: np.ndarray) -> np.ndarray:
-    return ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})[0]
-
-
-def same(before: ir.Model, after: ir.Model, seed: int, size: tuple[int, int] = (3, 5)) -> None:
-    """In float64, to 1e-9 of the largest value."""
-    x = np.random.default_rng(seed).normal(size=(2, CHANNELS, *size))
-    wanted, found = run(before, x), run(after, x)
-    assert found.shape == wanted.shape
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
 
 
 def enlarging(kernel: tuple[int, int], groups: int, bias: bool, reflect: bool, seed: int, dtype: type = np.float64):
@@ -216,8 +179,7 @@ def test_a_single_pixel_becomes_a_matrix_product(kernel: int, pads: int, bias: b
     pads = pads if kernel > 2 else 0
     random = np.random.default_rng(seed)
     weights = {"w": random.normal(size=(CHANNELS, 3, kernel, kernel))} | ({"b": random.normal(size=3)} if bias else {})
-    before = graph([helper.make_node("ConvTranspose", ["x", *weights], ["y"], pads=[pads] * 4)], weights)
-    before.graph.inputs[0].shape = ir.Shape(["n", CHANNELS, 1, 1])
+    before = graph([helper.make_node("ConvTranspose", ["x", *weights], ["y"], pads=[pads] * 4)], weights, size=(1, 1))
     after, applied = apply(before, [MATRIX])
     assert applied == ("matrix",) and types(after) == ["Flatten", "Gemm", "Reshape"]
     same(before, after, seed, (1, 1))
