@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from ganrt import atomic
-from ganrt.bundle import Bundle
+from ganrt import atomic, notes
+from ganrt.bundle import Bundle, Variant
 from ganrt.images import encode_png, grid, to_uint8
-from ganrt.spec import Label, Spec
+from ganrt.record import Proof
+from ganrt.spec import Label, Range, Spec
+
+from .contact_sheet import sheet_stem
+
+_PRECISIONS = {
+    "fp32": "float32",
+    "bf16": "float32 in the file, computed in bfloat16 by backends that can",
+    "fp16": "float16 in the graph itself, but for the islands below; inputs and outputs are float32",
+    "int8": "convolutions on 8-bit integers, between explicit quantise/dequantise pairs, but for the layers below",
+}
 
 GRID = "samples.png"
 _SAMPLES = 64
@@ -60,9 +70,15 @@ generator = ganrt.load("{name}")
 | --- | --- |
 {inputs}
 
+## Variants
+
+{_variants(bundle)}
+
 ## Proof
 
-Worst and median over the golden samples, on the image's own range; `worst-*.png` shows the worst of each.
+Worst and median over the golden samples, on the image's own range. A variant passes only if, besides, an image does
+not depend on its place in a batch, its neighbours, the size of the batch or the run; "moved" is by how much it does at
+most, as a share of the range. The sheets show the worst samples: original, variant, their difference enlarged.
 
 {_proofs(bundle)}
 """
@@ -91,12 +107,37 @@ def _verdict(bundle: Bundle) -> str:
     return "every backend below makes the same ones" if proofs else "no backend has been compared with them yet"
 
 
+def _variants(bundle: Bundle) -> str:
+    """A short paragraph each: what it is, and what was decided while it was made."""
+    return "\n\n".join(_variant(name, variant) for name, variant in bundle.variants.items())
+
+
+def _variant(name: str, variant: Variant) -> str:
+    passes = f"; graph passes: {', '.join(variant.passes)}" if variant.passes else "; the graph as it was traced"
+    decided = [f"- {line}".replace("-   ", "  - ") for line in notes.lines(variant.notes)]
+    return "\n".join(
+        [f"**{name}** (`{variant.file}`): {_PRECISIONS[variant.precision]}{passes}.", "", *decided]
+    ).strip()
+
+
 def _proofs(bundle: Bundle) -> str:
     rows = [
         f"| {name} | {p.backend} | {p.device} | {p.samples} | {p.worst_psnr:.1f} dB | {p.median_psnr:.1f} dB | "
-        f"{'passed' if p.passed else p.failures[0].replace('|', '/')} |"
+        f"{_moved(p, bundle.spec.output.range)} | {'passed' if p.passed else p.failures[0].replace('|', '/')} | "
+        f"{_sheet(bundle, name, p)} |"
         for name, variant in bundle.variants.items()
         for p in variant.proofs
     ]
-    head = ["| variant | backend | device | samples | worst | median | verdict |", "| --- " * 7 + "|"]
-    return "\n".join(head + rows)
+    columns = ("variant", "backend", "device", "samples", "worst", "median", "moved", "verdict", "sheet")
+    return "\n".join([f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|", *rows])
+
+
+def _moved(proof: Proof, value_range: Range) -> str:
+    if proof.moved is None:
+        return "-"
+    return f"{proof.moved / (value_range[1] - value_range[0]):.0e}" if proof.moved else "0"
+
+
+def _sheet(bundle: Bundle, variant: str, proof: Proof) -> str:
+    stem = sheet_stem(variant, proof)
+    return next((f"[worst]({file})" for file in bundle.files if file.startswith(stem)), "-")

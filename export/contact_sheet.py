@@ -6,11 +6,17 @@ import numpy as np
 
 from ganrt.images import Floats, Pictures, grid, to_uint8
 from ganrt.proof import Comparison
+from ganrt.record import Proof
 from ganrt.spec import Output
 
 _ROWS = 6
 _SIDE = 96
 """Small images are enlarged until they are about this large."""
+
+
+def sheet_stem(variant: str, proof: Proof) -> str:
+    """How the file of a proof's contact sheet begins; a digest follows."""
+    return f"worst-{variant}-{proof.backend}-{proof.device.replace(':', '')}-"
 
 
 def contact_sheet(comparison: Comparison, output: Output) -> Pictures:

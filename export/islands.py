@@ -45,8 +45,8 @@ _SUMS = (
     "ReduceSumSquare",
 )
 _BY_OPERATOR = {
-    **dict.fromkeys(_NORMS, "sums squares"),
-    **dict.fromkeys(_SUMS, "sums many values"),
+    **dict.fromkeys(_NORMS, "adds up squares"),
+    **dict.fromkeys(_SUMS, "adds up many values"),
     **dict.fromkeys(("Exp", "LogSoftmax", "Softmax"), "takes exponentials"),
     **dict.fromkeys(("Pow", "Reciprocal", "Sqrt"), "squares, roots and reciprocals leave the range soonest"),
 }
@@ -89,8 +89,9 @@ def in_half(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dict
         "computed on the CPU": f"{RULE}; this shows overflow and rounding, not speed",
         "operators in float16": len(set(names) - every),
         "kept in float32": reasons,
-        "between these, in float32 too": len(every - set(reasons)),
     }
+    if between := len(every - set(reasons)):
+        notes["between these, in float32 too"] = between
     if lost := _lost(model, every):
         notes["weights that become 0"] = lost
     return made, notes
@@ -123,7 +124,7 @@ def _reasons(node: ir.Node, places: half.Places, sized: Collection[ir.Value], me
             yield from _unfit(weight)
     if node.op_type in _BY_OPERATOR:
         total = measured.sums.get(str(node.name))
-        yield _BY_OPERATOR[node.op_type] + ("" if total is None else f", up to {short(total)} on the samples")
+        yield _BY_OPERATOR[node.op_type] + ("" if total is None else f": {short(total)} on the samples")
     if node.outputs[0] in sized:
         yield "computes with sizes"
 

@@ -15,9 +15,7 @@ from ganrt.record import Proof
 from ganrt.trust import proof_key
 
 from .card import write_card
-from .contact_sheet import contact_sheet
-
-_SHEET = "worst-"
+from .contact_sheet import contact_sheet, sheet_stem
 
 Progress = Callable[[str], None]
 """Told what is being done, one line at a time."""
@@ -74,11 +72,10 @@ def verify(
 
 def _record(bundle: Bundle, variant: str, comparison: Comparison) -> Bundle:
     """Add the proof and its contact sheet. The sheet's name holds its digest, so an interrupted update leaves the old
-    record
-    whole: the new file is there before the manifest names it, the old one goes afterwards."""
+    record whole: the new file is there before the manifest names it, the old one goes afterwards."""
     proof = comparison.proof
     png = encode_png(contact_sheet(comparison, bundle.spec.output))
-    stem = f"{_SHEET}{variant}-{proof.backend}-{proof.device.replace(':', '')}-"
+    stem = sheet_stem(variant, proof)
     name = f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png"
     old = [file for file in bundle.files if file.startswith(stem) and file != name]
     atomic.write_file(bundle.folder / name, png)

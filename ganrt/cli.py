@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 import ganrt
+from ganrt import notes
 from ganrt.atomic import check_output, new_folder, write_file
 from ganrt.backend import BACKENDS
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, VerificationError
@@ -131,9 +132,8 @@ def info(bundle: Path, as_json: bool) -> None:
         print_proofs(f"proofs of {name}", variant.proofs)
         if variant.passes:
             click.echo(f"  graph passes: {', '.join(variant.passes)}")
-        for what, found in variant.notes.items():
-            listed = "; ".join(f"{k}: {v}" for k, v in found.items()) if isinstance(found, dict) else found
-            click.echo(f"  {what}: {listed or 'none'}")
+        for line in notes.lines(variant.notes):
+            click.echo(f"  {line}")
 
 
 def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:

@@ -3,7 +3,7 @@ invariances)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,12 @@ def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
     found = run_all(session, spec.output, inputs, BATCH)
     agreement = compare(found, golden.images, spec.output.range)
     failures = agreement.failures(THRESHOLDS[session.precision])
+    moved = None
     if not failures:
-        failures = tuple(variances(session, spec, inputs, found))
+        movements = _movements(session, spec, inputs, found)
+        most = float(np.max(list(movements.values())))
+        moved = most if np.isfinite(most) else None
+        failures = tuple(_too_far(movements, drift(spec, session.precision, found)))
     proof = Proof(
         key=key,
         backend=session.backend,
@@ -57,6 +61,7 @@ def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
         median_psnr=_plain(np.median(agreement.psnr)),
         max_abs=_plain(agreement.max_abs.max()),
         failures=failures,
+        moved=moved,
     )
     return Comparison(proof, agreement, found, golden.images)
 
@@ -68,7 +73,11 @@ def variances(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iter
         inputs: rows to try; the first BATCH of them are used.
         found: the images that the session made of them.
     """
-    allowed = drift(spec, session.precision, found)
+    yield from _too_far(_movements(session, spec, inputs, found), drift(spec, session.precision, found))
+
+
+def _movements(session: Session, spec: Spec, inputs: Feeds, found: Array) -> dict[str, float]:
+    """What may not change an image -> by how much it does, at most."""
     count = min(BATCH, len(found))
     turned = np.roll(np.arange(count), 1)
 
@@ -83,8 +92,11 @@ def variances(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iter
         "an image depends on the neighbours of its row": (copies[:1], found[:1]),
         "a row alone gives another image than in a batch": (images(np.zeros(1, int)), found[:1]),
     }
-    for failure, (one, other) in trials.items():
-        moved = float(np.abs(one - other).max())
+    return {failure: float(np.abs(one - other).max()) for failure, (one, other) in trials.items()}
+
+
+def _too_far(movements: Mapping[str, float], allowed: float) -> Iterator[str]:
+    for failure, moved in movements.items():
         if not moved <= allowed:
             yield f"{failure}: by {moved:.3g}, where {allowed:.3g} is allowed"
 

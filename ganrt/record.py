@@ -35,6 +35,10 @@ class Proof:
     """Largest difference of all samples, in the image's own units."""
     failures: tuple[str, ...]
     """Why the variant is not the model it claims to be; empty when it is."""
+    moved: float | None = None
+    """By how much an image changes, at most, when only its place, its neighbours or its batch size do, or when it is
+    made again; in the image's own units. None where the images are wrong already, and in records before there was
+    this."""
 
     @property
     def passed(self) -> bool:
@@ -52,6 +56,9 @@ class Proof:
             for name, kind in _KINDS.items():
                 if not isinstance(raw[name], kind) or isinstance(raw[name], bool):
                     raise TypeError(f"its {name} is {raw[name]!r:.100}")
+            moved = raw.get("moved")
+            if moved is not None and (isinstance(moved, bool) or not isinstance(moved, _NUMBER)):
+                raise TypeError(f"its moved is {moved!r:.100}")
             return cls(**raw | {"failures": tuple(map(str, raw["failures"]))})
         except (TypeError, KeyError) as error:
             raise BundleError(f"a verification record cannot be read: {error}") from error

@@ -58,6 +58,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 def test_a_broken_session_fails_for_the_right_reason(change: Any, reason: str) -> None:
     proof = prove(Changed(change), SPEC, GOLDEN, "key").proof
     assert not proof.passed
+    assert proof.moved is None or proof.moved > 0
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError("; ".join(proof.failures))
     assert Proof.from_dict(json.loads(json.dumps(proof.to_dict(), allow_nan=False))) == proof
@@ -68,7 +69,9 @@ def test_a_session_with_a_mood_fails() -> None:
         def run(self, feeds: Feeds) -> Array:
             return super().run(feeds) + np.float32(0.0002 * (len(self.batches) % 2))
 
-    assert "a second run differs from the first" in prove(Moody(), SPEC, GOLDEN, "key").proof.failures[0]
+    proof = prove(Moody(), SPEC, GOLDEN, "key").proof
+    assert "a second run differs from the first" in proof.failures[0]
+    assert proof.moved == pytest.approx(0.0002, rel=0.01)
 
 
 @pytest.mark.parametrize("batch_sizes", [(), (1,), (4,), (3, 16)])
@@ -79,6 +82,7 @@ def test_a_good_session_passes(batch_sizes: tuple[int, ...]) -> None:
     assert (proof.key, proof.backend, proof.device, proof.precision) == ("key", "fake", "cpu", "fp32")
     assert proof.samples == len(GOLDEN.images) == len(comparison.found)
     assert proof.worst_psnr == comparison.agreement.psnr.min() >= 60
+    assert proof.moved == 0.0
     assert Proof.from_dict(json.loads(json.dumps(proof.to_dict()))) == proof
 
 
@@ -102,6 +106,8 @@ GOOD = prove(FakeSession(), SPEC, GOLDEN, "key").proof.to_dict()
         GOOD | {"failures": "none"},
         GOOD | {"key": 3},
         GOOD | {"colour": "red"},
+        GOOD | {"moved": "far"},
+        GOOD | {"moved": True},
         {key: value for key, value in GOOD.items() if key != "device"},
     ],
     ids=repr,
@@ -109,6 +115,10 @@ GOOD = prove(FakeSession(), SPEC, GOLDEN, "key").proof.to_dict()
 def test_a_record_that_is_no_proof_is_refused(raw: object) -> None:
     with pytest.raises(BundleError, match="a verification record cannot be read"):
         Proof.from_dict(raw)
+
+
+def test_a_record_from_before_invariance_was_measured_is_read() -> None:
+    assert Proof.from_dict({name: value for name, value in GOOD.items() if name != "moved"}).moved is None
 
 
 def test_a_failure_is_never_read_as_a_pass() -> None:

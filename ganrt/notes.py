@@ -1,0 +1,48 @@
+"""What was decided while a variant was made, as lines for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_FIGURE = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
+_NAMED = 3
+"""More names than this are not listed: the manifest has them all."""
+
+
+def lines(notes: Mapping[str, Any]) -> Iterator[str]:
+    """A line for every note; those of many parts come with a further line, indented, for every kind of reason."""
+    for what, found in notes.items():
+        if not isinstance(found, Mapping):
+            yield f"{what}: {found}{' dB' if 'PSNR' in what else ''}"
+        elif not found:
+            yield f"{what}: nothing"
+        else:
+            yield f"{what}: {len(found)}"
+            yield from (f"  {line}" for line in _by_reason(found))
+
+
+def _by_reason(found: Mapping[str, Any]) -> Iterator[str]:
+    """Parts whose reasons differ in a figure alone share a line, which gives the least and the largest."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, reason in found.items():
+        groups.setdefault(_FIGURE.sub("#", str(reason)), []).append((name, str(reason)))
+    for group in groups.values():
+        names = [name for name, _ in group]
+        listed = ", ".join(names) if len(names) <= _NAMED else f"{names[0]}, ..., {names[-1]} ({len(names)})"
+        yield f"{listed}: {_joined([reason for _, reason in group])}"
+
+
+def _joined(reasons: list[str]) -> str:
+    """One reason for several that differ in their first figure: it becomes `least to largest`."""
+    ordered = sorted(reasons, key=_first_figure)
+    least, most = (_FIGURE.search(ordered[place]) for place in (0, -1))
+    if least is None or most is None or least[0] == most[0]:
+        return ordered[0]
+    return f"{ordered[0][: least.start()]}{least[0]} to {most[0]}{ordered[0][least.end() :]}"
+
+
+def _first_figure(reason: str) -> float:
+    found = _FIGURE.search(reason)
+    return float(found[0]) if found else 0.0
