@@ -72,10 +72,16 @@ def fold(module: nn.Module) -> nn.Module:
     for name in getattr(plain, "ONLY_TRAINED", ()):
         delattr(plain, name)
     for part in plain.modules():
-        if parametrize.is_parametrized(part):
-            # Parametrizing gives a layer a class of its own, which its copy shares; removing changes that class.
-            shared = type(part)
-            part.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
-            for name in list(part.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+        fold_layer(part)
     return plain
+
+
+def fold_layer(layer: nn.Module) -> None:
+    """Give one layer its parametrized weights as plain ones, in place. It should be in eval mode."""
+    if not parametrize.is_parametrized(layer):
+        return
+    # Parametrizing gives a layer a class of its own, which its copies share; removing changes that class.
+    shared = type(layer)
+    layer.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
+    for name in list(layer.parametrizations):  # type: ignore[arg-type]
+        parametrize.remove_parametrizations(layer, name, leave_parametrized=True)

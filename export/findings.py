@@ -1,0 +1,46 @@
+"""What the linter says: a rule, a place, a sentence, and whether it is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ganrt.errors import RequestError
+
+Level = Literal["mended", "named", "refused"]
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a generator that ruins exports."""
+
+    rule: str
+    """Short name of what was looked for."""
+    where: str
+    """Paths of modules, nodes of the graph, or inputs of the Spec."""
+    text: str
+    """What was found there, and what was done or is to be done; a sentence without its full stop."""
+    level: Level
+    """`mended`: the exported generator is without it. `named`: it stays, and the user had better know. `refused`:
+    nothing is exported."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}"
+
+
+def places(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are. The empty name is that of the module as a whole."""
+    shown = ", ".join(name or "the module itself" for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def settle(findings: Sequence[Finding], source: str, progress: Callable[[str], None]) -> None:
+    """Tell what was mended and named, a line each. Raises RequestError with everything that is refused."""
+    for finding in findings:
+        if finding.level != "refused":
+            progress(f"{finding.level}: {finding}")
+    refused = [f"\n  {finding}" for finding in findings if finding.level == "refused"]
+    if refused:
+        raise RequestError(f"{source} was not exported; this stands in the way:{''.join(refused)}")
