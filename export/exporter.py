@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,10 @@ from ganrt.errors import VerificationError
 from ganrt.golden import Golden
 
 from . import variants
+from .findings import Finding, settle
+from .lint import check_module
+from .lint_graph import check_graph
+from .rehearsal import rehearse
 from .sources import Source, open_source
 from .tracing import DEFAULT_OPSET, original, trace
 from .verification import Progress, verify
@@ -54,9 +58,9 @@ def export(
     variants.check(precisions, forms)
     atomic.check_output(out, overwrite, is_bundle)
     progress(f"loading {source}")
-    loaded = open_source(source, config or {})
+    loaded, findings = _mended(open_source(source, config or {}), source, progress)
     with atomic.new_folder(out, overwrite, is_bundle) as draft:
-        model, bundle = _write(loaded, draft, out.name, opset, progress)
+        model, bundle = _write(loaded, draft, out.name, opset, findings, progress)
         bundle = variants.add(bundle, model, precisions, forms, quality, progress)
         bundle.write_manifest()
         bundle, proofs = verify(bundle, progress=progress)
@@ -77,10 +81,28 @@ def is_bundle(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def _write(loaded: Source, folder: Path, name: str, opset: int, progress: Progress) -> tuple[ir.Model, Bundle]:
-    """The traced graph, and the bundle with it alone: everything but further variants, the manifest and the proofs."""
+def _mended(loaded: Source, source: str, progress: Progress) -> tuple[Source, list[Finding]]:
+    """The module without what can be mended before tracing, and what was found. Raises RequestError."""
+    structure = check_module(loaded.module)
+    module, spec, behaviour = rehearse(loaded.module, loaded.spec)
+    known = {finding.rule for finding in structure if finding.level == "refused"}
+    findings = [*structure, *(finding for finding in behaviour if finding.rule not in known)]
+    settle(findings, source, progress)
+    return replace(loaded, module=module, spec=spec), findings
+
+
+def _write(
+    loaded: Source, folder: Path, name: str, opset: int, findings: list[Finding], progress: Progress
+) -> tuple[ir.Model, Bundle]:
+    """The traced graph, and the bundle with it alone: everything but further variants, the manifest and the proofs.
+
+    Args:
+        findings: of the linter so far. Raises RequestError when the graph has something that is refused.
+    """
     progress("tracing the module")
-    model = trace(loaded.module, loaded.spec, opset)
+    in_graph: list[Finding] = []
+    model = trace(loaded.module, loaded.spec, opset, lambda raw: in_graph.extend(check_graph(raw)))
+    settle(in_graph, loaded.origin["name"], progress)
     bundle = Bundle(folder, loaded.spec, {FAITHFUL: Variant(_GRAPH, opset, "fp32")}, {}, loaded.model)
     names = [*variants.save(model, bundle, _GRAPH), Bundle.GOLDEN]
     progress("making golden samples")
@@ -94,6 +116,7 @@ def _write(loaded: Source, folder: Path, name: str, opset: int, progress: Progre
         "bundle": name,
         "source": dict(loaded.origin),
         "options": {"opset": opset},
+        "lint": [asdict(finding) for finding in (*findings, *in_graph)],
         "versions": {"ganrt": ganrt.__version__} | {library: library_version(library) for library in _LIBRARIES},
     }
     return model, replace(bundle, provenance=provenance).with_files(*names)

@@ -64,7 +64,7 @@ def computed_weights(module: nn.Module) -> Iterator[Finding]:
                 remove = remove_spectral_norm if isinstance(hook, SpectralNorm) else remove_weight_norm
                 remove(part, hook.name)
         if parametrize.is_parametrized(part):
-            kinds = {type(kind).__name__ for chain in part.parametrizations.values() for kind in chain}  # type: ignore[union-attr]
+            kinds = {type(kind).__name__ for chain in part.parametrizations.values() for kind in chain}
             found.setdefault(" and ".join(sorted(map(_words, kinds))), []).append(path)
             fold_layer(part)
     for kind, paths in found.items():
@@ -100,14 +100,16 @@ def instance_statistics(module: nn.Module) -> Iterator[Finding]:
 
 def batch_statistics(module: nn.Module) -> Iterator[Finding]:
     """Batch norm that has nothing but the batch to take its statistics from."""
-    paths = [name for name, part in module.named_modules() if isinstance(part, _BatchNorm) and part.running_mean is None]
+    paths = [
+        name for name, part in module.named_modules() if isinstance(part, _BatchNorm) and part.running_mean is None
+    ]
     if paths:
         yield Finding(
             "batch statistics",
             places(paths),
-            "batch norm without running statistics makes a picture depend on the others of its batch. Where it always ran "
-            "on single pictures, put InstanceNorm2d(affine=True) in its place; else give it track_running_stats=True and "
-            "pass some hundred batches through it in training mode",
+            "batch norm without running statistics makes a picture depend on the others of its batch. Where it always "
+            "ran on single pictures, put InstanceNorm2d(affine=True) in its place; else give it "
+            "track_running_stats=True and pass some hundred batches through it in training mode",
             "refused",
         )
 
@@ -150,20 +152,23 @@ def output_padding(module: nn.Module) -> Iterator[Finding]:
 
     TensorRT's layer has no such setting. Its parser takes the rows off the padding at the end, and where there is less
     padding than rows it appends zeros after the layer and adds the bias separately (onnx-tensorrt,
-    builtin_op_importers.cpp of 8.6 and 9.2, ConvTranspose).
+    builtin_op_importers.cpp, ConvTranspose).
     """
-    layers = [(name, part) for name, part in module.named_modules() if isinstance(part, _ConvTransposeNd)]
-    cheap, dear = [], []
-    for name, part in layers:
-        pairs = list(zip(part.output_padding, part.padding, strict=True))
-        if any(extra for extra, _ in pairs):
-            (dear if any(extra > int(pad) for extra, pad in pairs) else cheap).append(name)
-    if cheap:
-        text = "output_padding is kept as it is: ONNX Runtime, OpenVINO and TensorRT's parser compute it"
-        yield Finding("output_padding", places(cheap), f"{text}, Torch-TensorRT does not", "named")
-    if dear:
-        text = "output_padding beyond padding costs two more layers in TensorRT; a kernel_size larger by the difference"
-        yield Finding("output_padding", places(dear), f"{text}, with weights 0 there, makes the same pictures", "named")
+    cheap: list[str] = []
+    dear: list[str] = []
+    for name, part in module.named_modules():
+        if isinstance(part, _ConvTransposeNd) and any(part.output_padding):
+            assert not isinstance(part.padding, str), "transposed convolutions take numbers only"
+            beyond = any(extra > pad for extra, pad in zip(part.output_padding, part.padding, strict=True))
+            (dear if beyond else cheap).append(name)
+    kept = "output_padding is kept: ONNX Runtime, OpenVINO and TensorRT's parser compute it, Torch-TensorRT does not"
+    costs = (
+        "output_padding beyond padding costs two more layers in TensorRT; a kernel that is larger by output_padding, "
+        "with zeros at its end, makes the same pictures"
+    )
+    for names, text in ((cheap, kept), (dear, costs)):
+        if names:
+            yield Finding("output_padding", places(names), text, "named")
 
 
 RULES: tuple[Rule, ...] = (

@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -33,8 +33,16 @@ _EXAMPLES = 2
 """Batch size while tracing: with 1, torch.export would take the batch for a constant."""
 
 
-def trace(module: torch.nn.Module, spec: Spec, opset: int = DEFAULT_OPSET) -> ir.Model:
+def trace(
+    module: torch.nn.Module,
+    spec: Spec,
+    opset: int = DEFAULT_OPSET,
+    inspect_raw: Callable[[ir.Model], None] = lambda _: None,
+) -> ir.Model:
     """Trace a module (on the CPU, eval mode) whose forward takes the Spec's inputs in order.
+
+    Args:
+        inspect_raw: gets the graph while its metadata still tell which module a node is of; it may raise.
 
     Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
     graph does not have the names, dtypes and shapes of the Spec.
@@ -65,6 +73,7 @@ def trace(module: torch.nn.Module, spec: Spec, opset: int = DEFAULT_OPSET) -> ir
         raise RequestError(
             f"opset {opset} was asked for; the exporter reaches {reached} for this model: use --opset {reached}"
         )
+    inspect_raw(model)
     _check(model, spec)
     # Traces of the exporting machine's source files are nobody's business.
     ClearMetadataAndDocStringPass()(model)
@@ -124,10 +133,6 @@ def _check(model: ir.Model, spec: Spec) -> None:
     sides = [spec.output.channels, *(spec.output.size or shape[2:])]
     if output.dtype != ir.DataType.FLOAT or len(shape) != 4 or shape[1:] != sides:
         raise VerificationError(f"the model returns {output.dtype} {shape}; the spec says float32 (N, {sides})")
-    if isinstance(shape[0], int):
-        raise VerificationError(
-            f"the traced graph works for a batch of {shape[0]} only: the module fixes its batch size"
-        )
 
 
 @contextmanager

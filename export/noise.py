@@ -1,0 +1,138 @@
+"""Random numbers that a module draws inside forward, as StyleGAN's noise: found, and turned into inputs.
+
+In a graph they would be an operator whose seed the backends ignore. As inputs of the Spec they are drawn like a latent,
+so that seed and number of a sample make one picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ganrt.spec import Latent, Spec
+
+
+class Draw(NamedTuple):
+    """One call that drew random numbers."""
+
+    where: str
+    """Path of the module that called."""
+    function: str
+    shape: tuple[int, ...]
+    """() if it is unknown."""
+    replaceable: bool
+    """Whether it was a call of _DRAWING with torch's own generator, in float32."""
+
+    @property
+    def distribution(self) -> Literal["normal", "uniform"]:
+        return "uniform" if self.function in ("rand", "rand_like", "uniform_") else "normal"
+
+
+_DRAWING = {
+    torch.randn: "randn",
+    torch.randn_like: "randn_like",
+    Tensor.normal_: "normal_",
+    torch.rand: "rand",
+    torch.rand_like: "rand_like",
+    Tensor.uniform_: "uniform_",
+}
+"""Functions that draw standard normal numbers, or uniform ones from 0 to 1, and may scale them."""
+_IN_PLACE = ("normal_", "uniform_")
+
+
+class Recorder(TorchFunctionMode):
+    """Records the draws of a forward pass that are calls of _DRAWING.
+
+    Args:
+        where: gives the path of the module that is running.
+        aside: a context for such calls; other observers take no notice of what happens inside.
+    """
+
+    def __init__(
+        self, where: Callable[[], str], aside: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        super().__init__()
+        self._where, self._aside = where, aside
+        self.draws: list[Draw] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = _DRAWING.get(func)
+        if name is None:
+            return func(*args, **kwargs)
+        with self._aside():
+            drawn = func(*args, **kwargs)
+        plain = kwargs.get("generator") is None and drawn.dtype == torch.float32
+        self.draws.append(Draw(self._where(), name, tuple(drawn.shape), plain))
+        return drawn
+
+
+class _Given(TorchFunctionMode):
+    """Answers calls of _DRAWING with given numbers, in the order of the calls."""
+
+    def __init__(self, given: Sequence[Tensor]) -> None:
+        super().__init__()
+        self._given = iter(given)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = _DRAWING.get(func)
+        if name is None:
+            return func(*args, **(kwargs or {}))
+        numbers = next(self._given)
+        return _filled(args[0], numbers, name, *args[1:], **(kwargs or {})) if name in _IN_PLACE else numbers
+
+
+def _filled(target: Tensor, numbers: Tensor, name: str, *args: float, **kwargs: float) -> Tensor:
+    """What normal_(mean, std) and uniform_(from, to) do, with standard numbers that are there already."""
+    start, scale = ("mean", "std") if name == "normal_" else ("from", "to")
+    given = dict(zip((start, scale), args, strict=False)) | kwargs
+    low, high = given.get(start, 0.0), given.get(scale, 1.0)
+    return target.copy_(numbers * (high if name == "normal_" else high - low) + low)
+
+
+def can_be_inputs(draws: Iterable[Draw], rows: int, spec: Spec) -> bool:
+    """Whether all draws are numbers per sample (or shared by all samples), of a size that does not follow a picture's.
+
+    Args:
+        rows: batch size of the run that they were recorded in.
+    """
+    free = any(item.size is None for item in spec.images)
+    return all(
+        draw.replaceable
+        and (len(draw.shape) == 2 or (len(draw.shape) > 2 and not free))
+        and draw.shape[0] in ((rows,) if draw.function in _IN_PLACE else (1, rows))
+        for draw in draws
+    )
+
+
+def with_inputs(module: nn.Module, spec: Spec, draws: Sequence[Draw]) -> tuple[nn.Module, Spec]:
+    """A module that takes its random numbers as further inputs, and the Spec that says so."""
+    taken = {item.name for item in spec.inputs} | {spec.output.name}
+    free = [name for k in range(len(taken) + len(draws)) if (name := f"noise_{k}") not in taken]
+    added = tuple(
+        Latent(name, draw.shape[1:], draw.distribution, range=(0.0, 1.0))
+        for name, draw in zip(free[: len(draws)], draws, strict=True)
+    )
+    return WithNoise(module, len(added)), Spec(spec.family, (*spec.inputs, *added), spec.output)
+
+
+class WithNoise(nn.Module):
+    """Calls a module, whose last `count` inputs are the random numbers that it asks for, in their order."""
+
+    def __init__(self, module: nn.Module, count: int) -> None:
+        super().__init__()
+        self.module, self.count = module, count
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        own = len(inputs) - self.count
+        with _Given(inputs[own:]):
+            return cast(Tensor, self.module(*inputs[:own]))

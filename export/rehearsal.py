@@ -1,0 +1,225 @@
+"""What ruins exports and shows when a module runs: on a few samples at once, and on the first of them alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganrt import feeds
+from ganrt.feeds import Array, Feeds
+from ganrt.golden import picture_size
+from ganrt.spec import Input, Label, Scalar, Spec
+
+from . import noise
+from .findings import Finding, places
+from .noise import Draw
+from .watching import Run, watch
+
+_TOLERANCE = 1e-3
+"""Of the output's range: rounding at another batch size stays far below, and the proof fails at such an error."""
+_SAME = 1e-6
+"""Of the largest value: what rounding may change."""
+_DROPPING = {"bernoulli_", "native_dropout"}
+"""What dropout draws with."""
+
+
+class Rehearsed(NamedTuple):
+    """A module that may go on to be traced, unless a finding is refused."""
+
+    module: nn.Module
+    spec: Spec
+    findings: list[Finding]
+
+
+def rehearse(module: nn.Module, spec: Spec) -> Rehearsed:
+    """Run a module (on the CPU, in evaluation mode) on samples of its Spec, and judge what it does.
+
+    Random numbers that can be inputs become inputs: the module and the Spec that are returned have them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        given = _variations(spec)
+        run = watch(module, given)
+        if run.failed:
+            return Rehearsed(module, spec, [_cannot_run(module, given, *run.failed)])
+        findings = [*_result(run, given), *_state(run)]
+        if run.draws:
+            rows = len(next(iter(given.values())))
+            if not noise.can_be_inputs(run.draws, rows, spec):
+                return Rehearsed(module, spec, [*findings, _drawn(run.draws)])
+            shapes = [draw.shape[1:] for draw in run.draws]
+            module, wider = noise.with_inputs(module, spec, run.draws)
+            added = wider.inputs[len(spec.inputs) :]
+            findings.append(_inputs_now(run.draws, [item.name for item in added]))
+            given |= {item.name: _standard(rows, shape) for item, shape in zip(added, shapes, strict=True)}
+            run, spec = watch(module, given), wider
+        if all(finding.level != "refused" for finding in findings):
+            findings += [*_batch(module, spec, run, given), *_influence(spec, run, given)]
+    return Rehearsed(module, spec, findings)
+
+
+def _variations(spec: Spec) -> Feeds:
+    """Row 0 is a sample; in row k the input k - 1 is another one. Scalars are in the middle of their range, and at its
+    lower end instead."""
+    drawn = feeds.draw(spec, 0, 0, 2, size=picture_size(spec))
+    rows = {}
+    for k, item in enumerate(spec.inputs, start=1):
+        usual, other = _pair(item, drawn[item.name])
+        rows[item.name] = np.stack([other if row == k else usual for row in range(len(spec.inputs) + 1)])
+    return rows
+
+
+def _pair(item: Input, drawn: Array) -> tuple[Array, Array]:
+    if isinstance(item, Scalar):
+        return np.array(sum(item.range) / 2, np.float32), np.array(item.range[0], np.float32)
+    if isinstance(item, Label):
+        shifted = np.roll(drawn[0], 1) if drawn.ndim == 2 else (drawn[0] + 1) % item.classes
+        return drawn[0], shifted
+    return drawn[0], drawn[1]
+
+
+def _standard(rows: int, shape: tuple[int, ...]) -> Array:
+    """Random numbers from 0 to 1, the same in every row."""
+    return np.repeat(torch.rand(1, *shape).numpy(), rows, axis=0)
+
+
+def _alone(given: Feeds) -> Feeds:
+    return {name: array[:1] for name, array in given.items()}
+
+
+def _cannot_run(module: nn.Module, given: Feeds, path: str, error: Exception) -> Finding:
+    rows = len(next(iter(given.values())))
+    if watch(module, _alone(given)).failed:  # then the batch size is not the reason
+        inputs = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in given.items())
+        text = f"fails with the inputs of the Spec, {inputs}: {_line(error)}"
+        return Finding("forward", places([path]), text, "refused")
+    text = f"takes a single sample, and fails with {rows}: {_line(error)}. Take the batch size from the input"
+    return Finding("frozen batch size", places([path]), text, "refused")
+
+
+def _line(error: Exception) -> str:
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first[:300]}"
+
+
+def _result(run: Run, given: Feeds) -> list[Finding]:
+    """One tensor, with a picture for every sample."""
+    rows = len(next(iter(given.values())))
+    if not isinstance(run.result, Tensor):
+        text = f"returns a {type(run.result).__name__}; wrap the module in one that returns the pictures alone"
+        return [Finding("forward", "forward", text, "refused")]
+    if run.result.ndim == 0 or len(run.result) != rows:
+        return [_frozen("forward", rows, run.result)]
+    if not bool(torch.isfinite(run.result).all()):
+        return [Finding("forward", "forward", "makes values that are not finite of ordinary inputs", "refused")]
+    return []
+
+
+def _frozen(where: str, rows: int, result: Tensor) -> Finding:
+    text = f"makes {tuple(result.shape)} of a batch of {rows}; take the batch size from the input, x.shape[0] or -1"
+    return Finding("frozen batch size", where, text, "refused")
+
+
+def _state(run: Run) -> list[Finding]:
+    if not run.written:
+        return []
+    text = "forward writes to it in evaluation mode, so no two pictures are made alike; write only where self.training"
+    return [Finding("state", places(run.written), text, "refused")]
+
+
+def _drawn(draws: list[Draw]) -> Finding:
+    names = {draw.function for draw in draws}
+    if names <= _DROPPING:
+        text = "drops values at random in evaluation mode; call F.dropout with training=self.training"
+    else:
+        text = (
+            f"draws random numbers ({', '.join(sorted(names))}), which a graph cannot draw from the seed of a sample. "
+            "Take them as an input, with a ganrt.Latent in the Spec; or draw them once, in __init__, and keep them with "
+            "register_buffer"
+        )
+    return Finding("random numbers", places(_unique(draws)), text, "refused")
+
+
+def _inputs_now(draws: list[Draw], names: list[str]) -> Finding:
+    shown = f"input {names[0]}" if len(names) == 1 else f"inputs {names[0]} to {names[-1]}"
+    text = (
+        f"the random numbers that forward draws became the {shown} of the Spec, drawn from the seed of each sample; "
+        "for the same ones in all pictures, draw them once, in __init__, and keep them with register_buffer"
+    )
+    return Finding("random numbers", places(_unique(draws)), text, "mended")
+
+
+def _unique(draws: list[Draw]) -> list[str]:
+    return list(dict.fromkeys(draw.where for draw in draws))
+
+
+def _batch(module: nn.Module, spec: Spec, run: Run, given: Feeds) -> list[Finding]:
+    """A sample alone gives the picture that it gives in company."""
+    alone = watch(module, _alone(given))
+    if alone.failed:
+        path, error = alone.failed
+        text = (
+            f"takes {len(run.result)} samples, and fails with one: {_line(error)}. Take the batch size from the input"
+        )
+        return [Finding("frozen batch size", places([path]), text, "refused")]
+    if alone.result.shape != run.result[:1].shape:
+        return [_frozen(_first_apart(module, given), 1, alone.result)]
+    grouped = [path for (path, many), (_, one) in zip(run.groups, alone.groups, strict=False) if many != one]
+    if grouped:
+        text = (
+            "a convolution with groups for each sample, as StyleGAN2's fused modulation has, fixes the batch size; "
+            "scale the activations before and after a plain convolution instead (fused_modconv=False)"
+        )
+        return [Finding("frozen batch size", places(list(dict.fromkeys(grouped))), text, "refused")]
+    low, high = spec.output.range
+    tolerance = _TOLERANCE * (high - low)
+    if _apart(run.result[:1], alone.result) <= tolerance:
+        return []
+    if _apart(watch(module, _alone(given)).result, alone.result) > tolerance:
+        text = (
+            "forward makes two pictures of one input, with random numbers that are not PyTorch's; take them as an input"
+        )
+        return [Finding("random numbers", "forward", text, "refused")]
+    text = "makes the picture depend on the other samples of its batch, or on their number; statistics over each sample, or running ones, do not"
+    return [Finding("batch statistics", _first_apart(module, given), text, "refused")]
+
+
+def _first_apart(module: nn.Module, given: Feeds) -> str:
+    """Path of the first module that makes something else of a sample when it is alone."""
+    rows = len(next(iter(given.values())))
+    many, one = (watch(module, inputs, parts=True).parts for inputs in (given, _alone(given)))
+    for among, alone in zip(many, one, strict=False):
+        frozen = among.rows == alone.rows == rows
+        if (
+            frozen
+            or among.first.shape != alone.first.shape
+            or _apart(among.first, alone.first) > _TOLERANCE * float(alone.first.abs().max())
+        ):
+            return places([among.path])
+    return "forward"
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    return float((a.double() - b.double()).abs().max())
+
+
+def _influence(spec: Spec, run: Run, given: Feeds) -> list[Finding]:
+    """Another value of an input makes another picture."""
+    first = run.result[:1]
+    rounding = _SAME * float(first.abs().max())
+    # Inputs that were random numbers are the same in all rows.
+    varied = {k: spec.inputs[k - 1] for k in range(1, len(run.result))}
+    tried = {k: item for k, item in varied.items() if not np.array_equal(given[item.name][0], given[item.name][k])}
+    idle = [item.name for k, item in tried.items() if _apart(run.result[k : k + 1], first) <= rounding]
+    if not idle:
+        return []
+    if len(idle) == len(spec.inputs):
+        text = (
+            "the picture is the same whatever goes in; is this the trained generator, and does forward use its inputs?"
+        )
+        return [Finding("inputs without influence", places(idle), text, "refused")]
+    text = "another value makes the same picture; leave it out of the Spec, or see that forward uses it"
+    return [Finding("inputs without influence", places(idle), text, "named")]

@@ -1,0 +1,116 @@
+"""One forward pass of a module, watched: random numbers, writes to its state, convolutions, what each part returned."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ganrt.feeds import Feeds
+
+from .noise import Draw, Recorder
+
+
+class Part(NamedTuple):
+    """What one module returned."""
+
+    path: str
+    rows: int
+    first: Tensor
+    """The first row."""
+
+
+@dataclass
+class Run:
+    """A watched forward pass."""
+
+    result: Any
+    """Whatever the module returned; None if it raised."""
+    failed: tuple[str, Exception] | None = None
+    """What it raised, and the path of the module that did."""
+    draws: list[Draw] = field(default_factory=list)
+    """Random numbers, in the order in which they were drawn."""
+    groups: list[tuple[str, int]] = field(default_factory=list)
+    """Path of the module and number of groups of each convolution, in the order of execution."""
+    written: list[str] = field(default_factory=list)
+    """Parameters and buffers that the pass wrote to."""
+    parts: list[Part] = field(default_factory=list)
+    """What the modules returned, in the order in which they finished; only where asked for."""
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operator below autograd: those that draw random numbers, and convolutions."""
+
+    def __init__(self, run: Run, path: Sequence[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._run, self._path = run, path
+        self._aside = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        draws = torch.Tag.nondeterministic_seeded in func.tags and not self._aside
+        before = torch.get_rng_state() if draws else None
+        result = func(*args, **kwargs)
+        # Attention bears the tag for the dropout that it is seldom asked for.
+        if before is not None and (kwargs.get("generator") or not torch.equal(before, torch.get_rng_state())):
+            self._run.draws.append(Draw(self._path[-1], func.overloadpacket.__name__, (), False))
+        if func is torch.ops.aten.convolution.default:
+            self._run.groups.append((self._path[-1], args[8]))
+        return result
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take no notice for a while."""
+        self._aside = True
+        try:
+            yield
+        finally:
+            self._aside = False
+
+
+def watch(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
+    """Run a module on some inputs.
+
+    Args:
+        parts: whether to keep what each part returns.
+    """
+    run, path = Run(None), [""]
+    handles = []
+    for name, part in module.named_modules():
+
+        def enter(part: nn.Module, args: Any, name: str = name) -> None:
+            path.append(name)
+
+        def leave(part: nn.Module, args: Any, result: Any, name: str = name) -> None:
+            path.pop()
+            if parts and isinstance(result, Tensor) and result.ndim:
+                run.parts.append(Part(name, len(result), result[:1].clone()))
+
+        handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
+    operators = _Operators(run, path)
+    recorder = Recorder(lambda: path[-1], operators.aside)
+    before = _marks(module)
+    try:
+        with torch.no_grad(), operators, recorder:
+            run.result = module(*(torch.from_numpy(array) for array in given.values()))
+    except Exception as error:  # it is the user's code, and may raise anything
+        run.failed = path[-1], error
+    finally:
+        for handle in handles:
+            handle.remove()
+    run.draws = [*recorder.draws, *run.draws]
+    run.written = [name for name, mark in _marks(module).items() if before.get(name, mark) != mark]
+    return run
+
+
+def _marks(module: nn.Module) -> dict[str, tuple[int, int]]:
+    """What changes when somebody writes to a parameter or a buffer, or puts another in its place."""
+    held = [*module.named_parameters(), *module.named_buffers()]
+    return {name: (value.data_ptr(), 0 if value.is_inference() else value._version) for name, value in held}
