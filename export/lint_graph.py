@@ -29,8 +29,8 @@ def frozen_batch(model: ir.Model) -> Iterator[Finding]:
     for value in model.graph.outputs:
         if value.shape and isinstance(value.shape[0], int):
             text = (
-                f"the traced graph works for a batch of {value.shape[0]} only; a loop over the batch, int(x.shape[0]) or "
-                "len(x) fixes it: use x.shape[0] as it is, or -1"
+                f"the traced graph works for a batch of {value.shape[0]} only; a loop over the batch, len(x) or "
+                "int(x.shape[0]) fixes it: use x.shape[0] as it is, or -1"
             )
             yield Finding("frozen batch size", "forward", text, "refused")
 

@@ -137,8 +137,8 @@ def _drawn(draws: list[Draw]) -> Finding:
     else:
         text = (
             f"draws random numbers ({', '.join(sorted(names))}), which a graph cannot draw from the seed of a sample. "
-            "Take them as an input, with a ganrt.Latent in the Spec; or draw them once, in __init__, and keep them with "
-            "register_buffer"
+            "Take them as an input, with a ganrt.Latent in the Spec; or draw them once, in __init__, and keep them "
+            "with register_buffer"
         )
     return Finding("random numbers", places(_unique(draws)), text, "refused")
 
@@ -183,7 +183,10 @@ def _batch(module: nn.Module, spec: Spec, run: Run, given: Feeds) -> list[Findin
             "forward makes two pictures of one input, with random numbers that are not PyTorch's; take them as an input"
         )
         return [Finding("random numbers", "forward", text, "refused")]
-    text = "makes the picture depend on the other samples of its batch, or on their number; statistics over each sample, or running ones, do not"
+    text = (
+        "makes the picture depend on the other samples of its batch, or on their number; take statistics over each "
+        "sample, or running ones"
+    )
     return [Finding("batch statistics", _first_apart(module, given), text, "refused")]
 
 

@@ -1,7 +1,7 @@
 """Which operators TensorRT's ONNX parser refuses, and in which versions.
 
 From onnx/onnx-tensorrt: docs/operators.md of 8.5, 9.2 and 10.15, and docs/Changelog.md up to 10.6 (10.0 to 10.6 name
-what they added). ganrt's TensorRT backend runs 8.6 to 11; JetPack 5 has 8.5.
+what they added). ganrt's TensorRT backend runs 8.6 to 11; JetPack 5 has 8.5. What is said of OpenVINO was tried on 2026.4.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ def _resize(node: ir.Node) -> Iterator[str]:
     modes = ("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners")
     coordinates = attribute(node, "coordinate_transformation_mode", "half_pixel")
     if attribute(node, "antialias", 0):
-        yield "TensorRT's parser refuses Resize with antialias in all versions up to 10.15; interpolate without it"
+        yield (
+            "TensorRT's parser refuses Resize with antialias in all versions up to 10.15, and OpenVINO 2026.4 makes "
+            "another picture of it; interpolate without it"
+        )
     if coordinates not in modes:
         yield f"TensorRT's parser refuses Resize with the coordinates {coordinates} in all versions up to 10.15"
     if attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
@@ -79,7 +82,10 @@ def _resize(node: ir.Node) -> Iterator[str]:
 
 def _pad(node: ir.Node) -> Iterator[str]:
     if attribute(node, "mode", "constant") == "wrap":
-        yield "TensorRT's parser refuses circular Pad before version 10.0"
+        yield (
+            "TensorRT's parser refuses circular Pad before version 10.0, and OpenVINO 2026.4 cannot load it; "
+            "concatenate the borders instead"
+        )
     if len(node.inputs) > 3 and node.inputs[3] is not None and constant(node.inputs[3]) is None:
         yield "TensorRT's parser refuses Pad with computed axes before version 10.4"
 
