@@ -1,7 +1,8 @@
 """Which operators TensorRT's ONNX parser refuses, and in which versions.
 
 From onnx/onnx-tensorrt: docs/operators.md of 8.5, 9.2 and 10.15, and docs/Changelog.md up to 10.6 (10.0 to 10.6 name
-what they added). ganrt's TensorRT backend runs 8.6 to 11; JetPack 5 has 8.5. What is said of OpenVINO was tried on 2026.4.
+what they added). ganrt's TensorRT backend runs 8.6 to 11; JetPack 5 has 8.5. What is said of OpenVINO was tried on
+2026.4.
 """
 
 from __future__ import annotations

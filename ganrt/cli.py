@@ -21,12 +21,11 @@ from typing import Any
 import click
 
 import ganrt
-from ganrt import notes
 from ganrt.atomic import check_output, new_folder, write_file
 from ganrt.backend import BACKENDS
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, VerificationError
 from ganrt.images import encode_png, grid
-from ganrt.terminal import console, labels_of, numbers, print_proofs, say, settings, size_of
+from ganrt.terminal import console, labels_of, numbers, print_bundle, print_proofs, say, settings, size_of
 
 _INTERRUPTED = 130
 """What a shell expects of a program that was stopped by Ctrl-C."""
@@ -124,16 +123,7 @@ def info(bundle: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
-    out = read.spec.output
-    click.echo(f"{bundle}: {read.spec.family}, {size / 1e6:.1f} MB; makes {out}")
-    for item in read.spec.inputs:
-        click.echo(f"  takes {item.name}: {item}")
-    for name, variant in read.variants.items():
-        print_proofs(f"proofs of {name}", variant.proofs)
-        if variant.passes:
-            click.echo(f"  graph passes: {', '.join(variant.passes)}")
-        for line in notes.lines(variant.notes):
-            click.echo(f"  {line}")
+    print_bundle(bundle, read, size)
 
 
 def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:

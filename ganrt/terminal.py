@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ganrt import notes
 from ganrt.errors import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ganrt.bundle import Bundle
     from ganrt.record import Proof
 
 
@@ -61,6 +64,23 @@ def size_of(text: str | None) -> tuple[int, int] | None:
     if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
         raise RequestError(f"--size {text} is not a number of pixels, or HEIGHTxWIDTH")
     return int(sides[0]), int(sides[-1])
+
+
+def print_bundle(name: Path, bundle: Bundle, size: int) -> None:
+    """What a bundle takes, makes and has been proven for; `size` in bytes."""
+    click.echo(f"{name}: {bundle.spec.family}, {size / 1e6:.1f} MB; makes {bundle.spec.output}")
+    for item in bundle.spec.inputs:
+        click.echo(f"  takes {item.name}: {item}")
+    findings = bundle.provenance.get("lint")
+    for finding in findings if isinstance(findings, list) else ():  # it is whatever the manifest says
+        if isinstance(finding, dict):
+            click.echo("  " + ": ".join(str(finding.get(part, "?")) for part in ("level", "where", "text")))
+    for variant_name, variant in bundle.variants.items():
+        print_proofs(f"proofs of {variant_name}", variant.proofs)
+        if variant.passes:
+            click.echo(f"  graph passes: {', '.join(variant.passes)}")
+        for line in notes.lines(variant.notes):
+            click.echo(f"  {line}")
 
 
 def print_proofs(title: str, proofs: Iterable[Proof]) -> None:
