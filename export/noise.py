@@ -122,7 +122,7 @@ def with_inputs(module: nn.Module, spec: Spec, draws: Sequence[Draw]) -> tuple[n
         Latent(name, draw.shape[1:], draw.distribution, range=(0.0, 1.0))
         for name, draw in zip(free[: len(draws)], draws, strict=True)
     )
-    return WithNoise(module, len(added)), Spec(spec.family, (*spec.inputs, *added), spec.output)
+    return WithNoise(module, len(added)).eval(), Spec(spec.family, (*spec.inputs, *added), spec.output)
 
 
 class WithNoise(nn.Module):

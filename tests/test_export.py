@@ -175,7 +175,7 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("frozen", VerificationError, "works for a batch of 2 only"),
+        ("frozen", RequestError, "takes 2 samples, and fails with one"),
         ("wrong_size", VerificationError, r"the spec says float32 \(N, \[1, 9, 9\]\)"),
         ("nothing", RequestError, r"returned int; it must return \(torch.nn.Module, ganrt.Spec\)"),
         ("absent", RequestError, "cannot be called"),

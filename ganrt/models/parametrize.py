@@ -85,3 +85,7 @@ def fold_layer(layer: nn.Module) -> None:
     layer.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
     for name in list(layer.parametrizations):  # type: ignore[arg-type]
         parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
+        value = getattr(layer, name)
+        if not isinstance(value, nn.Parameter):  # torch leaves a mere attribute of what was made of frozen parts
+            delattr(layer, name)
+            layer.register_parameter(name, nn.Parameter(value, requires_grad=False))
