@@ -20,7 +20,7 @@ from ganrt.machine import parse_device
 from ganrt.nvinfer import LEAN, LOG, load, this_machine, trt
 
 from . import inspection, network
-from .head import with_head
+from .head import with_head, with_signed_steps
 
 HARDWARE = ("none", "same-capability", "ampere-plus")
 _PRECISIONS = ("fp32", "fp16", "int8")
@@ -105,7 +105,7 @@ def build(
 
 
 def _build(bundle: Bundle, variant: str, options: Options, key: Key, file: Path, progress: Progress) -> Engine:
-    model = with_head(ir.load(bundle.onnx(variant)), bundle.spec)
+    model = with_signed_steps(with_head(ir.load(bundle.onnx(variant)), bundle.spec))
     ir.save(model, file, external_data=f"{file.name}.data")
     architecture = _architecture(model)
     donor = _donor(key, architecture) if options.refittable else None

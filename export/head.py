@@ -1,4 +1,5 @@
-"""The end of an engine: pictures as uint8 NHWC, made on the device, so that one byte a channel crosses the bus."""
+"""What a graph gets before TensorRT sees it: an end that makes pictures as uint8 NHWC on the device, so that one byte a
+channel crosses the bus, and int8 in the one form that TensorRT has."""
 
 from __future__ import annotations
 
@@ -45,6 +46,26 @@ def with_head(model: ir.Model, spec: Spec) -> ir.Model:
     _declare(pictures, PICTURES, ir.DataType.UINT8, [batch, *sides, channels])
     _declare(level, LEVEL, ir.DataType.FLOAT, [batch])
     graph.outputs.extend([pictures, level])
+    return model
+
+
+def with_signed_steps(model: ir.Model) -> ir.Model:
+    """A graph whose quantised tensors are all int8, in place. Those that are never negative are uint8 in a bundle,
+    which TensorRT does not take; with 127 steps for 255 they keep their reach."""
+    for node in model.graph:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.inputs) < 3:
+            continue
+        _, scale, zero = node.inputs
+        if scale is None or zero is None or zero.const_value is None or zero.dtype != ir.DataType.UINT8:
+            continue
+        steps = ir.convenience.get_const_tensor(scale)
+        if steps is None or zero.const_value.numpy().any():
+            continue
+        scale.const_value = ir.tensor((steps.numpy() * np.float32(255 / 127)).astype(np.float32), name=scale.name)
+        zero.const_value, zero.dtype = (
+            ir.tensor(np.zeros(zero.const_value.shape, np.int8), name=zero.name),
+            ir.DataType.INT8,
+        )
     return model
 
 

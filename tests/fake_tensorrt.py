@@ -34,6 +34,7 @@ _TYPES |= {TensorProto.UINT8: "UINT8", TensorProto.INT8: "INT8", TensorProto.BOO
 _NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
 _LAYERS = {"Conv": "CONVOLUTION", "ConvTranspose": "DECONVOLUTION", "Gemm": "MATRIX_MULTIPLY", "Cast": "CAST"}
 _FORMATS = {"FLOAT": "Row major linear FP32", "HALF": "Channel major FP16 format where channel % 8 == 0"}
+_FORMATS["INT8"] = "Thirty-two wide channel vectorized row major Int8 format"
 
 
 class FakeTensorRT:
@@ -131,9 +132,12 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
         typed = {name: dtype_of(v.type.tensor_type.elem_type) for name, v in _values(network._model).items()}
         half = fake.number >= (10,) or "FP16" in flags
         layers = []
-        for node in network._model.graph.node:
+        dequantised = {o for n in network._model.graph.node if n.op_type == "DequantizeLinear" for o in n.output}
+        for node in [n for n in network._model.graph.node if "quantizelinear" not in n.op_type.lower()]:
             of = next((typed[i] for i in node.input if i in typed and typed[i] in ("FLOAT", "HALF")), None)
             kind = "FLOAT" if fake.silently_float32 or not half or node.name in fake.pinned else of
+            if dequantised & set(node.input) and not fake.silently_float32:
+                kind = "INT8"
             layers.append({"name": node.name, "op": node.op_type, "type": kind})
         header = {
             "version": fake.version,
@@ -169,14 +173,14 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
             self._shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in dims)
             self._dtype = trt.DataType[dtype_of(value.type.tensor_type.elem_type)]
 
-        name, shape, dtype = ("", (), None)
+        name, shape, dtype = ("", (), ())
 
     class ILayer:
         def __init__(self, node: Any, outputs: list[Any]) -> None:
             self._node, self._outputs = node, outputs
             self._type = trt.LayerType[_LAYERS.get(node.op_type, "ELEMENTWISE")]
 
-        type = None
+        type = ()
         num_outputs = property(lambda self: len(self._outputs))
 
         def get_output(self, index: int) -> Any:
@@ -201,7 +205,7 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
         num_errors = property(lambda self: len(self._errors))
 
         def parse_from_file(self, model: str) -> bool:
-            loaded = onnx.shape_inference.infer_shapes(onnx.load(model))
+            loaded = _inferred(model)
             values = _values(loaded)
             for number, node in enumerate(loaded.graph.node):
                 if node.op_type in fake.unsupported:
@@ -410,7 +414,7 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
             return self._errors[index]
 
         def refit_from_file(self, model: str) -> bool:
-            given = onnx.shape_inference.infer_shapes(onnx.load(model))
+            given = _inferred(model)
             ours = self._refitter._engine._model
             for number, (one, other) in enumerate(zip(given.graph.node, ours.graph.node, strict=False)):
                 if one.op_type != other.op_type:
@@ -490,6 +494,13 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
         return dict(zip(names, engine._session.run(names, given), strict=True))
 
     return {name: value for name, value in locals().items() if isinstance(value, type)}
+
+
+def _inferred(file: str) -> onnx.ModelProto:
+    """With every tensor's type, found anew."""
+    model = onnx.load(file)
+    model.graph.ClearField("value_info")
+    return onnx.shape_inference.infer_shapes(model)
 
 
 def _values(model: onnx.ModelProto) -> dict[str, Any]:

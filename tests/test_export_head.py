@@ -9,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 
 from ganrt.bundle import Bundle
 from ganrt.engine_cache import LEVEL, PICTURES
-from ganrt.export.head import with_head
+from ganrt.export.head import with_head, with_signed_steps
 from ganrt.feeds import draw
 from ganrt.images import to_uint8
 from ganrt.spec import Latent, Output, Spec
@@ -60,3 +60,20 @@ def test_the_image_itself_stays_and_the_bundle_too(bundle: Bundle) -> None:
     assert np.array_equal(pictures, to_uint8(image, bundle.spec.output.range))
     assert [value.name for value in model.graph.outputs] == [bundle.spec.output.name]
     assert [value.name for value in head.graph.outputs] == [bundle.spec.output.name, PICTURES, LEVEL]
+
+
+def test_unsigned_steps_become_signed_ones_of_the_same_reach() -> None:
+    x = ir.val("x", ir.DataType.FLOAT, [5])
+    scale = ir.Value(name="s", const_value=ir.tensor(np.float32(2 / 255)))
+    zero = ir.Value(name="z", const_value=ir.tensor(np.uint8(0)))
+    scale.dtype, zero.dtype = ir.DataType.FLOAT, ir.DataType.UINT8
+    steps = ir.node("QuantizeLinear", [x, scale, zero])
+    back = ir.node("DequantizeLinear", [steps.outputs[0], scale, zero])
+    back.outputs[0].name, back.outputs[0].dtype, back.outputs[0].shape = "y", ir.DataType.FLOAT, ir.Shape([5])
+    graph = ir.Graph([x], back.outputs, nodes=[steps, back], initializers=[scale, zero], opset_imports={"": 20})
+    graph.name = "steps"
+    model = with_signed_steps(ir.Model(graph, ir_version=10))
+    given = np.array([0.0, 0.5, 1.0, 2.0, 3.0], np.float32)
+    (made,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": given})
+    assert zero.dtype == ir.DataType.INT8
+    assert np.abs(made - np.minimum(given, 2.0)).max() <= 1 / 127 + 1e-6 and made[-1] == pytest.approx(2.0)
