@@ -59,6 +59,7 @@ class FakeCuda:
         """
         self.count, self.limit = count, limit
         self.random = None if seed is None else random.Random(seed)
+        self.favoured = 0
         self.calls: list[str] = []
         self.work: list[Work] = []
         self.memory: dict[int, np.ndarray] = {}
@@ -81,10 +82,17 @@ class FakeCuda:
         if not getattr(self.threads, "entered", False):
             raise CUDAError("CUDA_ERROR_INVALID_CONTEXT: this thread has no current context")
         if self.random is not None:
-            for _ in range(self.random.randrange(4)):
-                ready = [w for w in self.work if not w.done and all(a.done for a in w.after)]
-                if ready:
-                    self.run(self.random.choice(ready))
+            self.go_ahead(self.random)
+
+    def go_ahead(self, chance: random.Random) -> None:
+        """Do some of what may be done, on one stream for a while and then on another, so that each gets far ahead."""
+        if chance.random() < 0.1:
+            self.favoured = chance.choice([*self.streams, 0])
+        for _ in range(chance.randrange(6)):
+            ready = [w for w in self.work if not w.done and all(a.done for a in w.after)]
+            ready = [w for w in ready if w.stream == self.favoured]
+            if ready:
+                self.run(ready[0])
 
     def put(self, stream: Any, what: str, act: Callable[[], None], also_after: tuple[Work, ...] = ()) -> None:
         if stream._capture is not None:

@@ -36,7 +36,7 @@ def strict(api: Api, name: str, behaviour: type) -> type:
     own = members.pop("__init__", None)
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        if isinstance(construct, list) and construct:
+        if isinstance(construct, list) and any(s.required or s.positional or s.keyword_only for s in construct):
             _check(name, "__init__", construct, args, kwargs)
         if own is not None:
             own(self, *args, **kwargs)
