@@ -65,8 +65,9 @@ class Gpu:
             self.capability = "{}.{}".format(*self._device.compute_capability)
 
     def enter(self) -> None:
-        """Make the GPU the one that this thread works with."""
-        self._device.set_current()
+        """Make the GPU the one that this thread works with. Raises DeviceLostError."""
+        with translated(f"turning to cuda:{self.number}"):
+            self._device.set_current()
 
     def details(self) -> dict[str, str]:
         """What results may depend on."""

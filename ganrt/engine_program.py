@@ -29,7 +29,7 @@ class Program:
     def __init__(self, gpu: Gpu, loaded: Loaded, size: int, profile: int, stream: core.Stream) -> None:
         """Takes all memory that it will ever need. Raises DeviceMemoryError."""
         self.size = size
-        self._gpu = gpu
+        self._gpu, self._stream = gpu, stream
         LOG.errors()
         engine: trt.ICudaEngine = loaded.engine
         context: trt.IExecutionContext | None = engine.create_execution_context()
@@ -53,10 +53,15 @@ class Program:
         self.dtypes: dict[str, np.dtype[Any]] = {t.name: t.dtype for t in tensors}
         self.inputs: dict[str, core.Buffer] = {}
         self.outputs: dict[str, core.Buffer] = {}
-        for tensor in tensors:
-            memory = gpu.memory(self.nbytes(tensor.name), stream)
-            (self.inputs if tensor.is_input else self.outputs)[tensor.name] = memory
-            self._check(context.set_tensor_address(tensor.name, int(memory.handle)), f"the address of {tensor.name}")
+        try:
+            for tensor in tensors:
+                memory = gpu.memory(self.nbytes(tensor.name), stream)
+                (self.inputs if tensor.is_input else self.outputs)[tensor.name] = memory
+                taken = context.set_tensor_address(tensor.name, int(memory.handle))
+                self._check(taken, f"the address of {tensor.name}")
+        except BaseException:
+            self.close()
+            raise
 
     def nbytes(self, name: str) -> int:
         return math.prod(self.shapes[name]) * self.dtypes[name].itemsize
@@ -72,13 +77,13 @@ class Program:
             elif not self._context.execute_async_v3(int(stream.handle)):
                 raise DeviceLostError(f"TensorRT did not run a batch of {self.size}: {LOG.errors()}")
 
-    def close(self, stream: core.Stream) -> None:
+    def close(self) -> None:
         """Free the memory, after all work has been waited for."""
         if self._graph is not None:
             self._graph.close()
         del self._context
         for memory in (*self.inputs.values(), *self.outputs.values()):
-            memory.close(stream)
+            memory.close(self._stream)
 
     def _captured(self, stream: core.Stream) -> Graph | None:
         """The work of one batch as a graph; None, with a warning, where it cannot be captured."""

@@ -99,6 +99,11 @@ class Slot:
             self.lanes[program.size] = Lane(self._gpu, program, self._compute)
         return self.lanes[program.size]
 
+    def drop(self, size: int) -> None:
+        """Give the memory of a batch size back; the slot is free."""
+        if size in self.lanes:
+            self.lanes.pop(size).close()
+
     def start(self, lane: Lane, feeds: Mapping[str, Array], outputs: Sequence[str]) -> Flight:
         """Put a batch on the streams; the slot is free and the lane prepared. The feeds are the caller's again."""
         program: Program = lane.program

@@ -50,7 +50,7 @@ class FakeTensorRT:
         self.no_deserialise = ""
         self.no_context_from: int | None = None
         """Contexts of this batch size or more find no memory."""
-        self.executions_fail = False
+        self.executions_fail = self.executions_fail_when_captured = False
         self.builds = 0
         self.configs: list[Any] = []
         self.pinned: list[str] = []
@@ -464,7 +464,7 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
             if fake.executions_fail or set(self._addresses) != set(self._engine._io) or self.infer_shapes():
                 self._log.log(trt.ILogger.ERROR, "IExecutionContext::enqueueV3: Error Code 3: not ready")
                 return False
-            if stream._capture is not None and not self._ran:
+            if stream._capture is not None and (not self._ran or fake.executions_fail_when_captured):
                 self._log.log(trt.ILogger.ERROR, "the first run after a change of shapes cannot be captured")
                 return False
             self._ran = True

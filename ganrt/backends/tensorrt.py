@@ -16,7 +16,7 @@ import numpy as np
 from ganrt import engine_cache
 from ganrt.backend import Pending, Session, check_options
 from ganrt.bundle import Bundle
-from ganrt.cuda import Gpu
+from ganrt.cuda import Gpu, translated
 from ganrt.engine_program import Program
 from ganrt.engine_slots import Flight, Slot
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, MachineError, RequestError
@@ -47,7 +47,8 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     gpu = Gpu(number)
     plan, facts, portable = _plan(bundle, variant, gpu, options)
     loaded = load(plan, portable)
-    return _TensorRTSession(bundle, variant, gpu, loaded, facts, float(deadline))
+    with translated("opening a session"):
+        return _TensorRTSession(bundle, variant, gpu, loaded, facts, float(deadline))
 
 
 def _plan(bundle: Bundle, variant: str, gpu: Gpu, options: Mapping[str, Any]) -> tuple[bytes, dict[str, str], bool]:
@@ -90,7 +91,8 @@ class _TensorRTSession(Session):
         self._require_open()
         size = require(self._spec, feeds, self.batch_sizes)
         try:
-            return self._submit(size, feeds)
+            with translated(f"a batch of {size}"):
+                return self._submit(size, feeds)
         except DeviceLostError as error:
             self._lose(error)
             raise
@@ -103,12 +105,9 @@ class _TensorRTSession(Session):
             self._gpu.enter()
             for slot in self._slots:
                 slot.settle(self._deadline)
-            for slot in self._slots:
-                slot.close()
-            for program in self._programs.values():
-                program.close(self._compute)
-            self._compute.close()
-            self._copying.close()
+            with translated("closing a session"):
+                for part in (*self._slots, *self._programs.values(), self._compute, self._copying):
+                    part.close()
         except GanrtError as error:
             _ABANDONED.append(self.__dict__.copy())
             _log.warning("the GPU failed while a session was closed, and its memory stays taken: %s", error)
@@ -122,6 +121,7 @@ class _TensorRTSession(Session):
         try:
             return _Waiting(self, self._start(size, feeds))
         except DeviceMemoryError as error:
+            self._drop(size)
             smaller = [other for other in self.batch_sizes if other < size]
             if not smaller:
                 raise
@@ -146,6 +146,14 @@ class _TensorRTSession(Session):
             tightest = min(fitting, key=lambda i: self._profiles[i][1] - self._profiles[i][0])
             self._programs[size] = Program(self._gpu, self._loaded, size, tightest, self._compute)
         return self._programs[size]
+
+    def _drop(self, size: int) -> None:
+        """Give back what a batch size has taken, once no work needs it."""
+        for slot in self._slots:
+            slot.settle(self._deadline)
+            slot.drop(size)
+        if size in self._programs:
+            self._programs.pop(size).close()
 
     def _in_parts(self, size: int, feeds: Feeds) -> Pending:
         """A batch that does not fit into memory, as several that do; the last is filled up with copies of its last
