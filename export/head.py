@@ -62,10 +62,8 @@ def with_signed_steps(model: ir.Model) -> ir.Model:
         if steps is None or zero.const_value.numpy().any():
             continue
         scale.const_value = ir.tensor((steps.numpy() * np.float32(255 / 127)).astype(np.float32), name=scale.name)
-        zero.const_value, zero.dtype = (
-            ir.tensor(np.zeros(zero.const_value.shape, np.int8), name=zero.name),
-            ir.DataType.INT8,
-        )
+        none = np.zeros_like(zero.const_value.numpy(), np.int8)
+        zero.const_value, zero.dtype = ir.tensor(none, name=zero.name), ir.DataType.INT8
     return model
 
 
