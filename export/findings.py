@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from torch import nn
 
 from ganrt.errors import RequestError
 
 Level = Literal["mended", "named", "refused"]
 _SHOWN = 3
+_WRAPPERS = re.compile(r"^(wrapped_by_ganrt\b\.?)+")
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,18 @@ class Finding:
         return f"{self.where}: {self.text}"
 
 
+class Wrapper(nn.Module):
+    """Stands around a user's module; its name does not show in places."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.wrapped_by_ganrt = module
+        self.eval()
+
+
 def places(names: Sequence[str]) -> str:
     """The first few names, and how many more there are. The empty name is that of the module as a whole."""
-    shown = ", ".join(name or "the module itself" for name in names[:_SHOWN])
+    shown = ", ".join(_WRAPPERS.sub("", name) or "the module itself" for name in names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 import onnx_ir as ir
+from onnxscript.optimizer import fold_constants
 
 from . import tensorrt_parser
 from .findings import Finding, places
@@ -17,10 +18,12 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 """Metadata of torch.onnx.export: the paths of the modules that a node is in, outermost first, and the operator."""
 _LARGEST = 2**31 - 1
 """Bytes of a protobuf message, and elements of a tensor in TensorRT (NVIDIA/TensorRT issue 3815)."""
+_SMALL = 2**20
+"""Elements that a folded constant may have in any case."""
 
 
 def check_graph(model: ir.Model) -> list[Finding]:
-    """Apply all RULES to a graph with the metadata of torch.onnx.export. The graph stays as it is."""
+    """Apply all RULES to a graph with the metadata of torch.onnx.export, which is mended in place where it can be."""
     return [finding for rule in RULES for finding in rule(model)]
 
 
@@ -33,6 +36,35 @@ def frozen_batch(model: ir.Model) -> Iterator[Finding]:
                 "int(x.shape[0]) fixes it: use x.shape[0] as it is, or -1"
             )
             yield Finding("frozen batch size", "forward", text, "refused")
+
+
+def computed_weights(model: ir.Model) -> Iterator[Finding]:
+    """Weights that the graph computes from other weights, again for each picture: a spectral norm or an equalised
+    learning rate of somebody's own, which the exporter leaves in the graph where the weights are large. To graph passes
+    such weights are no constants."""
+    known = set(model.graph.initializers.values())
+    found: list[ir.Node] = []
+    for node in model.graph:
+        taken = [value for value in node.inputs if value is not None]
+        if node.op_type == "Constant":
+            known.update(node.outputs)
+        elif taken and known.issuperset(taken) and _is_worth_folding(node):
+            known.update(node.outputs)
+            found.append(node)
+    weights = [node for node in found if any(value.dtype == ir.DataType.FLOAT for value in node.outputs)]
+    if not weights:
+        return
+    modules = list(dict.fromkeys(_path(node) for node in weights))
+    chosen = set(found)
+    fold_constants(model, should_fold=lambda node: node in chosen, onnx_shape_inference=False)
+    text = "weights that forward computes from other weights, as a spectral norm of one's own does, were computed once"
+    yield Finding("computed weights", places(modules), text, "mended")
+
+
+def _is_worth_folding(node: ir.Node) -> bool:
+    """Not where constants would be much larger than what they are made of, nor what is slow to evaluate."""
+    made, taken = (sum(map(_elements, values)) for values in (node.outputs, filter(None, node.inputs)))
+    return made <= max(taken, _SMALL) and node.op_type not in ("Conv", "ConvTranspose")
 
 
 def large_tensors(model: ir.Model) -> Iterator[Finding]:
@@ -67,9 +99,12 @@ def tensorrt(model: ir.Model) -> Iterator[Finding]:
 
 def where(node: ir.Node) -> str:
     """The module that a node is of, and its operator; the node's name when torch did not say."""
+    return f"{_path(node) or node.name} ({node.op_type})"
+
+
+def _path(node: ir.Node) -> str:
     scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
-    path = scopes[-2] if len(scopes) > 1 else ""
-    return f"{path} ({node.op_type})" if path else f"{node.name} ({node.op_type})"
+    return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
-RULES: tuple[Rule, ...] = (frozen_batch, large_tensors, tensorrt)
+RULES: tuple[Rule, ...] = (frozen_batch, computed_weights, large_tensors, tensorrt)

@@ -16,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from ganrt.spec import Latent, Spec
 
+from .findings import Wrapper
+
 
 class Draw(NamedTuple):
     """One call that drew random numbers."""
@@ -122,17 +124,17 @@ def with_inputs(module: nn.Module, spec: Spec, draws: Sequence[Draw]) -> tuple[n
         Latent(name, draw.shape[1:], draw.distribution, range=(0.0, 1.0))
         for name, draw in zip(free[: len(draws)], draws, strict=True)
     )
-    return WithNoise(module, len(added)).eval(), Spec(spec.family, (*spec.inputs, *added), spec.output)
+    return WithNoise(module, len(added)), Spec(spec.family, (*spec.inputs, *added), spec.output)
 
 
-class WithNoise(nn.Module):
+class WithNoise(Wrapper):
     """Calls a module, whose last `count` inputs are the random numbers that it asks for, in their order."""
 
     def __init__(self, module: nn.Module, count: int) -> None:
-        super().__init__()
-        self.module, self.count = module, count
+        super().__init__(module)
+        self.count = count
 
     def forward(self, *inputs: Tensor) -> Tensor:
         own = len(inputs) - self.count
         with _Given(inputs[own:]):
-            return cast(Tensor, self.module(*inputs[:own]))
+            return cast(Tensor, self.wrapped_by_ganrt(*inputs[:own]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from ganrt.golden import picture_size
 from ganrt.spec import Input, Label, Scalar, Spec
 
 from . import noise
-from .findings import Finding, places
+from .findings import Finding, Wrapper, places
 from .noise import Draw
 from .watching import Run, watch
 
@@ -37,19 +37,25 @@ class Rehearsed(NamedTuple):
 def rehearse(module: nn.Module, spec: Spec) -> Rehearsed:
     """Run a module (on the CPU, in evaluation mode) on samples of its Spec, and judge what it does.
 
-    Random numbers that can be inputs become inputs: the module and the Spec that are returned have them.
+    Random numbers that can be inputs become inputs, and of several results the picture alone is returned: the module
+    and the Spec that are returned are like that.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         given = _variations(spec)
+        rows = len(given[spec.inputs[0].name])
         run = watch(module, given)
         if run.failed:
             return Rehearsed(module, spec, [_cannot_run(module, given, *run.failed)])
-        findings = [*_result(run, given), *_state(run)]
-        if run.draws:
-            rows = len(next(iter(given.values())))
-            if not noise.can_be_inputs(run.draws, rows, spec):
-                return Rehearsed(module, spec, [*findings, _drawn(run.draws)])
+        findings = [*_state(run), *_read(run)]
+        place = _place(run.result, rows, spec)
+        if place is not None:
+            module, run.result = Item(module, place), run.result[place]
+            findings.append(Finding("forward", "forward", f"returns several things; item {place} is taken", "mended"))
+        findings += _result(run, rows)
+        if run.draws and not noise.can_be_inputs(run.draws, rows, spec):
+            findings.append(_drawn(run.draws))
+        elif run.draws:
             shapes = [draw.shape[1:] for draw in run.draws]
             module, wider = noise.with_inputs(module, spec, run.draws)
             added = wider.inputs[len(spec.inputs) :]
@@ -59,6 +65,32 @@ def rehearse(module: nn.Module, spec: Spec) -> Rehearsed:
         if all(finding.level != "refused" for finding in findings):
             findings += [*_batch(module, spec, run, given), *_influence(spec, run, given)]
     return Rehearsed(module, spec, findings)
+
+
+class Item(Wrapper):
+    """One of the results of a module that returns several."""
+
+    def __init__(self, module: nn.Module, place: int) -> None:
+        super().__init__(module)
+        self.place = place
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return cast(Tensor, self.wrapped_by_ganrt(*inputs)[self.place])
+
+
+def _place(result: object, rows: int, spec: Spec) -> int | None:
+    """Where in a tuple or list the one item is that can be the pictures of the Spec."""
+    if not isinstance(result, tuple | list):
+        return None
+    pictures = [
+        place
+        for place, item in enumerate(result)
+        if isinstance(item, Tensor)
+        and item.ndim == 4
+        and item.shape[:2] == (rows, spec.output.channels)
+        and spec.output.size in (None, tuple(item.shape[2:]))
+    ]
+    return pictures[0] if len(pictures) == 1 else None
 
 
 def _variations(spec: Spec) -> Feeds:
@@ -105,9 +137,8 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {first[:300]}"
 
 
-def _result(run: Run, given: Feeds) -> list[Finding]:
+def _result(run: Run, rows: int) -> list[Finding]:
     """One tensor, with a picture for every sample."""
-    rows = len(next(iter(given.values())))
     if not isinstance(run.result, Tensor):
         text = f"returns a {type(run.result).__name__}; wrap the module in one that returns the pictures alone"
         return [Finding("forward", "forward", text, "refused")]
@@ -128,6 +159,17 @@ def _state(run: Run) -> list[Finding]:
         return []
     text = "forward writes to it in evaluation mode, so no two pictures are made alike; write only where self.training"
     return [Finding("state", places(run.written), text, "refused")]
+
+
+def _read(run: Run) -> list[Finding]:
+    """Numbers that Python sees and a graph does not."""
+    if not run.read:
+        return []
+    text = (
+        "makes a Python number or a condition of a tensor, which tracing cannot follow where it depends on the inputs; "
+        "stay with tensors (torch.where, torch.clamp)"
+    )
+    return [Finding("values read in Python", places(list(dict.fromkeys(run.read))), text, "named")]
 
 
 def _drawn(draws: list[Draw]) -> Finding:

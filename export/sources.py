@@ -123,6 +123,10 @@ def _of_factory(source: str, config: Mapping[str, str]) -> Source:
         made[1], Spec
     ):
         raise RequestError(f"{source} returned {type(made).__name__}; it must return (torch.nn.Module, ganrt.Spec)")
+    if isinstance(made[0], torch.jit.ScriptModule):
+        raise RequestError(
+            f"{source} returned a TorchScript module, which is not traced again; return what it was made of"
+        )
     return Source(_ready(made[0], source), made[1], None, {"name": source})
 
 

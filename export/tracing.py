@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, cast
 
 import numpy as np
@@ -29,6 +30,7 @@ from ganrt.spec import Image, Spec
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18
 """The exporter's operators are written for this one; older ones are reached by conversion, which fails quietly."""
+_NOISY = ("onnx._internal.exporter._registration", "fx.experimental.symbolic_shapes")
 _EXAMPLES = 2
 """Batch size while tracing: with 1, torch.export would take the batch for a constant."""
 
@@ -42,7 +44,7 @@ def trace(
     """Trace a module (on the CPU, eval mode) whose forward takes the Spec's inputs in order.
 
     Args:
-        inspect_raw: gets the graph while its metadata still tell which module a node is of; it may raise.
+        inspect_raw: gets the graph while its metadata still tell which module a node is of; it may change it or raise.
 
     Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
     graph does not have the names, dtypes and shapes of the Spec.
@@ -137,15 +139,17 @@ def _check(model: ir.Model, spec: Spec) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's own noise: a deprecation inside torch, operators of torchvision that nobody asked for, and that
-    several inputs share the batch, which is the intention."""
-    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registry.level
-    registry.setLevel(logging.ERROR)
+    """The exporter's own noise: a deprecation inside torch, operators of torchvision that nobody asked for, that
+    several inputs share the batch, which is the intention, and half a graph when it fails; the error says why."""
+    noisy = [logging.getLogger(f"torch.{name}") for name in _NOISY]
+    levels = [logger.level for logger in noisy]
+    for logger in noisy:
+        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
             warnings.filterwarnings("ignore", "# The axis name: .* will not be used", UserWarning)
             yield
     finally:
-        registry.setLevel(level)
+        for logger, level in zip(noisy, levels, strict=True):
+            logger.setLevel(level)

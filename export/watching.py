@@ -37,6 +37,8 @@ class Run:
     """Random numbers, in the order in which they were drawn."""
     groups: list[tuple[str, int]] = field(default_factory=list)
     """Path of the module and number of groups of each convolution, in the order of execution."""
+    read: list[str] = field(default_factory=list)
+    """Paths of the modules that made Python numbers of tensors."""
     written: list[str] = field(default_factory=list)
     """Parameters and buffers that the pass wrote to."""
     parts: list[Part] = field(default_factory=list)
@@ -44,7 +46,7 @@ class Run:
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator below autograd: those that draw random numbers, and convolutions."""
+    """Sees every operator below autograd."""
 
     def __init__(self, run: Run, path: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -61,6 +63,8 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Attention bears the tag for the dropout that it is seldom asked for.
         if before is not None and (kwargs.get("generator") or not torch.equal(before, torch.get_rng_state())):
             self._run.draws.append(Draw(self._path[-1], func.overloadpacket.__name__, (), False))
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self._run.read.append(self._path[-1])
         if func is torch.ops.aten.convolution.default:
             self._run.groups.append((self._path[-1], args[8]))
         return result

@@ -131,7 +131,7 @@ def test_a_killed_export_leaves_nothing_that_loads(checkpoint: Path, tmp_path: P
 
 
 FACTORY = """
-import torch, ganrt
+import warnings, torch, ganrt
 class Ramp(torch.nn.Module):
     def forward(self, z, strength):
         ramp = torch.linspace(-1, 1, 8)
@@ -149,6 +149,10 @@ def wrong_size():
     return Ramp(), spec(ganrt.Scalar("strength", (0.0, 1.0), 1.0), size=(9, 9))
 def nothing():
     return 7
+def script():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is on its way out
+        return torch.jit.script(Frozen()), frozen()[1]
 def angry():
     raise RuntimeError("no weights today")
 """
@@ -178,6 +182,7 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
         ("frozen", RequestError, "takes 2 samples, and fails with one"),
         ("wrong_size", VerificationError, r"the spec says float32 \(N, \[1, 9, 9\]\)"),
         ("nothing", RequestError, r"returned int; it must return \(torch.nn.Module, ganrt.Spec\)"),
+        ("script", RequestError, "returned a TorchScript module, which is not traced again"),
         ("absent", RequestError, "cannot be called"),
         ("angry", RequestError, "cannot be called: RuntimeError: no weights today"),
     ],

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 import torch
 import torch.nn.functional as F
@@ -321,6 +323,7 @@ class Drifting(nn.Module):
         (tiny(lambda x: x / 0), (), "forward", "forward", "not finite"),
         (tiny(lambda x: x * 0), (), "inputs without influence", "z", "same whatever goes in"),
         (ready(Apply(lambda z: (z, None))), (), "forward", "forward", "returns a tuple"),
+        (ready(Apply(lambda z: {"x": z})), (), "forward", "forward", "returns a dict"),
     ],
 )
 def test_what_else_is_refused(module: nn.Module, inputs: Any, rule: str, where: str, words: str) -> None:
@@ -370,6 +373,60 @@ def test_looking_leaves_no_trace() -> None:
     rehearse(module, spec())
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
+def test_one_picture_of_several_results_is_taken() -> None:
+    class Several(Tiny):
+        def forward(self, z: Tensor) -> Any:
+            return z, super().forward(z + 0.1 * torch.randn_like(z)), None
+
+    module = ready(Several(Drifting()))
+    found = rehearse(module, spec()).findings
+    assert [(f.rule, f.level, f.where) for f in found] == [
+        ("state", "refused", "middle.u"),
+        ("forward", "mended", "forward"),
+        ("random numbers", "mended", "the module itself"),
+    ]
+    module.middle = Modulated()
+    mended, wider, found = rehearse(module, spec())
+    assert found[-1].where == "middle"  # wrapped twice, and named as the user knows it
+    module.middle = nn.Identity()
+    mended, wider, found = rehearse(module, spec())
+    assert "item 1 is taken" in found[0].text
+    z, noise = torch.randn(3, 6), torch.randn(3, 6)
+    assert torch.equal(mended(z, noise), Tiny.forward(module, z + 0.1 * noise))
+    assert [item.name for item in wider.inputs] == ["z", "noise_0"]
+
+
+def test_values_that_python_reads_are_named() -> None:
+    module = tiny(lambda x: x * 2 if x.abs().max() > 100 else x)
+    only(rehearse(module, spec()).findings, "values read in Python", "named", "middle", "condition", "torch.where")
+
+
+class OwnNorm(nn.Conv2d):
+    """A spectral norm as training code has it that does not use PyTorch's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.weight.flatten(1)
+        u = flat @ F.normalize(flat.sum(0), dim=0)
+        return F.conv2d(x, self.weight / u.norm(), self.bias, padding=1)
+
+
+def test_weights_that_the_graph_would_compute_become_plain_ones() -> None:
+    module = tiny(nn.Sequential(OwnNorm(4, 40, 3), OwnNorm(40, 40, 3), OwnNorm(40, 4, 3)))
+    found: list[Finding] = []
+    model = trace(module, spec(), inspect_raw=lambda raw: found.extend(check_graph(raw)))
+    # The exporter does the small ones by itself.
+    only(found, "computed weights", "mended", "middle.1", "computed once")
+    assert [node.op_type for node in model.graph if node.op_type != "Reshape"] == [
+        "Gemm",
+        *["Conv"] * 3,
+        "ConvTranspose",
+        "Tanh",
+    ]
+    z = torch.randn(3, 6)
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"z": z.numpy()})[0], module(z).numpy(), atol=1e-5)
 
 
 def test_places_stay_short() -> None:

@@ -1,0 +1,166 @@
+"""What the linter says of traced graphs: TensorRT's parser, version by version, and large tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ganrt
+from ganrt.export import tensorrt_parser
+from ganrt.export.findings import Finding
+from ganrt.export.lint_graph import check_graph, where
+from ganrt.export.tracing import trace
+
+
+def value(*shape: int | str, name: str = "x") -> ir.Value:
+    return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.FLOAT))
+
+
+def node(op_type: str, *inputs: ir.Value | None, domain: str = "", outputs: int = 1, **attributes: Any) -> ir.Node:
+    return ir.node(op_type, inputs or [value("n", 3, 8, 8)], attributes, domain=domain, num_outputs=outputs, name="it")
+
+
+def refusals(made: ir.Node) -> list[str]:
+    return list(tensorrt_parser.refusals(made))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (node("Col2Im"), "refuses Col2Im in all versions up to 10.15"),
+        (node("LayerNormalization"), "refuses LayerNormalization before version 8.6"),
+        (node("DeformConv"), "refuses DeformConv before version 10.1"),
+        (node("Gelu", approximate="tanh"), "does not list Gelu in version 9.2, and lists it in 10.15"),
+        (node("FusedMatMul", domain="com.microsoft"), "refuses com.microsoft.FusedMatMul without a plugin"),
+        (node("Resize", mode="linear", antialias=1), "Resize with antialias in all versions up to 10.15, and OpenVINO"),
+        (node("Resize", coordinate_transformation_mode="tf_crop_and_resize"), "the coordinates tf_crop_and_resize"),
+        (node("Resize", keep_aspect_ratio_policy="not_larger"), "Resize that keeps the aspect ratio"),
+        (node("Pad", mode="wrap"), "refuses circular Pad before version 10.0, and OpenVINO"),
+        (node("Pad", value(1), value(8), None, value(4)), "Pad with computed axes before version 10.4"),
+        (node("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), "MaxPool with dilation in all versions"),
+        (node("GridSample", value("n", 3, 4, 8, 8), value("n", 4, 8, 8, 3)), "GridSample of volumes"),
+        (node("ScatterND", reduction="add"), "ScatterND with a reduction in all versions"),
+        (node("ScatterElements", reduction="add"), "ScatterElements with a reduction before version 10.0"),
+        (node("RandomNormal", shape=[1]), "TensorRT ignores the seed of RandomNormal"),
+    ],
+)
+def test_what_the_parser_refuses(made: ir.Node, words: str) -> None:
+    found = refusals(made)
+    assert len(found) == 1 and words in found[0]
+
+
+def test_indices_of_pooling_are_refused_where_they_are_used() -> None:
+    pool = node("MaxPool", outputs=2, kernel_shape=[2, 2])
+    assert refusals(pool) == []
+    node("Identity", pool.outputs[1])
+    assert "MaxPool with indices" in refusals(pool)[0]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        node("Conv"),
+        node("InstanceNormalization"),
+        node("Resize", mode="nearest", coordinate_transformation_mode="asymmetric"),
+        node("Pad", mode="reflect"),
+        node("MaxPool", kernel_shape=[2, 2], dilations=[1, 1]),
+        node("GridSample", value("n", 3, 8, 8), value("n", 8, 8, 2)),
+        node("ScatterND"),
+    ],
+)
+def test_what_the_parser_takes(made: ir.Node) -> None:
+    assert refusals(made) == []
+
+
+def test_the_tables_name_operators_that_there_are() -> None:
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    tables = tensorrt_parser._NEVER.split(), tensorrt_parser._SINCE, tensorrt_parser._LISTED_LATE
+    named = [name for table in tables for name in table]
+    assert set(named) - known == set()
+    assert len(set(named)) == len(named)
+
+
+def test_newer_operator_sets_are_named() -> None:
+    assert tensorrt_parser.opset(20) == ""
+    assert "operator set 23: TensorRT documents 8.6 to 17, 10.0 to 20" in tensorrt_parser.opset(23)
+
+
+class Awkward(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.LayerNorm(4), nn.LayerNorm(4))
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.inner(z.reshape(-1, 1, 4, 4))
+        return F.interpolate(x, size=(2, 2), mode="bilinear", antialias=True)
+
+
+def test_nodes_are_named_by_their_modules() -> None:
+    spec = ganrt.Spec("awkward", (ganrt.Latent("z", (16,)),), ganrt.Output(1, (-1.0, 1.0), (2, 2)))
+    found: list[Finding] = []
+    model = trace(Awkward().eval().requires_grad_(False), spec, inspect_raw=lambda raw: found.extend(check_graph(raw)))
+    assert {(f.where, f.level) for f in found} == {
+        ("inner.0 (LayerNormalization), inner.1 (LayerNormalization)", "named"),
+        ("node__upsample_bilinear2d_aa (Resize)", "named"),  # of no module but the whole
+    }
+    assert all(not made.metadata_props for made in model.graph)  # the bundle has nothing of it
+
+
+def test_a_node_without_a_module_has_its_own_name() -> None:
+    assert where(node("Conv")) == "it (Conv)"
+
+
+def graph(nodes: list[ir.Node], inputs: list[ir.Value], weights: list[ir.Value]) -> ir.Model:
+    made = ir.Graph(inputs, nodes[-1].outputs, nodes=nodes, initializers=weights, opset_imports={"": 20})
+    return ir.Model(made, ir_version=10)
+
+
+def test_large_tensors_are_named() -> None:
+    heavy = ir.LazyTensor(lambda: pytest.fail("nobody reads it"), ir.DataType.FLOAT, ir.Shape([2**29, 1]), name="w")
+    weight = ir.Value(name="w", const_value=heavy, shape=ir.Shape([2**29, 1]), type=ir.TensorType(ir.DataType.FLOAT))
+    x = value("batch", 1, name="z")
+    product = node("MatMul", x, weight)
+    product.outputs[0].shape = ir.Shape(["batch", 2**31])
+    total = node("ReduceSum", product.outputs[0])
+    total.outputs[0].shape = ir.Shape(["batch", 1])
+    found = check_graph(graph([product, total], [x], [weight]))
+    assert [(f.rule, f.where) for f in found] == [("large tensors", "w"), ("large tensors", "it (MatMul)")]
+    assert "file beside the graph" in found[0].text
+    assert "more than a tensor may have in TensorRT" in found[1].text
+
+
+def test_constants_are_not_folded_into_larger_ones() -> None:
+    """A picture-sized constant that is made of a small one stays an operator."""
+    small = ir.Value(name="w", const_value=ir.tensor(np.ones((1, 1), np.float32), name="w"))
+    small.shape, small.type = ir.Shape([1, 1]), ir.TensorType(ir.DataType.FLOAT)
+    sides = ir.Value(name="s", const_value=ir.tensor(np.array([2**11, 2**11]), name="s"))
+    sides.shape, sides.type = ir.Shape([2]), ir.TensorType(ir.DataType.INT64)
+    wide = node("Expand", small, sides)
+    wide.outputs[0].shape, wide.outputs[0].type = ir.Shape([2**11, 2**11]), ir.TensorType(ir.DataType.FLOAT)
+    x = value("batch", 2**11, name="z")
+    model = graph([wide, node("MatMul", x, wide.outputs[0])], [x], [small, sides])
+    assert check_graph(model) == []
+    assert [made.op_type for made in model.graph] == ["Expand", "MatMul"]
+
+
+def test_a_batch_that_is_a_number_is_refused() -> None:
+    x = value(2, 4, name="z")
+    made = node("Relu", x)
+    made.outputs[0].shape = ir.Shape([2, 4])
+    (found,) = check_graph(graph([made], [x], []))
+    assert (found.rule, found.level) == ("frozen batch size", "refused")
+    assert "works for a batch of 2 only" in found.text
+
+
+def test_advice_on_circular_padding_is_right() -> None:
+    x = torch.randn(2, 3, 4, 5)
+    wide = torch.cat([x[..., -1:], x, x[..., :1]], dim=3)
+    tall = torch.cat([wide[:, :, -1:], wide, wide[:, :, :1]], dim=2)
+    assert torch.equal(tall, F.pad(x, (1, 1, 1, 1), mode="circular"))
