@@ -19,15 +19,30 @@ if TYPE_CHECKING:
     from .page import write_page
     from .results import Backend, Measurement, Report
     from .table import print_table
+    from .tune_table import print_tuned
+    from .tuning import Outcome, tune
 
-__all__ = ["Backend", "Measurement", "Report", "measure", "print_table", "write_page"]
+__all__ = [
+    "Backend",
+    "Measurement",
+    "Outcome",
+    "Report",
+    "measure",
+    "print_table",
+    "print_tuned",
+    "tune",
+    "write_page",
+]
 
 _HOMES = {
     "Backend": "results",
     "Measurement": "results",
+    "Outcome": "tuning",
     "Report": "results",
     "measure": "harness",
     "print_table": "table",
+    "print_tuned": "tune_table",
+    "tune": "tuning",
     "write_page": "page",
 }
 

@@ -52,11 +52,17 @@ class Setup:
     device: str
     size: Size | None = None
     """Of the pictures that the model is given; None for one that takes none."""
+    options: tuple[tuple[str, int], ...] = ()
+    """Of the backend, name and value, such as `threads`."""
+    known: bool = False
+    """Whether a proof that this machine knows already will do in the place of a comparison with the golden samples."""
 
     @property
     def name(self) -> str:
-        """As tables have it: the backend, with the variant where that is not the model as it was traced."""
-        return self.backend if self.variant == FAITHFUL else f"{self.backend} {self.variant}"
+        """As tables have it: the backend, with the variant where that is not the model as it was traced, and the
+        options."""
+        form = () if self.variant == FAITHFUL else (self.variant,)
+        return " ".join([self.backend, *form, *(f"{name}={value}" for name, value in self.options)])
 
 
 @dataclass(frozen=True)

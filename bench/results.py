@@ -28,7 +28,8 @@ BASELINE = "pytorch"
 """Speeds are compared with it where it was measured."""
 
 _MAX_BYTES = 2**28
-_BUSY = 0.1
+BUSY = 0.1
+"""Share of the processor that others may use before the figures are doubted."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class Report:
                 yield f"{backend.name} is slow by design: batch 1 and a few calls only, {backend.facts.samples} samples"
             if not backend.quiet:
                 yield f"{backend.name} kept the processor busy while others were measured: their figures suffer"
-        if self.environment.foreign_share > _BUSY:
+        if self.environment.foreign_share > BUSY:
             yield f"other programs used {self.environment.foreign_share:.0%} of the processor: the figures suffer"
 
     def to_json(self) -> str:

@@ -54,6 +54,8 @@ class Track:
     """What the rounds took in all, their untimed parts included."""
     next_sample: int = 0
     failure: Failure | None = None
+    done: bool = False
+    """Whether nothing more is to be asked of it."""
 
     @property
     def cost_ns(self) -> float:
@@ -78,10 +80,20 @@ class Track:
         return all(statistics.median(scope).half_width < _SURE for scope in scopes)
 
 
-def run(tracks: Sequence[Track], deadline: int, now: Clock, tell: Progress, seed: int = 0) -> None:
-    """Warm every track up, then sweep over them in shuffled order until all are sure or `deadline` is near.
+def run(
+    tracks: Sequence[Track],
+    deadline: int,
+    now: Clock,
+    tell: Progress,
+    seed: int = 0,
+    settle: Callable[[], None] = lambda: None,
+) -> None:
+    """Warm every track up, then sweep over them in shuffled order until all are sure or done, or `deadline` is near.
 
     Every track gets one round at least, unless its timer fails; then all tracks of that timer are given up.
+
+    Args:
+        settle: called after every sweep; it may mark tracks as done.
     """
     if not tracks:
         return
@@ -94,6 +106,7 @@ def run(tracks: Sequence[Track], deadline: int, now: Clock, tell: Progress, seed
     sweep, told = 0, now()
     while _sweep(tracks, sweep, deadline, now, rng):
         sweep += 1
+        settle()
         if now() - told > _TELL_EVERY * left:
             told = now()
             tell(f"measured {sweep} rounds of each case, {max(0, deadline - told) / 1e9:.0f} s left")
@@ -101,7 +114,7 @@ def run(tracks: Sequence[Track], deadline: int, now: Clock, tell: Progress, seed
 
 def _sweep(tracks: Sequence[Track], number: int, deadline: int, now: Clock, rng: random.Random) -> bool:
     """One round of every track whose turn it is; False when there is nothing left to do."""
-    live = [t for t in tracks if t.failure is None]
+    live = [t for t in tracks if t.failure is None and not t.done]
     chosen = [t for t in live if not t.rounds or not _ahead(t, live)]
     rng.shuffle(chosen)
     ran = False

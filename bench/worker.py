@@ -11,6 +11,7 @@ import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ganrt.bundle import Bundle
 from ganrt.errors import GanrtError, UnprovenError
 from ganrt.generator import Generator
 from ganrt.golden import Golden
+from ganrt.trust import require_proof
 
 from . import calls, clock
 from .cases import Setup, Size
@@ -50,7 +52,7 @@ class Facts:
     """dB, of the worst of `samples` golden samples against the PyTorch original."""
     samples: int
     sheet: str
-    """PNG, base64: its pictures of the first golden samples (`sheet_of`)."""
+    """PNG, base64: its pictures of the first golden samples (`sheet_of`); empty where a known proof did."""
 
 
 @dataclass(frozen=True)
@@ -108,32 +110,25 @@ def sheet_of(golden: Golden) -> Golden:
 def _load(connection: Connection, setup: Setup) -> Generator:
     bundle = Bundle.read(setup.bundle)
     started = clock.now_ns()
-    session = backend_module(setup.backend).open(bundle, setup.variant, setup.device)
+    session = backend_module(setup.backend).open(bundle, setup.variant, setup.device, **dict(setup.options))
     load_ns = clock.now_ns() - started
     try:
-        connection.send(_facts(bundle, session, load_ns, setup.size))
+        connection.send(_facts(bundle, setup, session, load_ns))
     except BaseException:
         session.close()
         raise
     return Generator(bundle.spec, session)
 
 
-def _facts(bundle: Bundle, session: Session, load_ns: int, size: Size | None) -> Facts:
-    """Compare the session with the golden samples. Raises UnprovenError when it does not make the original's images,
-    because the speed of wrong pictures is worth nothing."""
-    golden = bundle.golden()
-    if golden is None:
-        raise UnprovenError(f"{bundle.folder} has no golden samples to compare with: measure the bundle it came from")
-    if session.slow:
-        golden = golden.subset(1)
-    first_ns, _ = calls.time_session(session, calls.draw(bundle.spec, 0, 1, size).feeds)
-    found = run_all(session, bundle.spec.output, golden.feeds(bundle.spec), _PROOF_BATCH)
-    agreement = compare(found, golden.images, bundle.spec.output.range)
-    failures = agreement.failures(THRESHOLDS[session.precision])
-    if failures:
-        raise UnprovenError(f"it does not make the original's images: {failures[0]}")
-    shown = sheet_of(Golden(golden.seeds, golden.starts, found)).images
-    sheet = images.encode_png(images.grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown)))
+def _facts(bundle: Bundle, setup: Setup, session: Session, load_ns: int) -> Facts:
+    """Raises UnprovenError when the session does not make the original's images, because the speed of wrong pictures
+    is worth nothing."""
+    first_ns, _ = calls.time_session(session, calls.draw(bundle.spec, 0, 1, setup.size).feeds)
+    if setup.known:
+        proof = require_proof(bundle, setup.variant, session)
+        found: dict[str, Any] = {"worst_psnr": proof.worst_psnr, "samples": proof.samples, "sheet": ""}
+    else:
+        found = _compared(bundle, session)
     return Facts(
         device=session.device,
         precision=session.precision,
@@ -141,10 +136,29 @@ def _facts(bundle: Bundle, session: Session, load_ns: int, size: Size | None) ->
         details=dict(session.details),
         load_ms=load_ns / 1e6,
         first_call_ms=first_ns / 1e6,
-        worst_psnr=float(agreement.psnr.min()),
-        samples=len(found),
-        sheet=base64.b64encode(sheet).decode(),
+        **found,
     )
+
+
+def _compared(bundle: Bundle, session: Session) -> dict[str, Any]:
+    """Compare the session with the golden samples: what Facts says of that."""
+    golden = bundle.golden()
+    if golden is None:
+        raise UnprovenError(f"{bundle.folder} has no golden samples to compare with: measure the bundle it came from")
+    if session.slow:
+        golden = golden.subset(1)
+    found = run_all(session, bundle.spec.output, golden.feeds(bundle.spec), _PROOF_BATCH)
+    agreement = compare(found, golden.images, bundle.spec.output.range)
+    failures = agreement.failures(THRESHOLDS[session.precision])
+    if failures:
+        raise UnprovenError(f"it does not make the original's images: {failures[0]}")
+    shown = sheet_of(Golden(golden.seeds, golden.starts, found)).images
+    sheet = images.encode_png(images.grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown)))
+    return {
+        "worst_psnr": float(agreement.psnr.min()),
+        "samples": len(found),
+        "sheet": base64.b64encode(sheet).decode(),
+    }
 
 
 def time_round(generator: Generator, order: Order, size: Size | None = None) -> Round:

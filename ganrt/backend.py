@@ -163,14 +163,20 @@ class Entry(NamedTuple):
     """Whether it runs the ONNX graphs; else it rebuilds the original, and has the variant `fp32` alone."""
     cpu: bool = True
     """Whether it can do without a GPU."""
+    threads: bool = False
+    """Whether it has the option `threads`."""
+    slow: bool = False
+    """Whether it takes seconds per image; such a backend is not tuned."""
 
 
 BACKENDS = {
     "tensorrt": Entry("ganrt.backends.tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16", "int8"), gpu=True, cpu=False),
-    "onnxruntime": Entry("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8"), gpu=True),
-    "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8")),
+    "onnxruntime": Entry(
+        "ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8"), gpu=True, threads=True
+    ),
+    "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8"), threads=True),
     "pytorch": Entry("ganrt.backends.pytorch", "export", "torch", ("fp32",), gpu=True, graphs=False),
-    "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8")),
+    "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8"), slow=True),
 }
 """In the order in which `load` tries them."""
 

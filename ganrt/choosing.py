@@ -12,7 +12,7 @@ from ganrt import tuned
 from ganrt.backend import backend_names, runs
 from ganrt.bundle import Bundle
 from ganrt.errors import RequestError
-from ganrt.machine import parse_device
+from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.tuned import Choice
 
 RULE = "not tuned on this machine: the first that is installed and proven to make the original's images"
@@ -83,6 +83,11 @@ def by_rules(bundle: Bundle, wish: Wish) -> list[Candidate]:
     in where there is no other, so that the error says why."""
     precision = "fp32" if wish.precision == "auto" else wish.precision
     variants = bundle.in_precision(precision) if wish.variant is None else [wish.variant]
-    backends = backend_names(wish.device) if wish.backend == "auto" else [wish.backend]
+    backends = backends_here(wish.device) if wish.backend == "auto" else [wish.backend]
     made = [Candidate(b, v, wish.device, wish.options, RULE) for b in backends for v in variants]
     return [c for c in made if runs(c.backend, bundle, c.variant)] or made
+
+
+def backends_here(device: str) -> list[str]:
+    """What is tried on a device when no backend is named; without a GPU none that needs one."""
+    return backend_names("cpu" if device == "auto" and not has_nvidia_gpu() else device)

@@ -1,20 +1,16 @@
 """The command line: one thin command per verb.
 
 This is the composition root, the only place in `ganrt` that names `ganrt.export` and `ganrt.bench`, and it does so
-inside the
-commands: `ganrt --help` costs nothing but click. Exit codes: 0 done; 1 the answer is no; 2 the request is wrong; 3 the
-artifact or the machine is not usable.
+inside the commands: `ganrt --help` costs nothing but click. Exit codes: 0 done; 1 the answer is no; 2 the request is
+wrong; 3 the artifact or the machine is not usable.
 """
 
 from __future__ import annotations
 
-import errno
-import importlib
 import io
 import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,61 +18,37 @@ import click
 
 import ganrt
 from ganrt.atomic import check_output, new_folder, write_file
-from ganrt.backend import BACKENDS
-from ganrt.errors import GanrtError, MachineError, MissingLibraryError, VerificationError
+from ganrt.commands import (
+    Commands,
+    bundle_argument,
+    config_option,
+    device_option,
+    extra,
+    loading_options,
+    overwrite_option,
+)
+from ganrt.errors import MachineError, VerificationError
 from ganrt.images import encode_png, grid
-from ganrt.terminal import console, labels_of, numbers, print_bundle, print_proofs, say, settings, size_of
-
-_INTERRUPTED = 130
-"""What a shell expects of a program that was stopped by Ctrl-C."""
-
-
-class _Commands(click.Group):
-    """Turns ganrt's errors into one sentence on standard error and an exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except GanrtError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(_INTERRUPTED)
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of our output has gone: click ends quietly
-                raise
-            click.echo(f"error: {error.filename or 'an output'}: {error.strerror or error}", err=True)
-            ctx.exit(MachineError.exit_code)
+from ganrt.terminal import (
+    console,
+    decibels_of,
+    labels_of,
+    numbers,
+    print_proofs,
+    progress_bar,
+    say,
+    settings,
+    size_of,
+)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(ganrt.__version__)
 def main() -> None:
     """Train, export, prove, run and measure image generators."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without a sign must not end an hour's work
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-
-
-_bundle = click.argument("bundle", type=click.Path(path_type=Path))
-_device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-_config = click.option("--config", multiple=True, metavar="K=V", help="A setting of the family; may be repeated.")
-
-
-def _loading(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a command that are the arguments of `ganrt.load`."""
-    options = (
-        click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
-        _device,
-        click.option("--precision", default="auto", show_default=True, help="What may be computed in."),
-        click.option("--variant", help="One variant by its name; `ganrt info` lists them."),
-        click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @main.command()
@@ -107,29 +79,23 @@ def doctor() -> None:
 
 
 @main.command()
-@_bundle
+@bundle_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest's facts as JSON.")
 def info(bundle: Path, as_json: bool) -> None:
-    """Show what a bundle takes, makes and has been proven for."""
+    """Show what a bundle takes, makes and has been proven for, and what `load` takes on this machine."""
+    from ganrt import about
+
     read = ganrt.Bundle.read(bundle)
-    size = sum(digest.size for digest in read.files.values())
-    facts = {
-        "spec": read.spec.to_dict(),
-        "model": dict(read.model) if read.model else None,
-        "provenance": dict(read.provenance),
-        "variants": {name: [p.to_dict() for p in v.proofs] for name, v in read.variants.items()},
-        "bytes": size,
-    }
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
-        return
-    print_bundle(bundle, read, size)
+        click.echo(json.dumps(about.facts(read), indent=1))
+    else:
+        about.print_about(read, str(bundle))
 
 
 def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
     """The settings of a preset become the defaults of the command; what is given beside it wins."""
     if name is not None:
-        ctx.default_map = _extra("ganrt.training", "train", "training").preset(name)
+        ctx.default_map = extra("ganrt.training", "train", "training").preset(name)
 
 
 @main.command()
@@ -156,7 +122,7 @@ def _preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
 @click.option("--every", default=250, show_default=True, help="Steps between sample grids and checkpoints.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--devices", default=1, show_default=True, help="Processes or GPUs that share the work.")
-@_config
+@config_option
 @click.option("--recipe", multiple=True, metavar="K=V", help="A setting of the family's task; may be repeated.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 def train(
@@ -172,7 +138,7 @@ def train(
     **rest: Any,
 ) -> None:
     """Train a generator of FAMILY: against its discriminator, or on photographs for an image-to-image task."""
-    training = _extra("ganrt.training", "train", "training")
+    training = extra("ganrt.training", "train", "training")
     options = training.Options(
         family=family,
         config=settings(config),
@@ -197,8 +163,8 @@ def train(
 @click.option("--precision", default="fp32", show_default=True, help="Some of fp32,bf16,fp16,int8; each is proven.")
 @click.option("--form", default="phases", show_default=True, help="Of up-sampling: phases,subpixel,transposed.")
 @click.option("--quality", default=36.0, show_default=True, help="Worst PSNR in dB of int8; of fp16, at least 45.")
-@_config
-@_overwrite
+@config_option
+@overwrite_option
 def export(
     source: str,
     out: Path,
@@ -210,7 +176,7 @@ def export(
     overwrite: bool,
 ) -> None:
     """Export SOURCE (a RUN folder, a checkpoint, or package.module:factory) as a proven bundle."""
-    exporter = _extra("ganrt.export", "export", "exporting")
+    exporter = extra("ganrt.export", "export", "exporting")
     chosen = precision.split(","), form.split(",")
     bundle = exporter.export(source, out, settings(config), opset, overwrite, say, *chosen, quality)
     for name, variant in bundle.variants.items():
@@ -218,13 +184,13 @@ def export(
 
 
 @main.command()
-@_bundle
+@bundle_argument
 @click.option("--backend", "backends", multiple=True, help="A backend to verify on; may be repeated. Default: all.")
-@_device
+@device_option
 def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
     """Compare every variant with the original's golden samples; exit code 1 when one is not the model it claims to
     be."""
-    exporter = _extra("ganrt.export", "export", "verifying")
+    exporter = extra("ganrt.export", "export", "verifying")
     _, proofs = exporter.verify(ganrt.Bundle.read(bundle), backends or None, device, say)
     print_proofs(str(bundle), proofs)
     failed = [proof for proof in proofs if not proof.passed]
@@ -233,15 +199,15 @@ def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
 
 
 @main.command()
-@_bundle
+@bundle_argument
 @click.option("-n", "count", default=64, show_default=True, help="How many pictures.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--start", default=0, show_default=True, help="Number of the first sample of the seed.")
 @click.option("--labels", help="A class, or one per picture separated by commas. Default: drawn from the seed.")
 @click.option("--truncation", type=float, help="Largest magnitude of a latent value.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .png grid, a folder, or .npz.")
-@_loading
-@_overwrite
+@loading_options
+@overwrite_option
 def sample(
     bundle: Path,
     count: int,
@@ -263,14 +229,14 @@ def sample(
 
 
 @main.command()
-@_bundle
+@bundle_argument
 @click.argument("photos", metavar="IMAGE ...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for NAME.png of every NAME.*.")
 @click.option("--input", "files", multiple=True, metavar="NAME=PATH", help="A further picture; may be repeated.")
 @click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="A number input; may be repeated.")
 @click.option("--tile", type=int, help="Side of overlapping tiles, 0 for none. Default: for large pictures only.")
-@_loading
-@_overwrite
+@loading_options
+@overwrite_option
 def transform(
     bundle: Path,
     photos: tuple[Path, ...],
@@ -293,16 +259,16 @@ def transform(
 
 
 @main.command()
-@_bundle
+@bundle_argument
 @click.option("--backend", "backends", multiple=True, help="A backend to measure; may be repeated. Default: all.")
 @click.option("--batch", "batches", multiple=True, type=int, help="A batch size; may be repeated. Default: 1 and 8.")
 @click.option("--size", metavar="H[xW]", help="Of the pictures that an image-to-image model is given.")
 @click.option("--seconds", default=60.0, show_default=True, help="Time to spend in all.")
-@_device
+@device_option
 @click.option("--variant", "variants", multiple=True, help="A variant to measure; may be repeated. Default: all.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the raw samples and figures here.")
 @click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page with plots and pictures here.")
-@_overwrite
+@overwrite_option
 def bench(
     bundle: Path,
     backends: tuple[str, ...],
@@ -319,7 +285,7 @@ def bench(
     for path in (json_path, html_path):
         if path is not None:
             check_output(path, overwrite)
-    measuring = _extra("ganrt.bench", "bench", "the benchmark")
+    measuring = extra("ganrt.bench", "bench", "the benchmark")
     report = measuring.measure(
         bundle, backends or None, batches or (1, 8), seconds, variants or None, device, say, size_of(size)
     )
@@ -333,13 +299,47 @@ def bench(
 
 
 @main.command()
+@bundle_argument
+@click.option("--quality", default="60dB", show_default=True, help="Worst PSNR allowed: decides who takes part.")
+@click.option("--batch", "batches", multiple=True, type=int, help="A batch size; may be repeated. Default: 1, 8, 32.")
+@click.option("--seconds", default=120.0, show_default=True, help="Time to spend in all.")
+@click.option("--backend", "backends", multiple=True, help="A backend to try; may be repeated. Default: all.")
+@click.option("--size", help="Of the pictures given to an image-to-image model: pixels, or HEIGHTxWIDTH.")
+@device_option
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write what was found here.")
+@overwrite_option
+def tune(
+    bundle: Path,
+    quality: str,
+    batches: tuple[int, ...],
+    seconds: float,
+    backends: tuple[str, ...],
+    size: str | None,
+    device: str,
+    json_path: Path | None,
+    overwrite: bool,
+) -> None:
+    """Measure on this machine which backend, variant and number of threads is fastest; `load` takes it from then on."""
+    if json_path is not None:
+        check_output(json_path, overwrite)
+    decibels, picture = decibels_of(quality), size_of(size)
+    measuring = extra("ganrt.bench", "bench", "tuning")
+    with progress_bar(f"tuning {bundle}") as progress:
+        wanted = (batches or None, seconds, backends or None, device, progress, picture)
+        outcome = measuring.tune(bundle, decibels, *wanted)
+    if json_path is not None:
+        write_file(json_path, outcome.to_json().encode() + b"\n")
+    measuring.print_tuned(outcome, console())
+
+
+@main.command()
 @click.option("--out", default="out/demo", show_default=True, type=click.Path(path_type=Path))
 @click.option("--steps", default=2000, show_default=True, help="Training steps.")
 @click.option("--seconds", default=45.0, show_default=True, help="Time for the benchmark.")
 def demo(out: Path, steps: int, seconds: float) -> None:
     """The whole path on real data in minutes: train, export, prove, sample, measure. Replaces what is in --out."""
     training, exporter, measuring = (
-        _extra(f"ganrt.{part}", "train,bench", "the demo") for part in ("training", "export", "bench")
+        extra(f"ganrt.{part}", "train,bench", "the demo") for part in ("training", "export", "bench")
     )
     bundle = out / "digits.ganrt"
     with new_folder(out, overwrite=True, ours=lambda folder: (folder / bundle.name).is_dir()) as draft:
@@ -371,16 +371,6 @@ def demo(out: Path, steps: int, seconds: float) -> None:
         f"  ganrt bench {bundle} --batch 1 --batch 32\n"
         f"  ganrt train dcgan --data folder:PICTURES --config size=32 --out out/pictures"
     )
-
-
-def _extra(module: str, extra: str, purpose: str) -> Any:
-    """Import a part of ganrt whose libraries are an extra."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        if (error.name or "").startswith("ganrt"):
-            raise
-        raise MissingLibraryError(error.name or module, extra, purpose) from error
 
 
 if __name__ == "__main__":

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from ganrt import notes
 from ganrt.errors import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ganrt.bundle import Bundle
     from ganrt.record import Proof
 
 
@@ -66,21 +65,39 @@ def size_of(text: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
-def print_bundle(name: Path, bundle: Bundle, size: int) -> None:
-    """What a bundle takes, makes and has been proven for; `size` in bytes."""
-    click.echo(f"{name}: {bundle.spec.family}, {size / 1e6:.1f} MB; makes {bundle.spec.output}")
-    for item in bundle.spec.inputs:
-        click.echo(f"  takes {item.name}: {item}")
-    findings = bundle.provenance.get("lint")
-    for finding in findings if isinstance(findings, list) else ():  # it is whatever the manifest says
-        if isinstance(finding, dict):
-            click.echo("  " + ": ".join(str(finding.get(part, "?")) for part in ("level", "where", "text")))
-    for variant_name, variant in bundle.variants.items():
-        print_proofs(f"proofs of {variant_name}", variant.proofs)
-        if variant.passes:
-            click.echo(f"  graph passes: {', '.join(variant.passes)}")
-        for line in notes.lines(variant.notes):
-            click.echo(f"  {line}")
+def decibels_of(text: str) -> float:
+    """`40dB`, `40 dB` or `40`. Raises RequestError."""
+    number = text.strip()
+    if number.lower().endswith("db"):
+        number = number[:-2].rstrip()
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,9})?", number):
+        raise RequestError(f"--quality {text} is not a number of decibels, such as 40dB")
+    return float(number)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
+    """Gives what shows progress, called with the share that is done and what is being done: a bar on a terminal, in a
+    log a plain line for each new thing; both on standard error."""
+    if not sys.stderr.isatty():
+        said = ""
+
+        def tell(share: float, text: str) -> None:
+            nonlocal said
+            if text != said:
+                said = text
+                say(f"{share:4.0%} {text}")
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
+        task = progress.add_task(escape(title), total=1.0)
+        yield lambda share, text: progress.update(task, completed=share, description=escape(text))
 
 
 def print_proofs(title: str, proofs: Iterable[Proof]) -> None:

@@ -41,6 +41,15 @@ def test_without_a_record_the_rules_decide(bundle: Bundle) -> None:
     assert not any(one.seconds for one in found)
 
 
+def test_a_backend_that_needs_a_gpu_is_tried_where_there_is_one(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for there in (True, False):
+        monkeypatch.setattr(choosing, "has_nvidia_gpu", lambda there=there: there)
+        assert ("tensorrt" in [one.backend for one in by_rules(bundle, Wish())]) is there
+        assert "tensorrt" in [one.backend for one in by_rules(bundle, Wish(device="cuda"))]
+
+
 def test_rules_take_float32_and_forms_that_save_work_first(bundle: Bundle) -> None:
     plain = bundle.variants["fp32"]
     variants = {
@@ -80,7 +89,7 @@ def test_what_was_tuned_comes_first_and_the_rules_after_it(bundle: Bundle) -> No
         ({"device": "cpu"}, "openvino with fp32, threads 1"),
         ({"device": "cuda"}, "onnxruntime with fp32, threads 2"),
         ({"device": "cuda:0"}, "onnxruntime with fp32, threads 2"),
-        ({"device": "cuda:1"}, "onnxruntime with fp32, threads any"),
+        ({"device": "cuda:1"}, "tensorrt with fp32, threads any"),
         ({"precision": "fp32"}, "openvino with fp32, threads 1"),
         ({"variant": "fp32", "precision": "int8"}, "openvino with fp32, threads 1"),
         ({"options": {"threads": 2}}, "onnxruntime with fp32, threads 2"),

@@ -180,6 +180,7 @@ def test_a_missing_library_names_the_extra(folder: Path, tmp_path: Path, monkeyp
     [
         (["export", "x.pth", "--out", "x.ganrt"], "ganrt.export", "export"),
         (["bench", "x.ganrt"], "ganrt.bench", "bench"),
+        (["tune", "x.ganrt"], "ganrt.bench", "bench"),
     ],
 )
 def test_a_missing_extra_is_named(
@@ -188,7 +189,7 @@ def test_a_missing_extra_is_named(
     def absent(name: str) -> None:
         raise ImportError(f"No module named 'torch' for {name}", name="torch")
 
-    monkeypatch.setattr("ganrt.cli.importlib.import_module", absent)
+    monkeypatch.setattr("ganrt.commands.importlib.import_module", absent)
     refused(run(*command), 3, "torch, which is not installed", f'ganrt[{extra}]"')
 
 

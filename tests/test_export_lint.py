@@ -507,9 +507,9 @@ def test_info_of_a_manifest_that_says_something_else(bundle: Bundle, tmp_path: P
     assert bundle.provenance["lint"] == []
     for lint, shown in ((7, ""), ([3, {"level": "named"}], "  named: ?: ?\n")):
         made = Bundle(bundle.folder, bundle.spec, bundle.variants, bundle.files, bundle.model, {"lint": lint})
-        from ganrt.terminal import print_bundle
+        from ganrt.about import print_about
 
         runner = CliRunner()
         with runner.isolation() as (out, *_):
-            print_bundle(tmp_path, made, 0)
+            print_about(made, str(tmp_path))
             assert shown in out.getvalue().decode()

@@ -1,0 +1,66 @@
+"""What the commands share: their options, and how errors become one sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ganrt.backend import BACKENDS
+from ganrt.errors import GanrtError, MachineError, MissingLibraryError
+
+_INTERRUPTED = 130
+"""What a shell expects of a program that was stopped by Ctrl-C."""
+
+
+class Commands(click.Group):
+    """Turns ganrt's errors into one sentence on standard error and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GanrtError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output has gone: click ends quietly
+                raise
+            click.echo(f"error: {error.filename or 'an output'}: {error.strerror or error}", err=True)
+            ctx.exit(MachineError.exit_code)
+
+
+bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+config_option = click.option("--config", multiple=True, metavar="K=V", help="A setting of the family; may be repeated.")
+
+
+def loading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that are the arguments of `ganrt.load`."""
+    options = (
+        click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
+        device_option,
+        click.option("--precision", default="auto", show_default=True, help="What may be computed in."),
+        click.option("--variant", help="One variant by its name; `ganrt info` lists them."),
+        click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def extra(module: str, name: str, purpose: str) -> Any:
+    """Import a part of ganrt whose libraries are an extra. Raises MissingLibraryError naming the extra."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if (error.name or "").startswith("ganrt"):
+            raise
+        raise MissingLibraryError(error.name or module, name, purpose) from error
