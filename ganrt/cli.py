@@ -23,6 +23,7 @@ from ganrt.commands import (
     bundle_argument,
     config_option,
     device_option,
+    engine_options,
     extra,
     loading_options,
     overwrite_option,
@@ -176,7 +177,7 @@ def export(
     overwrite: bool,
 ) -> None:
     """Export SOURCE (a RUN folder, a checkpoint, or package.module:factory) as a proven bundle."""
-    exporter = extra("ganrt.export", "export", "exporting")
+    exporter = extra("ganrt.export.exporter", "export", "exporting")
     chosen = precision.split(","), form.split(",")
     bundle = exporter.export(source, out, settings(config), opset, overwrite, say, *chosen, quality)
     for name, variant in bundle.variants.items():
@@ -190,12 +191,34 @@ def export(
 def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
     """Compare every variant with the original's golden samples; exit code 1 when one is not the model it claims to
     be."""
-    exporter = extra("ganrt.export", "export", "verifying")
+    exporter = extra("ganrt.export.verification", "export", "verifying")
     _, proofs = exporter.verify(ganrt.Bundle.read(bundle), backends or None, device, say)
     print_proofs(str(bundle), proofs)
     failed = [proof for proof in proofs if not proof.passed]
     if failed:
         raise VerificationError(f"{bundle} failed on {failed[0].backend}: {'; '.join(failed[0].failures)}")
+
+
+@main.command()
+@bundle_argument
+@click.option("--backend", default="tensorrt", type=click.Choice(["tensorrt"]), show_default=True)
+@click.option("--precision", default="fp32", show_default=True, help="Of the variant to build.")
+@click.option("--variant", help="One variant by its name; `ganrt info` lists them.")
+@device_option
+@engine_options
+@click.option("--rebuild", is_flag=True, help="Build it even if it is there.")
+def build(
+    bundle: Path, backend: str, precision: str, variant: str | None, device: str, rebuild: bool, **wanted: Any
+) -> None:
+    """Build the engine of a bundle for this GPU ahead of the first request, and prove it."""
+    engines = extra("ganrt.export.engines", "tensorrt", "building engines")
+    read = ganrt.Bundle.read(bundle)
+    name = variant or read.in_precision(precision)[0]
+    wanted |= {"size": size_of(wanted["size"]), "batches": tuple(sorted(set(wanted["batches"]))) or (1, 8, 32)}
+    engine = engines.build(read, name, engines.Options(**wanted), device, rebuild, say)
+    with ganrt.load(bundle, backend, device, variant=name) as generator:
+        shares = generator.session.details["computed in"]
+    click.echo(f"{engine.path}: {name} in {shares}, proven on {engine.key.machine.gpu}")
 
 
 @main.command()

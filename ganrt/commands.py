@@ -56,6 +56,27 @@ def loading_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that are the fields of `ganrt.export.engines.Options`."""
+    hardware = "Other GPUs it shall run on: none, same-capability, ampere-plus."
+    options = (
+        click.option("--batch", "batches", multiple=True, type=int, help="A batch size; may be repeated. 1, 8, 32."),
+        click.option(
+            "--ranged", is_flag=True, help="One profile for all batch sizes: quicker to build, slower to run."
+        ),
+        click.option("--size", metavar="N or HxW", help="Of pictures, for models that take any size."),
+        click.option("--level", default=3, show_default=True, help="Optimisation level, 0 to 5."),
+        click.option("--workspace", "workspace_mib", default=0, metavar="MIB", help="Most scratch memory. 0: all."),
+        click.option("--version-compatible", is_flag=True, help="For later versions too, and for the lean runtime."),
+        click.option("--hardware", "hardware_compatible", default="none", show_default=True, help=hardware),
+        click.option("--refit", "refittable", is_flag=True, help="One engine for all checkpoints of an architecture."),
+        click.option("--strip", "stripped", is_flag=True, help="Keep that engine without weights; with --refit."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def extra(module: str, name: str, purpose: str) -> Any:
     """Import a part of ganrt whose libraries are an extra. Raises MissingLibraryError naming the extra."""
     try:

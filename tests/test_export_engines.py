@@ -8,11 +8,13 @@ from typing import Any
 
 import onnx_ir as ir
 import pytest
+from click.testing import CliRunner
 from fake_gpu import Machine, Start, start
 from half_graphs import SPEC, chain
 
 from ganrt import engine_cache
 from ganrt.bundle import Bundle, FileDigest, Variant
+from ganrt.cli import main
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.export import half, int8, islands
 from ganrt.export.calibration import extents
@@ -282,3 +284,16 @@ def test_an_engine_that_tells_nothing_is_an_error(start: Start) -> None:
     inspection = start().modules["ganrt.export.inspection"]
     with pytest.raises(EngineError, match="the engine inspector tells no precision of any layer"):
         inspection.shares_of(json.dumps({"Layers": ["conv_1 + relu_1", "conv_2"]}))
+
+
+def test_the_command_builds_proves_and_tells(start: Start, bundle: Bundle) -> None:
+    machine = start()
+    arguments = ["build", str(bundle.folder), "--batch", "4", "--batch", "1", "--device", "cuda", "--level", "1"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith("fp32 in fp32 100%, proven on NVIDIA Fake 100\n")
+    assert "building an engine of fp32 for batches of 1, 4; this takes minutes" in done.stderr
+    assert "is there already" in CliRunner().invoke(main, arguments).stderr and machine.trt.builds == 1
+    assert CliRunner().invoke(main, [*arguments, "--rebuild"]).exit_code == 0 and machine.trt.builds == 2
+    refused = CliRunner().invoke(main, ["build", str(bundle.folder), "--hardware", "all"])
+    assert refused.exit_code == 2 and "choose one of none, same-capability, ampere-plus" in refused.stderr

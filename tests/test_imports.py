@@ -39,3 +39,8 @@ def test_the_command_line_starts_without_a_framework() -> None:
 
 def test_the_check_finds_what_it_looks_for() -> None:
     assert "onnx" in third_party("ganrt.backends.reference")
+
+
+def test_an_engine_is_built_without_torch() -> None:
+    """Of a machine with TensorRT, where torch is a burden; what needs a GPU is imported over fakes in other tests."""
+    assert "torch" not in third_party("ganrt.export.head")
