@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from ganrt.errors import MissingLibraryError, VerificationError
 from ganrt.export import export, half, islands
 from ganrt.export.calibration import Evaluator
 from ganrt.export.reach import Reach, reach
+from ganrt.export.sensitivity import to_keep, to_release
 from ganrt.rounding import spell_out
 
 CHAINS = st.lists(st.sampled_from(STEPS), min_size=1, max_size=8)
@@ -214,6 +216,21 @@ def test_what_the_picture_cannot_do_without_is_found() -> None:
     _, notes = islands.in_half(made.model(), SPEC, 36.0)
     assert list(notes["kept in float32"]) == ["n_add1", "n_sub2"] and notes["worst PSNR there"] >= 45
     assert notes["kept in float32"]["n_add1"].endswith("dB with it in float16")
+
+
+@given(errors=st.lists(st.floats(0.0, 1.0) | st.just(np.inf), min_size=1, max_size=80), allowed=st.floats(0.01, 1.0))
+def test_no_island_is_there_in_vain(errors: list[float], allowed: float) -> None:
+    """More layers than are judged one by one, and some whose picture is not finite."""
+    names = [str(k) for k in range(len(errors))]
+
+    def error(lowered: Collection[str]) -> float:
+        return float(np.sum([errors[int(name)] for name in lowered]))
+
+    found, _ = to_keep(names, error, allowed)
+    kept = to_release(names, found, error, allowed)
+    left = [name for name in names if name not in kept]
+    assert set(kept) <= set(found) and error(left) <= allowed
+    assert all(error([*left, name]) > allowed for name in kept)
 
 
 def test_a_float_constant_and_a_filled_tensor_take_the_type_of_their_users() -> None:
