@@ -190,6 +190,8 @@ class Report:
                 yield f"{backend.name} failed: {backend.reason}"
             if backend.facts is not None and backend.facts.slow:
                 yield f"{backend.name} is slow by design: batch 1 and a few calls only, {backend.facts.samples} samples"
+            if backend.facts is not None and (backend.facts.precision, backend.facts.device) == ("fp16", "cpu"):
+                yield f"{backend.name} spells float16 out in float32 on the CPU: its times say nothing about fp16"
             if not backend.quiet:
                 yield f"{backend.name} kept the processor busy while others were measured: their figures suffer"
         if self.environment.foreign_share > BUSY:

@@ -1,6 +1,7 @@
 """Reports: figures that follow from raw samples, and JSON from anybody."""
 
 import json
+from dataclasses import replace
 
 import bench_reports
 import pytest
@@ -65,6 +66,14 @@ def test_warnings_name_the_failed_the_noisy_and_the_busy():
     assert "broken failed: it does not make" in text
     assert "noisy kept the processor busy" in text
     assert "too few rounds" in text
+
+
+def test_times_of_fp16_on_the_cpu_come_with_a_warning():
+    low = replace(bench_reports.facts(), precision="fp16")
+    made = report([measurement("low", 1, "sample", [[1]] * 8)], [Backend("low", "measured", "", low)])
+    assert "low spells float16 out in float32 on the CPU: its times say nothing about fp16" in made.warnings
+    gpu = [Backend("low", "measured", "", replace(low, device="cuda:0"))]
+    assert not any("float16" in warning for warning in replace(made, backends=gpu).warnings)
 
 
 def _edited(**changes) -> str:
