@@ -109,7 +109,7 @@ def by_rule(model: ir.Model, measured: Reach) -> dict[str, str]:
         if reason is not None:
             reasons[str(node.name)] = reason
             if node.op_type in _SUMS:
-                reasons.update(dict.fromkeys(_summands(node), "squares what is summed"))
+                reasons.update(dict.fromkeys(_summands(node), "makes what is summed"))
     return reasons
 
 

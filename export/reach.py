@@ -22,7 +22,8 @@ class Reach(NamedTuple):
     tensors: dict[str, float]
     """Name of a float32 tensor that is no weight -> of its values."""
     sums: dict[str, float]
-    """Name of a node that sums squares (InstanceNormalization) or values (ReduceMean) -> of such a sum."""
+    """Name of a node that sums squares (InstanceNormalization) or values (ReduceMean, ReduceSum) -> of such a
+    sum."""
 
 
 def reach(model: ir.Model, spec: Spec, count: int) -> Reach:
@@ -44,7 +45,9 @@ def reach(model: ir.Model, spec: Spec, count: int) -> Reach:
     rows = np.array([run(given) for given in calibration.samples(spec, count)], np.float64)
     most = iter(rows.max(axis=0))
     tensor_peaks = {name: float(next(most)) for name in peaks}
-    return Reach(tensor_peaks, {name: float(next(most) * next(most) / next(most)) for name in sums})
+    totals = {name: float(next(most) * next(most) / next(most)) for name in sums}
+    totals |= {str(n.name): tensor_peaks[str(n.outputs[0].name)] for n in model.graph if n.op_type == "ReduceSum"}
+    return Reach(tensor_peaks, totals)
 
 
 def _peak(patch: Patch, value: ir.Value) -> ir.Value:

@@ -160,7 +160,7 @@ def test_weights_that_float16_cannot_hold() -> None:
 def test_norms_and_exponentials_stay_by_rule() -> None:
     assert by_rule(chain(["conv", "norm", "relu", "pixel", "softmax"])) == {
         "n_instancenormalization1": "adds up squares",
-        "n_pow3": "squares what is summed",
+        "n_pow3": "makes what is summed",
         "n_reducemean4": "adds up many values",
         "n_add5": "has a constant of 1e-8",
         "n_sqrt6": "squares, roots and reciprocals leave the range soonest",
