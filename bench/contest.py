@@ -63,7 +63,7 @@ class Entrant:
     baseline: bool
     """What the winner is to be compared with: it is never dropped."""
     glances: dict[int, float] = field(default_factory=dict)
-    """Batch size -> nanoseconds of a call at first sight."""
+    """Batch size -> nanoseconds of the quickest call at first sight: what disturbs a call only makes it longer."""
     beaten: set[int] = field(default_factory=set)
     """Batch sizes at which another was found to be faster, or as good."""
 
@@ -145,7 +145,7 @@ class Contest:
             found, took_ns = track.time(1)
             if took_ns < _LONG_NS:  # the first call at a batch size prepares it, which is little of a long one
                 found, _ = track.time(track.pairs)
-            entrant.glances[batch] = sorted(found.whole)[len(found.whole) // 2]
+            entrant.glances[batch] = min(found.whole)
             self._peak_mib = max(self._peak_mib, found.peak_mib or 0.0)
         self.entrants.append(entrant)
         return entrant

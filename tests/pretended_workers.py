@@ -36,6 +36,8 @@ class Model:
     psnr: float = 120.0
     noise: float = 0.02
     """Share of its time by which a call may be off."""
+    disturbed: float = 1.0
+    """How many times as long all calls of a round take but for its last."""
     load_s: float = 0.5
     slow: bool = False
     failure: Failure | None = None
@@ -73,7 +75,8 @@ class Pretended:
             raise WorkerFailed(Failure("Died", "its process was killed by SIGKILL"))
         middle = self.model.ms * 1e6 * (1 + self.model.scale * (order.batch - 1))
         off = 1 + self.random.uniform(-self.model.noise, self.model.noise)
-        calls = tuple(round(middle * off) for _ in range(order.pairs))
+        long = round(middle * off * self.model.disturbed)
+        calls = (*(long for _ in range(order.pairs - 1)), round(middle * off))
         self.clock.time += 2 * sum(calls)
         return Round(calls, calls, True, self.model.peak_mib)
 

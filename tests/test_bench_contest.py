@@ -65,6 +65,11 @@ def test_those_that_are_hopeless_everywhere_are_ended_at_first_sight() -> None:
     assert race.winner(8)[0] == "quick"
 
 
+def test_what_disturbs_some_calls_drops_nobody_at_first_sight() -> None:
+    race = Race(600, batches=(1,), plain=Model(1), quick=Model(0.9, disturbed=5))
+    assert race.contest.left_out == {}
+
+
 def test_one_that_was_best_until_a_faster_came_is_dropped_then() -> None:
     race = Race(600, plain=Model(30), good=Model(9), better=Model(2))
     assert race.contest.left_out["good"].startswith("at first sight at least 4.")
