@@ -54,7 +54,7 @@ def rehearse(module: nn.Module, spec: Spec) -> Rehearsed:
             findings.append(Finding("forward", "forward", f"returns several things; item {place} is taken", "mended"))
         findings += _result(run, rows)
         if run.draws and not noise.can_be_inputs(run.draws, rows, spec):
-            findings.append(_drawn(run.draws))
+            findings.append(_drawn(run.draws, spec))
         elif run.draws:
             shapes = [draw.shape[1:] for draw in run.draws]
             module, wider = noise.with_inputs(module, spec, run.draws)
@@ -172,10 +172,15 @@ def _read(run: Run) -> list[Finding]:
     return [Finding("values read in Python", places(list(dict.fromkeys(run.read))), text, "named")]
 
 
-def _drawn(draws: list[Draw]) -> Finding:
+def _drawn(draws: list[Draw], spec: Spec) -> Finding:
     names = {draw.function for draw in draws}
     if names <= _DROPPING:
         text = "drops values at random in evaluation mode; call F.dropout with training=self.training"
+    elif any(item.size is None for item in spec.images):
+        text = (
+            f"draws random numbers ({', '.join(sorted(names))}) for pictures of any size, which a graph cannot draw "
+            "from the seed of a sample. Take them as an image input, or give the image inputs of the Spec a size"
+        )
     else:
         text = (
             f"draws random numbers ({', '.join(sorted(names))}), which a graph cannot draw from the seed of a sample. "
@@ -238,11 +243,8 @@ def _first_apart(module: nn.Module, given: Feeds) -> str:
     many, one = (watch(module, inputs, parts=True).parts for inputs in (given, _alone(given)))
     for among, alone in zip(many, one, strict=False):
         frozen = among.rows == alone.rows == rows
-        if (
-            frozen
-            or among.first.shape != alone.first.shape
-            or _apart(among.first, alone.first) > _TOLERANCE * float(alone.first.abs().max())
-        ):
+        tolerance = _TOLERANCE * float(alone.first.abs().max())
+        if frozen or among.first.shape != alone.first.shape or not _apart(among.first, alone.first) <= tolerance:
             return places([among.path])
     return "forward"
 
