@@ -15,13 +15,10 @@ from ganrt.spec import Input, Label, Scalar, Spec
 
 from . import noise
 from .findings import Finding, Wrapper, places
+from .independence import company, first_of, frozen_result, influence, said
 from .noise import Draw
 from .watching import Run, watch
 
-_TOLERANCE = 1e-3
-"""Of the output's range: rounding at another batch size stays far below, and the proof fails at such an error."""
-_SAME = 1e-6
-"""Of the largest value: what rounding may change."""
 _DROPPING = {"bernoulli_", "native_dropout"}
 """What dropout draws with."""
 
@@ -53,18 +50,28 @@ def rehearse(module: nn.Module, spec: Spec) -> Rehearsed:
             module, run.result = Item(module, place), run.result[place]
             findings.append(Finding("forward", "forward", f"returns several things; item {place} is taken", "mended"))
         findings += _result(run, rows)
-        if run.draws and not noise.can_be_inputs(run.draws, rows, spec):
-            findings.append(_drawn(run.draws, spec))
-        elif run.draws:
-            shapes = [draw.shape[1:] for draw in run.draws]
-            module, wider = noise.with_inputs(module, spec, run.draws)
-            added = wider.inputs[len(spec.inputs) :]
-            findings.append(_inputs_now(run.draws, [item.name for item in added]))
-            given |= {item.name: _standard(rows, shape) for item, shape in zip(added, shapes, strict=True)}
-            run, spec = watch(module, given), wider
+        if run.draws:
+            module, run, spec, found = _with_inputs(module, run, spec, given)
+            findings.append(found)
         if all(finding.level != "refused" for finding in findings):
-            findings += [*_batch(module, spec, run, given), *_influence(spec, run, given)]
+            findings += [*company(module, spec, run, given), *influence(spec, run, given)]
     return Rehearsed(module, spec, findings)
+
+
+def _with_inputs(module: nn.Module, run: Run, spec: Spec, given: Feeds) -> tuple[nn.Module, Run, Spec, Finding]:
+    """The module with its random numbers as inputs, its run on them, which are added to `given`, and its Spec. All as
+    they were, and a finding that refuses, where that is not possible."""
+    rows = len(given[spec.inputs[0].name])
+    if not noise.can_be_inputs(run.draws, rows, spec):
+        return module, run, spec, _drawn(run.draws, spec)
+    taking, wider = noise.with_inputs(module, spec, run.draws)
+    added = [item.name for item in wider.inputs[len(spec.inputs) :]]
+    numbers = {name: _standard(rows, draw.shape[1:]) for name, draw in zip(added, run.draws, strict=True)}
+    again = watch(taking, given | numbers)
+    if again.failed:  # the module counts on numbers of another shape than those of a batch
+        return module, run, spec, _drawn(run.draws, spec)
+    given |= numbers
+    return taking, again, wider, _inputs_now(run.draws, added)
 
 
 class Item(Wrapper):
@@ -118,23 +125,14 @@ def _standard(rows: int, shape: tuple[int, ...]) -> Array:
     return np.repeat(torch.rand(1, *shape).numpy(), rows, axis=0)
 
 
-def _alone(given: Feeds) -> Feeds:
-    return {name: array[:1] for name, array in given.items()}
-
-
 def _cannot_run(module: nn.Module, given: Feeds, path: str, error: Exception) -> Finding:
     rows = len(next(iter(given.values())))
-    if watch(module, _alone(given)).failed:  # then the batch size is not the reason
+    if watch(module, first_of(given)).failed:  # then the batch size is not the reason
         inputs = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in given.items())
-        text = f"fails with the inputs of the Spec, {inputs}: {_line(error)}"
+        text = f"fails with the inputs of the Spec, {inputs}: {said(error)}"
         return Finding("forward", places([path]), text, "refused")
-    text = f"takes a single sample, and fails with {rows}: {_line(error)}. Take the batch size from the input"
+    text = f"takes a single sample, and fails with {rows}: {said(error)}. Take the batch size from the input"
     return Finding("frozen batch size", places([path]), text, "refused")
-
-
-def _line(error: Exception) -> str:
-    first = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {first[:300]}"
 
 
 def _result(run: Run, rows: int) -> list[Finding]:
@@ -143,15 +141,10 @@ def _result(run: Run, rows: int) -> list[Finding]:
         text = f"returns a {type(run.result).__name__}; wrap the module in one that returns the pictures alone"
         return [Finding("forward", "forward", text, "refused")]
     if run.result.ndim == 0 or len(run.result) != rows:
-        return [_frozen("forward", rows, run.result)]
+        return [frozen_result("forward", rows, run.result)]
     if not bool(torch.isfinite(run.result).all()):
         return [Finding("forward", "forward", "makes values that are not finite of ordinary inputs", "refused")]
     return []
-
-
-def _frozen(where: str, rows: int, result: Tensor) -> Finding:
-    text = f"makes {tuple(result.shape)} of a batch of {rows}; take the batch size from the input, x.shape[0] or -1"
-    return Finding("frozen batch size", where, text, "refused")
 
 
 def _state(run: Run) -> list[Finding]:
@@ -201,72 +194,3 @@ def _inputs_now(draws: list[Draw], names: list[str]) -> Finding:
 
 def _unique(draws: list[Draw]) -> list[str]:
     return list(dict.fromkeys(draw.where for draw in draws))
-
-
-def _batch(module: nn.Module, spec: Spec, run: Run, given: Feeds) -> list[Finding]:
-    """A sample alone gives the picture that it gives in company."""
-    alone = watch(module, _alone(given))
-    if alone.failed:
-        path, error = alone.failed
-        text = (
-            f"takes {len(run.result)} samples, and fails with one: {_line(error)}. Take the batch size from the input"
-        )
-        return [Finding("frozen batch size", places([path]), text, "refused")]
-    if alone.result.shape != run.result[:1].shape:
-        return [_frozen(_first_apart(module, given), 1, alone.result)]
-    grouped = [path for (path, many), (_, one) in zip(run.groups, alone.groups, strict=False) if many != one]
-    if grouped:
-        text = (
-            "a convolution with groups for each sample, as StyleGAN2's fused modulation has, fixes the batch size; "
-            "scale the activations before and after a plain convolution instead (fused_modconv=False)"
-        )
-        return [Finding("frozen batch size", places(list(dict.fromkeys(grouped))), text, "refused")]
-    low, high = spec.output.range
-    tolerance = _TOLERANCE * (high - low)
-    if _apart(run.result[:1], alone.result) <= tolerance:
-        return []
-    if _apart(watch(module, _alone(given)).result, alone.result) > tolerance:
-        text = (
-            "forward makes two pictures of one input, with random numbers that are not PyTorch's; take them as an input"
-        )
-        return [Finding("random numbers", "forward", text, "refused")]
-    text = (
-        "makes the picture depend on the other samples of its batch, or on their number; take statistics over each "
-        "sample, or running ones"
-    )
-    return [Finding("batch statistics", _first_apart(module, given), text, "refused")]
-
-
-def _first_apart(module: nn.Module, given: Feeds) -> str:
-    """Path of the first module that makes something else of a sample when it is alone."""
-    rows = len(next(iter(given.values())))
-    many, one = (watch(module, inputs, parts=True).parts for inputs in (given, _alone(given)))
-    for among, alone in zip(many, one, strict=False):
-        frozen = among.rows == alone.rows == rows
-        tolerance = _TOLERANCE * float(alone.first.abs().max())
-        if frozen or among.first.shape != alone.first.shape or not _apart(among.first, alone.first) <= tolerance:
-            return places([among.path])
-    return "forward"
-
-
-def _apart(a: Tensor, b: Tensor) -> float:
-    return float((a.double() - b.double()).abs().max())
-
-
-def _influence(spec: Spec, run: Run, given: Feeds) -> list[Finding]:
-    """Another value of an input makes another picture."""
-    first = run.result[:1]
-    rounding = _SAME * float(first.abs().max())
-    # Inputs that were random numbers are the same in all rows.
-    varied = {k: spec.inputs[k - 1] for k in range(1, len(run.result))}
-    tried = {k: item for k, item in varied.items() if not np.array_equal(given[item.name][0], given[item.name][k])}
-    idle = [item.name for k, item in tried.items() if _apart(run.result[k : k + 1], first) <= rounding]
-    if not idle:
-        return []
-    if len(idle) == len(spec.inputs):
-        text = (
-            "the picture is the same whatever goes in; is this the trained generator, and does forward use its inputs?"
-        )
-        return [Finding("inputs without influence", places(idle), text, "refused")]
-    text = "another value makes the same picture; leave it out of the Spec, or see that forward uses it"
-    return [Finding("inputs without influence", places(idle), text, "named")]

@@ -243,6 +243,7 @@ def numpy_noise(x: Tensor) -> Tensor:
         (lambda x: F.dropout(x, 0.5), ("F.dropout with training=self.training",)),
         (lambda x: x + torch.randint(0, 9, x.shape), ("(randint)", "ganrt.Latent", "register_buffer")),
         (lambda x: x + torch.randn(4, 4), ("(randn)", "ganrt.Latent")),  # no side of the batch
+        (lambda x: x + torch.randn(1, 4, 4, 4).view(4, 4, 4), ("(randn)",)),  # one for all, and used as such
         (seeded, ("(randn)", "register_buffer")),
     ],
 )
