@@ -70,7 +70,7 @@ class Patch:
         while free in graph.initializers:
             number += 1
             free = f"{name}.{number}"
-        value = ir.Value(name=free, const_value=ir.tensor(np.ascontiguousarray(array), name=free))
+        value = ir.Value(name=free, const_value=ir.tensor(np.asarray(array, order="C"), name=free))
         value.dtype = ir.DataType.from_numpy(array.dtype)
         value.shape = ir.Shape(array.shape)
         graph.register_initializer(value)

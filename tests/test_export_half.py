@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,15 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 import ganrt
-from ganrt.bundle import Bundle
-from ganrt.errors import MissingLibraryError, VerificationError
+from ganrt.backend import open_session
+from ganrt.bundle import Bundle, Variant
+from ganrt.errors import BundleError, MissingLibraryError, VerificationError
 from ganrt.export import export, half, islands
 from ganrt.export.calibration import Evaluator
+from ganrt.export.graph import Patch
 from ganrt.export.reach import Reach, reach
 from ganrt.export.sensitivity import to_keep, to_release
+from ganrt.proof import prove
 from ganrt.rounding import spell_out
 
 CHAINS = st.lists(st.sampled_from(STEPS), min_size=1, max_size=8)
@@ -311,6 +315,28 @@ def test_the_cpu_provider_is_not_believed_about_fp16(made: Bundle) -> None:
     np.testing.assert_allclose(found, wanted, atol=5e-3)
 
 
+def test_verify_finds_an_overflow_that_nobody_foresaw(made: Bundle, tmp_path: Path) -> None:
+    """The graph in float32 makes the right pictures; in float16 what is in front of its last operator is infinite."""
+    model = ir.load(made.onnx("fp32"))
+    last = next(node for node in model.graph if node.op_type == "Tanh")
+    patch = Patch(last)
+    for factor in (1e6, 1e-6):
+        made_larger = patch.op("Mul", [last.inputs[0], patch.constant(np.array(factor, np.float32), "factor")])
+        last.replace_input_with(0, made_larger)
+    graphs = {"fp32": model, "fp16": lowered(model, set())}
+    for name, graph in graphs.items():
+        ir.save(graph, tmp_path / f"{name}.onnx")
+    variants = {name: Variant(f"{name}.onnx", 20, name) for name in graphs}
+    golden = made.golden()
+    assert golden is not None
+    proofs = {}
+    for name in graphs:
+        with open_session(replace(made, folder=tmp_path, variants=variants), "onnxruntime", "cpu", name) as session:
+            proofs[name] = prove(session, made.spec, golden, "key").proof
+    assert proofs["fp32"].passed
+    assert "saturated where the original is not" in proofs["fp16"].failures[0]
+
+
 def test_fp16_on_the_cpu_needs_onnx(made: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ganrt.rounding", None)
     with pytest.raises(MissingLibraryError, match="fp16 on ONNX Runtime's CPU provider needs onnx"):
@@ -318,9 +344,6 @@ def test_fp16_on_the_cpu_needs_onnx(made: Bundle, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_damaged_graph_is_the_bundles_fault(made: Bundle, tmp_path: Path) -> None:
-    from ganrt.backend import open_session
-    from ganrt.errors import BundleError
-
     (tmp_path / "model.fp16-phases.onnx").write_bytes(b"\x00damaged")
     with pytest.raises(BundleError, match="onnxruntime cannot load"):
-        open_session(ganrt.export.variants.replace(made, folder=tmp_path), "onnxruntime", variant="fp16-phases")
+        open_session(replace(made, folder=tmp_path), "onnxruntime", variant="fp16-phases")
