@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-import numpy as np
 import onnx_ir as ir
 
 from ganrt.bundle import PRECISION_KEY, Bundle, Variant
@@ -13,9 +12,9 @@ from ganrt.errors import RequestError, VerificationError
 from ganrt.spec import Spec
 
 from . import calibration, int8
-from .calibration import Evaluator
 from .enlargement import find_nearest
 from .islands import in_half
+from .judge import Judge
 from .optimise import optimise
 from .phases import FORMS
 from .sensitivity import to_keep
@@ -96,36 +95,21 @@ def _lowered(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dic
     if not names:
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
     extents = calibration.extents(model, spec, names, _SAMPLES)
-    given = list(calibration.samples(spec, _SAMPLES))
-    wanted = _images(model, given)
-    low, high = spec.output.range
+    judge = Judge(model, spec, _SAMPLES)
 
-    def error(made: ir.Model) -> float:
-        apart = _images(made, given) - wanted
-        return float(np.square(apart).reshape(len(apart), -1).mean(axis=1).max())
+    def error(lowered: Collection[str]) -> float:
+        return judge.error(int8.quantise(model, extents, lowered))
 
-    def error_of(lowered: Collection[str]) -> float:
-        return error(int8.quantise(model, extents, lowered))
-
-    kept, alone = to_keep(names, error_of, (high - low) ** 2 * 10 ** (-quality / 10))
+    kept, alone = to_keep(names, error, judge.allowed(quality))
     if len(kept) == len(names):
         raise VerificationError(
             f"int8 was asked for, but no layer of this model can take it at {quality:g} dB; ask for less with --quality"
         )
     made = int8.quantise(model, extents, set(names) - set(kept))
     notes: dict[str, object] = {
-        "calibrated on": f"samples 0 to {_SAMPLES - 1} of seed {calibration.SEED}",
-        "worst PSNR there": round(_decibels(error(made), high - low), 1),
+        "calibrated on": judge.samples,
+        "worst PSNR there": round(judge.decibels(judge.error(made)), 1),
         "layers in int8": len(names) - len(kept),
-        "kept in float": {name: f"{_decibels(alone[name], high - low):.1f} dB on its own" for name in kept},
+        "kept in float": {name: f"{judge.decibels(alone[name]):.1f} dB on its own" for name in kept},
     }
     return made, notes
-
-
-def _images(model: ir.Model, given: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-    run = Evaluator(model)
-    return np.concatenate([run(rows)[0] for rows in given]).astype(np.float64)
-
-
-def _decibels(error: float, extent: float) -> float:
-    return float(10 * np.log10(extent**2 / max(error, 1e-20)))
