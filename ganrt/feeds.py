@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,26 @@ _BLOCK = 4
 _GRAIN = 0.25
 """Share of the range that single pixels of a made-up picture vary by; the rest is blocks of _BLOCK pixels."""
 Labels: TypeAlias = int | Sequence[int] | NDArray[np.integer] | None
+
+
+class Draw(NamedTuple):
+    """Samples of a seed that are to be drawn, all arguments checked."""
+
+    seed: int
+    start: int
+    """Number of the first sample."""
+    rows: int
+    labels: Labels = None
+    truncation: float | None = None
+
+    def part(self, first: int, rows: int) -> Draw:
+        """Some of the samples."""
+        labels = self.labels[first : first + rows] if isinstance(self.labels, np.ndarray) else self.labels
+        return Draw(self.seed, self.start + first, rows, labels, self.truncation)
+
+    def feeds(self, spec: Spec) -> Feeds:
+        """The inputs, on the host."""
+        return draw(spec, *self)
 
 
 def draw(

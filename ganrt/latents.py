@@ -120,13 +120,13 @@ def normal_cdf(x: float) -> float:
 
 # Wichura, "Algorithm AS 241: The Percentage Points of the Normal Distribution", Applied Statistics 37 (1988), routine
 # PPND16.
-_CENTRE = (
+CENTRE = (
     (2509.0809287301226727, 33430.575583588128105, 67265.770927008700853, 45921.953931549871457,
      13731.693765509461125, 1971.5909503065514427, 133.14166789178437745, 3.387132872796366608),
     (5226.495278852854561, 28729.085735721942674, 39307.89580009271061, 21213.794301586595867,
      5394.1960214247511077, 687.1870074920579083, 42.313330701600911252, 1.0),
 )  # fmt: skip
-_TAIL = (
+TAIL = (
     (7.7454501427834140764e-4, 0.0227238449892691845833, 0.24178072517745061177, 1.27045825245236838258,
      3.64784832476320460504, 5.7694972214606914055, 4.6303378461565452959, 1.42343711074968357734),
     (1.05075007164441684324e-9, 5.475938084995344946e-4, 0.0151986665636164571966, 0.14810397642748007459,
@@ -140,10 +140,10 @@ def normal_quantile(p: Float64s) -> Float64s:
     The smallest p that a 32-bit word makes is 1.2e-10, so the routine's far tail is not needed here.
     """
     q = p - 0.5
-    x = q * _ratio(_CENTRE, 0.180625 - q * q)
+    x = q * _ratio(CENTRE, 0.180625 - q * q)
     tail = np.nonzero(np.abs(q) > 0.425)
     r = np.sqrt(-np.log(np.minimum(p[tail], 1.0 - p[tail])))
-    x[tail] = np.copysign(_ratio(_TAIL, r - 1.6), q[tail])
+    x[tail] = np.copysign(_ratio(TAIL, r - 1.6), q[tail])
     return x
 
 

@@ -1,0 +1,114 @@
+// The random values of ganrt/latents.py, made on the device: the same words, and the same float32 values.
+//
+// Every product and sum is rounded by itself (compile without fused multiply-add), as NumPy does. log may differ from
+// the host's in the last bit of float64, which float32 does not see. CENTRE and TAIL, the coefficients of AS 241, are
+// put in front of this file from latents.py. One thread makes the four values of one Philox block.
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+struct Words {
+    u32 word[4];
+};
+
+// Philox4x32-10, Salmon et al., SC 2011, section 3.3.
+__device__ Words philox(u64 seed, u64 index, u32 block, u32 stream) {
+    u32 c0 = block, c1 = (u32)index, c2 = (u32)(index >> 32), c3 = stream;
+    u32 k0 = (u32)seed, k1 = (u32)(seed >> 32);
+    for (int round = 0; round < 10; round++) {
+        u64 p0 = (u64)0xD2511F53u * c0, p1 = (u64)0xCD9E8D57u * c2;
+        u32 n0 = (u32)(p1 >> 32) ^ c1 ^ k0, n2 = (u32)(p0 >> 32) ^ c3 ^ k1;
+        c1 = (u32)p1;
+        c3 = (u32)p0;
+        c0 = n0;
+        c2 = n2;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return {{c0, c1, c2, c3}};
+}
+
+__device__ double unit(u32 word) {
+    return ((double)word + 0.5) * (1.0 / 4294967296.0);
+}
+
+__device__ double polynomial(const double *coefficients, double r) {
+    double value = r * coefficients[0];
+    for (int i = 1; i < 7; i++) {
+        value += coefficients[i];
+        value *= r;
+    }
+    return value + coefficients[7];
+}
+
+__device__ double normal_quantile(double p) {
+    double q = p - 0.5;
+    if (fabs(q) <= 0.425) {
+        double r = 0.180625 - q * q;
+        return q * (polynomial(CENTRE[0], r) / polynomial(CENTRE[1], r));
+    }
+    double r = sqrt(-log(fmin(p, 1.0 - p))) - 1.6;
+    return copysign(polynomial(TAIL[0], r) / polynomial(TAIL[1], r), q);
+}
+
+// The place of a thread: which row, and which block of it; false beyond the last.
+__device__ bool place(u64 rows, u32 blocks, u64 *row, u32 *block) {
+    u64 thread = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+    *row = thread / blocks;
+    *block = (u32)(thread % blocks);
+    return *row < rows;
+}
+
+// Row i of `out` (rows, size) belongs to sample start + i. p = low + u * extent, then its normal quantile, times scale.
+extern "C" __global__ void ganrt_normal(
+    float *out, u64 rows, u32 size, u64 seed, u64 start, u32 stream, double low, double extent, float scale) {
+    u64 row;
+    u32 block;
+    if (!place(rows, (size + 3) / 4, &row, &block)) return;
+    Words words = philox(seed, start + row, block, stream);
+    for (u32 j = 0; j < 4 && 4 * block + j < size; j++) {
+        double p = low + unit(words.word[j]) * extent;
+        out[row * size + 4 * block + j] = (float)normal_quantile(p) * scale;
+    }
+}
+
+extern "C" __global__ void ganrt_uniform(
+    float *out, u64 rows, u32 size, u64 seed, u64 start, u32 stream, double low, double extent) {
+    u64 row;
+    u32 block;
+    if (!place(rows, (size + 3) / 4, &row, &block)) return;
+    Words words = philox(seed, start + row, block, stream);
+    for (u32 j = 0; j < 4 && 4 * block + j < size; j++)
+        out[row * size + 4 * block + j] = (float)(low + extent * unit(words.word[j]));
+}
+
+__device__ u32 label(u64 seed, u64 index, u32 stream, u32 classes) {
+    return (u32)(unit(philox(seed, index, 0, stream).word[0]) * classes);
+}
+
+extern "C" __global__ void ganrt_label_int64(
+    long long *out, u64 rows, u64 seed, u64 start, u32 stream, u32 classes) {
+    u64 row;
+    u32 block;
+    if (place(rows, 1, &row, &block)) out[row] = label(seed, start + row, stream, classes);
+}
+
+extern "C" __global__ void ganrt_label_int32(int *out, u64 rows, u64 seed, u64 start, u32 stream, u32 classes) {
+    u64 row;
+    u32 block;
+    if (place(rows, 1, &row, &block)) out[row] = (int)label(seed, start + row, stream, classes);
+}
+
+extern "C" __global__ void ganrt_label_one_hot(
+    float *out, u64 rows, u64 seed, u64 start, u32 stream, u32 classes) {
+    u64 row;
+    u32 column;
+    if (place(rows, classes, &row, &column))
+        out[row * classes + column] = label(seed, start + row, stream, classes) == column ? 1.0f : 0.0f;
+}
+
+extern "C" __global__ void ganrt_fill(float *out, u64 rows, float value) {
+    u64 row;
+    u32 block;
+    if (place(rows, 1, &row, &block)) out[row] = value;
+}
