@@ -40,8 +40,10 @@ def with_head(model: ir.Model, spec: Spec) -> ir.Model:
     scaled = op("Mul", op("Sub", op("Clip", floats, bottom, top), bottom), constant("scale", _scale(low, high)))
     whole = op("Floor", op("Add", scaled, constant("half", np.array(0.5, np.float32))))
     pictures = op("Cast", op("Transpose", whole, perm=(0, 2, 3, 1)), to=ir.DataType.UINT8)
-    axes = constant("axes", np.array([1, 2, 3], np.int64))
-    level = op("ReduceMean", op("Abs", floats), axes, keepdims=0)
+    if model.opset_imports[""] >= 18:
+        level = op("ReduceMean", op("Abs", floats), constant("axes", np.array([1, 2, 3], np.int64)), keepdims=0)
+    else:
+        level = op("ReduceMean", op("Abs", floats), axes=(1, 2, 3), keepdims=0)
     batch, channels, *sides = image.shape or (None,) * 4
     _declare(pictures, PICTURES, ir.DataType.UINT8, [batch, *sides, channels])
     _declare(level, LEVEL, ir.DataType.FLOAT, [batch])

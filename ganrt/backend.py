@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError
-from ganrt.feeds import Array, Feeds, require
+from ganrt.feeds import Array, Draw, Feeds, require
 from ganrt.machine import parse_device
 from ganrt.spec import Spec
 
@@ -84,6 +84,20 @@ class Session(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class PictureSession(Session):
+    """A session that draws the inputs of samples and makes pictures of its images on its device, so that neither
+    latents nor floats cross the bus."""
+
+    @abstractmethod
+    def submit_draw(self, draw: Draw) -> Pending:
+        """Start one batch of samples of a seed, at most as many as the largest of `batch_sizes`.
+
+        What comes, of `wait` and `device_arrays` alike, are so many pictures: uint8 (N, H, W, C), clamped and rounded
+        as `ganrt.images.to_uint8` does. `wait` raises BackendError when a value of an image is not finite;
+        `device_arrays` does not look.
+        """
 
 
 class Ready(Pending):

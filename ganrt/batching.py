@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from ganrt.backend import Pending, Session
+from ganrt.backend import Pending, PictureSession, Session
 from ganrt.errors import BackendError
-from ganrt.feeds import Array, Feeds
+from ganrt.feeds import Array, Draw, Feeds
+from ganrt.images import Pictures
 from ganrt.spec import Output
 
 _MAX_BATCH = 32
@@ -148,14 +149,35 @@ def run(
     Yields each batch with its images, float32 (batch.rows, C, H, W), owned by the receiver. Raises BackendError when
     the session returns anything else than its contract says.
     """
+    batches = plan(count, session.batch_sizes, limit, seconds)
+    for batch, pending in _overlapped(batches, lambda batch: session.submit(feeds_of(batch))):
+        yield batch, _images(session, output, batch, pending)
+
+
+def run_pictures(
+    session: PictureSession, output: Output, draw: Draw, limit: int, seconds: Mapping[int, float] | None = None
+) -> Iterator[tuple[Batch, Pictures]]:
+    """The same for samples that a session draws, and makes pictures of, itself: uint8 (batch.rows, H, W, C)."""
+    batches = plan(draw.rows, session.batch_sizes, limit, seconds)
+    for batch, pending in _overlapped(batches, lambda b: session.submit_draw(draw.part(b.first, b.rows))):
+        made = pending.wait()[output.name]
+        if made.dtype != np.uint8 or made.ndim != 4 or made.shape[::3] != (batch.rows, output.channels):
+            raise BackendError(
+                f"{session.backend} returned {made.dtype} of shape {made.shape} where {batch.rows} pictures were drawn"
+            )
+        yield batch, made
+
+
+def _overlapped(batches: Iterable[Batch], submit: Callable[[Batch], Pending]) -> Iterator[tuple[Batch, Pending]]:
+    """Each batch with its results under way; the next one is submitted before they are handed out."""
     running: tuple[Batch, Pending] | None = None
-    for batch in plan(count, session.batch_sizes, limit, seconds):
-        following = (batch, session.submit(feeds_of(batch)))
+    for batch in batches:
+        following = (batch, submit(batch))
         if running is not None:
-            yield running[0], _images(session, output, *running)
+            yield running
         running = following
     if running is not None:
-        yield running[0], _images(session, output, *running)
+        yield running
 
 
 def run_all(

@@ -12,7 +12,7 @@ in both slots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cuda.core as core
 import numpy as np
@@ -66,16 +66,16 @@ class Flight:
             self.slot.flight = None
         return self.results
 
-    def array(self, gpu: Gpu, name: str, deadline: float) -> DeviceArray:
-        """An output on the device, valid until the slot is used again."""
+    def array(self, gpu: Gpu, name: str, rows: int, deadline: float) -> DeviceArray:
+        """The first rows of an output on the device, valid until the slot is used again."""
         program = self.lane.program
         return DeviceArray(
             gpu,
             self.lane.aside[name],
-            program.shapes[name],
+            (rows, *program.shapes[name][1:]),
             program.dtypes[name],
             self.slot.computed,
-            lambda: self.land(deadline)[name],
+            lambda: self.land(deadline)[name][:rows],
         )
 
 
@@ -104,8 +104,14 @@ class Slot:
         if size in self.lanes:
             self.lanes.pop(size).close()
 
-    def start(self, lane: Lane, feeds: Mapping[str, Array], outputs: Sequence[str]) -> Flight:
-        """Put a batch on the streams; the slot is free and the lane prepared. The feeds are the caller's again."""
+    def start(
+        self, lane: Lane, feeds: Mapping[str, Array], outputs: Sequence[str], draw: Callable[[Program], None] | None
+    ) -> Flight:
+        """Put a batch on the streams; the slot is free and the lane prepared. The feeds are the caller's again.
+
+        Args:
+            draw: puts on the compute stream what makes the inputs that are not in the feeds.
+        """
         program: Program = lane.program
         compute, copying = self._compute, self._copying
         for name, array in feeds.items():
@@ -114,6 +120,8 @@ class Slot:
         with translated(f"a batch of {program.size}"):
             for name in feeds:
                 program.inputs[name].copy_from(lane.inputs[name].buffer, stream=compute)
+            if draw is not None:
+                draw(program)
             program.enqueue(compute)
             for name in outputs:
                 lane.aside[name].copy_from(program.outputs[name], stream=compute)

@@ -37,9 +37,16 @@ class Draw(NamedTuple):
     truncation: float | None = None
 
     def part(self, first: int, rows: int) -> Draw:
-        """Some of the samples."""
-        labels = self.labels[first : first + rows] if isinstance(self.labels, np.ndarray) else self.labels
+        """Some of the samples; `rows` may go beyond the last, whose label is then repeated."""
+        labels = self.labels
+        if isinstance(labels, np.ndarray):
+            labels = labels[np.minimum(np.arange(first, first + rows), len(labels) - 1)]
         return Draw(self.seed, self.start + first, rows, labels, self.truncation)
+
+    def given(self, spec: Spec) -> Feeds:
+        """The inputs that are not drawn: a label that the caller chose."""
+        item, chosen = spec.find(Label), check_labels(spec, self.labels, self.rows)
+        return {} if item is None or chosen is None else {item.name: _encode(chosen, item)}
 
     def feeds(self, spec: Spec) -> Feeds:
         """The inputs, on the host."""

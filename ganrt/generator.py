@@ -7,18 +7,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ganrt import batching, choosing, feeds
-from ganrt.backend import Session, open_session
+from ganrt.backend import PictureSession, Session, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
 from ganrt.choosing import Candidate, Wish
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
-from ganrt.feeds import Feeds, Labels
+from ganrt.feeds import Draw, Feeds, Labels
 from ganrt.images import Floats, Pictures, to_uint8
 from ganrt.latents import check_seed
 from ganrt.spec import Spec
@@ -121,9 +121,33 @@ class Generator:
         self.seconds = dict(seconds or {})
         self._lock = threading.Lock()
 
+    @overload
     def sample(
         self, n: int, seed: int = 0, start: int = 0, labels: Labels = None, truncation: float | None = None
-    ) -> Pictures:
+    ) -> Pictures: ...
+
+    @overload
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        start: int = 0,
+        labels: Labels = None,
+        truncation: float | None = None,
+        *,
+        output: str,
+    ) -> Any: ...
+
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        start: int = 0,
+        labels: Labels = None,
+        truncation: float | None = None,
+        *,
+        output: str = "numpy",
+    ) -> Any:
         """Make n pictures: uint8 (n, H, W, C), RGB or grey, owned by the caller.
 
         Args:
@@ -131,24 +155,47 @@ class Generator:
             start: number of the first sample, so that a job can be continued or shared out.
             labels: None (drawn from the seed), one class, or one class per image.
             truncation: largest magnitude of a latent value; smaller is more typical and less varied.
+            output: `numpy`, or `dlpack` for an object that torch, JAX or CuPy take without a copy (`from_dlpack`). On a
+                GPU it is the session's own memory, valid until the generator is used again; n is at most its largest
+                batch.
 
         Raises RequestError for an argument that is out of range or that this model does not have, BackendError when
-        the model makes values that are not finite.
+        the model makes values that are not finite (of arrays on a GPU nobody looks at them).
         """
-        n, seed, start, chosen = self._checked(n, seed, start, labels, truncation)
-        pictures = self._empty(n)
+        draw = self._checked(n, seed, start, labels, truncation)
+        if output == "dlpack" and self.session.device != "cpu":
+            return self._on_device(draw)
+        if output not in ("numpy", "dlpack"):
+            raise RequestError(f"output is {output!r}; choose numpy or dlpack")
+        pictures = self._empty(draw.rows)
+        with self._lock:
+            for batch, made in self._batches(draw):
+                pictures[batch.first : batch.first + batch.rows] = made
+        return pictures
+
+    def _batches(self, draw: Draw) -> Iterator[tuple[Batch, Pictures]]:
+        """The pictures of samples, batch by batch: made on the device where the session can, else of its images."""
+        output, cut = self.spec.output, (self.max_batch, self.seconds)
+        if isinstance(self.session, PictureSession):
+            yield from batching.run_pictures(self.session, output, draw, *cut)
+            return
 
         def feeds_of(batch: Batch) -> Feeds:
-            part = _part(chosen, batch.first, batch.rows)
-            drawn = feeds.draw(self.spec, seed, start + batch.first, batch.rows, part, truncation)
+            drawn = draw.part(batch.first, batch.rows).feeds(self.spec)
             return batching.rows(drawn, Batch(0, batch.rows, batch.size))
 
+        for batch, images in batching.run(self.session, output, draw.rows, feeds_of, *cut):
+            yield batch, to_uint8(images, output.range)
+
+    def _on_device(self, draw: Draw) -> Any:
+        session = self.session
+        if not isinstance(session, PictureSession):
+            raise RequestError(f"the {session.backend} backend makes no pictures on {session.device}; use tensorrt")
+        most = session.batch_sizes[-1]
+        if not 1 <= draw.rows <= most:
+            raise RequestError(f"{draw.rows} pictures were asked for as one array on the GPU; ask for 1 to {most}")
         with self._lock:
-            for batch, images in batching.run(
-                self.session, self.spec.output, n, feeds_of, self.max_batch, self.seconds
-            ):
-                pictures[batch.first : batch.first + batch.rows] = to_uint8(images, self.spec.output.range)
-        return pictures
+            return session.submit_draw(draw).device_arrays()[self.spec.output.name]
 
     def stream(
         self,
@@ -164,17 +211,17 @@ class Generator:
         Memory is bounded by two batches however large n is. The arguments are checked at once, before the first batch.
         For n = 0 one empty array comes, so that joining the batches always works.
         """
-        n, seed, start, chosen = self._checked(n, seed, start, labels, truncation)
+        draw = self._checked(n, seed, start, labels, truncation)
         size = self.max_batch if batch is None else batch
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
             raise RequestError(f"batch is {batch!r}; it must be a whole number from 1")
         size = int(size)
 
         def compute(first: int) -> Pictures:
-            rows = min(size, n - first)
-            return self.sample(rows, seed, start + first, _part(chosen, first, rows), truncation)
+            part = draw.part(first, min(size, draw.rows - first))
+            return self.sample(part.rows, part.seed, part.start, part.labels, part.truncation)
 
-        return _one_ahead(compute, range(0, max(n, 1), size))
+        return _one_ahead(compute, range(0, max(draw.rows, 1), size))
 
     def __call__(self, **inputs: ArrayLike) -> Floats:
         """Run the model on inputs of your own, by their names in the Spec: `g(z=z)`.
@@ -234,16 +281,13 @@ class Generator:
         session = self.session
         return f"<Generator {self.spec.family} on {session.backend} ({session.device}, {session.precision})>"
 
-    def _checked(
-        self, n: int, seed: int, start: int, labels: Labels, truncation: float | None
-    ) -> tuple[int, int, int, Labels]:
-        """Check every argument before any work. Returns n, seed and start as Python integers, and the labels: None, one
-        class, or an array of one per image."""
+    def _checked(self, n: int, seed: int, start: int, labels: Labels, truncation: float | None) -> Draw:
+        """Check every argument before any work. The labels become None, one class, or an array of one per image."""
         seed, start, n = check_seed(seed, start, n)
         one = labels is None or isinstance(labels, int | np.integer)
         chosen = feeds.check_labels(self.spec, labels, 1 if one else n)
         feeds.draw(self.spec, seed, start, 0, None, truncation)
-        return n, seed, start, labels if one else chosen
+        return Draw(seed, start, n, labels if one else chosen, truncation)
 
     def _empty(self, n: int) -> Pictures:
         output = self.spec.output
@@ -252,11 +296,6 @@ class Generator:
             return np.empty((n, height, width, output.channels), np.uint8)
         except (MemoryError, ValueError) as error:
             raise RequestError(f"{n} pictures of {width} x {height} do not fit into memory; use stream()") from error
-
-
-def _part(labels: Labels, first: int, rows: int) -> Labels:
-    """The labels of some of the images."""
-    return labels[first : first + rows] if isinstance(labels, np.ndarray) else labels
 
 
 def _one_ahead(compute: Callable[[int], Pictures], places: range) -> Iterator[Pictures]:

@@ -34,6 +34,9 @@ class Work:
     def __init__(self, what: str, after: list[Work], act: Callable[[], None], stream: int) -> None:
         self.what, self.after, self.act, self.stream = what, after, act, stream
         self.done = False
+        self.buffers: tuple[int, ...] = ()
+        """Addresses of a copy, from and to."""
+        self.bytes = 0
 
     def comes_after(self, other: Work) -> bool:
         """Whether the order says that this is done after another."""
@@ -287,7 +290,7 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
             kind = f"copy {'device' if src._device else 'host'} to {'device' if self._device else 'host'}"
             cuda.put(stream, kind, lambda: np.copyto(cuda.at(target), cuda.at(source)))
             if cuda.work and cuda.work[-1] is stream._last:
-                stream._last.buffers = (source, target)  # type: ignore[attr-defined]
+                stream._last.buffers, stream._last.bytes = (source, target), self._bytes
 
         def close(self, stream: Any = None) -> None:
             if not self._closed:

@@ -10,12 +10,20 @@ from types import ModuleType
 from typing import Any
 
 import fake_cuda
+import fake_kernels
 import fake_tensorrt
 import pytest
 from fake_cuda import FakeCuda
 from fake_tensorrt import FakeTensorRT
 
-OURS = ("ganrt.cuda", "ganrt.nvinfer", "ganrt.engine_program", "ganrt.engine_slots", "ganrt.backends.tensorrt")
+OURS = (
+    "ganrt.cuda",
+    "ganrt.nvinfer",
+    "ganrt.engine_program",
+    "ganrt.engine_slots",
+    "ganrt.device_latents",
+    "ganrt.backends.tensorrt",
+)
 BUILDER = ("ganrt.export.network", "ganrt.export.inspection", "ganrt.export.engines")
 """Modules that import TensorRT or cuda-core at the top."""
 
@@ -50,6 +58,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         monkeypatch.setattr(machine, "_NVIDIA_NODES", ("/dev/null",))
         cuda = FakeCuda(**cuda_options)
         fake_cuda.install(monkeypatch, cuda, core)
+        fake_kernels.install(cuda)
         trt = fake_tensorrt.install(monkeypatch, cuda, version, "tensorrt_lean" if lean else "tensorrt")
         importlib.import_module("ganrt.export")
         modules = {}

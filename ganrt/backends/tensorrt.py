@@ -7,20 +7,22 @@ graph, and nothing is allocated once each batch size has run twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ganrt import engine_cache
-from ganrt.backend import Pending, Session, check_options
+from ganrt.backend import Pending, PictureSession, Session, check_options
 from ganrt.bundle import Bundle
 from ganrt.cuda import Gpu, translated
+from ganrt.device_latents import DeviceLatents
 from ganrt.engine_program import Program
+from ganrt.engine_requests import Given, Request, Sampled
 from ganrt.engine_slots import Flight, Slot
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, MachineError, RequestError
-from ganrt.feeds import Array, Feeds, require
+from ganrt.feeds import Array, Draw, Feeds, require
 from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.nvinfer import LEAN, Loaded, load, this_machine, trt
 
@@ -67,7 +69,7 @@ def _plan(bundle: Bundle, variant: str, gpu: Gpu, options: Mapping[str, Any]) ->
     return engine_cache.read(engine), facts, bool(engine.key.options.get("version_compatible"))
 
 
-class _TensorRTSession(Session):
+class _TensorRTSession(PictureSession):
     def __init__(
         self, bundle: Bundle, variant: str, gpu: Gpu, loaded: Loaded, facts: dict[str, str], deadline: float
     ) -> None:
@@ -86,16 +88,20 @@ class _TensorRTSession(Session):
         self._slots = [Slot(gpu, self._compute, self._copying) for _ in range(_SLOTS)]
         self._turn = 0
         self._programs: dict[int, Program] = {}
+        self._latents: DeviceLatents | None = None
 
     def submit(self, feeds: Feeds) -> Pending:
         self._require_open()
-        size = require(self._spec, feeds, self.batch_sizes)
-        try:
-            with translated(f"a batch of {size}"):
-                return self._submit(size, feeds)
-        except DeviceLostError as error:
-            self._lose(error)
-            raise
+        rows = require(self._spec, feeds, self.batch_sizes)
+        return self._begin(Given(self._spec, feeds), rows)
+
+    def submit_draw(self, draw: Draw) -> Pending:
+        self._require_open()
+        most = self.batch_sizes[-1]
+        if not 1 <= draw.rows <= most:
+            raise RequestError(f"{draw.rows} samples were asked for at a time; this session takes 1 to {most}")
+        size = next(size for size in self.batch_sizes if size >= draw.rows)
+        return self._begin(Sampled(self._spec, draw.part(0, size)), draw.rows)
 
     def close(self) -> None:
         if self._over:
@@ -114,12 +120,23 @@ class _TensorRTSession(Session):
         self._programs.clear()
         self._slots.clear()
 
-    def _submit(self, size: int, feeds: Feeds) -> Pending:
-        self._gpu.enter()
-        if size > self._largest:
-            return self._in_parts(size, feeds)
+    def _begin(self, request: Request, rows: int) -> Pending:
+        """Start a batch of which the first rows are wanted."""
         try:
-            return _Waiting(self, self._start(size, feeds))
+            with translated(f"a batch of {request.rows}"):
+                self._gpu.enter()
+                return _Pending(self, self._submit(request), rows)
+        except DeviceLostError as error:
+            self._lose(error)
+            raise
+
+    def _submit(self, request: Request) -> list[Flight]:
+        """One flight, or several of a batch that does not fit into memory."""
+        size = request.rows
+        if size > self._largest:
+            return self._in_parts(request)
+        try:
+            return [self._start(request)]
         except DeviceMemoryError as error:
             self._drop(size)
             smaller = [other for other in self.batch_sizes if other < size]
@@ -127,18 +144,25 @@ class _TensorRTSession(Session):
                 raise
             self._largest = smaller[-1]
             _log.warning("%s; batches of %d are computed as batches of %d from now on", error, size, self._largest)
-            return self._in_parts(size, feeds)
+            return self._in_parts(request)
 
-    def _start(self, size: int, feeds: Feeds) -> Flight:
+    def _start(self, request: Request) -> Flight:
         """Start a batch in the next slot. All memory is taken before anything is put on a stream, so that a refusal
         leaves nothing half done."""
         slot = self._slots[self._turn]
         slot.settle(self._deadline)
-        lane = slot.lane(self._program(size))
-        outputs = [self._spec.output.name]
-        lane.prepare(list(feeds), outputs)
+        feeds = request.feeds()
+        lane = slot.lane(self._program(request.rows))
+        lane.prepare(list(feeds), request.outputs)
+        draw = None if request.draw is None else self._drawing(request.draw)
         self._turn = (self._turn + 1) % _SLOTS
-        return slot.start(lane, feeds, outputs)
+        return slot.start(lane, feeds, request.outputs, draw)
+
+    def _drawing(self, draw: Draw) -> Callable[[Program], None]:
+        if self._latents is None:
+            self._latents = DeviceLatents(self._gpu)
+        latents = self._latents
+        return lambda program: latents.put(self._spec, draw, program.inputs, program.dtypes, self._compute)
 
     def _program(self, size: int) -> Program:
         if size not in self._programs:
@@ -155,31 +179,34 @@ class _TensorRTSession(Session):
         if size in self._programs:
             self._programs.pop(size).close()
 
-    def _in_parts(self, size: int, feeds: Feeds) -> Pending:
-        """A batch that does not fit into memory, as several that do; the last is filled up with copies of its last
-        row."""
+    def _in_parts(self, request: Request) -> list[Flight]:
         part = self._largest
-        pending = []
-        for first in range(0, size, part):
-            places = np.minimum(np.arange(first, first + part), size - 1)
-            rows = {name: np.ascontiguousarray(array[places]) for name, array in feeds.items()}
-            pending.append(self._submit(part, rows))
-        return _Parts(pending, size)
+        return [flight for first in range(0, request.rows, part) for flight in self._submit(request.part(first, part))]
 
-    def land(self, flight: Flight) -> dict[str, Array]:
-        """The results of a batch; a GPU that fails here ends the session."""
-        if flight.results is None:
+    def land(self, flights: list[Flight], rows: int) -> dict[str, Array]:
+        """The results of a batch, by the name of the output; a GPU that fails here ends the session."""
+        if any(flight.results is None for flight in flights):
             self._require_open()
         try:
             self._gpu.enter()
-            return flight.land(self._deadline)
+            parts = [flight.land(self._deadline) for flight in flights]
         except DeviceLostError as error:
             self._lose(error)
             raise
+        found = (
+            parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        )
+        _require_finite({name: array[:rows] for name, array in found.items()})
+        return {self._spec.output.name: found[flights[0].outputs[0]][:rows]}
 
-    def on_device(self, flight: Flight) -> dict[str, Any]:
+    def on_device(self, flights: list[Flight], rows: int) -> dict[str, Any]:
         self._require_open()
-        return {name: flight.array(self._gpu, name, self._deadline) for name in flight.outputs}
+        if len(flights) > 1:
+            raise DeviceMemoryError(
+                f"a batch of {rows} does not fit into the GPU's memory in one piece, so there is no array of it there: "
+                "ask for fewer images at a time"
+            )
+        return {self._spec.output.name: flights[0].array(self._gpu, flights[0].outputs[0], rows, self._deadline)}
 
     def _lose(self, error: DeviceLostError) -> None:
         """Nothing of this session is touched again."""
@@ -200,31 +227,24 @@ class _TensorRTSession(Session):
             )
 
 
-class _Waiting(Pending):
-    def __init__(self, session: _TensorRTSession, flight: Flight) -> None:
-        self._session, self._flight = session, flight
+class _Pending(Pending):
+    def __init__(self, session: _TensorRTSession, flights: list[Flight], rows: int) -> None:
+        self._session, self._flights, self._rows = session, flights, rows
 
     def wait(self) -> dict[str, Array]:
-        return self._session.land(self._flight)
+        return self._session.land(self._flights, self._rows)
 
     def device_arrays(self) -> dict[str, Any]:
-        return self._session.on_device(self._flight)
+        return self._session.on_device(self._flights, self._rows)
 
 
-class _Parts(Pending):
-    """One batch that was computed as several."""
-
-    def __init__(self, pending: list[Pending], size: int) -> None:
-        self._pending, self._size = pending, size
-
-    def wait(self) -> dict[str, Array]:
-        parts = [pending.wait() for pending in self._pending]
-        return {name: np.concatenate([part[name] for part in parts])[: self._size] for name in parts[0]}
-
-    def device_arrays(self) -> dict[str, Any]:
-        raise DeviceMemoryError(
-            f"a batch of {self._size} does not fit into the GPU's memory in one piece, so there is no array of it "
-            "there: ask for fewer images at a time"
+def _require_finite(found: Mapping[str, Array]) -> None:
+    """Raise BackendError where an image has values that uint8 has no word for."""
+    level = found.get(engine_cache.LEVEL)
+    if level is not None and not np.isfinite(level).all():
+        raise BackendError(
+            f"image {int(np.argmin(np.isfinite(level)))} of the batch has values that are not finite (overflow in "
+            "reduced precision?)"
         )
 
 

@@ -1,0 +1,54 @@
+"""The kernels of `ganrt/latents.cu` for the fake GPU, in NumPy; that the real ones make the same is another test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from fake_cuda import FakeCuda
+
+from ganrt import latents
+
+
+def install(cuda: FakeCuda) -> None:
+    """Teach a fake GPU to draw."""
+    cuda.kernels |= {
+        "ganrt_normal": _normal,
+        "ganrt_uniform": _uniform,
+        "ganrt_label_int64": _label(np.int64),
+        "ganrt_label_int32": _label(np.int32),
+        "ganrt_label_one_hot": _one_hot,
+        "ganrt_fill": lambda cuda, config, out, rows, value: _put(cuda, out, np.full(int(rows), value, np.float32)),
+    }
+
+
+def _put(cuda: FakeCuda, out: Any, values: np.ndarray) -> None:
+    target = cuda.at(out._address)
+    assert target.size == values.nbytes, "a kernel writes all of its output and no more"
+    target[:] = np.ascontiguousarray(values).view(np.uint8).reshape(-1)
+
+
+def _normal(cuda: FakeCuda, config: Any, out: Any, rows: Any, size: Any, seed: Any, start: Any, *rest: Any) -> None:
+    stream, low, extent, scale = rest
+    words = latents.words(int(seed), int(start), int(rows), int(stream), int(size))
+    p = low + (words + 0.5) * 2.0**-32 * extent
+    _put(cuda, out, latents.normal_quantile(p).astype(np.float32) * scale)
+
+
+def _uniform(cuda: FakeCuda, config: Any, out: Any, rows: Any, size: Any, seed: Any, start: Any, *rest: Any) -> None:
+    stream, low, extent = rest
+    words = latents.words(int(seed), int(start), int(rows), int(stream), int(size))
+    _put(cuda, out, (low + extent * ((words + 0.5) * 2.0**-32)).astype(np.float32))
+
+
+def _label(dtype: Any) -> Any:
+    def kernel(cuda: FakeCuda, config: Any, out: Any, *arguments: Any) -> None:
+        rows, seed, start, stream, classes = map(int, arguments)
+        _put(cuda, out, latents.labels(seed, start, rows, stream, classes).astype(dtype))
+
+    return kernel
+
+
+def _one_hot(cuda: FakeCuda, config: Any, out: Any, *arguments: Any) -> None:
+    rows, seed, start, stream, classes = map(int, arguments)
+    _put(cuda, out, np.eye(classes, dtype=np.float32)[latents.labels(seed, start, rows, stream, classes)])
