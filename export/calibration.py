@@ -21,21 +21,22 @@ SEED = 2024
 _ROWS = 4
 _VALUES = 2**15
 """Of each tensor and run, so many values are looked at."""
+_STEPS = 255
 _SHARES = tuple(np.linspace(1.0, 0.4, 25).tolist())
-"""Of the largest magnitude, where values might be clipped."""
+"""Of the largest values, where they might be clipped."""
 
 
 class Extent(NamedTuple):
     """The values of a tensor that are worth telling apart in 8 bits; what lies beyond is clipped."""
 
     low: float
-    """Not below 0 where the tensor never is."""
+    """0 or below: 8 bits must be able to say 0, which borders are padded with."""
     high: float
-
-    @property
-    def reach(self) -> float:
-        """The largest magnitude."""
-        return max(self.high, -self.low)
+    """0 or above."""
+    mean: Array
+    """Of each channel (axis 1)."""
+    pixels: int
+    """Of one image."""
 
 
 def samples(spec: Spec, count: int) -> Iterator[Feeds]:
@@ -64,33 +65,40 @@ def extents(model: ir.Model, spec: Spec, names: Sequence[str], count: int) -> di
     """Name of a tensor -> its extent on so many samples."""
     watched = model.clone()
     values = {value.name: value for node in watched.graph for value in node.outputs}
-    inputs, outputs = ({value.name for value in side} for side in (watched.graph.inputs, watched.graph.outputs))
+    inputs, outputs = ([str(value.name) for value in side] for side in (watched.graph.inputs, watched.graph.outputs))
     inner = [name for name in names if name not in inputs]
+    made = [*inner, *outputs]
     watched.graph.outputs.extend(values[name] for name in inner if name not in outputs)
     run = Evaluator(watched)
     seen: dict[str, list[Array]] = {name: [] for name in names}
+    means: dict[str, list[Array]] = {name: [] for name in names}
     for given in samples(spec, count):
-        found = dict(zip(inner, run(given, inner), strict=True)) | given
+        found = dict(zip(made, run(given, made), strict=True)) | given
         for name in names:
             flat = found[name].ravel()
-            ends = np.array([flat.min(), flat.max()])
-            seen[name].append(np.concatenate([ends, flat[:: max(1, flat.size // _VALUES)]]))
-    return {name: extent(np.concatenate(parts)) for name, parts in seen.items()}
+            means[name].append(found[name].mean(axis=(0, *range(2, found[name].ndim)), dtype=np.float64))
+            extremes = np.array([flat.min(), flat.max()])
+            seen[name].append(np.concatenate([extremes, flat[:: max(1, flat.size // _VALUES)]]))
+    return {
+        name: Extent(
+            *ends(np.concatenate(seen[name])), np.mean(means[name], axis=0), int(np.prod(found[name].shape[2:]))
+        )
+        for name in names
+    }
 
 
-def extent(values: Array) -> Extent:
-    """The extent with which 8 bits, symmetric about 0, give the smallest mean squared error: rare large values are
-    clipped where that lets all others be told apart better."""
-    low, high = float(values.min()), float(values.max())
-    steps = 255 if low >= 0 else 127
-    reach = max(high, -low)
-    if reach == 0:
-        return Extent(low, high)
+def ends(values: Array) -> tuple[float, float]:
+    """Between which ends, 0 within, 8 bits give the smallest mean squared error: rare large values are clipped where
+    that lets all others be told apart better. The upper end is chosen first, then the lower one."""
+    least, most = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    if least == most:
+        return least, most
+    high = min((share * most for share in _SHARES), key=lambda high: _error(values, least, high))
+    low = min((share * least for share in _SHARES), key=lambda low: _error(values, low, high))
+    return low, high
 
-    def error(share: float) -> float:
-        scale = share * reach / steps
-        rounded = np.clip(np.rint(values / scale), -steps if low < 0 else 0, steps) * scale
-        return float(np.square(values - rounded, dtype=np.float64).mean())
 
-    best = min(_SHARES, key=error) * reach
-    return Extent(max(low, -best), min(high, best))
+def _error(values: Array, low: float, high: float) -> float:
+    scale = (high - low) / _STEPS
+    rounded = np.clip(np.rint(values / scale), np.rint(low / scale), np.rint(high / scale)) * scale
+    return float(np.square(values - rounded, dtype=np.float64).mean())

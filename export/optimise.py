@@ -5,17 +5,23 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from .affine import AFFINE
+from .dead import DEAD_BIASES, DEAD_CHANNELS
 from .folding import FOLD_BACKWARD, FOLD_FORWARD
 from .matrix import MATRIX
 from .packing import PACKING
 from .passes import Pass, apply
 from .phases import FORMS
 from .reorder import BEFORE_ENLARGING, BEFORE_SHUFFLING
+from .simplify import PADS, SIMPLIFY
 
 
 def pipeline(form: str) -> tuple[Pass, ...]:
     """All passes for a form of FORMS."""
     return (
+        SIMPLIFY,
+        PADS,
+        DEAD_CHANNELS,
+        DEAD_BIASES,
         BEFORE_ENLARGING,
         FOLD_BACKWARD,
         AFFINE,

@@ -43,9 +43,9 @@ def apply(model: ir.Model, passes: Sequence[Pass]) -> tuple[ir.Model, tuple[str,
     model = model.clone()
     applied = []
     for step in passes:
-        interface, before = _interface(model), _outline(model)
+        interface, before = _interface(model), outline(model)
         changed = step.rewrite(model)
-        if not changed and _outline(model) != before:
+        if not changed and outline(model) != before:
             raise VerificationError(f"the pass {step.name} says that it changed nothing, and did; please report this")
         if not changed:
             continue
@@ -83,7 +83,7 @@ def _interface(model: ir.Model) -> list[tuple[Hashable, ...]]:
     return [(v.name, v.dtype, None if v.shape is None else str(v.shape)) for v in values]
 
 
-def _outline(model: ir.Model) -> list[Hashable]:
+def outline(model: ir.Model) -> list[Hashable]:
     """Every node with its type, attributes and values: equal for graphs that are the same but for their weights."""
     return [
         (

@@ -12,7 +12,10 @@ _MOST = 32
 
 
 def to_keep(
-    layers: Sequence[str], error: Callable[[Collection[str]], float], allowed: float
+    layers: Sequence[str],
+    error: Callable[[Collection[str]], float],
+    allowed: float,
+    work: Callable[[str], float] = lambda name: 1.0,
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     """The layers to leave as they are, so that the others may be computed in the lower precision.
 
@@ -21,17 +24,18 @@ def to_keep(
         error: names of the layers that are in the lower precision -> mean squared error of the worst picture; infinite
             for a picture that is not finite.
         allowed: how large that may be.
+        work: what it costs to keep a layer, in any unit.
 
-    Errors of layers add up, nearly; so the layers with the largest errors of their own are kept first, and only as many
-    as it takes. Returns the names to keep, in the order of the graph (all of them where nothing helps), and what each
-    layer, or the few around it, does on its own; that is empty where nothing needs to be kept.
+    Errors of layers add up, nearly; so the layers with the largest errors of their own for their work are kept first,
+    and only as many as it takes. Returns the names to keep, in the order of the graph (all of them where nothing
+    helps), and what each layer, or the few around it, does on its own; that is empty where nothing needs to be kept.
     """
     total = error(layers)
     if total <= allowed:
         return (), {}
     units = _units(layers)
     alone = {unit: error(unit) for unit in units}
-    left = sorted(units, key=alone.__getitem__)
+    left = sorted(units, key=lambda unit: alone[unit] / sum(map(work, unit)))
     share = total / max(sum(alone.values()), 1e-300) if math.isfinite(total) else 1.0
     while left:
         left.pop()
