@@ -101,19 +101,21 @@ def _filled(target: Tensor, numbers: Tensor, name: str, *args: float, **kwargs: 
     return target.copy_(numbers * (high if name == "normal_" else high - low) + low)
 
 
-def can_be_inputs(draws: Iterable[Draw], rows: int, spec: Spec) -> bool:
-    """Whether all draws are numbers per sample (or shared by all samples), of a size that does not follow a picture's.
+def cannot_be_inputs(draws: Iterable[Draw], rows: int, spec: Spec) -> list[Draw]:
+    """The draws that are no numbers per sample (or shared by all samples), or whose size follows that of a picture.
 
     Args:
         rows: batch size of the run that they were recorded in.
     """
     free = any(item.size is None for item in spec.images)
-    return all(
-        draw.replaceable
-        and (len(draw.shape) == 2 or (len(draw.shape) > 2 and not free))
-        and draw.shape[0] in ((rows,) if draw.function in _IN_PLACE else (1, rows))
+    return [
+        draw
         for draw in draws
-    )
+        if not draw.replaceable
+        or len(draw.shape) < 2
+        or (len(draw.shape) > 2 and free)
+        or draw.shape[0] not in ((rows,) if draw.function in _IN_PLACE else (1, rows))
+    ]
 
 
 def with_inputs(module: nn.Module, spec: Spec, draws: Sequence[Draw]) -> tuple[nn.Module, Spec]:

@@ -51,27 +51,28 @@ def rehearse(module: nn.Module, spec: Spec) -> Rehearsed:
             findings.append(Finding("forward", "forward", f"returns several things; item {place} is taken", "mended"))
         findings += _result(run, rows)
         if run.draws:
-            module, run, spec, found = _with_inputs(module, run, spec, given)
-            findings.append(found)
+            module, run, spec, drawn = _with_inputs(module, run, spec, given)
+            findings += drawn
         if all(finding.level != "refused" for finding in findings):
             findings += [*company(module, spec, run, given), *influence(spec, run, given)]
     return Rehearsed(module, spec, findings)
 
 
-def _with_inputs(module: nn.Module, run: Run, spec: Spec, given: Feeds) -> tuple[nn.Module, Run, Spec, Finding]:
+def _with_inputs(module: nn.Module, run: Run, spec: Spec, given: Feeds) -> tuple[nn.Module, Run, Spec, list[Finding]]:
     """The module with its random numbers as inputs, its run on them, which are added to `given`, and its Spec. All as
-    they were, and a finding that refuses, where that is not possible."""
+    they were, and findings that refuse, where that is not possible."""
     rows = len(given[spec.inputs[0].name])
-    if not noise.can_be_inputs(run.draws, rows, spec):
-        return module, run, spec, _drawn(run.draws, spec)
+    unfit = noise.cannot_be_inputs(run.draws, rows, spec)
+    if unfit:
+        return module, run, spec, _refused(unfit, spec)
     taking, wider = noise.with_inputs(module, spec, run.draws)
     added = [item.name for item in wider.inputs[len(spec.inputs) :]]
     numbers = {name: _standard(rows, draw.shape[1:]) for name, draw in zip(added, run.draws, strict=True)}
     again = watch(taking, given | numbers)
     if again.failed:  # the module counts on numbers of another shape than those of a batch
-        return module, run, spec, _drawn(run.draws, spec)
+        return module, run, spec, _refused(run.draws, spec)
     given |= numbers
-    return taking, again, wider, _inputs_now(run.draws, added)
+    return taking, again, wider, [_inputs_now(run.draws, added)]
 
 
 class Item(Wrapper):
@@ -165,22 +166,22 @@ def _read(run: Run) -> list[Finding]:
     return [Finding("values read in Python", places(list(dict.fromkeys(run.read))), text, "named")]
 
 
-def _drawn(draws: list[Draw], spec: Spec) -> Finding:
-    names = {draw.function for draw in draws}
-    if names <= _DROPPING:
-        text = "drops values at random in evaluation mode; call F.dropout with training=self.training"
-    elif any(item.size is None for item in spec.images):
+def _refused(draws: list[Draw], spec: Spec) -> list[Finding]:
+    dropping = [draw for draw in draws if draw.function in _DROPPING]
+    others = [draw for draw in draws if draw.function not in _DROPPING]
+    named = f"draws random numbers ({', '.join(sorted({draw.function for draw in others}))})"
+    text = (
+        f"{named}, which a graph cannot draw from the seed of a sample. Take them as an input, with a ganrt.Latent in "
+        "the Spec; or draw them once, in __init__, and keep them with register_buffer"
+    )
+    if any(item.size is None for item in spec.images):
         text = (
-            f"draws random numbers ({', '.join(sorted(names))}) for pictures of any size, which a graph cannot draw "
-            "from the seed of a sample. Take them as an image input, or give the image inputs of the Spec a size"
+            f"{named} for pictures of any size, which a graph cannot draw from the seed of a sample. Take them as an "
+            "image input, or give the image inputs of the Spec a size"
         )
-    else:
-        text = (
-            f"draws random numbers ({', '.join(sorted(names))}), which a graph cannot draw from the seed of a sample. "
-            "Take them as an input, with a ganrt.Latent in the Spec; or draw them once, in __init__, and keep them "
-            "with register_buffer"
-        )
-    return Finding("random numbers", places(_unique(draws)), text, "refused")
+    drops = "drops values at random in evaluation mode; call F.dropout with training=self.training"
+    groups = ((dropping, drops), (others, text))
+    return [Finding("random numbers", places(_unique(group)), text, "refused") for group, text in groups if group]
 
 
 def _inputs_now(draws: list[Draw], names: list[str]) -> Finding:
