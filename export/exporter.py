@@ -19,6 +19,7 @@ from ganrt.golden import Golden
 
 from . import variants
 from .findings import Finding, settle
+from .freezing import freezing_module
 from .lint import check_module
 from .lint_graph import check_graph
 from .rehearsal import rehearse
@@ -103,7 +104,8 @@ def _write(
     """
     progress("tracing the module")
     in_graph: list[Finding] = []
-    model = trace(loaded.module, loaded.spec, opset, lambda raw: in_graph.extend(check_graph(raw)))
+    freezing = partial(freezing_module, loaded.module, loaded.spec)
+    model = trace(loaded.module, loaded.spec, opset, lambda raw: in_graph.extend(check_graph(raw, freezing)))
     settle(in_graph, loaded.origin["name"], progress)
     bundle = Bundle(folder, loaded.spec, {FAITHFUL: Variant(_GRAPH, opset, "fp32")}, {}, loaded.model)
     names = [*variants.save(model, bundle, _GRAPH), Bundle.GOLDEN]

@@ -22,20 +22,24 @@ _SMALL = 2**20
 """Elements that a folded constant may have in any case."""
 
 
-def check_graph(model: ir.Model) -> list[Finding]:
-    """Apply all RULES to a graph with the metadata of torch.onnx.export, which is mended in place where it can be."""
-    return [finding for rule in RULES for finding in rule(model)]
+def check_graph(model: ir.Model, freezing: Callable[[], str]) -> list[Finding]:
+    """Apply all RULES to a graph with the metadata of torch.onnx.export, which is mended in place where it can be.
+
+    Args:
+        freezing: finds the path of the module that made a number of the batch size; asked only when one did.
+    """
+    return [*frozen_batch(model, freezing), *(finding for rule in RULES for finding in rule(model))]
 
 
-def frozen_batch(model: ir.Model) -> Iterator[Finding]:
+def frozen_batch(model: ir.Model, freezing: Callable[[], str]) -> Iterator[Finding]:
     """An output with a number where the batch should be: while it was traced, the module read the batch as a number."""
     for value in model.graph.outputs:
         if value.shape and isinstance(value.shape[0], int):
             text = (
-                f"the traced graph works for a batch of {value.shape[0]} only; a loop over the batch, len(x) or "
+                f"its traced graph works for a batch of {value.shape[0]} only; a loop over the batch, len(x) or "
                 "int(x.shape[0]) fixes it: use x.shape[0] as it is, or -1"
             )
-            yield Finding("frozen batch size", "forward", text, "refused")
+            yield Finding("frozen batch size", freezing(), text, "refused")
 
 
 def computed_weights(model: ir.Model) -> Iterator[Finding]:
@@ -107,4 +111,4 @@ def _path(node: ir.Node) -> str:
     return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
-RULES: tuple[Rule, ...] = (frozen_batch, computed_weights, large_tensors, tensorrt)
+RULES: tuple[Rule, ...] = (computed_weights, large_tensors, tensorrt)

@@ -52,17 +52,15 @@ def trace(
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise RequestError(f"opset {opset} was asked for; this exporter writes {OLDEST_OPSET} to {newest}")
-    example = feeds.draw(spec, 0, 0, _EXAMPLES, size=picture_size(spec))
-    inputs = tuple(torch.from_numpy(array) for array in example.values())
     try:
         with _quiet():
             program = torch.onnx.export(
                 module,
-                inputs,
+                examples(spec),
                 dynamo=True,
-                input_names=list(example),
+                input_names=[item.name for item in spec.inputs],
                 output_names=[spec.output.name],
-                dynamic_shapes=_arranged(module, _dynamic(spec)),
+                dynamic_shapes=arranged(module, dynamic_sides(spec)),
                 opset_version=opset,
                 verbose=False,
             )
@@ -85,6 +83,12 @@ def trace(
     return model
 
 
+def examples(spec: Spec) -> tuple[torch.Tensor, ...]:
+    """The inputs that a module is traced with."""
+    drawn = feeds.draw(spec, 0, 0, _EXAMPLES, size=picture_size(spec))
+    return tuple(torch.from_numpy(array) for array in drawn.values())
+
+
 def original(module: torch.nn.Module, given: Feeds) -> Floats:
     """What the PyTorch module makes of some inputs: float32 NCHW."""
     with torch.inference_mode():
@@ -99,7 +103,7 @@ def _root(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def _dynamic(spec: Spec) -> tuple[dict[int, Dim], ...]:
+def dynamic_sides(spec: Spec) -> tuple[dict[int, Dim], ...]:
     """Which sides of each input are free: the batch, and height and width of images without a fixed size."""
     batch = Dim("batch")
     free: dict[str, dict[int, Dim]] = {}
@@ -116,7 +120,7 @@ def _dynamic(spec: Spec) -> tuple[dict[int, Dim], ...]:
     return tuple(shapes)
 
 
-def _arranged(module: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+def arranged(module: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
     """The inputs as torch.export counts them: those that a forward takes as `*name` are one."""
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL not in kinds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from ganrt.cli import main
 from ganrt.errors import RequestError
 from ganrt.export import export
 from ganrt.export.findings import Finding, places, settle
+from ganrt.export.freezing import freezing_module
 from ganrt.export.lint import check_module
 from ganrt.export.lint_graph import check_graph
 from ganrt.export.rehearsal import rehearse
@@ -73,6 +75,12 @@ def only(findings: list[Finding], rule: str, level: str, where: str, *words: str
     assert [(f.rule, f.level, f.where) for f in findings] == [(rule, level, where)], findings
     for word in words:
         assert word in findings[0].text
+
+
+def in_graph(module: nn.Module) -> tuple[ir.Model, list[Finding]]:
+    found: list[Finding] = []
+    freezing = functools.partial(freezing_module, module, spec())
+    return trace(module, spec(), inspect_raw=lambda raw: found.extend(check_graph(raw, freezing))), found
 
 
 def old(norm: Callable[..., nn.Module], layer: nn.Module) -> nn.Module:
@@ -300,12 +308,14 @@ def test_a_frozen_batch_size_is_refused(middle: Any, where: str, words: str) -> 
     only(rehearse(tiny(middle), spec()).findings, "frozen batch size", "refused", where, words)
 
 
-def test_a_batch_that_only_tracing_freezes_is_refused(tmp_path: Path) -> None:
-    module = tiny(lambda x: torch.stack([row * 2 for row in x]))
+@pytest.mark.parametrize(
+    "freezes", [lambda x: torch.stack([row * 2 for row in x]), lambda x: x + torch.zeros(len(x), 4, 4, 4)]
+)
+def test_a_batch_that_only_tracing_freezes_is_refused(freezes: Callable[[Tensor], Tensor]) -> None:
+    module = tiny(nn.Sequential(nn.ReLU(), Apply(freezes)))
     assert rehearse(module, spec()).findings == []
-    found: list[Finding] = []
-    trace(module, spec(), inspect_raw=lambda raw: found.extend(check_graph(raw)))
-    only(found, "frozen batch size", "refused", "forward", "a batch of 2 only; a loop over the batch")
+    found = in_graph(module)[1]
+    only(found, "frozen batch size", "refused", "middle.1", "a batch of 2 only; a loop over the batch")
 
 
 class Drifting(nn.Module):
@@ -419,8 +429,7 @@ class OwnNorm(nn.Conv2d):
 
 def test_weights_that_the_graph_would_compute_become_plain_ones() -> None:
     module = tiny(nn.Sequential(OwnNorm(4, 40, 3), OwnNorm(40, 40, 3), OwnNorm(40, 4, 3)))
-    found: list[Finding] = []
-    model = trace(module, spec(), inspect_raw=lambda raw: found.extend(check_graph(raw)))
+    model, found = in_graph(module)
     # The exporter does the small ones by itself.
     only(found, "computed weights", "mended", "middle.1", "computed once")
     assert [node.op_type for node in model.graph if node.op_type != "Reshape"] == [

@@ -27,6 +27,10 @@ def node(op_type: str, *inputs: ir.Value | None, domain: str = "", outputs: int 
     return ir.node(op_type, inputs or [value("n", 3, 8, 8)], attributes, domain=domain, num_outputs=outputs, name="it")
 
 
+def nobody() -> str:
+    pytest.fail("the batch is not frozen")
+
+
 def refusals(made: ir.Node) -> list[str]:
     return list(tensorrt_parser.refusals(made))
 
@@ -105,7 +109,9 @@ class Awkward(nn.Module):
 def test_nodes_are_named_by_their_modules() -> None:
     spec = ganrt.Spec("awkward", (ganrt.Latent("z", (16,)),), ganrt.Output(1, (-1.0, 1.0), (2, 2)))
     found: list[Finding] = []
-    model = trace(Awkward().eval().requires_grad_(False), spec, inspect_raw=lambda raw: found.extend(check_graph(raw)))
+    model = trace(
+        Awkward().eval().requires_grad_(False), spec, inspect_raw=lambda raw: found.extend(check_graph(raw, nobody))
+    )
     assert {(f.where, f.level) for f in found} == {
         ("inner.0 (LayerNormalization), inner.1 (LayerNormalization)", "named"),
         ("node__upsample_bilinear2d_aa (Resize)", "named"),  # of no module but the whole
@@ -130,7 +136,7 @@ def test_large_tensors_are_named() -> None:
     product.outputs[0].shape = ir.Shape(["batch", 2**31])
     total = node("ReduceSum", product.outputs[0])
     total.outputs[0].shape = ir.Shape(["batch", 1])
-    found = check_graph(graph([product, total], [x], [weight]))
+    found = check_graph(graph([product, total], [x], [weight]), nobody)
     assert [(f.rule, f.where) for f in found] == [("large tensors", "w"), ("large tensors", "it (MatMul)")]
     assert "file beside the graph" in found[0].text
     assert "more than a tensor may have in TensorRT" in found[1].text
@@ -146,7 +152,7 @@ def test_constants_are_not_folded_into_larger_ones() -> None:
     wide.outputs[0].shape, wide.outputs[0].type = ir.Shape([2**11, 2**11]), ir.TensorType(ir.DataType.FLOAT)
     x = value("batch", 2**11, name="z")
     model = graph([wide, node("MatMul", x, wide.outputs[0])], [x], [small, sides])
-    assert check_graph(model) == []
+    assert check_graph(model, nobody) == []
     assert [made.op_type for made in model.graph] == ["Expand", "MatMul"]
 
 
@@ -154,8 +160,8 @@ def test_a_batch_that_is_a_number_is_refused() -> None:
     x = value(2, 4, name="z")
     made = node("Relu", x)
     made.outputs[0].shape = ir.Shape([2, 4])
-    (found,) = check_graph(graph([made], [x], []))
-    assert (found.rule, found.level) == ("frozen batch size", "refused")
+    (found,) = check_graph(graph([made], [x], []), lambda: "middle")
+    assert (found.rule, found.level, found.where) == ("frozen batch size", "refused", "middle")
     assert "works for a batch of 2 only" in found.text
 
 
