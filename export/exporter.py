@@ -105,7 +105,9 @@ def _write(
     progress("tracing the module")
     in_graph: list[Finding] = []
     freezing = partial(freezing_module, loaded.module, loaded.spec)
-    model = trace(loaded.module, loaded.spec, opset, lambda raw: in_graph.extend(check_graph(raw, freezing)))
+    model = trace(
+        loaded.module, loaded.spec, opset, lambda raw: in_graph.extend(check_graph(raw, loaded.spec, freezing))
+    )
     settle(in_graph, loaded.origin["name"], progress)
     bundle = Bundle(folder, loaded.spec, {FAITHFUL: Variant(_GRAPH, opset, "fp32")}, {}, loaded.model)
     names = [*variants.save(model, bundle, _GRAPH), Bundle.GOLDEN]

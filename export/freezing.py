@@ -1,4 +1,4 @@
-"""Which module makes a number of the batch size while it is traced."""
+"""Which module makes a number of a side that was to stay free, while it is traced."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from .findings import places
 from .tracing import arranged, dynamic_sides, examples
 
 
-def freezing_module(module: nn.Module, spec: Spec) -> str:
-    """Path of the first module that leaves the batch size as a number; it traces once more, in about a second."""
-    batches: list[int | torch.SymInt] = []
+def freezing_module(module: nn.Module, spec: Spec, place: int, axis: int) -> str:
+    """Path of the first module that leaves a side as a number; it traces once more, in about a second.
+
+    Args:
+        place, axis: the side is this axis of the input at this place of the Spec.
+    """
+    sides: list[int | torch.SymInt] = []
     frozen: list[str] = []
 
     def enter(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        batches.append(inputs[0].shape[0])
+        sides.append(inputs[place].shape[axis])
 
     handles = [module.register_forward_pre_hook(enter)]
     for name, part in module.named_modules():
 
         def leave(_: nn.Module, inputs: object, result: object, name: str = name) -> None:
-            if is_concrete_int(batches[-1]):
+            if is_concrete_int(sides[-1]):
                 frozen.append(name)
 
         handles.append(part.register_forward_hook(leave))
-    free = tuple(dict.fromkeys(sides, Dim.AUTO) for sides in dynamic_sides(spec))
+    free = tuple(dict.fromkeys(axes, Dim.AUTO) for axes in dynamic_sides(spec))
     try:
         torch.export.export(module, examples(spec), dynamic_shapes=arranged(module, free), strict=False)
     finally:

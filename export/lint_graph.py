@@ -9,11 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 import onnx_ir as ir
 from onnxscript.optimizer import fold_constants
 
+from ganrt.spec import Image, Spec
+
 from . import tensorrt_parser
 from .findings import Finding, places
 
 Rule = Callable[[ir.Model], Iterable[Finding]]
 
+Freezing = Callable[[int, int], str]
+"""Finds the module that made a number of a side, which is given as the place of an input and an axis; asked only when
+one did."""
+
+_SIDES = {2: "height", 3: "width"}
 _SCOPES = "pkg.torch.onnx.name_scopes"
 """Metadata of torch.onnx.export: the paths of the modules that a node is in, outermost first, and the operator."""
 _LARGEST = 2**31 - 1
@@ -22,16 +29,13 @@ _SMALL = 2**20
 """Elements that a folded constant may have in any case."""
 
 
-def check_graph(model: ir.Model, freezing: Callable[[], str]) -> list[Finding]:
-    """Apply all RULES to a graph with the metadata of torch.onnx.export, which is mended in place where it can be.
-
-    Args:
-        freezing: finds the path of the module that made a number of the batch size; asked only when one did.
-    """
-    return [*frozen_batch(model, freezing), *(finding for rule in RULES for finding in rule(model))]
+def check_graph(model: ir.Model, spec: Spec, freezing: Freezing) -> list[Finding]:
+    """Apply all RULES to a graph with the metadata of torch.onnx.export, which is mended in place where it can be."""
+    findings = [finding for rule in RULES for finding in rule(model)]
+    return [*frozen_batch(model, freezing), *frozen_pictures(model, spec, freezing), *findings]
 
 
-def frozen_batch(model: ir.Model, freezing: Callable[[], str]) -> Iterator[Finding]:
+def frozen_batch(model: ir.Model, freezing: Freezing) -> Iterator[Finding]:
     """An output with a number where the batch should be: while it was traced, the module read the batch as a number."""
     for value in model.graph.outputs:
         if value.shape and isinstance(value.shape[0], int):
@@ -39,7 +43,33 @@ def frozen_batch(model: ir.Model, freezing: Callable[[], str]) -> Iterator[Findi
                 f"its traced graph works for a batch of {value.shape[0]} only; a loop over the batch, len(x) or "
                 "int(x.shape[0]) fixes it: use x.shape[0] as it is, or -1"
             )
-            yield Finding("frozen batch size", freezing(), text, "refused")
+            yield Finding("frozen batch size", freezing(0, 0), text, "refused")
+
+
+def frozen_pictures(model: ir.Model, spec: Spec, freezing: Freezing) -> Iterator[Finding]:
+    """A number where the Spec leaves height or width free."""
+    rule = "frozen picture size"
+    for place, (item, value) in enumerate(zip(spec.inputs, model.graph.inputs, strict=False)):
+        fixed = _fixed(value) if isinstance(item, Image) and item.size is None else {}
+        for axis, side in fixed.items():
+            text = (
+                f"its traced graph takes {item.name} with {side} only, and the Spec leaves it free; "
+                "use x.shape as it is, or give the image a size in the Spec"
+            )
+            yield Finding(rule, freezing(place, axis), text, "refused")
+            return
+    made = _fixed(model.graph.outputs[0]) if spec.output.size is None else {}
+    if made:
+        text = f"makes pictures with {' and '.join(made.values())} whatever goes in; give the output a size in the Spec"
+        yield Finding(rule, "forward", text, "refused")
+
+
+def _fixed(value: ir.Value) -> dict[int, str]:
+    """The axes of height and width that are numbers, and these."""
+    shape = value.shape if value.shape is not None and len(value.shape) == 4 else ()
+    return {
+        axis: f"{_SIDES[axis]} {side}" for axis, side in enumerate(shape) if axis in _SIDES and isinstance(side, int)
+    }
 
 
 def computed_weights(model: ir.Model) -> Iterator[Finding]:

@@ -77,10 +77,11 @@ def only(findings: list[Finding], rule: str, level: str, where: str, *words: str
         assert word in findings[0].text
 
 
-def in_graph(module: nn.Module) -> tuple[ir.Model, list[Finding]]:
+def in_graph(module: nn.Module, of: ganrt.Spec | None = None) -> tuple[ir.Model, list[Finding]]:
     found: list[Finding] = []
-    freezing = functools.partial(freezing_module, module, spec())
-    return trace(module, spec(), inspect_raw=lambda raw: found.extend(check_graph(raw, freezing))), found
+    of = of or spec()
+    freezing = functools.partial(freezing_module, module, of)
+    return trace(module, of, inspect_raw=lambda raw: found.extend(check_graph(raw, of, freezing))), found
 
 
 def old(norm: Callable[..., nn.Module], layer: nn.Module) -> nn.Module:
@@ -316,6 +317,21 @@ def test_a_batch_that_only_tracing_freezes_is_refused(freezes: Callable[[Tensor]
     assert rehearse(module, spec()).findings == []
     found = in_graph(module)[1]
     only(found, "frozen batch size", "refused", "middle.1", "a batch of 2 only; a loop over the batch")
+
+
+@pytest.mark.parametrize(
+    ("freezes", "where", "words"),
+    [
+        (lambda x: x + torch.zeros(1, 1, int(x.shape[2]), 1), "1", "takes x with height 48 only"),
+        (lambda x: x.reshape(-1, 1, x.shape[2], 64), "forward", "makes pictures with width 64 whatever"),
+        (lambda x: F.interpolate(x, size=(40, 40)), "forward", "makes pictures with height 40 and width 40 whatever"),
+    ],
+)
+def test_a_frozen_picture_size_is_refused(freezes: Callable[[Tensor], Tensor], where: str, words: str) -> None:
+    free = ganrt.Spec("tiny", (ganrt.Image("x", "content", 1, (0.0, 1.0)),), ganrt.Output(1, (0.0, 1.0), None))
+    module = ready(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), Apply(freezes)))
+    assert rehearse(module, free).findings == []
+    only(in_graph(module, free)[1], "frozen picture size", "refused", where, words)
 
 
 class Drifting(nn.Module):

@@ -27,8 +27,11 @@ def node(op_type: str, *inputs: ir.Value | None, domain: str = "", outputs: int 
     return ir.node(op_type, inputs or [value("n", 3, 8, 8)], attributes, domain=domain, num_outputs=outputs, name="it")
 
 
-def nobody() -> str:
-    pytest.fail("the batch is not frozen")
+SPEC = ganrt.Spec("made", (ganrt.Latent("z", (16,)),), ganrt.Output(1, (-1.0, 1.0), (2, 2)))
+
+
+def nobody(place: int, axis: int) -> str:
+    pytest.fail("no side is frozen")
 
 
 def refusals(made: ir.Node) -> list[str]:
@@ -107,10 +110,11 @@ class Awkward(nn.Module):
 
 
 def test_nodes_are_named_by_their_modules() -> None:
-    spec = ganrt.Spec("awkward", (ganrt.Latent("z", (16,)),), ganrt.Output(1, (-1.0, 1.0), (2, 2)))
     found: list[Finding] = []
     model = trace(
-        Awkward().eval().requires_grad_(False), spec, inspect_raw=lambda raw: found.extend(check_graph(raw, nobody))
+        Awkward().eval().requires_grad_(False),
+        SPEC,
+        inspect_raw=lambda raw: found.extend(check_graph(raw, SPEC, nobody)),
     )
     assert {(f.where, f.level) for f in found} == {
         ("inner.0 (LayerNormalization), inner.1 (LayerNormalization)", "named"),
@@ -136,7 +140,7 @@ def test_large_tensors_are_named() -> None:
     product.outputs[0].shape = ir.Shape(["batch", 2**31])
     total = node("ReduceSum", product.outputs[0])
     total.outputs[0].shape = ir.Shape(["batch", 1])
-    found = check_graph(graph([product, total], [x], [weight]), nobody)
+    found = check_graph(graph([product, total], [x], [weight]), SPEC, nobody)
     assert [(f.rule, f.where) for f in found] == [("large tensors", "w"), ("large tensors", "it (MatMul)")]
     assert "file beside the graph" in found[0].text
     assert "more than a tensor may have in TensorRT" in found[1].text
@@ -152,7 +156,7 @@ def test_constants_are_not_folded_into_larger_ones() -> None:
     wide.outputs[0].shape, wide.outputs[0].type = ir.Shape([2**11, 2**11]), ir.TensorType(ir.DataType.FLOAT)
     x = value("batch", 2**11, name="z")
     model = graph([wide, node("MatMul", x, wide.outputs[0])], [x], [small, sides])
-    assert check_graph(model, nobody) == []
+    assert check_graph(model, SPEC, nobody) == []
     assert [made.op_type for made in model.graph] == ["Expand", "MatMul"]
 
 
@@ -160,8 +164,8 @@ def test_a_batch_that_is_a_number_is_refused() -> None:
     x = value(2, 4, name="z")
     made = node("Relu", x)
     made.outputs[0].shape = ir.Shape([2, 4])
-    (found,) = check_graph(graph([made], [x], []), lambda: "middle")
-    assert (found.rule, found.level, found.where) == ("frozen batch size", "refused", "middle")
+    (found,) = check_graph(graph([made], [x], []), SPEC, lambda place, axis: f"middle {place} {axis}")
+    assert (found.rule, found.level, found.where) == ("frozen batch size", "refused", "middle 0 0")
     assert "works for a batch of 2 only" in found.text
 
 
