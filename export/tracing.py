@@ -27,6 +27,8 @@ from ganrt.golden import picture_size
 from ganrt.images import Floats
 from ganrt.spec import Image, Spec
 
+from . import tiny
+
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18
 """The exporter's operators are written for this one; older ones are reached by conversion, which fails quietly."""
@@ -62,11 +64,14 @@ def trace(
                 output_names=[spec.output.name],
                 dynamic_shapes=arranged(module, dynamic_sides(spec)),
                 opset_version=opset,
+                optimize=False,
                 verbose=False,
             )
+            assert program is not None
+            with tiny.hidden(program.model):
+                program.optimize()
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
         raise RequestError(f"torch.onnx.export cannot trace this {spec.family} model: {_root(error)}") from error
-    assert program is not None
     model = program.model
     reached = model.opset_imports[""]
     if reached != opset:
