@@ -1,0 +1,37 @@
+"""What only a GPU can prove: `make test-gpu`. The record of the last run has its date, machine and versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from ganrt.machine import has_nvidia_gpu
+
+RECORD = Path(__file__).parents[2] / "bench" / "results" / "gpu" / "tests.json"
+_outcomes: dict[str, str] = {}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if not has_nvidia_gpu():
+        pytest.fail("this machine has no NVIDIA GPU, so nothing was proven", pytrace=False)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if "tests/gpu/" in report.nodeid and (report.when == "call" or report.outcome != "passed"):
+        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
+        _outcomes[report.nodeid.rpartition("/")[2]] = f"{report.outcome} {reason}".strip()
+
+
+def pytest_sessionfinish() -> None:
+    if not _outcomes or not has_nvidia_gpu():
+        return
+    from ganrt.bench import clock
+    from ganrt.bench.environment import Witness
+
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    environment = dataclasses.asdict(Witness().environment())
+    body = {"date": clock.date(), "environment": environment, "outcomes": _outcomes}
+    RECORD.write_text(json.dumps(body, indent=1) + "\n")
