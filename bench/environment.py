@@ -14,7 +14,17 @@ import ganrt
 from ganrt.backend import library_version
 from ganrt.machine import cpu_name, has_nvidia_gpu, usable_cores
 
-_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "onnx")
+_LIBRARIES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch",
+    "onnx",
+    "tensorrt",
+    "tensorrt_lean",
+    "cuda-core",
+)
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _BUSY_STATES = ("user", "nice", "system", "irq", "softirq", "steal")
 

@@ -16,6 +16,7 @@ from ganrt.bundle import Bundle
 from ganrt.cuda import Gpu
 from ganrt.engine_cache import Engine, Key, Machine
 from ganrt.errors import EngineError, MachineError, RequestError
+from ganrt.golden import picture_size
 from ganrt.machine import parse_device
 from ganrt.nvinfer import LEAN, LOG, load, this_machine, trt
 
@@ -40,7 +41,7 @@ class Options:
     """One optimisation profile from the least to the largest batch, tuned for the largest, instead of one for each:
     quicker to build, slower to run."""
     size: tuple[int, int] | None = None
-    """Height and width of pictures, for models that take any."""
+    """Height and width of the largest pictures, for models that take any; it is tuned for them."""
     level: int = 3
     """Optimisation level, 0 to 5."""
     workspace_mib: int = 0
@@ -114,7 +115,7 @@ def _build(bundle: Bundle, variant: str, options: Options, key: Key, file: Path,
         plan = network.refit(engine_cache.read(donor), file, options.version_compatible)
     else:
         progress(f"building an engine of {variant} for batches of {_list(options)}; this takes minutes")
-        plan = _plan(model, file, options, key)
+        plan = _plan(model, file, options, key, picture_size(bundle.spec))
         if options.stripped:
             progress("putting the weights into the stripped engine")
             engine_cache.store(Key(architecture, key.options, key.machine), plan, {"architecture": architecture})
@@ -125,13 +126,13 @@ def _build(bundle: Bundle, variant: str, options: Options, key: Key, file: Path,
     return engine_cache.store(key, plan, {"architecture": architecture, "computed in": found, **origin})
 
 
-def _plan(model: ir.Model, file: Path, options: Options, key: Key) -> bytes:
+def _plan(model: ir.Model, file: Path, options: Options, key: Key, golden: tuple[int, int]) -> bytes:
     """Parse and build."""
     LOG.errors()
     builder: trt.Builder = trt.Builder(LOG)
     precision = str(key.options["precision"])
     parsed = network.parse(builder, file, [node.name or node.op_type for node in model.graph])
-    config = network.config(builder, parsed, precision, options)
+    config = network.config(builder, parsed, precision, options, golden)
     timings = engine_cache.folder() / f"timings-{_digest(key.machine)}.cache"
     network.use_timings(config, timings.read_bytes() if timings.is_file() else b"")
     host: trt.IHostMemory | None = builder.build_serialized_network(parsed, config)

@@ -46,9 +46,15 @@ def _told(error: trt.ParserError, nodes: list[str]) -> str:
 
 
 def config(
-    builder: trt.Builder, network: trt.INetworkDefinition, precision: str, options: Options
+    builder: trt.Builder, network: trt.INetworkDefinition, precision: str, options: Options, golden: tuple[int, int]
 ) -> trt.IBuilderConfig:
-    """What is asked of the builder. Raises RequestError for options that this version or this model does not have."""
+    """What is asked of the builder.
+
+    Args:
+        golden: size of the pictures that an engine is proven with, which it must take beside those of its own size.
+
+    Raises RequestError for options that this version or this model does not have.
+    """
     made: trt.IBuilderConfig = builder.create_builder_config()
     made.builder_optimization_level = options.level
     made.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells no precisions
@@ -62,7 +68,7 @@ def config(
     _compatibility(made, options)
     _precision(made, network, precision)
     for least, most in [(options.batches[0], options.batches[-1])] if options.ranged else _each(options):
-        _add_profile(builder, network, made, (least, most), options)
+        _add_profile(builder, network, made, (least, most), (options.size, golden))
     return made
 
 
@@ -114,20 +120,22 @@ def _add_profile(
     network: trt.INetworkDefinition,
     made: trt.IBuilderConfig,
     batch: tuple[int, int],
-    options: Options,
+    pictures: tuple[tuple[int, int] | None, tuple[int, int]],
 ) -> None:
     profile: trt.IOptimizationProfile = builder.create_optimization_profile()
     for i in range(network.num_inputs):
         tensor: trt.ITensor = network.get_input(i)
-        sides = [int(side) for side in tensor.shape][1:]
+        sides = tuple(int(side) for side in tensor.shape)[1:]
+        least = best = most = sides
         if -1 in sides:
-            if options.size is None:
+            size, golden = pictures
+            if size is None:
                 raise RequestError(
                     f"{tensor.name} takes pictures of any size, and an engine is built for one: name it with --size"
                 )
-            sides = [sides[0], *options.size]
-        least, most = ((size, *sides) for size in batch)
-        profile.set_shape(tensor.name, least, most, most)
+            best = (sides[0], *size)
+            least, most = ((sides[0], *map(limit, size, golden)) for limit in (min, max))
+        profile.set_shape(tensor.name, (batch[0], *least), (batch[1], *best), (batch[1], *most))
     if made.add_optimization_profile(profile) < 0:
         raise EngineError(f"TensorRT refuses batches of {batch[0]} to {batch[1]}: {LOG.errors()}")
 

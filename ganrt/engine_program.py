@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import cuda.core as core
@@ -19,16 +20,19 @@ _log = logging.getLogger(__name__)
 
 
 class Program:
-    """Runs a batch of one size on one stream.
+    """Runs batches of one shape on one stream.
 
     Inputs and outputs live at fixed addresses, because a CUDA graph keeps them: `inputs` and `outputs` by name, to be
     filled and read by work on the same stream. The first run is an ordinary one; the second is captured, and from then
     on the graph is replayed. Nothing else may touch the context.
     """
 
-    def __init__(self, gpu: Gpu, loaded: Loaded, size: int, profile: int, stream: core.Stream) -> None:
-        """Takes all memory that it will ever need. Raises DeviceMemoryError."""
-        self.size = size
+    def __init__(
+        self, gpu: Gpu, loaded: Loaded, shapes: Mapping[str, tuple[int, ...]], profile: int, stream: core.Stream
+    ) -> None:
+        """Takes all memory that it will ever need. `shapes` of all inputs are in the range of the profile. Raises
+        DeviceMemoryError."""
+        self.size = size = next(iter(shapes.values()))[0]
         self._gpu, self._stream = gpu, stream
         LOG.errors()
         engine: trt.ICudaEngine = loaded.engine
@@ -43,10 +47,8 @@ class Program:
         if engine.num_optimization_profiles > 1:
             self._check(context.set_optimization_profile_async(profile, int(stream.handle)), "choosing a profile")
         tensors = loaded.tensors()
-        for tensor in [t for t in tensors if t.is_input]:
-            sides = engine.get_tensor_profile_shape(tensor.name, profile)[1]
-            shape = (size, *(int(side) for side in sides[1:]))
-            self._check(context.set_input_shape(tensor.name, shape), f"the shape {shape} of {tensor.name}")
+        for name, shape in shapes.items():
+            self._check(context.set_input_shape(name, shape), f"the shape {shape} of {name}")
         unknown = context.infer_shapes()
         self._check(not unknown, f"finding the shapes of {unknown}")
         self.shapes = {t.name: tuple(int(side) for side in context.get_tensor_shape(t.name)) for t in tensors}

@@ -23,7 +23,7 @@ from ganrt.feeds import Array
 
 
 class Lane:
-    """The buffers of one batch size in one slot, each made when it is first needed."""
+    """The buffers of one program in one slot, each made when it is first needed."""
 
     def __init__(self, gpu: Gpu, program: Program, stream: core.Stream) -> None:
         self.program = program
@@ -86,7 +86,7 @@ class Slot:
         self._gpu, self._compute, self._copying = gpu, compute, copying
         self.computed: core.Event = gpu.event()
         self.copied: core.Event = gpu.event()
-        self.lanes: dict[int, Lane] = {}
+        self.lanes: dict[Program, Lane] = {}
         self.flight: Flight | None = None
 
     def settle(self, deadline: float) -> None:
@@ -95,14 +95,14 @@ class Slot:
             self.flight.land(deadline)
 
     def lane(self, program: Program) -> Lane:
-        if program.size not in self.lanes:
-            self.lanes[program.size] = Lane(self._gpu, program, self._compute)
-        return self.lanes[program.size]
+        if program not in self.lanes:
+            self.lanes[program] = Lane(self._gpu, program, self._compute)
+        return self.lanes[program]
 
-    def drop(self, size: int) -> None:
-        """Give the memory of a batch size back; the slot is free."""
-        if size in self.lanes:
-            self.lanes.pop(size).close()
+    def drop(self, program: Program) -> None:
+        """Give the memory of a program's lane back; the slot is free."""
+        if program in self.lanes:
+            self.lanes.pop(program).close()
 
     def start(
         self, lane: Lane, feeds: Mapping[str, Array], outputs: Sequence[str], draw: Callable[[Program], None] | None

@@ -10,7 +10,7 @@ import importlib.util
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ganrt.engine_cache import Machine
 from ganrt.errors import EngineError
 from ganrt.machine import nvidia_details
 
-__all__ = ["DTYPES", "LEAN", "LOG", "VERSION", "Loaded", "Log", "Tensor", "load", "this_machine", "trt"]
+__all__ = ["DTYPES", "LEAN", "LOG", "VERSION", "Loaded", "Log", "Profile", "Tensor", "load", "this_machine", "trt"]
 
 LEAN = importlib.util.find_spec("tensorrt") is None and importlib.util.find_spec("tensorrt_lean") is not None
 """Whether only the lean runtime is here: it runs version-compatible plans and builds none."""
@@ -74,6 +74,14 @@ def this_machine(gpu: str, capability: str) -> Machine:
     return Machine(gpu, capability, nvidia_details().get("driver", "?"), trt.__version__)
 
 
+Profile: TypeAlias = dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+
+
+def _shapes(dims: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    least, best, most = (tuple(int(side) for side in shape) for shape in dims)
+    return least, best, most
+
+
 class Tensor(NamedTuple):
     """An input or output of an engine, as the engine has it: 8.6 makes int32 of the int64 of a graph."""
 
@@ -100,11 +108,13 @@ class Loaded:
             for name in names
         ]
 
-    def profiles(self) -> list[tuple[int, int]]:
-        """Least and largest batch size of each optimisation profile."""
-        name = next(tensor.name for tensor in self.tensors() if tensor.is_input)
-        shapes = [self.engine.get_tensor_profile_shape(name, i) for i in range(self.engine.num_optimization_profiles)]
-        return [(int(least[0]), int(most[0])) for least, _, most in shapes]
+    def profiles(self) -> list[Profile]:
+        """Every optimisation profile: least, best and largest shape of each input."""
+        inputs = [tensor.name for tensor in self.tensors() if tensor.is_input]
+        return [
+            {name: _shapes(self.engine.get_tensor_profile_shape(name, number)) for name in inputs}
+            for number in range(self.engine.num_optimization_profiles)
+        ]
 
 
 def load(plan: bytes, portable: bool) -> Loaded:

@@ -221,7 +221,8 @@ def test_pictures_of_any_size_need_one(start: Start, tmp_path: Path) -> None:
     bundle = bundle_of(model, tmp_path, spec=spec)
     with pytest.raises(RequestError, match=r"z takes pictures of any size, and an engine is built for one: .* --size"):
         build(machine, bundle)
-    assert header(build(machine, bundle, size=(8, 6)))["profiles"][0] == {"z": [[1, 4, 8, 6]] * 3}
+    profile = header(build(machine, bundle, size=(80, 60)))["profiles"][0]  # the golden pictures are 48 x 64
+    assert profile == {"z": [[1, 4, 48, 60], [1, 4, 80, 60], [1, 4, 80, 64]]}
 
 
 def test_no_gpu_no_builder(start: Start, small: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from ganrt.errors import BackendError, DeviceMemoryError, RequestError
 from ganrt.feeds import Draw
 from ganrt.generator import Generator
 from ganrt.images import to_uint8
-from ganrt.spec import Label, Latent, Output, Scalar, Spec
+from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 
 __all__ = ["start"]
 CONDITIONAL = Spec(
@@ -165,3 +165,37 @@ def test_a_backend_without_pictures_on_its_gpu_says_so(bundle: Bundle) -> None:
         session.device = "cuda:0"
         with pytest.raises(RequestError, match="the onnxruntime backend makes no pictures on cuda:0; use tensorrt"):
             Generator(bundle.spec, session).sample(1, output="dlpack")
+
+
+DARKER = Spec("darker", (Image("x", "content", 3, (0.0, 1.0)),), Output(3, (0.0, 1.0), None, 1))
+
+
+def darker(folder: Path) -> Bundle:
+    """image = x / 2, of any size."""
+    sides = ["n", 3, "h", "w"]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name in ("x", "image")]
+    half = numpy_helper.from_array(np.array(0.5, np.float32), "half")
+    nodes = [helper.make_node("Mul", ["x", "half"], ["image"], "n_mul")]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], [half])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "model.onnx"
+    )
+    files = {"model.onnx": FileDigest.of(folder / "model.onnx")}
+    return Bundle(folder, DARKER, {"fp32": Variant("model.onnx", 17, "fp32")}, files)
+
+
+def test_pictures_of_several_sizes_and_none_beyond_the_range_of_the_engine(start: Start, tmp_path: Path) -> None:
+    machine, bundle = start(), darker(tmp_path)
+    options = machine.engines.Options(batches=(1, 2), size=(80, 60))
+    machine.engines.build(bundle, "fp32", options)
+    random = np.random.default_rng(2)
+    with machine.backend.open(bundle, "fp32", "cuda") as session:
+        for sides in [(48, 64), (80, 60), (64, 62), (48, 64)] + [(48, 60 + k % 5) for k in range(20)]:
+            picture = random.uniform(0, 1, (1, 3, *sides)).astype(np.float32)
+            assert np.array_equal(session.submit({"x": picture}).wait()["image"], picture / 2)
+        assert len(session._programs) == 12
+        big = np.zeros((1, 3, 96, 64), np.float32)
+        with pytest.raises(RequestError, match=r"\(1, 3, 96, 64\); this engine takes pictures of 48 x 60 to 80 x 64"):
+            session.submit({"x": big})
+        assert session.submit({"x": big[:, :, :48]}).wait()["image"].shape == (1, 3, 48, 64)
+    assert machine.cuda.used == 0
