@@ -197,5 +197,5 @@ def test_pictures_of_several_sizes_and_none_beyond_the_range_of_the_engine(start
         big = np.zeros((1, 3, 96, 64), np.float32)
         with pytest.raises(RequestError, match=r"\(1, 3, 96, 64\); this engine takes pictures of 48 x 60 to 80 x 64"):
             session.submit({"x": big})
-        assert session.submit({"x": big[:, :, :48]}).wait()["image"].shape == (1, 3, 48, 64)
+        assert session.submit({"x": np.zeros((1, 3, 48, 64), np.float32)}).wait()["image"].shape == (1, 3, 48, 64)
     assert machine.cuda.used == 0
