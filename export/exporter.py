@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import safetensors.torch
@@ -15,7 +16,11 @@ from ganrt import atomic
 from ganrt.backend import library_version
 from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
 from ganrt.errors import VerificationError
+from ganrt.feeds import Feeds
+from ganrt.fixed import Fixed, rows, without
+from ganrt.fixed import check as check_fixed
 from ganrt.golden import Golden
+from ganrt.images import Floats
 
 from . import variants
 from .findings import Finding, settle
@@ -24,6 +29,7 @@ from .lint import check_module
 from .lint_graph import check_graph
 from .rehearsal import rehearse
 from .sources import Source, open_source
+from .specialise import specialise
 from .tracing import DEFAULT_OPSET, original, trace
 from .verification import Progress, verify
 
@@ -41,6 +47,7 @@ def export(
     precisions: Sequence[str] = ("fp32",),
     forms: Sequence[str] = ("phases",),
     quality: float = variants.QUALITY,
+    fix: Fixed | None = None,
 ) -> Bundle:
     """Export a RUN folder, a checkpoint or `package.module:factory` as a bundle and prove it on this machine's
     backends.
@@ -52,6 +59,7 @@ def export(
         precisions: of `variants.PRECISIONS`; float32 is there in any case.
         forms: of up-sampling (`phases.FORMS`) that the graph is rewritten to, beside the graph as it was traced.
         quality: dB that the worst picture of an int8 variant is to reach; of an fp16 variant where it is above 45.
+        fix: labels and scalars that are given their value for good: they are no inputs of the bundle any more.
 
     Raises RequestError, CheckpointError, and VerificationError when a backend does not make the original's images;
     then, as after any failure, nothing is left at `out`.
@@ -60,8 +68,9 @@ def export(
     atomic.check_output(out, overwrite, is_bundle)
     progress(f"loading {source}")
     loaded, findings = _mended(open_source(source, config or {}), source, progress)
+    check_fixed(loaded.spec, fix or {})
     with atomic.new_folder(out, overwrite, is_bundle) as draft:
-        model, bundle = _write(loaded, draft, out.name, opset, findings, progress)
+        model, bundle = _write(loaded, draft, out.name, opset, fix or {}, findings, progress)
         bundle = variants.add(bundle, model, precisions, forms, quality, progress)
         bundle.write_manifest()
         bundle, proofs = verify(bundle, progress=progress)
@@ -95,7 +104,7 @@ def _mended(loaded: Source, source: str, progress: Progress) -> tuple[Source, li
 
 
 def _write(
-    loaded: Source, folder: Path, name: str, opset: int, findings: list[Finding], progress: Progress
+    loaded: Source, folder: Path, name: str, opset: int, fix: Fixed, findings: list[Finding], progress: Progress
 ) -> tuple[ir.Model, Bundle]:
     """The traced graph, and the bundle with it alone: everything but further variants, the manifest and the proofs.
 
@@ -109,10 +118,13 @@ def _write(
         loaded.module, loaded.spec, opset, lambda raw: in_graph.extend(check_graph(raw, loaded.spec, freezing))
     )
     settle(in_graph, loaded.origin["name"], progress)
-    bundle = Bundle(folder, loaded.spec, {FAITHFUL: Variant(_GRAPH, opset, "fp32")}, {}, loaded.model)
+    spec = without(loaded.spec, fix)
+    if fix:
+        model = specialise(model, rows(loaded.spec, fix, 1), spec)
+    bundle = Bundle(folder, spec, {FAITHFUL: Variant(_GRAPH, opset, "fp32")}, {}, _rebuilt_by(loaded, fix))
     names = [*variants.save(model, bundle, _GRAPH), Bundle.GOLDEN]
     progress("making golden samples")
-    Golden.make(loaded.spec, partial(original, loaded.module)).save(folder / Bundle.GOLDEN)
+    Golden.make(spec, partial(_original, loaded, fix)).save(folder / Bundle.GOLDEN)
     if loaded.model is not None:
         weights = folder / Bundle.WEIGHTS
         safetensors.torch.save_file(loaded.module.state_dict(), weights)
@@ -121,8 +133,18 @@ def _write(
     provenance = {
         "bundle": name,
         "source": dict(loaded.origin),
-        "options": {"opset": opset},
+        "options": {"opset": opset, "fixed": dict(fix)},
         "lint": [asdict(finding) for finding in (*findings, *in_graph)],
         "versions": {"ganrt": ganrt.__version__} | {library: library_version(library) for library in _LIBRARIES},
     }
     return model, replace(bundle, provenance=provenance).with_files(*names)
+
+
+def _original(loaded: Source, fix: Fixed, given: Feeds) -> Floats:
+    """What the whole module makes, the fixed inputs added in their places."""
+    every = given | rows(loaded.spec, fix, len(next(iter(given.values()))))
+    return original(loaded.module, {item.name: every[item.name] for item in loaded.spec.inputs})
+
+
+def _rebuilt_by(loaded: Source, fix: Fixed) -> Mapping[str, Any] | None:
+    return {**loaded.model, "fixed": dict(fix)} if loaded.model and fix else loaded.model

@@ -45,6 +45,8 @@ def print_about(bundle: Bundle, name: str) -> None:
     click.echo(f"{name}: {bundle.spec.family}, {_size(bundle) / 1e6:.1f} MB; makes {bundle.spec.output}")
     for item in bundle.spec.inputs:
         click.echo(f"  takes {item.name}: {item}")
+    for fixed, value in (bundle.model or {}).get("fixed", {}).items():
+        click.echo(f"  has {fixed} fixed at {value}")
     findings = bundle.provenance.get("lint")
     for finding in findings if isinstance(findings, list) else ():  # it is whatever the manifest says
         if isinstance(finding, dict):

@@ -24,6 +24,7 @@ from ganrt.commands import (
     config_option,
     device_option,
     engine_options,
+    export_options,
     extra,
     loading_options,
     overwrite_option,
@@ -160,26 +161,15 @@ def train(
 @main.command()
 @click.argument("source")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make, such as faces.ganrt.")
-@click.option("--opset", default=20, show_default=True, help="ONNX operator set; read back and checked.")
-@click.option("--precision", default="fp32", show_default=True, help="Some of fp32,bf16,fp16,int8; each is proven.")
-@click.option("--form", default="phases", show_default=True, help="Of up-sampling: phases,subpixel,transposed.")
-@click.option("--quality", default=35.0, show_default=True, help="Worst PSNR in dB of int8; of fp16, at least 45.")
+@export_options
 @config_option
 @overwrite_option
-def export(
-    source: str,
-    out: Path,
-    opset: int,
-    precision: str,
-    form: str,
-    quality: float,
-    config: tuple[str, ...],
-    overwrite: bool,
-) -> None:
+def export(source: str, out: Path, precision: str, form: str, config: tuple[str, ...], **chosen: Any) -> None:
     """Export SOURCE (a RUN folder, a checkpoint, or package.module:factory) as a proven bundle."""
     exporter = extra("ganrt.export.exporter", "export", "exporting")
-    chosen = precision.split(","), form.split(",")
-    bundle = exporter.export(source, out, settings(config), opset, overwrite, say, *chosen, quality)
+    chosen["fix"] = numbers(chosen["fix"], "--fix")
+    lists = {"precisions": precision.split(","), "forms": form.split(",")}
+    bundle = exporter.export(source, out, settings(config), progress=say, **lists, **chosen)
     for name, variant in bundle.variants.items():
         print_proofs(f"{out}: {name}", variant.proofs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,27 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the o
 config_option = click.option("--config", multiple=True, metavar="K=V", help="A setting of the family; may be repeated.")
 
 
+def export_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What `ganrt export` may be told about the bundle that it makes."""
+    options = (
+        click.option("--opset", default=20, show_default=True, help="ONNX operator set; read back and checked."),
+        click.option(
+            "--precision", default="fp32", show_default=True, help="Some of fp32,bf16,fp16,int8; each is proven."
+        ),
+        click.option("--form", default="phases", show_default=True, help="Of up-sampling: phases,subpixel,transposed."),
+        click.option(
+            "--quality", default=35.0, show_default=True, help="Worst PSNR in dB of int8; of fp16, at least 45."
+        ),
+        click.option(
+            "--fix",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A class or a number that is given for good, such as label=207; may be repeated.",
+        ),
+    )
+    return _with(options, command)
+
+
 def loading_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of a command that are the arguments of `ganrt.load`."""
     options = (
@@ -51,9 +72,7 @@ def loading_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--variant", help="One variant by its name; `ganrt info` lists them."),
         click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with(options, command)
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -72,6 +91,10 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--refit", "refittable", is_flag=True, help="One engine for all checkpoints of an architecture."),
         click.option("--strip", "stripped", is_flag=True, help="Keep that engine without weights; with --refit."),
     )
+    return _with(options, command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         command = option(command)
     return command

@@ -14,8 +14,10 @@ from ganrt.backend import Pending, Session, check_options, first_line, library_v
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds, require
+from ganrt.fixed import Fixed, check, rows
 from ganrt.machine import nvidia_details, parse_device
-from ganrt.models import build_generator
+from ganrt.models import build_generator, get_family
+from ganrt.spec import Spec
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
@@ -43,6 +45,7 @@ class _TorchSession(Session):
         self._spec = bundle.spec
         self._where = device
         module = _rebuild(bundle).to(device)
+        self._whole, self._fixed = _whole(bundle)
         self._module: Any = torch.compile(module, dynamic=True) if compiled else module
 
     def submit(self, feeds: Feeds) -> Pending:
@@ -51,7 +54,8 @@ class _TorchSession(Session):
         size = require(self._spec, feeds)
         try:
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                inputs = [_tensor(feeds[item.name]).to(self._where) for item in self._spec.inputs]
+                every = feeds | rows(self._whole, self._fixed, size)
+                inputs = [_tensor(every[item.name]).to(self._where) for item in self._whole.inputs]
                 return _TorchPending(self._spec.output.name, self._module(*inputs))
         except Exception as error:  # foreign exceptions end at this boundary
             raise BackendError(f"pytorch failed on a batch of {size}: {first_line(error)}") from error
@@ -79,6 +83,20 @@ class _TorchPending(Pending):
 def _tensor(array: Array) -> torch.Tensor:
     """The array's own memory where PyTorch allows it: of a read-only array it takes a copy."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _whole(bundle: Bundle) -> tuple[Spec, Fixed]:
+    """The Spec of the whole model, and the inputs of it that the bundle has fixed. Raises BundleError."""
+    fixed: Fixed = bundle.model.get("fixed", {}) if bundle.model else {}
+    if not bundle.model or not fixed:
+        return bundle.spec, fixed
+    family = get_family(bundle.model["family"])
+    spec = family.spec(family.configure(bundle.model["config"]))
+    try:
+        check(spec, fixed)
+    except RequestError as error:
+        raise BundleError(f"{bundle.folder} does not fit its family: {error}") from error
+    return spec, fixed
 
 
 def _rebuild(bundle: Bundle) -> torch.nn.Module:
