@@ -90,6 +90,8 @@ def in_half(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dict
         "operators in float16": len(set(names) - every),
         "kept in float32": reasons,
     }
+    if any(reason.startswith(tuple(_BY_OPERATOR.values())) for reason in reasons.values()):
+        notes["kept whatever they reach there"] = "sums, squares, roots and exponentials: larger pictures reach more"
     if between := len(every - set(reasons)):
         notes["between these, in float32 too"] = between
     if lost := _lost(model, every):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection
@@ -137,6 +138,7 @@ def test_overflow_is_seen_and_gets_its_island() -> None:
     assert all(reason.startswith("reaches ") and reason.endswith("e5") for reason in kept.values())
     assert notes["worst PSNR there"] > 60 and np.isfinite(reference(made, z)).all()
     assert notes["calibrated on"] == "samples 0 to 7 of seed 2024"
+    assert "kept whatever they reach there" not in notes
     assert "overflow and rounding, not speed" in notes["computed on the CPU"]
 
 
@@ -171,6 +173,14 @@ def test_norms_and_exponentials_stay_by_rule() -> None:
         "n_reciprocal7": "squares, roots and reciprocals leave the range soonest",
         "n_softmax9": "takes exponentials",
     }
+
+
+def test_the_record_says_that_norms_stay_for_what_samples_cannot_show() -> None:
+    _, notes = islands.in_half(chain(["conv", "norm", "conv"]), SPEC, 36.0)
+    assert re.fullmatch(
+        r"adds up squares: \d+(\.\d+)? on the samples", notes["kept in float32"]["n_instancenormalization1"]
+    )
+    assert notes["kept whatever they reach there"].endswith("larger pictures reach more")
 
 
 def test_arithmetic_on_sizes_is_exact() -> None:
