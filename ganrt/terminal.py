@@ -94,7 +94,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
         task = progress.add_task(escape(title), total=1.0)
         yield lambda share, text: progress.update(task, completed=share, description=escape(text))

@@ -35,7 +35,7 @@ def bundle(bundles: dict[str, Bundle]) -> Bundle:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where this test's proofs are remembered."""
+    """Where this test's proofs and tuned records are remembered."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
