@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: demo test lint bench-cpu clean
+.PHONY: demo test lint bench-cpu test-gpu bench-gpu clean
 
 demo: $(READY)
 	$(VENV)/bin/ganrt demo --out out/demo
@@ -21,8 +21,23 @@ lint: $(READY)
 bench-cpu: $(READY)
 	$(VENV)/bin/python -m ganrt.bench.suite bench/results/cpu
 
+# On a machine with a GPU: what is installed for $(PYTHON) there (torch, onnxruntime-gpu, tensorrt, cuda-core) is used as
+# it is. Both write what they found into bench/results/gpu, with the date, the machine and the versions.
+GPU_VENV := .venv-gpu
+
+test-gpu: $(GPU_VENV)/ready
+	$(GPU_VENV)/bin/python -m pytest -m gpu tests/gpu
+
+bench-gpu: $(GPU_VENV)/ready
+	$(GPU_VENV)/bin/python -m ganrt.bench.gpu bench/results/gpu
+
+$(GPU_VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) out build dist *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) out build dist *.egg-info
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

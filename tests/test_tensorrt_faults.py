@@ -238,7 +238,7 @@ def test_without_a_gpu_nothing_of_tensorrt_is_touched(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threads": 2}, "the tensorrt backend has no option 'threads'; it has engine, sha256, deadline"),
+        ({"threads": 2}, "the tensorrt backend has no option 'threads'; it has batches, engine"),
         ({"deadline": 0}, "deadline is 0; it must be a number of seconds above 0"),
         ({"deadline": True}, "deadline is True; it must be a number"),
     ],
@@ -246,6 +246,16 @@ def test_without_a_gpu_nothing_of_tensorrt_is_touched(
 def test_options_are_checked(start: Start, bundle: Bundle, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         opened(start(), bundle, **options)
+
+
+def test_some_of_the_batch_sizes(start: Start, bundle: Bundle) -> None:
+    machine = start()
+    built(machine, bundle)
+    with opened(machine, bundle, batches=(4, 2)) as session:
+        assert session.batch_sizes == (2, 4)
+    for wrong in ((), (3,)):
+        with pytest.raises(RequestError, match=r"this engine has \(1, 2, 4\): choose some of them"):
+            opened(machine, bundle, batches=wrong)
 
 
 def test_a_gpu_that_is_not_there(start: Start, bundle: Bundle) -> None:

@@ -7,7 +7,7 @@ graph, and nothing is allocated once each batch size has run twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.nvinfer import LEAN, Loaded, Profile, load, this_machine, trt
 
 _log = logging.getLogger(__name__)
-_OPTIONS = ("engine", "sha256", "deadline")
+_OPTIONS = ("batches", "engine", "sha256", "deadline")
 _DEADLINE_S = 60.0
 _SLOTS = 2
 _PROGRAMS = 12
@@ -37,8 +37,9 @@ _ABANDONED: list[object] = []
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
-    """Options: `deadline`, seconds that the GPU may take for a batch (default 60); `engine`, the path of a plan from
-    elsewhere, and `sha256`, its digest, by which you vouch for it: an engine is executable code."""
+    """Options: `batches`, those of the engine's batch sizes to use (default all); `deadline`, seconds that the GPU may
+    take for a batch (default 60); `engine`, the path of a plan from elsewhere, and `sha256`, its digest, by which you
+    vouch for it: an engine is executable code."""
     check_options("tensorrt", options, _OPTIONS)
     deadline = options.get("deadline", _DEADLINE_S)
     if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline <= 0:
@@ -52,7 +53,9 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     plan, facts, portable = _plan(bundle, variant, gpu, options)
     loaded = load(plan, portable)
     with translated("opening a session"):
-        return _TensorRTSession(bundle, variant, gpu, loaded, facts, float(deadline))
+        session = _TensorRTSession(bundle, variant, gpu, loaded, facts, float(deadline))
+    session.restrict(options.get("batches", session.batch_sizes))
+    return session
 
 
 def _plan(bundle: Bundle, variant: str, gpu: Gpu, options: Mapping[str, Any]) -> tuple[bytes, dict[str, str], bool]:
@@ -91,6 +94,14 @@ class _TensorRTSession(PictureSession):
         self._turn = 0
         self._programs: dict[tuple[tuple[int, ...], ...], Program] = {}
         self._latents: DeviceLatents | None = None
+
+    def restrict(self, batches: Sequence[int]) -> None:
+        """Use some of the batch sizes only. Raises RequestError."""
+        if not batches or not set(batches) <= set(self.batch_sizes):
+            self.close()
+            raise RequestError(f"batches are {batches}; this engine has {self.batch_sizes}: choose some of them")
+        self.batch_sizes = tuple(sorted(set(batches)))
+        self._largest = self.batch_sizes[-1]
 
     def submit(self, feeds: Feeds) -> Pending:
         self._require_open()

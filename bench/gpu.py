@@ -1,0 +1,203 @@
+"""What a GPU makes of the generators, with everything included, beside the bare engine and PyTorch.
+
+    python -m ganrt.bench.gpu FOLDER [NAME ...]        also as `make bench-gpu`
+
+FOLDER gets NAME.json for each generator: its fp16 engine through `Generator.sample` (seeds, latents, uint8, host
+memory), the engine alone (execute only, graph replay), PyTorch eager in float32 and compiled in fp16 with CUDA graphs,
+and what the card multiplies and copies at best. Raw rates of every round are kept, with the machine and the versions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import ganrt
+from ganrt import feeds
+from ganrt.atomic import write_file
+from ganrt.bundle import Bundle
+from ganrt.errors import MachineError
+from ganrt.images import to_uint8
+from ganrt.machine import has_nvidia_gpu
+from ganrt.terminal import say
+
+from . import clock
+from .arithmetic import multiplications
+from .environment import Witness
+from .generators import GENERATORS, write
+
+NAMES = ("dcgan-64", "biggan-128", "biggan-deep-128", "srresnet-x4")
+BATCHES = (1, 8, 32)
+_ROUNDS, _ROUND_S = 7, 2.0
+_BATCHES_PER_CALL = 16
+_STREAM_S, _LOOK_S = 600.0, 10.0
+
+Rates = list[float]
+"""Images a second, of each round."""
+
+
+def rates(act: Callable[[], int], rounds: int = _ROUNDS, seconds: float = _ROUND_S) -> Rates:
+    """How many images `act` makes in a second, round by round; the first call is not counted."""
+    act()
+    found = []
+    for _ in range(rounds):
+        started, made = clock.now_ns(), 0
+        while clock.now_ns() - started < seconds * 1e9:
+            made += act()
+        found.append(made * 1e9 / (clock.now_ns() - started))
+    return found
+
+
+def using(generator: ganrt.Generator, batch: int, size: tuple[int, int] | None) -> Callable[[], int]:
+    """Makes samples that were not made before, or transforms pictures of a size, many batches at a time."""
+    spec, count = generator.spec, batch * _BATCHES_PER_CALL
+    if size is not None:
+        given = feeds.draw(spec, 0, 0, count, size=size)
+        pictures = [to_uint8(given[item.name], item.range) for item in spec.images]
+        return lambda: len(generator.transform(*pictures, tile=0))
+    place = itertools.count(0, count)
+    return lambda: len(generator.sample(count, start=next(place)))
+
+
+def bare(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
+    """Replays the engine alone, on inputs that stay on the device."""
+    from ganrt import engine_cache
+    from ganrt.cuda import Gpu
+    from ganrt.engine_program import Program
+    from ganrt.nvinfer import load, this_machine
+
+    gpu = Gpu(0)
+    engine = engine_cache.find(bundle.digest(variant), this_machine(gpu.name, gpu.capability))
+    loaded, stream = load(engine_cache.read(engine), False), gpu.stream()
+    shapes = {name: array.shape for name, array in given.items()}
+    batch = next(iter(shapes.values()))[0]
+    number = next(i for i, profile in enumerate(loaded.profiles()) if next(iter(profile.values()))[2][0] >= batch)
+    program = Program(gpu, loaded, shapes, number, stream)
+    for name, array in given.items():
+        pinned = gpu.pinned(array.shape, program.dtypes[name])
+        np.copyto(pinned.array, array, casting="same_kind")
+        program.inputs[name].copy_from(pinned.buffer, stream=stream)
+        stream.sync()
+
+    def act() -> int:
+        for _ in range(_BATCHES_PER_CALL):
+            program.enqueue(stream)
+        stream.sync()
+        return int(batch) * _BATCHES_PER_CALL
+
+    return act
+
+
+def long_stream(generator: ganrt.Generator, seconds: float, look: float) -> dict[str, list[int]]:
+    """Bytes of host and device memory in use, looked at every `look` seconds while samples stream."""
+    import psutil
+    import pynvml
+
+    pynvml.nvmlInit()
+    handle, process = pynvml.nvmlDeviceGetHandleByIndex(0), psutil.Process()
+    seen: dict[str, list[int]] = {"host": [], "device": []}
+    started = clock.now_ns()
+    for _ in generator.stream(2**50):
+        passed = (clock.now_ns() - started) / 1e9
+        if passed >= look * len(seen["host"]):
+            seen["host"].append(process.memory_info().rss)
+            seen["device"].append(int(pynvml.nvmlDeviceGetMemoryInfo(handle).used))
+        if passed > seconds:
+            break
+    pynvml.nvmlShutdown()
+    return seen
+
+
+def measure(name: str, work: Path) -> dict[str, Any]:
+    """Make, export, build and measure one generator."""
+    from . import gpu_torch
+
+    folder, witness = work / f"{name}.ganrt", Witness()
+    _ganrt("export", str(write(name, work)), "--out", str(folder), "--precision", "fp32,fp16")
+    bundle = Bundle.read(folder)
+    side = GENERATORS[name].picture
+    size = (side, side) if side else None
+    sides = ["--size", f"{size[0]}x{size[1]}"] if size else []
+    batches = [part for batch in BATCHES for part in ("--batch", str(batch))]
+    _ganrt("build", str(folder), "--precision", "fp16", *batches, *sides)
+    variant = bundle.in_precision("fp16")[0]
+    module = gpu_torch.original(bundle)
+    found: dict[str, dict[str, Rates]] = {}
+    for batch in BATCHES:
+        say(f"{name}: batches of {batch}")
+        with ganrt.load(folder, "tensorrt", "cuda", variant=variant, batches=(batch,)) as generator:
+            given = feeds.draw(bundle.spec, 0, 0, batch, size=size)
+            found[str(batch)] = {
+                "ganrt, everything included": rates(using(generator, batch, size)),
+                "engine alone": rates(bare(bundle, variant, given)),
+                "torch eager fp32": rates(gpu_torch.eager(module, given)),
+                "torch compiled fp16": rates(gpu_torch.compiled(module, given)),
+            }
+            details = dict(generator.session.details)
+    card = gpu_torch.card()
+    medians = {batch: {what: statistics.median(r) for what, r in of.items()} for batch, of in found.items()}
+    operations = 2 * multiplications(bundle.onnx(variant), bundle.spec, size)
+    return {
+        "generator": name,
+        "date": clock.date(),
+        "environment": dataclasses.asdict(witness.environment()),
+        "details": details,
+        "card": card,
+        "images per second": found,
+        "summary": {
+            batch: _judged(of, operations, card["matrix operations per second"]) for batch, of in medians.items()
+        },
+    }
+
+
+def _judged(median: dict[str, float], operations: int, card: float) -> dict[str, float]:
+    """What the issue asks of the figures, as ratios."""
+    ours = median["ganrt, everything included"]
+    return {
+        **{what: round(value, 1) for what, value in median.items()},
+        "share of the engine alone": round(ours / median["engine alone"], 3),
+        "times torch eager fp32": round(ours / median["torch eager fp32"], 2),
+        "times torch compiled fp16": round(ours / median["torch compiled fp16"], 2),
+        "share of the card's matrix rate": round(ours * operations / card, 4),
+    }
+
+
+def _ganrt(*arguments: str) -> None:
+    """Run a command in a process of its own, which gives all device memory back. Raises MachineError."""
+    done = subprocess.run([sys.executable, "-m", "ganrt.cli", *arguments], check=False)
+    if done.returncode:
+        raise MachineError(f"ganrt {arguments[0]} failed with exit code {done.returncode}, for the reason above")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("names", nargs=-1, type=click.Choice(list(GENERATORS)))
+@click.option("--stream-seconds", default=_STREAM_S, show_default=True, help="How long samples stream; 0: not at all.")
+def main(folder: Path, names: tuple[str, ...], stream_seconds: float) -> None:
+    """Measure generators on this machine's GPU, and write NAME.json for each into FOLDER."""
+    if not has_nvidia_gpu():
+        raise click.ClickException("this machine has no NVIDIA GPU, so there is nothing to measure")
+    with tempfile.TemporaryDirectory() as work:
+        for name in names or NAMES:
+            body = measure(name, Path(work))
+            if stream_seconds and not GENERATORS[name].picture:
+                say(f"{name}: streaming for {stream_seconds:g} s")
+                with ganrt.load(Path(work) / f"{name}.ganrt", "tensorrt", "cuda", precision="fp16") as generator:
+                    body["memory in use"] = long_stream(generator, stream_seconds, _LOOK_S)
+            write_file(folder / f"{name}.json", json.dumps(body, indent=1).encode() + b"\n")
+            say(json.dumps(body["summary"], indent=1))
+
+
+if __name__ == "__main__":
+    main()
