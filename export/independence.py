@@ -18,17 +18,17 @@ _SAME = 1e-6
 
 
 def company(module: nn.Module, spec: Spec, run: Run, given: Feeds) -> list[Finding]:
-    """Whether the first sample alone gives the picture that it gave in company.
+    """Whether the last sample alone gives the picture that it gave in company.
 
     Args:
         run: the module's run on `given`.
     """
-    single = watch(module, first_of(given))
+    single = watch(module, last_of(given))
     if single.failed:
         path, error = single.failed
         text = f"takes {len(run.result)} samples, and fails with one: {said(error)}. Take the batch size from the input"
         return [Finding("frozen batch size", places([path]), text, "refused")]
-    if single.result.shape != run.result[:1].shape:
+    if single.result.shape != run.result[-1:].shape:
         return [frozen_result(_first_apart(module, given), 1, single.result)]
     grouped = [path for (path, many), (_, one) in zip(run.groups, single.groups, strict=False) if many != one]
     if grouped:
@@ -39,9 +39,9 @@ def company(module: nn.Module, spec: Spec, run: Run, given: Feeds) -> list[Findi
         return [Finding("frozen batch size", places(list(dict.fromkeys(grouped))), text, "refused")]
     low, high = spec.output.range
     tolerance = _TOLERANCE * (high - low)
-    if _apart(run.result[:1], single.result) <= tolerance:
+    if _apart(run.result[-1:], single.result) <= tolerance:
         return []
-    if _apart(watch(module, first_of(given)).result, single.result) > tolerance:
+    if _apart(watch(module, last_of(given)).result, single.result) > tolerance:
         text = "makes two pictures of one input, with random numbers that are not PyTorch's; take them as an input"
         return [Finding("random numbers", "forward", text, "refused")]
     text = (
@@ -54,12 +54,12 @@ def company(module: nn.Module, spec: Spec, run: Run, given: Feeds) -> list[Findi
 def _first_apart(module: nn.Module, given: Feeds) -> str:
     """Path of the first module that makes something else of a sample when it is alone."""
     rows = len(next(iter(given.values())))
-    company, single = (watch(module, inputs, parts=True).parts for inputs in (given, first_of(given)))
+    company, single = (watch(module, inputs, parts=True).parts for inputs in (given, last_of(given)))
     for among, alone in zip(company, single, strict=False):
         fixed = among.rows == alone.rows == rows
-        tolerance = _TOLERANCE * float(alone.first.abs().max())
+        tolerance = _TOLERANCE * float(alone.last.abs().max())
         # Not a number is apart from every number.
-        if fixed or among.first.shape != alone.first.shape or not _apart(among.first, alone.first) <= tolerance:
+        if fixed or among.last.shape != alone.last.shape or not _apart(among.last, alone.last) <= tolerance:
             return places([among.path])
     return "forward"
 
@@ -87,9 +87,9 @@ def _apart(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().max())
 
 
-def first_of(given: Feeds) -> Feeds:
-    """The inputs of the first sample alone."""
-    return {name: array[:1] for name, array in given.items()}
+def last_of(given: Feeds) -> Feeds:
+    """The inputs of the last sample alone. (What forgets that there are several takes the first.)"""
+    return {name: array[-1:] for name, array in given.items()}
 
 
 def frozen_result(where: str, rows: int, result: Tensor) -> Finding:

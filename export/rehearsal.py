@@ -1,4 +1,4 @@
-"""What ruins exports and shows when a module runs: on a few samples at once, and on the first of them alone."""
+"""What ruins exports and shows when a module runs: on a few samples at once, and on one of them alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganrt.spec import Input, Label, Scalar, Spec
 
 from . import noise
 from .findings import Finding, Wrapper, places
-from .independence import company, first_of, frozen_result, influence, said
+from .independence import company, frozen_result, influence, last_of, said
 from .noise import Draw
 from .watching import Run, watch
 
@@ -128,7 +128,7 @@ def _standard(rows: int, shape: tuple[int, ...]) -> Array:
 
 def _cannot_run(module: nn.Module, given: Feeds, path: str, error: Exception) -> Finding:
     rows = len(next(iter(given.values())))
-    if watch(module, first_of(given)).failed:  # then the batch size is not the reason
+    if watch(module, last_of(given)).failed:  # then the batch size is not the reason
         inputs = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in given.items())
         text = f"fails with the inputs of the Spec, {inputs}: {said(error)}"
         return Finding("forward", places([path]), text, "refused")

@@ -21,8 +21,8 @@ class Part(NamedTuple):
 
     path: str
     rows: int
-    first: Tensor
-    """The first row."""
+    last: Tensor
+    """The last row."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ def watch(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
         def leave(part: nn.Module, args: Any, result: Any, name: str = name) -> None:
             path.pop()
             if parts and isinstance(result, Tensor) and result.ndim:
-                run.parts.append(Part(name, len(result), result[:1].clone()))
+                run.parts.append(Part(name, len(result), result[-1:].clone()))
 
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     operators = _Operators(run, path)
