@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 
 from ganrt.spec import Image, Spec
 
 from . import tensorrt_parser
+from .circular import concatenate_borders
 from .findings import Finding, places
 
 Rule = Callable[[ir.Model], Iterable[Finding]]
@@ -101,6 +103,16 @@ def _is_worth_folding(node: ir.Node) -> bool:
     return made <= max(taken, _SMALL) and node.op_type not in ("Conv", "ConvTranspose")
 
 
+def circular_padding(model: ir.Model) -> Iterator[Finding]:
+    """Padding that TensorRT refuses before 10.0, and that OpenVINO 2026.4 cannot load."""
+    padding = [node for node in model.graph if concatenate_borders(node)]
+    if padding:
+        names = places([where(node) for node in padding])
+        RemoveUnusedNodesPass()(model)
+        text = "circular padding became a concatenation of borders, the same function, which every backend has"
+        yield Finding("circular padding", names, text, "mended")
+
+
 def large_tensors(model: ir.Model) -> Iterator[Finding]:
     """Beyond what one protobuf message holds, and beyond what TensorRT counts."""
     weights = {name: value.const_value for name, value in model.graph.initializers.items()}
@@ -141,4 +153,4 @@ def _path(node: ir.Node) -> str:
     return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
-RULES: tuple[Rule, ...] = (computed_weights, large_tensors, tensorrt)
+RULES: tuple[Rule, ...] = (computed_weights, circular_padding, large_tensors, tensorrt)

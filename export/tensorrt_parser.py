@@ -83,10 +83,7 @@ def _resize(node: ir.Node) -> Iterator[str]:
 
 def _pad(node: ir.Node) -> Iterator[str]:
     if attribute(node, "mode", "constant") == "wrap":
-        yield (
-            "TensorRT's parser refuses circular Pad before version 10.0, and OpenVINO 2026.4 cannot load it; "
-            "concatenate the borders instead"
-        )
+        yield "TensorRT's parser refuses circular Pad before version 10.0"
     if len(node.inputs) > 3 and node.inputs[3] is not None and constant(node.inputs[3]) is None:
         yield "TensorRT's parser refuses Pad with computed axes before version 10.4"
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 import torch
 import torch.nn.functional as F
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 import ganrt
@@ -49,7 +50,7 @@ def refusals(made: ir.Node) -> list[str]:
         (node("Resize", mode="linear", antialias=1), "Resize with antialias in all versions up to 10.15, and OpenVINO"),
         (node("Resize", coordinate_transformation_mode="tf_crop_and_resize"), "the coordinates tf_crop_and_resize"),
         (node("Resize", keep_aspect_ratio_policy="not_larger"), "Resize that keeps the aspect ratio"),
-        (node("Pad", mode="wrap"), "refuses circular Pad before version 10.0, and OpenVINO"),
+        (node("Pad", mode="wrap"), "refuses circular Pad before version 10.0"),
         (node("Pad", value(1), value(8), None, value(4)), "Pad with computed axes before version 10.4"),
         (node("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), "MaxPool with dilation in all versions"),
         (node("GridSample", value("n", 3, 4, 8, 8), value("n", 4, 8, 8, 3)), "GridSample of volumes"),
@@ -169,8 +170,24 @@ def test_a_batch_that_is_a_number_is_refused() -> None:
     assert "works for a batch of 2 only" in found.text
 
 
-def test_advice_on_circular_padding_is_right() -> None:
-    x = torch.randn(2, 3, 4, 5)
-    wide = torch.cat([x[..., -1:], x, x[..., :1]], dim=3)
-    tall = torch.cat([wide[:, :, -1:], wide, wide[:, :, :1]], dim=2)
-    assert torch.equal(tall, F.pad(x, (1, 1, 1, 1), mode="circular"))
+@pytest.mark.parametrize("pads", [(1, 2, 3, 1), (0, 2, 0, 0)])
+def test_circular_padding_becomes_a_concatenation(pads: tuple[int, ...]) -> None:
+    class Tiled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.pad(x, pads, mode="circular")
+
+    free = ganrt.Spec("tiled", (ganrt.Image("x", "content", 1, (0.0, 1.0)),), ganrt.Output(1, (0.0, 1.0), None))
+    found: list[Finding] = []
+    model = trace(Tiled().eval(), free, inspect_raw=lambda raw: found.extend(check_graph(raw, free, nobody)))
+    assert [(f.rule, f.level) for f in found] == [("circular padding", "mended")]
+    assert {made.op_type for made in model.graph} <= {"Slice", "Concat"}
+    x = torch.rand(2, 1, 5, 6)
+    (padded,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x.numpy()})
+    assert np.array_equal(padded, Tiled()(x).numpy())
+
+
+def test_circular_padding_of_computed_size_stays() -> None:
+    x, pads = value("n", 3, 8, 8, name="z"), value(8, name="pads")
+    made = node("Pad", x, pads, mode="wrap")
+    found = check_graph(graph([made], [x, pads], []), SPEC, nobody)
+    assert [f.text for f in found] == ["TensorRT's parser refuses circular Pad before version 10.0"]
