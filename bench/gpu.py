@@ -74,16 +74,14 @@ def bare(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
     """Replays the engine alone, on inputs that stay on the device."""
     from ganrt import engine_cache
     from ganrt.cuda import Gpu
-    from ganrt.engine_program import Program
+    from ganrt.engine_programs import Programs
     from ganrt.nvinfer import load, this_machine
 
     gpu = Gpu(0)
     engine = engine_cache.find(bundle.digest(variant), this_machine(gpu.name, gpu.capability))
     loaded, stream = load(engine_cache.read(engine), False), gpu.stream()
-    shapes = {name: array.shape for name, array in given.items()}
-    batch = next(iter(shapes.values()))[0]
-    number = next(i for i, profile in enumerate(loaded.profiles()) if next(iter(profile.values()))[2][0] >= batch)
-    program = Program(gpu, loaded, shapes, number, stream)
+    batch = len(next(iter(given.values())))
+    program = Programs(gpu, loaded, stream, lambda _: None).of(batch, given)
     for name, array in given.items():
         pinned = gpu.pinned(array.shape, program.dtypes[name])
         np.copyto(pinned.array, array, casting="same_kind")
@@ -94,7 +92,7 @@ def bare(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
         for _ in range(_BATCHES_PER_CALL):
             program.enqueue(stream)
         stream.sync()
-        return int(batch) * _BATCHES_PER_CALL
+        return batch * _BATCHES_PER_CALL
 
     return act
 

@@ -65,6 +65,8 @@ def config(
     made.set_tactic_sources(sum(1 << int(source) for source in sources))
     if options.workspace_mib:
         made.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    if VERSION < (10, 0):  # as ever after: several contexts may use one profile
+        made.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     _compatibility(made, options)
     _precision(made, network, precision)
     for least, most in [(options.batches[0], options.batches[-1])] if options.ranged else _each(options):

@@ -14,38 +14,53 @@ from cuda.core.graph import Graph, GraphBuilder
 from ganrt.backend import first_line
 from ganrt.cuda import Gpu, translated
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError
-from ganrt.nvinfer import LOG, Loaded, trt
+from ganrt.nvinfer import LOG, Loaded, new_context, trt
 
 _log = logging.getLogger(__name__)
+_ORDINARY_RUNS = 2
 
 
 class Program:
     """Runs batches of one shape on one stream.
 
     Inputs and outputs live at fixed addresses, because a CUDA graph keeps them: `inputs` and `outputs` by name, to be
-    filled and read by work on the same stream. The first run is an ordinary one; the second is captured, and from then
-    on the graph is replayed. Nothing else may touch the context.
+    filled and read by work on the same stream. The first two runs are ordinary ones, after which TensorRT has all that
+    it makes lazily and the first is known to have succeeded; the third is captured, and from then on the graph is
+    replayed. Nothing else may touch the context.
     """
 
     def __init__(
-        self, gpu: Gpu, loaded: Loaded, shapes: Mapping[str, tuple[int, ...]], profile: int, stream: core.Stream
+        self,
+        gpu: Gpu,
+        loaded: Loaded,
+        shapes: Mapping[str, tuple[int, ...]],
+        profile: int,
+        stream: core.Stream,
+        scratch: core.Buffer | None,
     ) -> None:
-        """Takes all memory that it will ever need. `shapes` of all inputs are in the range of the profile. Raises
-        DeviceMemoryError."""
+        """Takes all memory that it will ever need.
+
+        Args:
+            shapes: of all inputs, in the range of the profile.
+            scratch: working memory of the profile, which other programs on the same stream may use too; None where
+            TensorRT takes its own.
+
+        Raises DeviceMemoryError.
+        """
         self.size = size = next(iter(shapes.values()))[0]
+        self.profile = profile
         self._gpu, self._stream = gpu, stream
         LOG.errors()
-        engine: trt.ICudaEngine = loaded.engine
-        context: trt.IExecutionContext | None = engine.create_execution_context()
-        if context is None:
+        made: trt.IExecutionContext | None = new_context(loaded, scratch)
+        if made is None:
             raise DeviceMemoryError(f"a batch of {size} does not fit into the memory of {gpu.name}: {LOG.errors()}")
+        context: trt.IExecutionContext = made
         self._context: trt.IExecutionContext = context
         self._loaded = loaded  # the engine must outlive the context
         self._graph: Graph | None = None
         self._runs = 0
         self._plain = False
-        if engine.num_optimization_profiles > 1:
-            self._check(context.set_optimization_profile_async(profile, int(stream.handle)), "choosing a profile")
+        self._check(context.set_optimization_profile_async(profile, int(stream.handle)), "choosing a profile")
         tensors = loaded.tensors()
         for name, shape in shapes.items():
             self._check(context.set_input_shape(name, shape), f"the shape {shape} of {name}")
@@ -71,7 +86,7 @@ class Program:
     def enqueue(self, stream: core.Stream) -> None:
         """Start one batch. Raises DeviceLostError."""
         with translated(f"running a batch of {self.size}"):
-            if self._runs == 1 and not self._plain:
+            if self._runs == _ORDINARY_RUNS and not self._plain:
                 self._graph = self._captured(stream)
             self._runs += 1
             if self._graph is not None:
@@ -89,12 +104,13 @@ class Program:
 
     def _captured(self, stream: core.Stream) -> Graph | None:
         """The work of one batch as a graph; None, with a warning, where it cannot be captured."""
-        stream.sync()
-        builder: GraphBuilder = stream.create_graph_builder()
         try:
+            builder: GraphBuilder = stream.create_graph_builder()
             builder.begin_building("thread_local")
-            enqueued = self._context.execute_async_v3(int(stream.handle))
-            builder.end_building()
+            try:
+                enqueued = self._context.execute_async_v3(int(stream.handle))
+            finally:
+                builder.end_building()  # in any case: a stream that is left capturing does no work
             if not enqueued:
                 raise BackendError(LOG.errors())
             return builder.complete()
@@ -106,8 +122,6 @@ class Program:
                 first_line(error),
             )
             return None
-        finally:
-            builder.close()
 
     def _check(self, done: bool, what: str) -> None:
         if not done:

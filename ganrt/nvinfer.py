@@ -12,13 +12,28 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+import cuda.core as core
 import numpy as np
 
 from ganrt.engine_cache import Machine
 from ganrt.errors import EngineError
 from ganrt.machine import nvidia_details
 
-__all__ = ["DTYPES", "LEAN", "LOG", "VERSION", "Loaded", "Log", "Profile", "Tensor", "load", "this_machine", "trt"]
+__all__ = [
+    "DTYPES",
+    "LEAN",
+    "LOG",
+    "VERSION",
+    "Loaded",
+    "Log",
+    "Profile",
+    "Tensor",
+    "load",
+    "new_context",
+    "scratch_bytes",
+    "this_machine",
+    "trt",
+]
 
 LEAN = importlib.util.find_spec("tensorrt") is None and importlib.util.find_spec("tensorrt_lean") is not None
 """Whether only the lean runtime is here: it runs version-compatible plans and builds none."""
@@ -117,6 +132,27 @@ class Loaded:
         ]
 
 
+def scratch_bytes(loaded: Loaded, profile: int) -> int | None:
+    """Working memory that a context needs for a profile; None before 10.3, where every context takes its own, enough
+    for the largest of all profiles."""
+    if VERSION < (10, 3):
+        return None
+    return int(loaded.engine.get_device_memory_size_for_profile_v2(profile))
+
+
+def new_context(loaded: Loaded, scratch: core.Buffer | None) -> trt.IExecutionContext | None:
+    """A context that works in this memory, or in its own; None, with lines in the log, when it finds none."""
+    engine: trt.ICudaEngine = loaded.engine
+    if VERSION < (10, 3) or scratch is None:
+        return engine.create_execution_context()
+    context: trt.IExecutionContext | None = engine.create_execution_context(
+        trt.ExecutionContextAllocationStrategy.USER_MANAGED
+    )
+    if context is not None:
+        context.set_device_memory(int(scratch.handle), int(scratch.size))
+    return context
+
+
 def load(plan: bytes, portable: bool) -> Loaded:
     """Deserialise a plan that has been checked: it is executable code.
 
@@ -127,6 +163,8 @@ def load(plan: bytes, portable: bool) -> Loaded:
     Raises EngineError with what TensorRT said.
     """
     LOG.errors()
+    if VERSION < (10, 0) and not LEAN:
+        trt.init_libnvinfer_plugins(LOG, "")  # InstanceNormalization is one there
     runtime: trt.Runtime = trt.Runtime(LOG)
     if portable:
         runtime.engine_host_code_allowed = True

@@ -20,6 +20,7 @@ OURS = (
     "ganrt.cuda",
     "ganrt.nvinfer",
     "ganrt.engine_program",
+    "ganrt.engine_programs",
     "ganrt.engine_slots",
     "ganrt.device_latents",
     "ganrt.backends.tensorrt",

@@ -254,6 +254,9 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
             self._sources = {source.name for source in trt.TacticSource if tactic_sources >> source.value & 1}
             return True
 
+        def set_preview_feature(self, feature: Any, enable: bool) -> None:
+            self._preview = {feature.name} if enable else set()
+
         def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
             self._limits[pool.name] = pool_size
 
@@ -356,7 +359,11 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
                 self._log.log(trt.ILogger.ERROR, "IExecutionContext: out of memory")
                 return None
             cuda.note("create_execution_context")
-            return trt.IExecutionContext(self, self._log)
+            managed = bool(args) and args[0] is trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            return trt.IExecutionContext(self, self._log, managed)
+
+        def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
+            return 1024 * max(shapes[2][0] for shapes in self._header["profiles"][profile_index].values())
 
         def create_engine_inspector(self) -> Any:
             return trt.EngineInspector(self)
@@ -423,9 +430,10 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
             return not self._errors
 
     class IExecutionContext:
-        def __init__(self, engine: Any, logger: Any) -> None:
-            self._engine, self._log = engine, logger
-            self._profile = 0
+        def __init__(self, engine: Any, logger: Any, managed: bool) -> None:
+            self._engine, self._log, self._managed = engine, logger, managed
+            self._scratch: tuple[int, int] | None = None
+            self._profile: int | None = None
             self._shapes: dict[str, tuple[int, ...]] = {}
             self._addresses: dict[str, int] = {}
             self._ran = False
@@ -434,6 +442,10 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
             assert stream_handle in cuda.streams
             self._profile, self._shapes = profile_index, {}
             return True
+
+        def set_device_memory(self, memory: int, size: int) -> None:
+            assert self._managed and memory % 256 == 0
+            self._scratch = memory, size
 
         def set_input_shape(self, name: str, shape: Any) -> bool:
             least, _, most = self._engine.get_tensor_profile_shape(name, self._profile)
@@ -473,6 +485,11 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
 
         def _act(self) -> None:
             inputs = {}
+            if self._managed:
+                memory = cuda.at(self._scratch[0])
+                needed = self._engine.get_device_memory_size_for_profile_v2(self._profile)
+                assert memory.size == self._scratch[1] >= needed
+                memory[:] = 0xEE
             for name, shape in self._shapes.items():
                 array = cuda.at(self._addresses[name]).view(_NUMPY[self._kind(name)])
                 inputs[name] = array[: int(np.prod(shape))].reshape(shape).copy()

@@ -1,7 +1,7 @@
 """TensorRT on an NVIDIA GPU: engines that `ganrt build` made on this machine, on the full library or the lean runtime.
 
 Two batches are in flight, results are copied out on a stream of their own, every batch size is replayed as a CUDA
-graph, and nothing is allocated once each batch size has run twice.
+graph, and nothing is allocated once each batch size has run thrice.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from ganrt.bundle import Bundle
 from ganrt.cuda import Gpu, translated
 from ganrt.device_latents import DeviceLatents
 from ganrt.engine_program import Program
+from ganrt.engine_programs import Programs
 from ganrt.engine_requests import Given, Request, Sampled
 from ganrt.engine_slots import Flight, Slot
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, MachineError, RequestError
 from ganrt.feeds import Array, Draw, Feeds, require
 from ganrt.machine import has_nvidia_gpu, parse_device
-from ganrt.nvinfer import LEAN, Loaded, Profile, load, this_machine, trt
+from ganrt.nvinfer import LEAN, Loaded, load, this_machine, trt
 
 _log = logging.getLogger(__name__)
 _OPTIONS = ("batches", "engine", "sha256", "deadline")
 _DEADLINE_S = 60.0
 _SLOTS = 2
-_PROGRAMS = 12
-"""Shapes that are kept ready; models that take pictures of any size could have any number of them."""
 _ABANDONED: list[object] = []
 """Sessions on a GPU that is lost or hangs: work there may still write to their memory, so it is never given back."""
 
@@ -83,16 +82,15 @@ class _TensorRTSession(PictureSession):
         self._spec = bundle.spec
         self._gpu, self._loaded, self._deadline = gpu, loaded, deadline
         self._check_tensors()
-        self._profiles = loaded.profiles()
-        self.batch_sizes = tuple(sorted({size for profile in self._profiles for size in _sizes(*_batch(profile))}))
         library = {"tensorrt": str(trt.__version__), "runtime": "lean" if LEAN else "full"}
         self.details = {**library, **gpu.details(), **facts}
-        self._largest = self.batch_sizes[-1]
         self._over = ""
         self._compute, self._copying = gpu.stream(), gpu.stream()
+        self._programs = Programs(gpu, loaded, self._compute, self._settle)
+        self.batch_sizes = self._programs.batch_sizes()
+        self._largest = self.batch_sizes[-1]
         self._slots = [Slot(gpu, self._compute, self._copying) for _ in range(_SLOTS)]
         self._turn = 0
-        self._programs: dict[tuple[tuple[int, ...], ...], Program] = {}
         self._latents: DeviceLatents | None = None
 
     def restrict(self, batches: Sequence[int]) -> None:
@@ -125,12 +123,11 @@ class _TensorRTSession(PictureSession):
             for slot in self._slots:
                 slot.settle(self._deadline)
             with translated("closing a session"):
-                for part in (*self._slots, *self._programs.values(), self._compute, self._copying):
+                for part in (self._programs, *self._slots, self._compute, self._copying):
                     part.close()
         except GanrtError as error:
             _ABANDONED.append(self.__dict__.copy())
             _log.warning("the GPU failed while a session was closed, and its memory stays taken: %s", error)
-        self._programs.clear()
         self._slots.clear()
 
     def _begin(self, request: Request, rows: int) -> Pending:
@@ -151,8 +148,7 @@ class _TensorRTSession(PictureSession):
         try:
             return [self._start(request)]
         except DeviceMemoryError as error:
-            for program in [p for p in self._programs.values() if p.size == size]:
-                self._drop(program)
+            self._programs.drop_size(size)
             smaller = [other for other in self.batch_sizes if other < size]
             if not smaller:
                 raise
@@ -166,7 +162,7 @@ class _TensorRTSession(PictureSession):
         slot = self._slots[self._turn]
         slot.settle(self._deadline)
         feeds = request.feeds()
-        lane = slot.lane(self._program(request.rows, feeds))
+        lane = slot.lane(self._programs.of(request.rows, feeds))
         lane.prepare(list(feeds), request.outputs)
         draw = None if request.draw is None else self._drawing(request.draw)
         self._turn = (self._turn + 1) % _SLOTS
@@ -178,39 +174,11 @@ class _TensorRTSession(PictureSession):
         latents = self._latents
         return lambda program: latents.put(self._spec, draw, program.inputs, program.dtypes, self._compute)
 
-    def _program(self, size: int, feeds: Feeds) -> Program:
-        """The program for the shapes of these feeds; inputs that are drawn have but one."""
-        shapes = {
-            name: feeds[name].shape if name in feeds else (size, *best[1:])
-            for name, (_, best, _) in self._profiles[0].items()
-        }
-        key = tuple(shapes.values())
-        if key not in self._programs:
-            number = self._profile_for(shapes)
-            for oldest in list(self._programs.values())[: max(0, len(self._programs) - _PROGRAMS + 1)]:
-                self._drop(oldest)
-            self._programs[key] = Program(self._gpu, self._loaded, shapes, number, self._compute)
-        return self._programs[key]
-
-    def _profile_for(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """The optimisation profile that takes these shapes, of several the one with the narrowest range of batches."""
-        fitting = [i for i, profile in enumerate(self._profiles) if _takes(profile, shapes)]
-        if not fitting:
-            name = next(name for name in shapes if len(shapes[name]) == 4)
-            least, _, most = self._profiles[0][name]
-            raise RequestError(
-                f"{name} has shape {shapes[name]}; this engine takes pictures of {least[2]} x {least[3]} to "
-                f"{most[2]} x {most[3]}: give a tile, or build an engine for larger ones with `ganrt build --size`"
-            )
-        return min(fitting, key=lambda i: _batch(self._profiles[i])[1] - _batch(self._profiles[i])[0])
-
-    def _drop(self, program: Program) -> None:
-        """Give back what a program has taken, once no work needs it."""
+    def _settle(self, program: Program) -> None:
+        """Wait for all work, and give back what the slots have taken for a program."""
         for slot in self._slots:
             slot.settle(self._deadline)
             slot.drop(program)
-        self._programs = {key: other for key, other in self._programs.items() if other is not program}
-        program.close()
 
     def _in_parts(self, request: Request) -> list[Flight]:
         part = self._largest
@@ -279,19 +247,3 @@ def _require_finite(found: Mapping[str, Array]) -> None:
             f"image {int(np.argmin(np.isfinite(level)))} of the batch has values that are not finite (overflow in "
             "reduced precision?)"
         )
-
-
-def _batch(profile: Profile) -> tuple[int, int]:
-    """Least and largest batch size."""
-    least, _, most = next(iter(profile.values()))
-    return least[0], most[0]
-
-
-def _takes(profile: Profile, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    bounds = [(profile[name][0], shape, profile[name][2]) for name, shape in shapes.items()]
-    return all(a <= b <= c for least, shape, most in bounds for a, b, c in zip(least, shape, most, strict=True))
-
-
-def _sizes(least: int, most: int) -> set[int]:
-    """Batch sizes of a profile: its ends, and the powers of two between them."""
-    return {least, most} | {1 << power for power in range(most.bit_length()) if least <= 1 << power <= most}
