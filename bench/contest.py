@@ -175,11 +175,12 @@ class Contest:
             return None
         rivals = [e for e in self._measured(batch) if e is not best]
         unsure = [e.setup.name for e in rivals if batch not in e.beaten]
-        equal = [e.setup.name for e in rivals if batch in e.beaten and _regret(best, e, batch) > 0]
+        regrets = {e.setup.name: _regret(best, e, batch) for e in rivals}
+        near = {name: regret for name, regret in regrets.items() if 0 < regret < math.inf}
         if unsure:
             return best, f"the time was up before it was told apart from {', '.join(unsure)}"
-        if equal:
-            return best, f"as good as {', '.join(equal)}, within {REGRET:.0%}"
+        if near:
+            return best, f"{', '.join(near)} may be faster, by {max(near.values()):.1%} at most"
         return best, "every other is slower" if rivals else "nothing else came near"
 
     def _settle(self) -> None:
