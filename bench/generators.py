@@ -51,7 +51,7 @@ GENERATORS = {
         "resnet",
         {
             "size": 128,
-            "width": 32,
+            "width": 64,
             "latent": 120,
             "classes": 1000,
             "shared": 128,
@@ -66,7 +66,7 @@ GENERATORS = {
     "srresnet-x4": Recipe("srresnet", {}, picture=128),
     "rrdb-x4": Recipe("rrdb", {"blocks": 6}, picture=128),
 }
-"""Name -> recipe. `resnet-64` has 64 channels at full size, `biggan-128` BigGAN's structure with 32."""
+"""Name -> recipe. `resnet-64` has 64 channels at full size, as has `biggan-128`, where BigGAN itself has 96."""
 
 
 def make(recipe: Recipe) -> nn.Module:

@@ -1,20 +1,27 @@
 """What the tensors inside a graph reach on the model's own samples: latents, labels and pictures as its Spec draws
-them, so no data set is needed."""
+them, so no data set is needed. For models that take pictures, those of a folder tell more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
+import PIL.Image
+from PIL import ImageOps
 
 from ganrt import feeds
+from ganrt.errors import ArtifactError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import picture_size
+from ganrt.images import Floats, decode, from_uint8
 from ganrt.rounding import spell_out
-from ganrt.spec import Spec
+from ganrt.spec import Image, Spec
+from ganrt.training.data import picture_files
 
 SEED = 2024
 """Of samples that are no golden ones: what is chosen on some pictures is proven on others."""
@@ -39,10 +46,46 @@ class Extent(NamedTuple):
     """Of one image."""
 
 
-def samples(spec: Spec, count: int) -> Iterator[Feeds]:
-    """Inputs of the samples 0, 1, ... of SEED, a few rows at a time."""
-    for first in range(0, count, _ROWS):
-        yield feeds.draw(spec, SEED, first, min(_ROWS, count - first), size=picture_size(spec))
+class Samples(NamedTuple):
+    """Inputs that nothing is proven on, a few rows at a time."""
+
+    given: list[Feeds]
+    origin: str
+    """In words, for records."""
+
+
+def samples(spec: Spec, count: int, pictures: Path | None = None) -> Samples:
+    """The samples 0, 1, ... of SEED.
+
+    Args:
+        pictures: folder of what image inputs are to be, in turn; else they are made up.
+
+    Raises RequestError when the model takes no pictures, ArtifactError when there are none, or one cannot be read.
+    """
+    size = picture_size(spec)
+    firsts = range(0, count, _ROWS)
+    drawn = [feeds.draw(spec, SEED, first, min(_ROWS, count - first), size=size) for first in firsts]
+    origin = f"samples 0 to {count - 1} of seed {SEED}"
+    if pictures is None:
+        return Samples(drawn, origin)
+    if not spec.images:
+        raise RequestError(f"pictures to calibrate on were given, but this {spec.family} model takes none")
+    files = picture_files(pictures)
+    if not files:
+        raise ArtifactError(f"{pictures} holds no pictures to calibrate on")
+    sources = itertools.cycle(files)
+    for rows in drawn:
+        each = [[_read(next(sources), item, size) for item in spec.images] for _ in next(iter(rows.values()))]
+        rows.update(zip((item.name for item in spec.images), map(np.concatenate, zip(*each, strict=True)), strict=True))
+    return Samples(drawn, f"{origin}, with pictures of {len(files)} files")
+
+
+def _read(path: Path, item: Image, size: tuple[int, int]) -> Floats:
+    """(1, C, height, width), the middle of the picture."""
+    height, width = item.size or size
+    picture = decode(path, 1 if item.channels == 1 else 3)
+    fitted = ImageOps.fit(PIL.Image.fromarray(picture.squeeze(-1) if item.channels == 1 else picture), (width, height))
+    return from_uint8(np.asarray(fitted).reshape(1, height, width, item.channels), item.range)
 
 
 class Evaluator:
@@ -61,8 +104,8 @@ class Evaluator:
         return found
 
 
-def extents(model: ir.Model, spec: Spec, names: Sequence[str], count: int) -> dict[str, Extent]:
-    """Name of a tensor -> its extent on so many samples."""
+def extents(model: ir.Model, names: Sequence[str], samples: Samples) -> dict[str, Extent]:
+    """Name of a tensor -> its extent on the samples."""
     watched = model.clone()
     values = {value.name: value for node in watched.graph for value in node.outputs}
     inputs, outputs = ([str(value.name) for value in side] for side in (watched.graph.inputs, watched.graph.outputs))
@@ -72,7 +115,7 @@ def extents(model: ir.Model, spec: Spec, names: Sequence[str], count: int) -> di
     run = Evaluator(watched)
     seen: dict[str, list[Array]] = {name: [] for name in names}
     means: dict[str, list[Array]] = {name: [] for name in names}
-    for given in samples(spec, count):
+    for given in samples.given:
         found = dict(zip(made, run(given, made), strict=True)) | given
         for name in names:
             flat = found[name].ravel()

@@ -48,6 +48,7 @@ def export(
     forms: Sequence[str] = ("phases",),
     quality: float = variants.QUALITY,
     fix: Fixed | None = None,
+    pictures: Path | None = None,
 ) -> Bundle:
     """Export a RUN folder, a checkpoint or `package.module:factory` as a bundle and prove it on this machine's
     backends.
@@ -59,6 +60,7 @@ def export(
         precisions: of `variants.PRECISIONS`; float32 is there in any case.
         forms: of up-sampling (`phases.FORMS`) that the graph is rewritten to, beside the graph as it was traced.
         quality: dB that the worst picture of an int8 variant is to reach; of an fp16 variant where it is above 45.
+        pictures: folder to calibrate models on that take pictures; without one, they are made up.
         fix: labels and scalars that are given their value for good: they are no inputs of the bundle any more.
 
     Raises RequestError, CheckpointError, and VerificationError when a backend does not make the original's images;
@@ -71,7 +73,7 @@ def export(
     check_fixed(loaded.spec, fix or {})
     with atomic.new_folder(out, overwrite, is_bundle) as draft:
         model, bundle = _write(loaded, draft, out.name, opset, fix or {}, findings, progress)
-        bundle = variants.add(bundle, model, precisions, forms, quality, progress)
+        bundle = variants.add(bundle, model, precisions, forms, quality, pictures, progress)
         bundle.write_manifest()
         bundle, proofs = verify(bundle, progress=progress)
         unproven = [name for name, variant in bundle.variants.items() if not variant.proofs]

@@ -13,6 +13,7 @@ from ganrt.rounding import RULE
 from ganrt.spec import Spec
 
 from . import half
+from .calibration import Samples
 from .graph import constant
 from .judge import Judge
 from .reach import Reach, reach
@@ -20,7 +21,6 @@ from .sensitivity import to_keep, to_release
 
 QUALITY = 45.0
 """dB that the worst picture is to reach while the graph is made; it is proven on others, by a lower threshold."""
-_SAMPLES = 8
 _ROOM = 1e4
 """A tensor that reaches more on the samples stays in float32: on others it might reach the 65504 where float16 ends."""
 _SMALLEST = 2.0**-14
@@ -54,7 +54,7 @@ _BY_OPERATOR = {
 more."""
 
 
-def in_half(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dict[str, object]]:
+def in_half(model: ir.Model, spec: Spec, samples: Samples, quality: float) -> tuple[ir.Model, dict[str, object]]:
     """The graph in float16 but for its islands, and what was decided, for the record.
 
     Args:
@@ -64,9 +64,9 @@ def in_half(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dict
     """
     model = half.prepared(model)
     names = [str(node.name) for node in half.candidates(model)]
-    reasons = by_rule(model, reach(model, spec, _SAMPLES))
+    reasons = by_rule(model, reach(model, samples))
     free = [name for name in names if name not in reasons]
-    judge = Judge(model, spec, _SAMPLES)
+    judge = Judge(model, spec, samples)
     quality = max(quality, QUALITY)
 
     def error(lowered: Collection[str]) -> float:
@@ -84,7 +84,7 @@ def in_half(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dict
     every = half.joined(model, reasons)
     made = half.lower(model, every)
     notes: dict[str, object] = {
-        "calibrated on": judge.samples,
+        "calibrated on": samples.origin,
         "worst PSNR there": round(judge.decibels(judge.error(made)), 1),
         "computed on the CPU": f"{RULE}; this shows overflow and rounding, not speed",
         "operators in float16": len(set(names) - every),

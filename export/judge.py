@@ -11,24 +11,20 @@ from ganrt.agreement import PSNR_CAP
 from ganrt.feeds import Array, Feeds
 from ganrt.spec import Spec
 
-from . import calibration
-from .calibration import Evaluator
+from .calibration import Evaluator, Samples
 
 
 class Judge:
-    """Compares on samples of the model's own, which are no golden ones.
+    """Compares on samples that are no golden ones.
 
     Args:
         model: what the others are compared with.
-        count: samples.
     """
 
-    def __init__(self, model: ir.Model, spec: Spec, count: int) -> None:
-        self._given = list(calibration.samples(spec, count))
+    def __init__(self, model: ir.Model, spec: Spec, samples: Samples) -> None:
+        self._given = samples.given
         self._wanted = _images(model, self._given)
         self._range = spec.output.range[1] - spec.output.range[0]
-        self.samples = f"samples 0 to {count - 1} of seed {calibration.SEED}"
-        """For records."""
 
     def error(self, made: ir.Model) -> float:
         """Mean squared error of the worst picture; infinite when one is not finite."""

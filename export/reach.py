@@ -8,10 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from ganrt.spec import Spec
-
-from . import calibration
-from .calibration import Evaluator
+from .calibration import Evaluator, Samples
 from .graph import Patch
 from .half import is_float
 
@@ -26,8 +23,8 @@ class Reach(NamedTuple):
     sum."""
 
 
-def reach(model: ir.Model, spec: Spec, count: int) -> Reach:
-    """Run a prepared float32 graph on so many samples. Maxima are taken inside the graph, so that its tensors need not
+def reach(model: ir.Model, samples: Samples) -> Reach:
+    """Run a prepared float32 graph on the samples. Maxima are taken inside the graph, so that its tensors need not
     all be in memory at once."""
     watched = model.clone()
     tensors = [value for value in watched.graph.inputs if is_float(value)]
@@ -42,7 +39,7 @@ def reach(model: ir.Model, spec: Spec, count: int) -> Reach:
     for number, value in enumerate(watched.graph.outputs):
         value.name = f"watched.{number}"
     run = Evaluator(watched)
-    rows = np.array([run(given) for given in calibration.samples(spec, count)], np.float64)
+    rows = np.array([run(given) for given in samples.given], np.float64)
     most = iter(rows.max(axis=0))
     tensor_peaks = {name: float(next(most)) for name in peaks}
     totals = {name: float(next(most) * next(most) / next(most)) for name in sums}

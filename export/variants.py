@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -12,6 +13,7 @@ from ganrt.errors import RequestError, VerificationError
 from ganrt.spec import Spec
 
 from . import calibration, int8
+from .calibration import Samples
 from .enlargement import find_nearest
 from .graph import constant
 from .islands import in_half
@@ -54,18 +56,21 @@ def add(
     precisions: Sequence[str],
     forms: Sequence[str],
     quality: float,
+    pictures: Path | None,
     progress: Callable[[str], None],
 ) -> Bundle:
     """Add `<precision>-<form>` for every pair, as far as it differs from what is there.
 
     Args:
         model: the traced graph.
+        pictures: folder of what image inputs are while precisions are chosen; else they are made up.
         quality: dB, for int8; for fp16 where it is more than `islands.QUALITY`.
 
     Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when fp16 or
     int8 cannot reach the quality.
     """
     opset, lighter = model.opset_imports[""], any(map(find_nearest, model.graph))
+    samples = calibration.samples(bundle.spec, _SAMPLES, pictures)
     for form in forms:
         progress(f"optimising the graph: {form}")
         graph, passes = optimise(model, form)
@@ -80,7 +85,7 @@ def add(
             if precision not in precisions or f"{precision}-{name}" in bundle.variants:
                 continue
             progress(f"choosing what {precision} may compute: {name}")
-            lowered, notes = lower(graph, bundle.spec, quality)
+            lowered, notes = lower(graph, bundle.spec, samples, quality)
             lowered.metadata_props[PRECISION_KEY] = precision
             file = f"model.{precision}-{name}.onnx"
             variant = Variant(file, opset, precision, lighter, (*passes, precision), notes=notes)
@@ -92,14 +97,14 @@ def _with(bundle: Bundle, name: str, variant: Variant, files: list[str]) -> Bund
     return replace(bundle.with_files(*files), variants={**bundle.variants, name: variant})
 
 
-def _lowered(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dict[str, object]]:
+def _lowered(model: ir.Model, spec: Spec, samples: Samples, quality: float) -> tuple[ir.Model, dict[str, object]]:
     """The graph in int8, but for the layers that the picture cannot do without, and what was decided."""
     layers = {layer.name: layer for layer in int8.layers(model)}
     names = list(layers)
     if not names:
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
-    extents = calibration.extents(model, spec, names, _SAMPLES)
-    judge = Judge(model, spec, _SAMPLES)
+    extents = calibration.extents(model, names, samples)
+    judge = Judge(model, spec, samples)
 
     def error(lowered: Collection[str]) -> float:
         return judge.error(int8.quantise(model, extents, lowered))
@@ -115,7 +120,7 @@ def _lowered(model: ir.Model, spec: Spec, quality: float) -> tuple[ir.Model, dic
         )
     made = int8.quantise(model, extents, set(names) - set(kept))
     notes: dict[str, object] = {
-        "calibrated on": judge.samples,
+        "calibrated on": samples.origin,
         "worst PSNR there": round(judge.decibels(judge.error(made)), 1),
         "layers in int8": len(names) - len(kept),
         "kept in float": {name: f"{judge.decibels(alone[name]):.1f} dB on its own" for name in kept},

@@ -54,6 +54,12 @@ def export_options(command: Callable[..., None]) -> Callable[..., None]:
             "--quality", default=35.0, show_default=True, help="Worst PSNR in dB of int8; of fp16, at least 45."
         ),
         click.option(
+            "--pictures",
+            type=click.Path(path_type=Path),
+            metavar="FOLDER",
+            help="What fp16 and int8 of models that take pictures are calibrated on. Default: made-up pictures.",
+        ),
+        click.option(
             "--fix",
             multiple=True,
             metavar="NAME=VALUE",

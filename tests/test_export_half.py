@@ -24,7 +24,7 @@ import ganrt
 from ganrt.backend import open_session
 from ganrt.bundle import Bundle, Variant
 from ganrt.errors import BundleError, MissingLibraryError, VerificationError
-from ganrt.export import export, half, islands
+from ganrt.export import calibration, export, half, islands
 from ganrt.export.calibration import Evaluator
 from ganrt.export.graph import Patch
 from ganrt.export.reach import Reach, reach
@@ -132,7 +132,7 @@ def test_overflow_is_seen_and_gets_its_island() -> None:
     model, z = overflowing().model(), latents()
     everything = lowered(model, set())
     assert np.isinf(reference(everything, z)).any() and not np.isfinite(Evaluator(everything)({"z": z})[0]).all()
-    made, notes = islands.in_half(model, SPEC, 36.0)
+    made, notes = islands.in_half(model, SPEC, calibration.samples(SPEC, 8), 36.0)
     kept = notes["kept in float32"]
     assert set(kept) == {"n_mul2", "n_mul3"} and notes["operators in float16"] == 2
     assert all(reason.startswith("reaches ") and reason.endswith("e5") for reason in kept.values())
@@ -159,7 +159,7 @@ def test_weights_that_float16_cannot_hold() -> None:
         "n_add2": "has a constant of 3e-8",
     }
     made.add("conv")
-    _, notes = islands.in_half(made.model(), SPEC, 36.0)
+    _, notes = islands.in_half(made.model(), SPEC, calibration.samples(SPEC, 8), 36.0)
     assert notes["weights that become 0"] == "1 of 148, each below 3e-8"
 
 
@@ -176,7 +176,7 @@ def test_norms_and_exponentials_stay_by_rule() -> None:
 
 
 def test_the_record_says_that_norms_stay_for_what_samples_cannot_show() -> None:
-    _, notes = islands.in_half(chain(["conv", "norm", "conv"]), SPEC, 36.0)
+    _, notes = islands.in_half(chain(["conv", "norm", "conv"]), SPEC, calibration.samples(SPEC, 8), 36.0)
     assert re.fullmatch(
         r"adds up squares: \d+(\.\d+)? on the samples", notes["kept in float32"]["n_instancenormalization1"]
     )
@@ -212,8 +212,8 @@ def test_sums_and_peaks_are_those_of_the_samples() -> None:
     from ganrt.export import calibration
 
     model = half.prepared(chain(["norm", "pixel"]))
-    found = reach(model, SPEC, 6)
-    z = np.concatenate([rows["z"] for rows in calibration.samples(SPEC, 6)])
+    found = reach(model, calibration.samples(SPEC, 6))
+    z = np.concatenate([rows["z"] for rows in calibration.samples(SPEC, 6).given])
     assert found.tensors["z"] == pytest.approx(np.abs(z).max())
     assert found.sums["n_instancenormalization0"] == pytest.approx(np.square(z).sum((2, 3)).max(), rel=1e-5)
     assert found.sums["n_reducemean2"] == pytest.approx(found.tensors["reducemean2"] * 4, rel=1e-5)
@@ -227,7 +227,7 @@ def test_what_the_picture_cannot_do_without_is_found() -> None:
     made.with_constant("Add", 1000.0)
     made.with_constant("Sub", 1000.0)
     made.add("conv")
-    _, notes = islands.in_half(made.model(), SPEC, 36.0)
+    _, notes = islands.in_half(made.model(), SPEC, calibration.samples(SPEC, 8), 36.0)
     assert list(notes["kept in float32"]) == ["n_add1", "n_sub2"] and notes["worst PSNR there"] >= 45
     assert notes["kept in float32"]["n_add1"].endswith("dB with it in float16")
 
@@ -265,7 +265,7 @@ def test_a_float_constant_and_a_filled_tensor_take_the_type_of_their_users() -> 
 
 def test_what_cannot_be_converted() -> None:
     with pytest.raises(VerificationError, match="no operator of this model can take it at 150 dB"):
-        islands.in_half(chain(["conv", "relu"]), SPEC, 150.0)
+        islands.in_half(chain(["conv", "relu"]), SPEC, calibration.samples(SPEC, 8), 150.0)
     unknown = Chain()
     unknown.op("Magic", domain="elsewhere")
     with pytest.raises(VerificationError, match=r"the type of magic0, made by Magic n_magic0, is not known"):

@@ -17,11 +17,12 @@ from onnx_ir.passes.common import ShapeInferencePass
 import ganrt
 from ganrt.backend import BACKENDS, Session, backend_names, open_session
 from ganrt.bundle import Bundle
-from ganrt.errors import MachineError, RequestError, VerificationError
+from ganrt.errors import ArtifactError, MachineError, RequestError, VerificationError
 from ganrt.export import calibration, export, int8, variants
 from ganrt.export.calibration import Evaluator, Extent
 from ganrt.export.graph import constant
 from ganrt.export.sensitivity import to_keep
+from ganrt.images import encode_png
 from ganrt.models import build_generator
 from ganrt.spec import Image, Latent, Output, Spec
 
@@ -55,7 +56,7 @@ def network(seed: int = 0) -> ir.Model:
 
 def lowered(model: ir.Model, names: Collection[str] | None = None) -> ir.Model:
     every = [layer.name for layer in int8.layers(model)]
-    extents = calibration.extents(model, SPEC, every, 4)
+    extents = calibration.extents(model, every, calibration.samples(SPEC, 4))
     return int8.quantise(model, extents, every if names is None else names)
 
 
@@ -88,7 +89,7 @@ def test_eight_bits_are_moved() -> None:
 
 
 def test_the_picture_is_nearly_the_same_and_other_layers_are_left_alone() -> None:
-    given = next(calibration.samples(SPEC, 4))
+    given = calibration.samples(SPEC, 4).given[0]
     wanted = Evaluator(network())(given)[0]
     assert 1e-4 < np.abs(Evaluator(lowered(network()))(given)[0] - wanted).max() < 0.1
     np.testing.assert_array_equal(Evaluator(lowered(network(), []))(given)[0], wanted)
@@ -96,11 +97,29 @@ def test_the_picture_is_nearly_the_same_and_other_layers_are_left_alone() -> Non
 
 
 def test_extents_are_those_of_the_samples() -> None:
-    found = calibration.extents(network(), SPEC, ["z", "c1", "r1"], 6)
-    drawn = np.concatenate([rows["z"] for rows in calibration.samples(SPEC, 6)])
+    found = calibration.extents(network(), ["z", "c1", "r1"], calibration.samples(SPEC, 6))
+    drawn = np.concatenate([rows["z"] for rows in calibration.samples(SPEC, 6).given])
     assert 0.4 * drawn.max() <= found["z"].high <= drawn.max() and 0.4 * drawn.min() >= found["z"].low >= drawn.min()
     assert found["c1"].low < 0 and found["r1"].low == 0
     np.testing.assert_allclose(found["z"].mean, drawn.mean(axis=(0, 2, 3)), atol=0.05)
+
+
+def test_pictures_of_a_folder_take_the_place_of_made_up_ones(tmp_path: Path) -> None:
+    size = Output(3, (0.0, 1.0), None)
+    spec = Spec("s", (Image("content", "content", 3, (0.0, 1.0)), Image("style", "style", 1, (-1.0, 1.0))), size)
+    for number, shade in enumerate((0, 255)):
+        (tmp_path / f"{number}.png").write_bytes(encode_png(np.full((30, 90, 3), shade, np.uint8)))
+    found = calibration.samples(spec, 6, tmp_path)
+    assert [rows["content"].shape for rows in found.given] == [(4, 3, 48, 64), (2, 3, 48, 64)]
+    assert found.given[1]["style"].shape == (2, 1, 48, 64) and found.given[1]["style"].dtype == np.float32
+    assert {float(rows.mean()) for rows in found.given[0]["content"]} == {0.0}  # in turn, over both inputs
+    assert {float(rows.mean()) for rows in found.given[0]["style"]} == {1.0}
+    assert found.origin == "samples 0 to 5 of seed 2024, with pictures of 2 files"
+    with pytest.raises(RequestError, match="pictures to calibrate on were given, but this small model takes none"):
+        calibration.samples(SPEC, 4, tmp_path)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ArtifactError, match="holds no pictures to calibrate on"):
+        calibration.samples(spec, 4, tmp_path / "none")
 
 
 def test_rare_large_values_are_clipped_and_even_ones_are_not() -> None:
@@ -127,8 +146,8 @@ def test_rounded_weights_leave_the_mean_where_it_was() -> None:
         [numpy_helper.from_array(weight, "w")],
     )
     model = ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
-    extents = calibration.extents(model, spec, ["low_res"], 8)
-    given = next(calibration.samples(spec, 4))
+    extents = calibration.extents(model, ["low_res"], calibration.samples(spec, 8))
+    given = calibration.samples(spec, 4).given[0]
     wanted, found = Evaluator(model)(given)[0], Evaluator(int8.quantise(model, extents, ["low_res"]))(given)[0]
     uncorrected = (np.rint(weight * 127) / 127 - weight).sum(axis=(1, 2, 3)) * given["low_res"].mean()
     assert np.abs(uncorrected).max() > 0.005
