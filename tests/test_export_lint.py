@@ -30,7 +30,7 @@ from ganrt.export.lint import check_module
 from ganrt.export.lint_graph import check_graph
 from ganrt.export.rehearsal import rehearse
 from ganrt.export.tracing import trace
-from ganrt.models import get_family
+from ganrt.models import build_generator, get_family
 from ganrt.models.parametrize import equalize
 
 LATENT = ganrt.Latent("z", (6,))
@@ -522,6 +522,16 @@ def test_a_mended_generator_is_exported_and_proven(factories: str, tmp_path: Pat
         z = np.zeros((2, 6), np.float32)
         noise = np.random.default_rng(0).normal(size=(2, 1, 4, 4)).astype(np.float32)
         assert np.ptp(generator(z=z, noise_0=noise), axis=0).max() > 0.01
+
+
+def test_checkpoints_of_families_are_looked_at(tmp_path: Path) -> None:
+    module = build_generator("dcgan", CLEAN["dcgan"])
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.bias)
+    torch.save(module.state_dict(), tmp_path / "ema.pth")
+    bundle = export(str(tmp_path / "ema.pth"), tmp_path / "ema.ganrt")
+    assert [finding["rule"] for finding in bundle.provenance["lint"]] == ["statistics never measured"]
 
 
 def test_refusals_end_the_command(factories: str, tmp_path: Path) -> None:
