@@ -44,7 +44,7 @@ def rehearse(module: nn.Module, spec: Spec) -> Rehearsed:
         run = watch(module, given)
         if run.failed:
             return Rehearsed(module, spec, [_cannot_run(module, given, *run.failed)])
-        findings = [*_state(run), *_read(run)]
+        findings = [*_state(run), *_precision(run), *_read(run)]
         place = _place(run.result, rows, spec)
         if place is not None:
             module, run.result = Item(module, place), run.result[place]
@@ -153,6 +153,17 @@ def _state(run: Run) -> list[Finding]:
         return []
     text = "forward writes to it in evaluation mode, so no two pictures are made alike; write only where self.training"
     return [Finding("state", places(run.written), text, "refused")]
+
+
+def _precision(run: Run) -> list[Finding]:
+    """The graph that is traced is float32; lower precisions are made of it, and proven."""
+    if not run.halved:
+        return []
+    names = ", ".join(sorted({str(dtype).removeprefix("torch.") for dtype in run.halved.values()}))
+    text = (
+        f"computes in {names}; leave autocast and casts out of forward, --precision makes and proves lower precisions"
+    )
+    return [Finding("precision", places(list(run.halved)), text, "refused")]
 
 
 def _read(run: Run) -> list[Finding]:

@@ -143,7 +143,9 @@ def _check(model: ir.Model, spec: Spec) -> None:
     shape = list(output.shape or [])
     sides = [spec.output.channels, *(spec.output.size or shape[2:])]
     if output.dtype != ir.DataType.FLOAT or len(shape) != 4 or shape[1:] != sides:
-        raise VerificationError(f"the model returns {output.dtype} {shape}; the spec says float32 (N, {sides})")
+        returned, wanted_shape = (", ".join(map(str, sizes)) for sizes in (shape, ("N", *sides)))
+        kind = "of unknown type" if output.dtype is None else str(output.dtype).lower()
+        raise VerificationError(f"the model returns {kind} ({returned}); the spec says float ({wanted_shape})")
 
 
 @contextmanager

@@ -37,6 +37,8 @@ class Run:
     """Random numbers, in the order in which they were drawn."""
     groups: list[tuple[str, int]] = field(default_factory=list)
     """Path of the module and number of groups of each convolution, in the order of execution."""
+    halved: dict[str, torch.dtype] = field(default_factory=dict)
+    """Paths of the modules that computed in 16 bits, and in which."""
     read: list[str] = field(default_factory=list)
     """Paths of the modules that made Python numbers of tensors."""
     written: list[str] = field(default_factory=list)
@@ -63,6 +65,8 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Attention bears the tag for the dropout that it is seldom asked for.
         if before is not None and (kwargs.get("generator") or not torch.equal(before, torch.get_rng_state())):
             self._run.draws.append(Draw(self._path[-1], func.overloadpacket.__name__, (), False))
+        if isinstance(result, Tensor) and result.dtype in (torch.float16, torch.bfloat16):
+            self._run.halved.setdefault(self._path[-1], result.dtype)
         if func is torch.ops.aten._local_scalar_dense.default:
             self._run.read.append(self._path[-1])
         if func is torch.ops.aten.convolution.default:

@@ -180,7 +180,7 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
     ("name", "error", "message"),
     [
         ("frozen", RequestError, "takes 2 samples, and fails with one"),
-        ("wrong_size", VerificationError, r"the spec says float32 \(N, \[1, 9, 9\]\)"),
+        ("wrong_size", VerificationError, r"returns float \(batch, 1, 8, 8\); the spec says float \(N, 1, 9, 9\)"),
         ("nothing", RequestError, r"returned int; it must return \(torch.nn.Module, ganrt.Spec\)"),
         ("script", RequestError, "returned a TorchScript module, which is not traced again"),
         ("absent", RequestError, "cannot be called"),

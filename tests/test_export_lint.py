@@ -354,6 +354,7 @@ class Drifting(nn.Module):
         (tiny(lambda x: x[:, :3]), (), "forward", "last", "z float32 (2, 6): RuntimeError"),
         (tiny(lambda x: x / 0), (), "forward", "forward", "not finite"),
         (tiny(lambda x: x * 0), (), "inputs without influence", "z", "same whatever goes in"),
+        (tiny(lambda x: x.half().float()), (), "precision", "middle", "computes in float16; leave autocast"),
         (ready(Apply(lambda z: (z, None))), (), "forward", "forward", "returns a tuple"),
         (ready(Apply(lambda z: {"x": z})), (), "forward", "forward", "returns a dict"),
     ],
