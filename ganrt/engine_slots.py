@@ -13,19 +13,46 @@ in both slots.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import cuda.core as core
 import numpy as np
 
 from ganrt.cuda import DeviceArray, Gpu, Pinned, translated, wait
-from ganrt.engine_program import Program
 from ganrt.feeds import Array
+
+
+class DeviceProgram(Protocol):
+    """Runs batches of one shape on one stream, at fixed addresses (`engine_program.Program` is the one of TensorRT)."""
+
+    @property
+    def size(self) -> int:
+        """Rows of a batch."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Of inputs and outputs, by name."""
+
+    @property
+    def dtypes(self) -> Mapping[str, np.dtype[Any]]: ...
+
+    @property
+    def inputs(self) -> Mapping[str, core.Buffer]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, core.Buffer]: ...
+
+    def nbytes(self, name: str) -> int:
+        """Of an input or output."""
+
+    def enqueue(self, stream: core.Stream) -> None:
+        """Put one batch on the stream. Raises DeviceLostError."""
 
 
 class Lane:
     """The buffers of one program in one slot, each made when it is first needed."""
 
-    def __init__(self, gpu: Gpu, program: Program, stream: core.Stream) -> None:
+    def __init__(self, gpu: Gpu, program: DeviceProgram, stream: core.Stream) -> None:
         self.program = program
         self._gpu, self._stream = gpu, stream
         self.inputs: dict[str, Pinned] = {}
@@ -86,7 +113,7 @@ class Slot:
         self._gpu, self._compute, self._copying = gpu, compute, copying
         self.computed: core.Event = gpu.event()
         self.copied: core.Event = gpu.event()
-        self.lanes: dict[Program, Lane] = {}
+        self.lanes: dict[DeviceProgram, Lane] = {}
         self.flight: Flight | None = None
 
     def settle(self, deadline: float) -> None:
@@ -94,25 +121,29 @@ class Slot:
         if self.flight is not None:
             self.flight.land(deadline)
 
-    def lane(self, program: Program) -> Lane:
+    def lane(self, program: DeviceProgram) -> Lane:
         if program not in self.lanes:
             self.lanes[program] = Lane(self._gpu, program, self._compute)
         return self.lanes[program]
 
-    def drop(self, program: Program) -> None:
+    def drop(self, program: DeviceProgram) -> None:
         """Give the memory of a program's lane back; the slot is free."""
         if program in self.lanes:
             self.lanes.pop(program).close()
 
     def start(
-        self, lane: Lane, feeds: Mapping[str, Array], outputs: Sequence[str], draw: Callable[[Program], None] | None
+        self,
+        lane: Lane,
+        feeds: Mapping[str, Array],
+        outputs: Sequence[str],
+        draw: Callable[[DeviceProgram], None] | None,
     ) -> Flight:
         """Put a batch on the streams; the slot is free and the lane prepared. The feeds are the caller's again.
 
         Args:
             draw: puts on the compute stream what makes the inputs that are not in the feeds.
         """
-        program: Program = lane.program
+        program: DeviceProgram = lane.program
         compute, copying = self._compute, self._copying
         for name, array in feeds.items():
             pinned = lane.inputs[name]

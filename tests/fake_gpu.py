@@ -23,6 +23,7 @@ OURS = (
     "ganrt.engine_programs",
     "ganrt.engine_slots",
     "ganrt.device_latents",
+    "ganrt.device_session",
     "ganrt.backends.tensorrt",
 )
 BUILDER = ("ganrt.export.network", "ganrt.export.inspection", "ganrt.export.engines")

@@ -254,7 +254,7 @@ def test_some_of_the_batch_sizes(start: Start, bundle: Bundle) -> None:
     with opened(machine, bundle, batches=(4, 2)) as session:
         assert session.batch_sizes == (2, 4)
     for wrong in ((), (3,)):
-        with pytest.raises(RequestError, match=r"this engine has \(1, 2, 4\): choose some of them"):
+        with pytest.raises(RequestError, match=r"this session has \(1, 2, 4\): choose some of them"):
             opened(machine, bundle, batches=wrong)
 
 

@@ -194,7 +194,7 @@ def slots_not_settled(machine: Machine) -> None:
 
 
 def one_slot(machine: Machine) -> None:
-    machine.backend._SLOTS = 1
+    machine.modules["ganrt.device_session"]._SLOTS = 1  # type: ignore[attr-defined]
     slots_not_settled(machine)
 
 

@@ -6,33 +6,23 @@ graph, and nothing is allocated once each batch size has run thrice.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ganrt import engine_cache
-from ganrt.backend import Pending, PictureSession, Session, check_options
+from ganrt.backend import Session, check_options
 from ganrt.bundle import Bundle
 from ganrt.cuda import Gpu, translated
-from ganrt.device_latents import DeviceLatents
-from ganrt.engine_program import Program
+from ganrt.device_session import DeviceSession
 from ganrt.engine_programs import Programs
-from ganrt.engine_requests import Given, Request, Sampled
-from ganrt.engine_slots import Flight, Slot
-from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, MachineError, RequestError
-from ganrt.feeds import Array, Draw, Feeds, require
+from ganrt.errors import MachineError, RequestError
 from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.nvinfer import LEAN, Loaded, load, this_machine, trt
+from ganrt.spec import Spec
 
-_log = logging.getLogger(__name__)
 _OPTIONS = ("batches", "engine", "sha256", "deadline")
 _DEADLINE_S = 60.0
-_SLOTS = 2
-_ABANDONED: list[object] = []
-"""Sessions on a GPU that is lost or hangs: work there may still write to their memory, so it is never given back."""
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
@@ -51,8 +41,13 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     gpu = Gpu(number)
     plan, facts, portable = _plan(bundle, variant, gpu, options)
     loaded = load(plan, portable)
+    _check_tensors(bundle.spec, loaded)
+    name = ("tensorrt", bundle.variant(variant).precision)
+    details = {"tensorrt": str(trt.__version__), "runtime": "lean" if LEAN else "full", **facts}
     with translated("opening a session"):
-        session = _TensorRTSession(bundle, variant, gpu, loaded, facts, float(deadline))
+        session = DeviceSession(
+            name, bundle.spec, gpu, details, float(deadline), lambda *place: Programs(gpu, loaded, *place)
+        )
     session.restrict(options.get("batches", session.batch_sizes))
     return session
 
@@ -73,177 +68,11 @@ def _plan(bundle: Bundle, variant: str, gpu: Gpu, options: Mapping[str, Any]) ->
     return engine_cache.read(engine), facts, bool(engine.key.options.get("version_compatible"))
 
 
-class _TensorRTSession(PictureSession):
-    def __init__(
-        self, bundle: Bundle, variant: str, gpu: Gpu, loaded: Loaded, facts: dict[str, str], deadline: float
-    ) -> None:
-        self.backend, self.device = "tensorrt", f"cuda:{gpu.number}"
-        self.precision = bundle.variant(variant).precision
-        self._spec = bundle.spec
-        self._gpu, self._loaded, self._deadline = gpu, loaded, deadline
-        self._check_tensors()
-        library = {"tensorrt": str(trt.__version__), "runtime": "lean" if LEAN else "full"}
-        self.details = {**library, **gpu.details(), **facts}
-        self._over = ""
-        self._compute, self._copying = gpu.stream(), gpu.stream()
-        self._programs = Programs(gpu, loaded, self._compute, self._settle)
-        self.batch_sizes = self._programs.batch_sizes()
-        self._largest = self.batch_sizes[-1]
-        self._slots = [Slot(gpu, self._compute, self._copying) for _ in range(_SLOTS)]
-        self._turn = 0
-        self._latents: DeviceLatents | None = None
-
-    def restrict(self, batches: Sequence[int]) -> None:
-        """Use some of the batch sizes only. Raises RequestError."""
-        if not batches or not set(batches) <= set(self.batch_sizes):
-            self.close()
-            raise RequestError(f"batches are {batches}; this engine has {self.batch_sizes}: choose some of them")
-        self.batch_sizes = tuple(sorted(set(batches)))
-        self._largest = self.batch_sizes[-1]
-
-    def submit(self, feeds: Feeds) -> Pending:
-        self._require_open()
-        rows = require(self._spec, feeds, self.batch_sizes)
-        return self._begin(Given(self._spec, feeds), rows)
-
-    def submit_draw(self, draw: Draw) -> Pending:
-        self._require_open()
-        most = self.batch_sizes[-1]
-        if not 1 <= draw.rows <= most:
-            raise RequestError(f"{draw.rows} samples were asked for at a time; this session takes 1 to {most}")
-        size = next(size for size in self.batch_sizes if size >= draw.rows)
-        return self._begin(Sampled(self._spec, draw.part(0, size)), draw.rows)
-
-    def close(self) -> None:
-        if self._over:
-            return
-        self._over = "is closed; load the bundle again"
-        try:
-            self._gpu.enter()
-            for slot in self._slots:
-                slot.settle(self._deadline)
-            with translated("closing a session"):
-                for part in (self._programs, *self._slots, self._compute, self._copying):
-                    part.close()
-        except GanrtError as error:
-            _ABANDONED.append(self.__dict__.copy())
-            _log.warning("the GPU failed while a session was closed, and its memory stays taken: %s", error)
-        self._slots.clear()
-
-    def _begin(self, request: Request, rows: int) -> Pending:
-        """Start a batch of which the first rows are wanted."""
-        try:
-            with translated(f"a batch of {request.rows}"):
-                self._gpu.enter()
-                return _Pending(self, self._submit(request), rows)
-        except DeviceLostError as error:
-            self._lose(error)
-            raise
-
-    def _submit(self, request: Request) -> list[Flight]:
-        """One flight, or several of a batch that does not fit into memory."""
-        size = request.rows
-        if size > self._largest:
-            return self._in_parts(request)
-        try:
-            return [self._start(request)]
-        except DeviceMemoryError as error:
-            self._programs.drop_size(size)
-            smaller = [other for other in self.batch_sizes if other < size]
-            if not smaller:
-                raise
-            self._largest = smaller[-1]
-            _log.warning("%s; batches of %d are computed as batches of %d from now on", error, size, self._largest)
-            return self._in_parts(request)
-
-    def _start(self, request: Request) -> Flight:
-        """Start a batch in the next slot. All memory is taken before anything is put on a stream, so that a refusal
-        leaves nothing half done."""
-        slot = self._slots[self._turn]
-        slot.settle(self._deadline)
-        feeds = request.feeds()
-        lane = slot.lane(self._programs.of(request.rows, feeds))
-        lane.prepare(list(feeds), request.outputs)
-        draw = None if request.draw is None else self._drawing(request.draw)
-        self._turn = (self._turn + 1) % _SLOTS
-        return slot.start(lane, feeds, request.outputs, draw)
-
-    def _drawing(self, draw: Draw) -> Callable[[Program], None]:
-        if self._latents is None:
-            self._latents = DeviceLatents(self._gpu)
-        latents = self._latents
-        return lambda program: latents.put(self._spec, draw, program.inputs, program.dtypes, self._compute)
-
-    def _settle(self, program: Program) -> None:
-        """Wait for all work, and give back what the slots have taken for a program."""
-        for slot in self._slots:
-            slot.settle(self._deadline)
-            slot.drop(program)
-
-    def _in_parts(self, request: Request) -> list[Flight]:
-        part = self._largest
-        return [flight for first in range(0, request.rows, part) for flight in self._submit(request.part(first, part))]
-
-    def land(self, flights: list[Flight], rows: int) -> dict[str, Array]:
-        """The results of a batch, by the name of the output; a GPU that fails here ends the session."""
-        if any(flight.results is None for flight in flights):
-            self._require_open()
-        try:
-            self._gpu.enter()
-            parts = [flight.land(self._deadline) for flight in flights]
-        except DeviceLostError as error:
-            self._lose(error)
-            raise
-        found = (
-            parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        )
-        _require_finite({name: array[:rows] for name, array in found.items()})
-        return {self._spec.output.name: found[flights[0].outputs[0]][:rows]}
-
-    def on_device(self, flights: list[Flight], rows: int) -> dict[str, Any]:
-        self._require_open()
-        if len(flights) > 1:
-            raise DeviceMemoryError(
-                f"a batch of {rows} does not fit into the GPU's memory in one piece, so there is no array of it there: "
-                "ask for fewer images at a time"
-            )
-        return {self._spec.output.name: flights[0].array(self._gpu, flights[0].outputs[0], rows, self._deadline)}
-
-    def _lose(self, error: DeviceLostError) -> None:
-        """Nothing of this session is touched again."""
-        self._over = f"ended when the GPU failed ({error})"
-        _ABANDONED.append((self._slots, self._programs, self._compute, self._copying, self._loaded))
-
-    def _require_open(self) -> None:
-        if self._over:
-            raise BackendError(f"this tensorrt session {self._over}")
-
-    def _check_tensors(self) -> None:
-        wanted = {item.name for item in self._spec.inputs} | {self._spec.output.name}
-        found = {tensor.name for tensor in self._loaded.tensors()}
-        if found != wanted | {engine_cache.PICTURES, engine_cache.LEVEL}:
-            raise MachineError(
-                f"the engine has the tensors {', '.join(sorted(found))}, which are not those of this model: build it "
-                "anew with `ganrt build BUNDLE --backend tensorrt --rebuild`"
-            )
-
-
-class _Pending(Pending):
-    def __init__(self, session: _TensorRTSession, flights: list[Flight], rows: int) -> None:
-        self._session, self._flights, self._rows = session, flights, rows
-
-    def wait(self) -> dict[str, Array]:
-        return self._session.land(self._flights, self._rows)
-
-    def device_arrays(self) -> dict[str, Any]:
-        return self._session.on_device(self._flights, self._rows)
-
-
-def _require_finite(found: Mapping[str, Array]) -> None:
-    """Raise BackendError where an image has values that uint8 has no word for."""
-    level = found.get(engine_cache.LEVEL)
-    if level is not None and not np.isfinite(level).all():
-        raise BackendError(
-            f"image {int(np.argmin(np.isfinite(level)))} of the batch has values that are not finite (overflow in "
-            "reduced precision?)"
+def _check_tensors(spec: Spec, loaded: Loaded) -> None:
+    wanted = {item.name for item in spec.inputs} | {spec.output.name}
+    found = {tensor.name for tensor in loaded.tensors()}
+    if found != wanted | {engine_cache.PICTURES, engine_cache.LEVEL}:
+        raise MachineError(
+            f"the engine has the tensors {', '.join(sorted(found))}, which are not those of this model: build it "
+            "anew with `ganrt build BUNDLE --backend tensorrt --rebuild`"
         )
