@@ -25,6 +25,8 @@ from ganrt.machine import has_nvidia_gpu, nvidia_details
 _KDLCPU, _KDLCUDA = 1, 2
 """DLDeviceType."""
 _POLLS, _SHORT_NAPS, _SHORT_S, _LONG_S = 200, 100, 1e-4, 1e-3
+_NO_MEMORY = ("OUT_OF_MEMORY", "out of memory", "Failed to allocate memory")
+"""What CUDA, and what libraries above it, say when an allocation is refused."""
 _never = threading.Event()
 
 
@@ -38,7 +40,7 @@ def translated(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # cuda-core's exceptions have no common base but this
         reason = first_line(error)
-        if isinstance(error, MemoryError) or "OUT_OF_MEMORY" in reason:
+        if isinstance(error, MemoryError) or any(words in reason for words in _NO_MEMORY):
             raise DeviceMemoryError(f"{what}: the GPU has too little memory left ({reason})") from error
         raise DeviceLostError(f"{what} failed: {reason}; load the bundle again") from error
 

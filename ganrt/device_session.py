@@ -22,8 +22,17 @@ from ganrt.spec import Spec
 
 _log = logging.getLogger(__name__)
 _SLOTS = 2
+_DEADLINE_S = 60.0
 _ABANDONED: list[object] = []
 """Sessions on a GPU that is lost or hangs: work there may still write to their memory, so it is never given back."""
+
+
+def deadline_of(options: Mapping[str, Any]) -> float:
+    """The option `deadline`, seconds that the GPU may take for a batch. Raises RequestError."""
+    deadline = options.get("deadline", _DEADLINE_S)
+    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline <= 0:
+        raise RequestError(f"deadline is {deadline!r}; it must be a number of seconds above 0")
+    return float(deadline)
 
 
 class DevicePrograms(Protocol):
@@ -156,9 +165,11 @@ class DeviceSession(PictureSession):
         return lambda program: latents.put(self._spec, draw, program.inputs, program.dtypes, self._compute)
 
     def _settle(self, program: DeviceProgram) -> None:
-        """Wait for all work, and give back what the slots have taken for a program."""
+        """Wait for all work, that of a batch which failed half-way included, and give back what the slots have taken
+        for a program."""
         for slot in self._slots:
             slot.settle(self._deadline)
+            slot.drain(self._deadline)
             slot.drop(program)
 
     def _in_parts(self, request: Request) -> list[Flight]:

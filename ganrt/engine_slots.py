@@ -126,6 +126,12 @@ class Slot:
             self.lanes[program] = Lane(self._gpu, program, self._compute)
         return self.lanes[program]
 
+    def drain(self, deadline: float) -> None:
+        """Wait until the compute stream is done; the slot is free."""
+        with translated("waiting for the GPU"):
+            self._compute.record(self.computed)
+        wait(self.computed, deadline)
+
     def drop(self, program: DeviceProgram) -> None:
         """Give the memory of a program's lane back; the slot is free."""
         if program in self.lanes:

@@ -292,6 +292,11 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
             if cuda.work and cuda.work[-1] is stream._last:
                 stream._last.buffers, stream._last.bytes = (source, target), self._bytes
 
+        def fill(self, value: int, *, stream: Any) -> None:
+            cuda.note("fill")
+            target = self._address
+            cuda.put(stream, "fill", lambda: cuda.at(target).fill(value))
+
         def close(self, stream: Any = None) -> None:
             if not self._closed:
                 self._closed = True

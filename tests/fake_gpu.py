@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +23,9 @@ OURS = (
     "ganrt.engine_programs",
     "ganrt.engine_slots",
     "ganrt.device_latents",
+    "ganrt.device_pictures",
     "ganrt.device_session",
+    "ganrt.ort_programs",
     "ganrt.backends.tensorrt",
 )
 BUILDER = ("ganrt.export.network", "ganrt.export.inspection", "ganrt.export.engines")
@@ -37,6 +39,8 @@ class Machine:
     cuda: FakeCuda
     trt: FakeTensorRT
     modules: dict[str, ModuleType]
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    """What ONNX Runtime's provider was asked for, session by session."""
 
     @property
     def backend(self) -> Any:

@@ -18,8 +18,20 @@ def install(cuda: FakeCuda) -> None:
         "ganrt_label_int64": _label(np.int64),
         "ganrt_label_int32": _label(np.int32),
         "ganrt_label_one_hot": _one_hot,
+        "ganrt_pictures": _pictures,
         "ganrt_fill": lambda cuda, config, out, rows, value: _put(cuda, out, np.full(int(rows), value, np.float32)),
     }
+
+
+def _pictures(cuda: FakeCuda, config: Any, image: Any, pictures: Any, level: Any, *told: Any) -> None:
+    pixels, plane, channels, low, high, scale = told
+    rows = int(pixels) // int(plane)
+    values = cuda.at(image._address).view(np.float32).reshape(rows, int(channels), int(plane))
+    with np.errstate(invalid="ignore"):
+        scaled = (np.clip(values, low, high) - low) * scale + np.float32(0.5)
+        _put(cuda, pictures, scaled.astype(np.uint8).transpose(0, 2, 1))
+        finite = np.isfinite(values).all(axis=(1, 2))
+    cuda.at(level._address).view(np.float32)[~finite] = np.nan
 
 
 def _put(cuda: FakeCuda, out: Any, values: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from fake_gpu import Start, start
 from fake_sessions import CLASSES, SPEC
 
 from ganrt.feeds import Draw, draw
+from ganrt.images import to_uint8
 from ganrt.latents import normal
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
 
@@ -45,7 +46,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     if compiler is None:
         pytest.skip("there is no C++ compiler on this machine")
     folder = tmp_path_factory.mktemp("kernels")
-    (folder / "kernels.cpp").write_text(_PRELUDE + SOURCE + LOOPS)
+    (folder / "kernels.cpp").write_text(_PRELUDE + SOURCE + PICTURES + LOOPS)
     made = folder / "kernels.so"
     flags = ["-O2", "-std=c++17", "-ffp-contract=off", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
     subprocess.run([compiler, *flags, "-o", made, folder / "kernels.cpp"], check=True)
@@ -61,6 +62,7 @@ def _coefficients() -> str:
 
 
 SOURCE = _coefficients() + (Path(__file__).parent.parent / "ganrt" / "latents.cu").read_text()
+PICTURES = (Path(__file__).parent.parent / "ganrt" / "pictures.cu").read_text()
 SIGNATURES = {
     "ganrt_normal": ("float", "u64 a, u32 b, u64 c, u64 d, u32 e, double f, double g, float h"),
     "ganrt_uniform": ("float", "u64 a, u32 b, u64 c, u64 d, u32 e, double f, double g"),
@@ -69,7 +71,15 @@ SIGNATURES = {
     "ganrt_label_one_hot": ("float", "u64 a, u64 b, u64 c, u32 d, u32 e"),
     "ganrt_fill": ("float", "u64 a, float b"),
 }
-LOOPS = "".join(
+PICTURES_LOOP = """
+extern "C" void run_ganrt_pictures(float *image, unsigned char *pictures, float *level, u64 a, u32 b, u32 c, float d,
+                                   float e, float f) {
+  blockDim.x = 1;
+  threadIdx.x = 0;
+  for (blockIdx.x = 0; blockIdx.x < a; blockIdx.x++) ganrt_pictures(image, pictures, level, a, b, c, d, e, f);
+}
+"""
+LOOPS = PICTURES_LOOP + "".join(
     f'extern "C" void run_{name}({kind} *out, unsigned int grid, unsigned int block, {arguments}) {{\n'
     f"  blockDim.x = block;\n  for (blockIdx.x = 0; blockIdx.x < grid; blockIdx.x++)\n"
     f"    for (threadIdx.x = 0; threadIdx.x < block; threadIdx.x++)\n"
@@ -145,6 +155,28 @@ def test_a_million_values_are_equal_to_the_last_bit(library: ctypes.CDLL) -> Non
     assert out[0, :4].tolist() == [np.float32(v) for v in ("1.6911626", "0.67496884", "-1.2046078", "-1.3679883")]
 
 
+@pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 255.0), (-3.5, 0.25)])
+def test_pictures_are_those_of_the_host(start: Start, library: ctypes.CDLL, value_range: tuple[float, float]) -> None:
+    module = start().modules["ganrt.device_pictures"]
+    low, high = value_range
+    images = np.random.default_rng(3).uniform(low - 0.1, high + 0.1, (3, 3, 5, 7)).astype(np.float32)
+    halves = (low + (np.arange(255) + 0.5) * (high - low) / 255).astype(np.float32)
+    images.reshape(-1)[:255] = halves
+    pictures, level = np.full((3, 5, 7, 3), 9, np.uint8), np.zeros(3, np.float32)
+
+    def make() -> None:
+        told = [_TYPES[type(v)](v.item()) for v in module.arguments(images.shape, value_range)]
+        buffers = [ctypes.c_void_p(array.ctypes.data) for array in (images, pictures, level)]
+        library.run_ganrt_pictures(*buffers, *told)
+
+    make()
+    assert np.array_equal(pictures, to_uint8(images, value_range)) and not level.any()
+    images[1, 2, 3, 4] = np.nan
+    images[2, 0, 0, 0] = -np.inf
+    make()
+    assert np.isfinite(level).tolist() == [True, False, False]
+
+
 def test_the_source_is_that_of_the_file_with_the_coefficients_in_front(start: Start) -> None:
     assert start().modules["ganrt.device_latents"].source() == SOURCE
 
@@ -153,7 +185,7 @@ def test_nvrtc_compiles_the_source() -> None:
     """For the oldest and the newest GPUs that TensorRT 10 and 11 run on. NVRTC needs no GPU."""
     nvrtc: Any = pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed", exc_type=ImportError)
     for arch in ("sm_75", "sm_90"):
-        made = nvrtc.nvrtcCreateProgram(SOURCE.encode(), b"latents.cu", 0, [], [])
+        made = nvrtc.nvrtcCreateProgram((SOURCE + PICTURES).encode(), b"latents.cu", 0, [], [])
         try:
             error, program = made
         except ValueError:

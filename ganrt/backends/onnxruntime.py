@@ -1,23 +1,23 @@
-"""ONNX Runtime: the CPU provider, and CUDA with IO binding. The provider that was asked for, or an error; never a
-fallback."""
+"""ONNX Runtime: the CPU provider, and CUDA on our own stream and memory, with CUDA graphs. The provider that was asked
+for, or an error; never a fallback."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 # Without this, importing ONNX Runtime 1.32 writes a device number and a database of events below the home folder.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-import numpy as np
 import onnxruntime as ort
 
-from ganrt.backend import HostSession, Pending, Session, check_options, first_line, library_version, thread_count
+from ganrt.backend import HostSession, Session, check_options, first_line, library_version, thread_count
 from ganrt.bundle import Bundle
-from ganrt.errors import BackendError, BundleError, MachineError, MissingLibraryError
-from ganrt.feeds import Array, Feeds, require
-from ganrt.machine import has_nvidia_gpu, nvidia_details, parse_device
+from ganrt.errors import BundleError, MachineError, MissingLibraryError, RequestError
+from ganrt.feeds import Array, Feeds
+from ganrt.machine import has_nvidia_gpu, parse_device
 
 if not hasattr(ort, "InferenceSession"):
     raise ImportError(
@@ -26,18 +26,21 @@ if not hasattr(ort, "InferenceSession"):
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+_ON_GPU = ("batches", "deadline", "graph", "prefer_nhwc", "search")
+_SEARCHES = ("HEURISTIC", "EXHAUSTIVE", "DEFAULT")
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
-    """Options: `threads`, the number of CPU threads (default: one per core)."""
-    check_options("onnxruntime", options, ("threads",))
+    """Options: `threads`, the number of CPU threads (default: one per core). On a GPU also `batches`, the batch sizes
+    to use; `deadline`, seconds that the GPU may take for a batch (default 60); `graph`, whether to replay CUDA graphs
+    (default True); `prefer_nhwc` (default False) and `search`, HEURISTIC, EXHAUSTIVE or DEFAULT, of the provider."""
     kind, number = parse_device(device)
     if kind == "auto":
         kind = "cuda" if has_nvidia_gpu() and _CUDA in ort.get_available_providers() else "cpu"
-    threads = thread_count(options)
+    check_options("onnxruntime", options, ("threads", *_ON_GPU) if kind == "cuda" else ("threads",))
     if kind == "cuda":
-        return _CudaSession(bundle, variant, number, threads)
-    return _CpuSession(bundle, variant, threads)
+        return _on_gpu(bundle, variant, number, options)
+    return _CpuSession(bundle, variant, thread_count(options))
 
 
 class _CpuSession(HostSession):
@@ -55,59 +58,53 @@ class _CpuSession(HostSession):
         del self._session
 
 
-class _CudaSession(Session):
-    """Inputs are copied in and outputs stay on the device until they are asked for."""
+def _on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str, Any]) -> Session:
+    if _CUDA not in ort.get_available_providers():
+        raise MachineError(
+            f"cuda:{number} was asked for, but the onnxruntime installed here has no CUDA provider: "
+            'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "ganrt[cuda]"'
+        )
+    if not has_nvidia_gpu():
+        raise MachineError(f"cuda:{number} was asked for, but this machine has no NVIDIA GPU; use device='cpu'")
+    try:
+        from ganrt.cuda import Gpu, translated
+        from ganrt.device_session import DeviceSession, deadline_of
+        from ganrt.ort_programs import OrtPrograms
+    except ImportError as error:
+        raise MissingLibraryError(error.name or "cuda", "cuda", "the onnxruntime backend on a GPU") from error
+    deadline = deadline_of(options)
+    gpu, chosen = Gpu(number), _cuda_options(options)
+    ort.preload_dlls(directory="")
 
-    def __init__(self, bundle: Bundle, variant: str, number: int, threads: int) -> None:
-        if _CUDA not in ort.get_available_providers():
-            raise MachineError(
-                f"cuda:{number} was asked for, but the onnxruntime installed here has no CUDA provider: "
-                'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "ganrt[cuda]"'
-            )
-        if not has_nvidia_gpu():
-            raise MachineError(f"cuda:{number} was asked for, but this machine has no NVIDIA GPU; use device='cpu'")
-        ort.preload_dlls(directory="")
-        options = _session_options(threads)
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        # TF32 would make float32 a name only; EXHAUSTIVE convolution search would run anew for every batch size.
-        provider = (_CUDA, {"device_id": number, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"})
-        self.backend, self.device, self.precision = "onnxruntime", f"cuda:{number}", bundle.variant(variant).precision
-        self.details = {"onnxruntime-gpu": library_version("onnxruntime-gpu"), **nvidia_details()}
-        self._number = number
-        self._spec = bundle.spec
-        self._session: ort.InferenceSession | None = _session(bundle, variant, [provider], options)
+    def programs(stream: Any, before_drop: Any) -> OrtPrograms:
+        settings = _session_options(thread_count(options))
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        provider = (_CUDA, {"device_id": number, "user_compute_stream": str(int(stream.handle)), **chosen})
+        return OrtPrograms(gpu, _session(bundle, variant, [provider], settings), bundle.spec, stream, before_drop)
 
-    def submit(self, feeds: Feeds) -> Pending:
-        if self._session is None:
-            raise BackendError("this onnxruntime session is closed; load the bundle again")
-        require(self._spec, feeds)
-        output = self._spec.output.name
-        try:
-            binding = self._session.io_binding()
-            for name, array in feeds.items():
-                binding.bind_cpu_input(name, array)
-            binding.bind_output(output, "cuda", self._number)
-            self._session.run_with_iobinding(binding)
-        except Exception as error:  # ONNX Runtime's exceptions have no common base but this
-            raise BackendError(f"onnxruntime failed on {self.device}: {first_line(error)}") from error
-        return _CudaPending(output, binding)
-
-    def close(self) -> None:
-        self._session = None
+    name = ("onnxruntime", bundle.variant(variant).precision)
+    details = {"onnxruntime-gpu": library_version("onnxruntime-gpu"), **{k: str(v) for k, v in chosen.items()}}
+    with translated("opening a session"):
+        session = DeviceSession(name, bundle.spec, gpu, details, deadline, programs)
+    session.restrict(options.get("batches", session.batch_sizes))
+    return session
 
 
-class _CudaPending(Pending):
-    def __init__(self, output: str, binding: ort.IOBinding) -> None:
-        self._output, self._binding = output, binding
-
-    def wait(self) -> dict[str, Array]:
-        try:
-            return {self._output: np.array(self._binding.copy_outputs_to_cpu()[0])}
-        except Exception as error:  # a kernel that failed is reported when its result is fetched
-            raise BackendError(f"onnxruntime failed on the GPU: {first_line(error)}") from error
-
-    def device_arrays(self) -> dict[str, Any]:
-        return {self._output: self._binding.get_outputs()[0]}
+def _cuda_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the provider. TF32 would make float32 a name only; EXHAUSTIVE search runs anew for every batch size."""
+    search = options.get("search", "HEURISTIC")
+    if search not in _SEARCHES:
+        raise RequestError(f"search is {search!r}; choose one of {', '.join(_SEARCHES)}")
+    switches = {name: options.get(name, default) for name, default in (("graph", True), ("prefer_nhwc", False))}
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise RequestError(f"{name} is {value!r}; choose True or False")
+    return {
+        "use_tf32": 0,
+        "cudnn_conv_algo_search": search,
+        "enable_cuda_graph": int(switches["graph"]),
+        "prefer_nhwc": int(switches["prefer_nhwc"]),
+    }
 
 
 def _session_options(threads: int) -> ort.SessionOptions:

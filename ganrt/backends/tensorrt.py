@@ -14,7 +14,7 @@ from ganrt import engine_cache
 from ganrt.backend import Session, check_options
 from ganrt.bundle import Bundle
 from ganrt.cuda import Gpu, translated
-from ganrt.device_session import DeviceSession
+from ganrt.device_session import DeviceSession, deadline_of
 from ganrt.engine_programs import Programs
 from ganrt.errors import MachineError, RequestError
 from ganrt.machine import has_nvidia_gpu, parse_device
@@ -22,7 +22,6 @@ from ganrt.nvinfer import LEAN, Loaded, load, this_machine, trt
 from ganrt.spec import Spec
 
 _OPTIONS = ("batches", "engine", "sha256", "deadline")
-_DEADLINE_S = 60.0
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
@@ -30,9 +29,7 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     take for a batch (default 60); `engine`, the path of a plan from elsewhere, and `sha256`, its digest, by which you
     vouch for it: an engine is executable code."""
     check_options("tensorrt", options, _OPTIONS)
-    deadline = options.get("deadline", _DEADLINE_S)
-    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline <= 0:
-        raise RequestError(f"deadline is {deadline!r}; it must be a number of seconds above 0")
+    deadline = deadline_of(options)
     kind, number = parse_device(device)
     if kind == "cpu":
         raise MachineError(f"the tensorrt backend runs on NVIDIA GPUs only; {device} was asked for: use onnxruntime")
@@ -45,9 +42,7 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     name = ("tensorrt", bundle.variant(variant).precision)
     details = {"tensorrt": str(trt.__version__), "runtime": "lean" if LEAN else "full", **facts}
     with translated("opening a session"):
-        session = DeviceSession(
-            name, bundle.spec, gpu, details, float(deadline), lambda *place: Programs(gpu, loaded, *place)
-        )
+        session = DeviceSession(name, bundle.spec, gpu, details, deadline, lambda *place: Programs(gpu, loaded, *place))
     session.restrict(options.get("batches", session.batch_sizes))
     return session
 
