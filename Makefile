@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: demo test lint bench-cpu test-gpu bench-gpu clean
+.PHONY: demo test lint bindings bench-cpu test-gpu bench-gpu clean
 
 demo: $(READY)
 	$(VENV)/bin/ganrt demo --out out/demo
@@ -16,6 +16,12 @@ lint: $(READY)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy ganrt export bench
+
+# TensorRT's Python bindings alone, a megabyte each: `make test` then checks ganrt against the real ones.
+bindings: $(READY)
+	$(VENV)/bin/pip download --quiet --no-deps $(PIP_ARGS) --dest out/bindings tensorrt-bindings==8.6.1
+	for version in 10.13.3.9 10.16.1.11 11.4.0.106; do \
+	  $(VENV)/bin/pip download --quiet --no-deps $(PIP_ARGS) --dest out/bindings tensorrt-cu13-bindings==$$version; done
 
 # Over an hour on two cores, which must be left alone; a report that is there already is kept.
 bench-cpu: $(READY)
