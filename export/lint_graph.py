@@ -26,7 +26,8 @@ _SIDES = {2: "height", 3: "width"}
 _SCOPES = "pkg.torch.onnx.name_scopes"
 """Metadata of torch.onnx.export: the paths of the modules that a node is in, outermost first, and the operator."""
 _LARGEST = 2**31 - 1
-"""Bytes of a protobuf message, and elements of a tensor in TensorRT (NVIDIA/TensorRT issue 3815)."""
+"""Bytes of a protobuf message, and elements of a tensor in TensorRT (NVIDIA/TensorRT issue 3815; most layers take more
+since 10.10, as its release notes say)."""
 _SMALL = 2**20
 """Elements that a folded constant may have in any case."""
 
@@ -122,7 +123,7 @@ def large_tensors(model: ir.Model) -> Iterator[Finding]:
         yield Finding("large tensors", places(heavy), text, "named")
     many = [where(node) for node in model.graph if any(_elements(value) > _LARGEST for value in node.outputs)]
     if many:
-        text = "makes more than 2^31 - 1 values of one sample, more than a tensor may have in TensorRT"
+        text = "makes more than 2^31 - 1 values of one sample, more than a tensor may have in TensorRT before 10.10"
         yield Finding("large tensors", places(many), text, "named")
 
 
@@ -134,11 +135,12 @@ def _elements(value: ir.Value) -> int:
 def tensorrt(model: ir.Model) -> Iterator[Finding]:
     """Operators that TensorRT's parser refuses, one finding for each kind and reason."""
     found: dict[str, list[str]] = {}
+    opset = model.opset_imports[""]
     for node in model.graph:
-        for text in tensorrt_parser.refusals(node):
+        for text in tensorrt_parser.refusals(node, opset):
             found.setdefault(text, []).append(where(node))
     yield from (Finding("TensorRT's parser", places(nodes), text, "named") for text, nodes in found.items())
-    text = tensorrt_parser.opset(model.opset_imports[""])
+    text = tensorrt_parser.newer_opset(opset)
     if text:
         yield Finding("TensorRT's parser", "the graph", text, "named")
 

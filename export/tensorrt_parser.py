@@ -1,8 +1,7 @@
 """Which operators TensorRT's ONNX parser refuses, and in which versions.
 
-From onnx/onnx-tensorrt: docs/operators.md of 8.5, 9.2 and 10.15, and docs/Changelog.md up to 10.6 (10.0 to 10.6 name
-what they added). ganrt's TensorRT backend runs 8.6 to 11; JetPack 5 has 8.5. What is said of OpenVINO was tried on
-2026.4.
+From onnx/onnx-tensorrt: docs/operators.md of 8.5, 9.2 and 10.15, and docs/Changelog.md up to 10.15. ganrt's TensorRT
+backend runs 8.6 to 11; JetPack 5 has 8.5. What is said of OpenVINO was tried on 2026.4.
 """
 
 from __future__ import annotations
@@ -33,33 +32,56 @@ _SINCE = {
     "HammingWindow": "10.4",
     "HannWindow": "10.4",
     "STFT": "10.5",
+    "Attention": "10.14",
+    "RMSNormalization": "10.15",
+    "RotaryEmbedding": "10.15",
+    "TensorScatter": "10.15",
 }
 """First version of the lines 8, 10 and 11 that supports an operator."""
 
-_LISTED_LATE = frozenset(("Attention", "Gelu", "Mish", "RMSNormalization", "RotaryEmbedding", "TensorScatter"))
+_LISTED_LATE = ("Gelu", "Mish")
 """In the table of 10.15 and not in that of 9.2; the Changelog does not say when they came."""
+
+_COMPUTED_AXES = {
+    "Pad": (3, "10.4"),
+    "Slice": (3, "10.3"),
+    "Squeeze": (1, "10.7"),
+    "Unsqueeze": (1, "10.7"),
+    "CumSum": (1, "10.8"),
+}
+"""Which input holds axes, and the first version that takes them when they are no constant."""
+
+_GROUP_NORM_CHANGED = 21
+"""Operator set since which GroupNormalization has a scale per channel."""
 
 _NEWEST_OPSETS = (("8.6", 17), ("10.0", 20), ("10.15", 24), ("11", 25))
 """Newest operator set that a version documents."""
 _USUAL_OPSET = 20
 
 
-def refusals(node: ir.Node) -> Iterator[str]:
-    """Why a node is refused, each with the versions; nothing when all of them take it."""
+def refusals(node: ir.Node, opset: int) -> Iterator[str]:
+    """Why a node of an operator set is refused, each with the versions; nothing when all of them take it."""
     operator = node.op_type
     if node.domain not in ("", "ai.onnx"):
         yield f"TensorRT's parser refuses {node.domain}.{operator} without a plugin of that name"
     elif operator in _NEVER.split():
         yield f"TensorRT's parser refuses {operator} in all versions up to 10.15"
+    elif operator == "GroupNormalization" and opset >= _GROUP_NORM_CHANGED:
+        yield f"TensorRT's parser refuses GroupNormalization of operator set {opset} before version 10.9"
     elif operator in _SINCE:
         yield f"TensorRT's parser refuses {operator} before version {_SINCE[operator]}"
     elif operator in _LISTED_LATE:
         yield f"TensorRT's parser does not list {operator} in version 9.2, and lists it in 10.15"
     elif operator in _CONDITIONS:
         yield from _CONDITIONS[operator](node)
+    if operator in _COMPUTED_AXES:
+        place, version = _COMPUTED_AXES[operator]
+        axes = node.inputs[place] if len(node.inputs) > place else None
+        if axes is not None and constant(axes) is None:
+            yield f"TensorRT's parser refuses {operator} with computed axes before version {version}"
 
 
-def opset(version: int) -> str:
+def newer_opset(version: int) -> str:
     """What to know of an operator set that is newer than the usual one; "" for others."""
     if version <= _USUAL_OPSET:
         return ""
@@ -84,8 +106,6 @@ def _resize(node: ir.Node) -> Iterator[str]:
 def _pad(node: ir.Node) -> Iterator[str]:
     if attribute(node, "mode", "constant") == "wrap":
         yield "TensorRT's parser refuses circular Pad before version 10.0"
-    if len(node.inputs) > 3 and node.inputs[3] is not None and constant(node.inputs[3]) is None:
-        yield "TensorRT's parser refuses Pad with computed axes before version 10.4"
 
 
 def _pool(node: ir.Node) -> Iterator[str]:

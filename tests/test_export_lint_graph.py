@@ -35,8 +35,8 @@ def nobody(place: int, axis: int) -> str:
     pytest.fail("no side is frozen")
 
 
-def refusals(made: ir.Node) -> list[str]:
-    return list(tensorrt_parser.refusals(made))
+def refusals(made: ir.Node, opset: int = 20) -> list[str]:
+    return list(tensorrt_parser.refusals(made, opset))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,7 @@ def refusals(made: ir.Node) -> list[str]:
         (node("Resize", keep_aspect_ratio_policy="not_larger"), "Resize that keeps the aspect ratio"),
         (node("Pad", mode="wrap"), "refuses circular Pad before version 10.0"),
         (node("Pad", value(1), value(8), None, value(4)), "Pad with computed axes before version 10.4"),
+        (node("Unsqueeze", value(1), value(1)), "Unsqueeze with computed axes before version 10.7"),
         (node("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), "MaxPool with dilation in all versions"),
         (node("GridSample", value("n", 3, 4, 8, 8), value("n", 4, 8, 8, 3)), "GridSample of volumes"),
         (node("ScatterND", reduction="add"), "ScatterND with a reduction in all versions"),
@@ -62,6 +63,11 @@ def refusals(made: ir.Node) -> list[str]:
 def test_what_the_parser_refuses(made: ir.Node, words: str) -> None:
     found = refusals(made)
     assert len(found) == 1 and words in found[0]
+
+
+def test_group_norm_changed_with_an_operator_set() -> None:
+    assert "before version 8.6" in refusals(node("GroupNormalization"))[0]
+    assert "of operator set 21 before version 10.9" in refusals(node("GroupNormalization"), 21)[0]
 
 
 def test_indices_of_pooling_are_refused_where_they_are_used() -> None:
@@ -96,8 +102,8 @@ def test_the_tables_name_operators_that_there_are() -> None:
 
 
 def test_newer_operator_sets_are_named() -> None:
-    assert tensorrt_parser.opset(20) == ""
-    assert "operator set 23: TensorRT documents 8.6 to 17, 10.0 to 20" in tensorrt_parser.opset(23)
+    assert tensorrt_parser.newer_opset(20) == ""
+    assert "operator set 23: TensorRT documents 8.6 to 17, 10.0 to 20" in tensorrt_parser.newer_opset(23)
 
 
 class Awkward(nn.Module):
