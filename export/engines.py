@@ -28,7 +28,8 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 _REVISION = 1
 """Of what is built around the graph; part of the key, so that a newer ganrt builds anew."""
 
-Progress = Callable[[str], None]
+Progress = Callable[[float, str], None]
+"""Told the share that is done, and what is being done."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def build(
     options: Options | None = None,
     device: str = "auto",
     rebuild: bool = False,
-    progress: Progress = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Engine:
     """The engine of a variant in this machine's cache, built if it is not there; another process that builds the same
     one is waited for.
@@ -99,7 +100,7 @@ def build(
     with engine_cache.lock(key):
         found = None if rebuild else engine_cache.exact(key)
         if found is not None:
-            progress(f"the engine of {variant} for batches of {_list(options)} is there already")
+            progress(1.0, f"the engine of {variant} for batches of {_list(options)} is there already")
             return found
         with tempfile.TemporaryDirectory() as folder:
             return _build(bundle, variant, options, key, Path(folder) / "model.onnx", progress)
@@ -111,13 +112,14 @@ def _build(bundle: Bundle, variant: str, options: Options, key: Key, file: Path,
     architecture = _architecture(model)
     donor = _donor(key, architecture) if options.refittable else None
     if donor is not None:
-        progress(f"refitting an engine of the same architecture with the weights of {variant}")
+        progress(0.0, f"refitting an engine of the same architecture with the weights of {variant}")
         plan = network.refit(engine_cache.read(donor), file, options.version_compatible)
     else:
-        progress(f"building an engine of {variant} for batches of {_list(options)}; this takes minutes")
-        plan = _plan(model, file, options, key, picture_size(bundle.spec))
+        text = f"building an engine of {variant} for batches of {_list(options)}; this takes minutes"
+        progress(0.0, text)
+        plan = _plan(model, file, options, key, picture_size(bundle.spec), lambda share: progress(share, text))
         if options.stripped:
-            progress("putting the weights into the stripped engine")
+            progress(1.0, "putting the weights into the stripped engine")
             engine_cache.store(Key(architecture, key.options, key.machine), plan, {"architecture": architecture})
             plan = network.refit(plan, file, options.version_compatible)
     found = inspection.shares(load(plan, options.version_compatible).engine)
@@ -126,13 +128,21 @@ def _build(bundle: Bundle, variant: str, options: Options, key: Key, file: Path,
     return engine_cache.store(key, plan, {"architecture": architecture, "computed in": found, **origin})
 
 
-def _plan(model: ir.Model, file: Path, options: Options, key: Key, golden: tuple[int, int]) -> bytes:
+def _plan(
+    model: ir.Model,
+    file: Path,
+    options: Options,
+    key: Key,
+    golden: tuple[int, int],
+    progress: Callable[[float], None],
+) -> bytes:
     """Parse and build."""
     LOG.errors()
     builder: trt.Builder = trt.Builder(LOG)
     precision = str(key.options["precision"])
     parsed = network.parse(builder, file, [node.name or node.op_type for node in model.graph])
     config = network.config(builder, parsed, precision, options, golden)
+    network.watch(config, progress)
     timings = engine_cache.folder() / f"timings-{_digest(key.machine)}.cache"
     network.use_timings(config, timings.read_bytes() if timings.is_file() else b"")
     host: trt.IHostMemory | None = builder.build_serialized_network(parsed, config)

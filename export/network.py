@@ -3,8 +3,9 @@ version, which tests/test_api_contract.py checks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.nvinfer import LOG, VERSION, load, trt
@@ -140,6 +141,42 @@ def _add_profile(
         profile.set_shape(tensor.name, (batch[0], *least), (batch[1], *best), (batch[1], *most))
     if made.add_optimization_profile(profile) < 0:
         raise EngineError(f"TensorRT refuses batches of {batch[0]} to {batch[1]}: {LOG.errors()}")
+
+
+if VERSION >= (10, 0):
+
+    class _Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Adds up the phases of a build, which are nested. TensorRT calls from several threads and must never be
+        answered with an exception."""
+
+        def __init__(self, progress: Callable[[float], None]) -> None:
+            super().__init__()
+            self._progress = progress
+            self._phases: dict[str, list[Any]] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._phases[phase_name] = [parent_phase, max(num_steps, 1), 0]
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if phase_name in self._phases:
+                self._phases[phase_name][2] = step + 1
+                roots = [name for name, (parent, *_) in self._phases.items() if parent not in self._phases]
+                self._progress(min(sum(map(self._share, roots)) / max(len(roots), 1), 1.0))
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._phases.pop(phase_name, None)
+
+        def _share(self, phase: str) -> float:
+            _, steps, done = self._phases[phase]
+            inner = [self._share(name) for name, (parent, *_) in list(self._phases.items()) if parent == phase]
+            return float(min(done + sum(inner), steps) / steps)
+
+
+def watch(made: trt.IBuilderConfig, progress: Callable[[float], None]) -> None:
+    """Have the share of a build that is done told; before 10.0 nothing is."""
+    if VERSION >= (10, 0):
+        made.progress_monitor = _Monitor(progress)
 
 
 def use_timings(made: trt.IBuilderConfig, known: bytes) -> None:

@@ -26,6 +26,7 @@ from ganrt.commands import (
     engine_options,
     export_options,
     extra,
+    load,
     loading_options,
     overwrite_option,
 )
@@ -205,7 +206,8 @@ def build(
     read = ganrt.Bundle.read(bundle)
     name = variant or read.in_precision(precision)[0]
     wanted |= {"size": size_of(wanted["size"]), "batches": tuple(sorted(set(wanted["batches"]))) or (1, 8, 32)}
-    engine = engines.build(read, name, engines.Options(**wanted), device, rebuild, say)
+    with progress_bar(f"building {name}") as progress:
+        engine = engines.build(read, name, engines.Options(**wanted), device, rebuild, progress)
     with ganrt.load(bundle, backend, device, variant=name) as generator:
         shares = generator.session.details["computed in"]
     click.echo(f"{engine.path}: {name} in {shares}, proven on {engine.key.machine.gpu}")
@@ -235,7 +237,7 @@ def sample(
     """Make pictures from a seed."""
     from ganrt import pictures
 
-    with ganrt.load(bundle, **loading) as generator:
+    with load(bundle, **loading) as generator:
         batches = generator.stream(count, seed, start, labels_of(labels), truncation)
         pictures.save(batches, out, start, count, overwrite)
         click.echo(f"{count} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
@@ -266,7 +268,7 @@ def transform(
     further = {name: Path(path) for name, path in settings(files, "--input").items()}
     inputs = {**further, **numbers(values, "--set")}
     pictures.check_each(photos, out, overwrite)
-    with ganrt.load(bundle, **loading) as generator:
+    with load(bundle, **loading) as generator:
         pictures.save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, **inputs))
         click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
 

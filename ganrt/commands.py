@@ -10,8 +10,11 @@ from typing import Any
 
 import click
 
+import ganrt
 from ganrt.backend import BACKENDS
-from ganrt.errors import GanrtError, MachineError, MissingLibraryError
+from ganrt.errors import GanrtError, MachineError, MissingLibraryError, NoEngineError
+from ganrt.generator import Generator
+from ganrt.terminal import progress_bar, say
 
 _INTERRUPTED = 130
 """What a shell expects of a program that was stopped by Ctrl-C."""
@@ -104,6 +107,23 @@ def _with(options: Sequence[Callable[..., Any]], command: Callable[..., None]) -
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def load(bundle: Path, **loading: Any) -> Generator:
+    """`ganrt.load`. Where TensorRT is asked for by name and no engine fits, one is built first."""
+    try:
+        return ganrt.load(bundle, **loading)
+    except NoEngineError as error:
+        if loading["backend"] != "tensorrt":
+            raise
+        say(str(error))
+    engines = extra("ganrt.export.engines", "tensorrt", "building engines")
+    read = ganrt.Bundle.read(bundle)
+    precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
+    variant = loading["variant"] or read.in_precision(precision)[0]
+    with progress_bar(f"building {variant}") as progress:
+        engines.build(read, variant, engines.Options(), loading["device"], progress=progress)
+    return ganrt.load(bundle, **{**loading, "variant": variant})
 
 
 def extra(module: str, name: str, purpose: str) -> Any:

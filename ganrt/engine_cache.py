@@ -20,7 +20,7 @@ from typing import Any
 
 from ganrt import atomic
 from ganrt.bundle import parse_json
-from ganrt.errors import ArtifactError, BundleError, MachineError, MissingLibraryError
+from ganrt.errors import ArtifactError, BundleError, MachineError, MissingLibraryError, NoEngineError
 
 PICTURES = "ganrt_pictures"
 """Output of every engine: uint8 (N, H, W, C)."""
@@ -109,7 +109,7 @@ def find(graph: str, machine: Machine, wanted: Mapping[str, Any] | None = None) 
     Args:
         wanted: options that it must have been built with.
 
-    Raises MachineError that says what there is instead, and how to build one.
+    Raises NoEngineError that says what there is instead, and how to build one.
     """
     reasons: list[str] = []
     fitting: list[Engine] = []
@@ -122,7 +122,7 @@ def find(graph: str, machine: Machine, wanted: Mapping[str, Any] | None = None) 
     if fitting:
         return max(fitting, key=lambda engine: engine.path.stat().st_mtime_ns)
     found = f"there is one {'; one '.join(dict.fromkeys(reasons))}" if reasons else "none of this graph was built"
-    raise MachineError(
+    raise NoEngineError(
         f"no engine for TensorRT {machine.tensorrt} on {machine.gpu} is in the cache ({found}): build it with "
         "`ganrt build BUNDLE --backend tensorrt`"
     )

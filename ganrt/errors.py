@@ -10,6 +10,7 @@ GanrtError
 │   ├── MissingLibraryError          an optional dependency is not installed; names the extra
 │   ├── DeviceMemoryError            a device has too little memory left
 │   └── EngineError                  TensorRT builds or loads no engine of a graph
+│       └── NoEngineError            none was built here that fits
 ├── BackendError             exit 3  a session broke its contract (ganrt.backend.Session)
 │   ├── DeviceLostError              a device failed or hung; the session is over
 │   └── ContractError                found by ganrt.testing (also an AssertionError)
@@ -73,6 +74,10 @@ class DeviceMemoryError(MachineError):
 
 class EngineError(MachineError):
     """TensorRT builds, loads or refits no engine of a graph; says TensorRT's own reasons."""
+
+
+class NoEngineError(EngineError):
+    """No engine in this machine's cache fits; building one mends it."""
 
 
 class BackendError(GanrtError):

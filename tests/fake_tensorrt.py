@@ -121,6 +121,14 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
 
         def build_serialized_network(self, network: Any, config: Any) -> Any:
             fake.builds += 1
+            if fake.number >= (10,) and config._progress_monitor != 0:
+                monitor = config._progress_monitor
+                monitor.phase_start("Building", None, 2)
+                monitor.phase_start("Tactics", "Building", 2)
+                assert monitor.step_complete("Tactics", 0)
+                monitor.phase_finish("Tactics")
+                assert monitor.step_complete("Building", 0) and monitor.step_complete("Building", 1)
+                monitor.phase_finish("Building")
             for line in fake.build_errors:
                 self._log.log(trt.ILogger.ERROR, line)
             if fake.build_errors:
@@ -243,6 +251,7 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
             self._limits: dict[str, int] = {}
 
         builder_optimization_level, profiling_verbosity, max_aux_streams, hardware_compatibility_level = (3, 0, 4, 0)
+        progress_monitor = _progress_monitor = 0
 
         def set_flag(self, flag: Any) -> None:
             self._flags.add(flag)
@@ -289,6 +298,9 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
 
         def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
             self._shapes[input] = [list(min), list(opt), list(max)]
+
+    class IProgressMonitor:
+        def __init__(self) -> None: ...
 
     class IHostMemory:
         def __init__(self) -> None:

@@ -17,7 +17,7 @@ from ganrt.bundle import Bundle, FileDigest, Variant
 from ganrt.cli import main
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.export import half, int8, islands
-from ganrt.export.calibration import extents
+from ganrt.export.calibration import extents, samples
 from ganrt.spec import Image, Output, Spec
 
 __all__ = ["start"]
@@ -35,12 +35,12 @@ def bundle_of(model: ir.Model, folder: Path, precision: str = "fp32", spec: Spec
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """Precision -> a convolution, a norm and another convolution."""
     model = chain(["conv", "norm", "relu", "conv"])
-    named = half.prepared(model)
+    named, given = half.prepared(model), samples(SPEC, 4)
     names = [layer.name for layer in int8.layers(model)]
     graphs = {
         "fp32": model,
-        "fp16": islands.in_half(named, SPEC, 40.0)[0],
-        "int8": int8.quantise(model, extents(model, SPEC, names, 4), names),
+        "fp16": islands.in_half(named, SPEC, given, 40.0)[0],
+        "int8": int8.quantise(model, extents(model, names, given), names),
     }
     return {p: bundle_of(graph, tmp_path_factory.mktemp(p), p) for p, graph in graphs.items()}
 
@@ -298,3 +298,26 @@ def test_the_command_builds_proves_and_tells(start: Start, bundle: Bundle) -> No
     assert CliRunner().invoke(main, [*arguments, "--rebuild"]).exit_code == 0 and machine.trt.builds == 2
     refused = CliRunner().invoke(main, ["build", str(bundle.folder), "--hardware", "all"])
     assert refused.exit_code == 2 and "choose one of none, same-capability, ampere-plus" in refused.stderr
+
+
+def test_the_progress_of_a_build_is_told(start: Start, small: dict[str, Bundle]) -> None:
+    machine = start()
+    told: list[float] = []
+    options = machine.engines.Options(batches=(1,))
+    machine.engines.build(small["fp32"], "fp32", options, progress=lambda share, _: told.append(share))
+    assert told == [0.0, 0.25, 0.5, 1.0]
+
+
+def test_a_command_that_names_tensorrt_builds_the_engine_that_is_missing(
+    start: Start, bundle: Bundle, tmp_path: Path
+) -> None:
+    machine = start()
+    arguments = ["sample", str(bundle.folder), "-n", "4", "--backend", "tensorrt", "--device", "cuda", "--out"]
+    done = CliRunner().invoke(main, [*arguments, str(tmp_path / "a.png")])
+    assert done.exit_code == 0 and machine.trt.builds == 1, done.output
+    assert "no engine for TensorRT 10.16.1.11 on NVIDIA Fake 100 is in the cache" in done.stderr
+    assert "building an engine of fp32 for batches of 1, 8, 32" in done.stderr
+    assert CliRunner().invoke(main, [*arguments, str(tmp_path / "b.png")]).exit_code == 0 and machine.trt.builds == 1
+    newer = start("11.4.0")
+    assert CliRunner().invoke(main, [*arguments, str(tmp_path / "c.png")]).exit_code == 0 and newer.trt.builds == 1
+    assert len({(tmp_path / f"{name}.png").read_bytes() for name in "abc"}) == 1
