@@ -63,8 +63,10 @@ def export(
         pictures: folder to calibrate models on that take pictures; without one, they are made up.
         fix: labels and scalars that are given their value for good: they are no inputs of the bundle any more.
 
-    Raises RequestError, CheckpointError, and VerificationError when a backend does not make the original's images;
-    then, as after any failure, nothing is left at `out`.
+    What would ruin the export is mended where that is possible, and told by `progress` and in the provenance (`lint`).
+
+    Raises RequestError, also when something cannot be mended, CheckpointError, and VerificationError when a backend
+    does not make the original's images; then, as after any failure, nothing is left at `out`.
     """
     variants.check(precisions, forms)
     atomic.check_output(out, overwrite, is_bundle)
