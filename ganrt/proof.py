@@ -20,9 +20,11 @@ from ganrt.spec import Spec
 BATCH = 8
 """Rows at a time; the invariance checks need several in one batch."""
 
-_DRIFT = {"fp32": 1e-5}
+_DRIFT = {"fp32": 1e-5, "int8": 3e-2}
 _REDUCED_DRIFT = 1e-2
-"""Share of the image range by which a row may move with its batch: the rounding of another summation order."""
+"""Share of the image range by which a row may move with its batch: the rounding of another summation order. In int8 a
+number halfway between two of 256 steps is rounded one way or the other, and so are those that it has a part in; the
+threshold of int8 allows differences of 3 % in every pixel."""
 
 
 @dataclass(frozen=True)
