@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 import torch
 import torch.nn.functional as F
 from onnx.reference import ReferenceEvaluator
+from tiny_generators import Apply, in_graph, only, ready, tiny
+from tiny_generators import spec as tiny_spec
 from torch import Tensor, nn
 
 import ganrt
 from ganrt.export import tensorrt_parser
 from ganrt.export.findings import Finding
 from ganrt.export.lint_graph import check_graph, where
+from ganrt.export.rehearsal import rehearse
 from ganrt.export.tracing import trace
 
 
@@ -197,3 +202,53 @@ def test_circular_padding_of_computed_size_stays() -> None:
     made = node("Pad", x, pads, mode="wrap")
     found = check_graph(graph([made], [x, pads], []), SPEC, nobody)
     assert [f.text for f in found] == ["TensorRT's parser refuses circular Pad before version 10.0"]
+
+
+@pytest.mark.parametrize(
+    "freezes", [lambda x: torch.stack([row * 2 for row in x]), lambda x: x + torch.zeros(len(x), 4, 4, 4)]
+)
+def test_a_batch_that_only_tracing_freezes_is_refused(freezes: Callable[[Tensor], Tensor]) -> None:
+    module = tiny(nn.Sequential(nn.ReLU(), Apply(freezes)))
+    assert rehearse(module, tiny_spec()).findings == []
+    found = in_graph(module)[1]
+    only(found, "frozen batch size", "refused", "middle.1", "a batch of 2 only; a loop over the batch")
+
+
+@pytest.mark.parametrize(
+    ("freezes", "where", "words"),
+    [
+        (lambda x: x + torch.zeros(1, 1, int(x.shape[2]), 1), "1", "takes x with height 48 only"),
+        (lambda x: x.reshape(-1, 1, x.shape[2], 64), "forward", "makes pictures with width 64 whatever"),
+        (lambda x: F.interpolate(x, size=(40, 40)), "forward", "makes pictures with height 40 and width 40 whatever"),
+    ],
+)
+def test_a_frozen_picture_size_is_refused(freezes: Callable[[Tensor], Tensor], where: str, words: str) -> None:
+    free = ganrt.Spec("tiny", (ganrt.Image("x", "content", 1, (0.0, 1.0)),), ganrt.Output(1, (0.0, 1.0), None))
+    module = ready(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), Apply(freezes)))
+    assert rehearse(module, free).findings == []
+    only(in_graph(module, free)[1], "frozen picture size", "refused", where, words)
+
+
+class OwnNorm(nn.Conv2d):
+    """A spectral norm as training code has it that does not use PyTorch's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.weight.flatten(1)
+        u = flat @ F.normalize(flat.sum(0), dim=0)
+        return F.conv2d(x, self.weight / u.norm(), self.bias, padding=1)
+
+
+def test_weights_that_the_graph_would_compute_become_plain_ones() -> None:
+    module = tiny(nn.Sequential(OwnNorm(4, 40, 3), OwnNorm(40, 40, 3), OwnNorm(40, 4, 3)))
+    model, found = in_graph(module)
+    # The exporter does the small ones by itself.
+    only(found, "computed weights", "mended", "middle.1", "computed once")
+    assert [node.op_type for node in model.graph if node.op_type != "Reshape"] == [
+        "Gemm",
+        *["Conv"] * 3,
+        "ConvTranspose",
+        "Tanh",
+    ]
+    z = torch.randn(3, 6)
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"z": z.numpy()})[0], module(z).numpy(), atol=1e-5)
