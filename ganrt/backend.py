@@ -226,10 +226,12 @@ def backend_module(name: str) -> BackendModule:
     try:
         return cast(BackendModule, importlib.import_module(entry.module))
     except ModuleNotFoundError as error:
-        missing = (error.name or entry.package).partition(".")[0]
-        if missing == "ganrt":
+        missing = error.name or entry.package
+        top = missing.partition(".")[0]
+        if top == "ganrt":
             raise
-        if importlib.util.find_spec(missing) is None:
+        # Of a library that shares its top-level name with others, such as cuda.core, some other part may be here.
+        if top != entry.package or importlib.util.find_spec(top) is None:
             raise MissingLibraryError(missing, entry.extra, f"the {name} backend") from error
         raise MachineError(f"{entry.package} is installed but broken ({error}): install it anew") from error
     except (ImportError, AttributeError, OSError) as error:  # half of a library, or of one it needs

@@ -50,6 +50,11 @@ def _backend(name: str) -> Finding:
 
         providers = ", ".join(p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers())
         return Finding(name, True, f"{library} {onnxruntime.__version__}, providers: {providers}")
+    if name == "tensorrt":
+        from ganrt.nvinfer import LEAN, trt
+
+        runtime = "the lean runtime, which builds no engines" if LEAN else "with its builder"
+        return Finding(name, True, f"TensorRT {trt.__version__}, {runtime}")
     return Finding(name, True, f"{library} {library_version(library)}")
 
 

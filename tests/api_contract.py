@@ -340,7 +340,7 @@ class Check(ast.NodeVisitor):
 
 # fmt: off
 COMMON = frozenset((
-    "__init__", "__dlpack__", "__dlpack_device__", "name", "shape", "dtype", "size", "numpy", "close", "log",
+    "__init__", "__dlpack__", "__dlpack_device__", "metadata", "name", "shape", "dtype", "size", "numpy", "close", "log",
     "flags", "code", "file", "line", "desc", "handle", "stream", "device", "launch", "update", "wait", "record",
     "sync", "context", "properties", "reset", "ERROR", "WARNING", "INFO", "owner", "view", "node", "func",
     "arch", "ptr", "strides", "options", "grid", "block", "serialize", "num_layers", "version", "query",

@@ -8,7 +8,6 @@ holds garbage. Every call is written down in `calls`, every piece of work in `wo
 
 from __future__ import annotations
 
-import ctypes
 import random
 import sys
 import threading
@@ -63,6 +62,8 @@ class FakeCuda:
         self.count, self.limit = count, limit
         self.random = None if seed is None else random.Random(seed)
         self.favoured = 0
+        self.make: dict[str, type] = {}
+        """The strict classes, once the fake is installed."""
         self.calls: list[str] = []
         self.work: list[Work] = []
         self.memory: dict[int, np.ndarray] = {}
@@ -160,7 +161,7 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str = "1.2
     stream = made["Stream"]
     for name in ("LEGACY_DEFAULT_STREAM", "PER_THREAD_DEFAULT_STREAM"):
         core.__dict__[name] = stream(cuda)
-    cuda.make = made  # type: ignore[attr-defined]
+    cuda.make = made
     for name, parts in {
         "cuda": {},
         "cuda.core": core.__dict__,
@@ -205,17 +206,17 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
 
         def create_stream(self, obj: Any = None, options: Any = None) -> Any:
             cuda.note("create_stream")
-            return cuda.make["Stream"](cuda)  # type: ignore[attr-defined]
+            return cuda.make["Stream"](cuda)
 
         def create_event(self, options: Any = None) -> Any:
             cuda.note("create_event")
-            return cuda.make["Event"](cuda)  # type: ignore[attr-defined]
+            return cuda.make["Event"](cuda)
 
         def allocate(self, size: int, *, stream: Any) -> Any:
             cuda.note("allocate")
             if stream._capture is not None:
                 raise CUDAError("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED: memory was allocated while a graph is captured")
-            return cuda.make["Buffer"](cuda, size, True)  # type: ignore[attr-defined]
+            return cuda.make["Buffer"](cuda, size, True)
 
     class Stream:
         def __init__(self, owner: FakeCuda) -> None:
@@ -250,7 +251,7 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
 
         def create_graph_builder(self) -> Any:
             cuda.note("create_graph_builder")
-            return cuda.make["GraphBuilder"](self)  # type: ignore[attr-defined]
+            return cuda.make["GraphBuilder"](self)
 
         def close(self) -> None:
             self._closed = True
@@ -305,7 +306,7 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
     class LegacyPinnedMemoryResource:
         def allocate(self, size: int, *, stream: Any = None) -> Any:
             cuda.note("allocate pinned")
-            return cuda.make["Buffer"](cuda, size, False)  # type: ignore[attr-defined]
+            return cuda.make["Buffer"](cuda, size, False)
 
     class GraphBuilder:
         def __init__(self, stream: Any) -> None:
@@ -328,7 +329,7 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
 
         def complete(self, options: Any = None) -> Any:
             cuda.note("complete")
-            return cuda.make["Graph"](list(self._captured))  # type: ignore[attr-defined]
+            return cuda.make["Graph"](list(self._captured))
 
         def close(self) -> None:
             self._stream._capture = None
@@ -363,7 +364,7 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
             is_readonly: Any = 0,
         ) -> Any:
             cuda.note("view")
-            view = cuda.make["StridedMemoryView"]()  # type: ignore[attr-defined]
+            view = cuda.make["StridedMemoryView"]()
             view._array = cuda.at(buffer._address).view(dtype).reshape(shape)
             return view
 
@@ -379,7 +380,7 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
 
         def compile(self, target_type: str, name_expressions: Any = (), logs: Any = None, *, cache: Any = None) -> Any:
             cuda.note("compile")
-            return cuda.make["ObjectCode"]()  # type: ignore[attr-defined]
+            return cuda.make["ObjectCode"]()
 
     class ProgramOptions:
         def __init__(self, **options: Any) -> None:
@@ -387,7 +388,7 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
 
     class ObjectCode:
         def get_kernel(self, name: str) -> Any:
-            return cuda.make["Kernel"](name)  # type: ignore[attr-defined]
+            return cuda.make["Kernel"](name)
 
     class Kernel:
         def __init__(self, name: str) -> None:
@@ -398,7 +399,3 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
             self._options = options
 
     return {name: value for name, value in locals().items() if isinstance(value, type)}
-
-
-def bytes_at(address: int, size: int) -> bytes:
-    return ctypes.string_at(address, size)

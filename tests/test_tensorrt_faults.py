@@ -1,7 +1,9 @@
 """What happens when a GPU, a driver or an engine fails: a typed error, never wrong pictures; on strict fakes."""
 
 import logging
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from fake_gpu import Machine, Start, start
 import ganrt
 from ganrt import engine_cache
 from ganrt import machine as facts
-from ganrt.backend import Session
+from ganrt.backend import Session, backend_module
 from ganrt.bundle import Bundle
 from ganrt.errors import (
     ArtifactError,
@@ -21,6 +23,7 @@ from ganrt.errors import (
     EngineError,
     GanrtError,
     MachineError,
+    MissingLibraryError,
     RequestError,
 )
 from ganrt.feeds import Array, Feeds, draw
@@ -311,3 +314,16 @@ def test_every_error_is_one_of_ganrt(start: Start, bundle: Bundle) -> None:
             continue
         finally:
             machine.cuda.note = note  # type: ignore[method-assign]
+
+
+def test_a_part_of_cuda_that_is_missing_is_no_broken_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch brings cuda.bindings, and with it the name cuda, but not cuda.core."""
+    cuda = ModuleType("cuda")
+    cuda.__path__ = []
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cuda"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cuda", cuda)
+    for name in ("ganrt.cuda", "ganrt.backends.tensorrt"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(MissingLibraryError, match=r'backend needs cuda\.core, .*: pip install "ganrt\[tensorrt\]"'):
+        backend_module("tensorrt")

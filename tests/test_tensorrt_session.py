@@ -2,6 +2,7 @@
 CUDA that do everything as late, or in as odd an order, as they may."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,7 @@ def test_device_arrays_are_ordered_behind_the_work_that_makes_them(start: Start,
         name = bundle.spec.output.name
         right = session.submit(rows(bundle, 2)).wait()[name]
         array = session.submit(rows(bundle, 2)).device_arrays()[name]
-        consumer = machine.cuda.make["Stream"](machine.cuda)  # type: ignore[attr-defined]
+        consumer = machine.cuda.make["Stream"](machine.cuda)
         assert array.__dlpack_device__() == (2, 0) and array.shape == right.shape
         capsule = array.__dlpack__(stream=consumer.handle, max_version=(1, 0))
         assert capsule is not None and consumer._last.what == "wait"
@@ -222,6 +223,31 @@ def test_the_fakes_find_a_missing_wait(start: Start, change: Callable[[Machine],
         change(machine)
         found.append(wrong_pictures(machine, bundle))
     assert any(found)
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_doctor_tells_which_library_is_here(start: Start, lean: bool) -> None:
+    from ganrt.doctor import examine
+
+    start("10.16.1", lean=lean)
+    (found,) = [finding for finding in examine() if finding.subject == "tensorrt"]
+    what = "the lean runtime, which builds no engines" if lean else "with its builder"
+    assert found.good and found.text == f"TensorRT 10.16.1.11, {what}"
+
+
+def test_threads_share_a_generator_and_generators_a_gpu(start: Start, bundle: Bundle) -> None:
+    machine = built(start(), bundle)
+    with (
+        ganrt.load(bundle.folder, "onnxruntime", "cpu") as cpu,
+        ganrt.load(bundle.folder, "tensorrt", "cuda") as one,
+        ganrt.load(bundle.folder, "tensorrt", "cuda") as other,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        right = cpu.sample(40, seed=9).astype(int)
+        jobs = [threads.submit(one.sample, 5, 9, start=5 * k) for k in range(8)]
+        assert np.abs(np.concatenate([job.result() for job in jobs]) - right).max() <= 1
+        assert np.abs(other.sample(40, seed=9) - right).max() <= 1
+    assert machine.cuda.used == 0
 
 
 def test_the_lean_runtime_runs_engines_of_the_full_library(start: Start, bundle: Bundle) -> None:
