@@ -340,11 +340,11 @@ class Check(ast.NodeVisitor):
 
 # fmt: off
 COMMON = frozenset((
-    "__init__", "__dlpack__", "__dlpack_device__", "metadata", "name", "shape", "dtype", "size", "numpy", "close", "log",
-    "flags", "code", "file", "line", "desc", "handle", "stream", "device", "launch", "update", "wait", "record",
-    "sync", "context", "properties", "reset", "ERROR", "WARNING", "INFO", "owner", "view", "node", "func",
-    "arch", "ptr", "strides", "options", "grid", "block", "serialize", "num_layers", "version", "query",
-    "split", "join", "value", "fill", "time", "precision", "parse", "compile", "nbytes", "clear",
+    "__init__", "__dlpack__", "__dlpack_device__", "metadata", "name", "shape", "dtype", "size", "numpy",
+    "close", "log", "flags", "code", "file", "line", "desc", "handle", "stream", "device", "launch", "update",
+    "wait", "record", "sync", "context", "properties", "reset", "ERROR", "WARNING", "INFO", "owner", "view",
+    "node", "func", "arch", "ptr", "strides", "options", "grid", "block", "serialize", "num_layers", "version",
+    "query", "split", "join", "value", "fill", "time", "precision", "parse", "compile", "nbytes", "clear",
 ))
 # fmt: on
 """Names that other things have too."""
