@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from ganrt.agreement import THRESHOLDS, compare
-from ganrt.backend import BackendModule, Session, backend_module
+from ganrt.backend import BackendModule, PictureSession, Session, backend_module
 from ganrt.batching import run_all
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, ContractError, GanrtError, RequestError
-from ganrt.feeds import Array, Feeds
+from ganrt.feeds import Array, Draw, Feeds
+from ganrt.images import to_uint8
 from ganrt.machine import parse_device
 from ganrt.proof import BATCH, drift, pick, variances
 from ganrt.spec import Spec
@@ -296,6 +297,23 @@ def _gives_device_arrays(case: _Case) -> Iterator[str]:
         yield f"their values differ from those of `wait` {moved}"
 
 
+def _draws_and_makes_pictures(case: _Case) -> Iterator[str]:
+    """What `submit_draw` makes are the pictures of what `submit` makes of the same samples."""
+    session, name = case.session, case.spec.output.name
+    if not isinstance(session, PictureSession) or case.spec.images:
+        return
+    size = max(s for s in case.sizes if s <= BATCH) if min(case.sizes) <= BATCH else case.sizes[0]
+    for rows in {1, size}:
+        draw = Draw(seed=2**40 + 3, start=2**33 - 2, rows=rows)
+        feeds = draw.part(0, next(s for s in case.sizes if s >= rows)).feeds(case.spec)
+        right = to_uint8(session.submit(feeds).wait()[name][:rows], case.spec.output.range)
+        found = session.submit_draw(draw).wait()[name]
+        if found.dtype != np.uint8 or found.shape != right.shape:
+            yield f"{rows} samples came as {found.dtype} of shape {found.shape}, not uint8 of shape {right.shape}"
+        elif (steps := int(np.abs(found.astype(int) - right).max())) > 1:
+            yield f"of {rows} samples they differ by {steps} of 255 steps"
+
+
 def _refuses_wrong_feeds(case: _Case) -> Iterator[str]:
     """Feeds that do not fit raise a GanrtError, and the session stays usable."""
     places = case.places(0, case.size)
@@ -355,6 +373,7 @@ _PROMISES = (
     _makes_the_right_images,
     _works_in_any_thread,
     _gives_device_arrays,
+    _draws_and_makes_pictures,
     _refuses_wrong_feeds,
     _closes,
 )

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from fake_sessions import CLASSES, SPEC, FakeSession, images, samples
 
-from ganrt.backend import Pending, Ready, Session, backend_names
+from ganrt.backend import Pending, PictureSession, Ready, Session, backend_names
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, ContractError, GanrtError, RequestError
-from ganrt.feeds import Array, Feeds
+from ganrt.feeds import Array, Draw, Feeds
+from ganrt.images import to_uint8
 from ganrt.testing import check_backend, check_session
 
 
@@ -25,6 +26,10 @@ def test_every_backend_keeps_the_contract(backend: str, family: str, bundles: di
 @pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=lambda spec: spec.family)
 def test_a_good_session_passes(spec: Any, batch_sizes: tuple[int, ...]) -> None:
     check_session(lambda: FakeSession(spec, batch_sizes), spec, *samples(spec))
+
+
+def test_a_session_that_draws_and_makes_pictures_passes() -> None:
+    check_session(Drawing, SPEC, *samples())
 
 
 class Late(Pending):
@@ -261,6 +266,35 @@ class Failing(FakeSession):
         raise RuntimeError("out of memory")
 
 
+class Drawing(FakeSession, PictureSession):
+    """Draws and makes pictures itself, as sessions on a GPU do."""
+
+    def submit_draw(self, draw: Draw) -> Pending:
+        made = images(SPEC, self.drawn(draw))
+        return Ready({"image": self.pictures(made)})
+
+    def drawn(self, draw: Draw) -> Feeds:
+        return draw.feeds(SPEC)
+
+    def pictures(self, made: Array) -> Array:
+        return to_uint8(made, SPEC.output.range)
+
+
+class DrawsOtherSamples(Drawing):
+    def drawn(self, draw: Draw) -> Feeds:
+        return draw._replace(start=draw.start % 2**32).feeds(SPEC)
+
+
+class DrawsFromTheLowHalfOfTheSeed(Drawing):
+    def drawn(self, draw: Draw) -> Feeds:
+        return draw._replace(seed=draw.seed % 2**32).feeds(SPEC)
+
+
+class PicturesInFloats(Drawing):
+    def pictures(self, made: Array) -> Array:
+        return made
+
+
 BROKEN: dict[type[Session], str] = {
     OtherDevice: "cpu was asked for and the session runs on 'cuda:0': a silent fallback",
     OtherPrecision: "fp32 was asked for and the session computes in 'fp16'",
@@ -288,6 +322,9 @@ BROKEN: dict[type[Session], str] = {
     OneThread: "in another thread it raised BackendError: .*no context in this thread",
     NoDlpack: "int is no DLPack object",
     OtherDeviceArrays: "their values differ from those of `wait` by",
+    DrawsOtherSamples: "of . samples they differ by",
+    DrawsFromTheLowHalfOfTheSeed: "of . samples they differ by",
+    PicturesInFloats: r"1 samples came as float32 of shape \(1, 3, 4, 5\), not uint8 of shape \(1, 4, 5, 3\)",
     Unchecked: "feeds without 'z' raised the foreign StopIteration",
     AnswersAnything: "feeds without 'z' gave a result",
     BrokenByARefusal: "after a refusal the next result differs by",
