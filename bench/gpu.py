@@ -81,7 +81,9 @@ def bare(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
     engine = engine_cache.find(bundle.digest(variant), this_machine(gpu.name, gpu.capability))
     loaded, stream = load(engine_cache.read(engine), False), gpu.stream()
     batch = len(next(iter(given.values())))
-    program = Programs(gpu, loaded, stream, lambda _: None).of(batch, given)
+    program = Programs(gpu, loaded, stream, lambda _: None).of(
+        batch, {name: array.shape for name, array in given.items()}
+    )
     for name, array in given.items():
         pinned = gpu.pinned(array.shape, program.dtypes[name])
         np.copyto(pinned.array, array, casting="same_kind")

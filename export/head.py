@@ -66,6 +66,8 @@ def with_signed_steps(model: ir.Model) -> ir.Model:
         scale.const_value = ir.tensor((steps.numpy() * np.float32(255 / 127)).astype(np.float32), name=scale.name)
         none = np.zeros_like(zero.const_value.numpy(), np.int8)
         zero.const_value, zero.dtype = ir.tensor(none, name=zero.name), ir.DataType.INT8
+        if node.op_type == "QuantizeLinear":
+            node.outputs[0].dtype = ir.DataType.INT8
     return model
 
 

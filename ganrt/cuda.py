@@ -18,7 +18,7 @@ import numpy as np
 from cuda.core.utils import StridedMemoryView
 
 from ganrt.backend import first_line, library_version
-from ganrt.errors import DeviceLostError, DeviceMemoryError, GanrtError, MachineError
+from ganrt.errors import DeviceLostError, DeviceMemoryError, GanrtError, MachineError, RequestError
 from ganrt.feeds import Array
 from ganrt.machine import has_nvidia_gpu, nvidia_details
 
@@ -190,6 +190,34 @@ class DeviceArray:
                 _consumer(stream).wait(self._ready)
             view: StridedMemoryView = StridedMemoryView.from_buffer(self._buffer, self.shape, dtype=self.dtype)
             return view.__dlpack__(stream=-1, max_version=max_version)
+
+
+class Borrowed:
+    """An array of somebody else on a GPU, taken through DLPack: C-contiguous, and ordered behind the work that makes it
+    on the stream that it was taken for. It must stay as it is until the work that reads it is done."""
+
+    def __init__(self, gpu: Gpu, name: str, array: object, stream: core.Stream) -> None:
+        """Raises RequestError naming the input when it is no such array."""
+        try:
+            view: StridedMemoryView = StridedMemoryView.from_any_interface(array, stream_ptr=int(stream.handle))
+            self.shape = tuple(int(side) for side in view.shape)
+            self.dtype: np.dtype[Any] = np.dtype(view.dtype)
+            on_gpu, number, strides = view.is_device_accessible, int(view.device_id), view.strides
+            address = int(view.ptr)
+        except Exception as error:  # of the producer, or of cuda-core
+            raise RequestError(f"{name} cannot be taken as an array on {gpu.name}: {first_line(error)}") from error
+        if not on_gpu or number != gpu.number:
+            raise RequestError(f"{name} is on another device; this session takes arrays on cuda:{gpu.number}")
+        if strides is not None and tuple(strides) != _contiguous(self.shape):
+            raise RequestError(f"{name} is not C-contiguous; make it so first")
+        self._owner = view
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+        self.buffer: core.Buffer = core.Buffer.from_handle(address, self.nbytes, owner=view)
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides in elements."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def _consumer(stream: int | None) -> core.Stream:

@@ -12,9 +12,9 @@ import numpy as np
 
 from ganrt import engine_cache
 from ganrt.backend import Pending, PictureSession
-from ganrt.cuda import Gpu, translated
+from ganrt.cuda import Borrowed, Gpu, translated
 from ganrt.device_latents import DeviceLatents
-from ganrt.engine_requests import Given, Request, Sampled
+from ganrt.engine_requests import Given, Held, Request, Sampled
 from ganrt.engine_slots import DeviceProgram, Flight, Slot
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, RequestError
 from ganrt.feeds import Array, Draw, Feeds, require
@@ -41,9 +41,9 @@ class DevicePrograms(Protocol):
     def batch_sizes(self) -> tuple[int, ...]:
         """Ascending."""
 
-    def of(self, size: int, feeds: Feeds) -> DeviceProgram:
-        """The program for a batch of these feeds, made if it is not there; inputs that the feeds lack are drawn. Raises
-        DeviceMemoryError, RequestError."""
+    def of(self, size: int, given: Mapping[str, tuple[int, ...]]) -> DeviceProgram:
+        """The program for a batch of inputs of these shapes, made if it is not there; those that are not given are
+        drawn. Raises DeviceMemoryError, RequestError."""
 
     def drop_size(self, size: int) -> None:
         """Give back what batches of a size have taken."""
@@ -104,6 +104,20 @@ class DeviceSession(PictureSession):
         size = next(size for size in self.batch_sizes if size >= draw.rows)
         return self._begin(Sampled(self._spec, draw.part(0, size)), draw.rows)
 
+    def submit_arrays(self, arrays: Mapping[str, Any]) -> Pending:
+        """`submit` of arrays on this session's GPU that others made (of torch, JAX, CuPy: anything with DLPack or the
+        CUDA array interface), copied within the GPU.
+
+        Our stream waits for what makes them, as far as their library tells; the host does not. They must stay as they
+        are until the results have been waited for. Raises RequestError when they do not fit.
+        """
+        self._require_open()
+        with translated("taking arrays"):
+            self._gpu.enter()
+            held = {name: Borrowed(self._gpu, name, array, self._compute) for name, array in arrays.items()}
+        rows = require(self._spec, {n: np.empty(a.shape, a.dtype) for n, a in held.items()}, self.batch_sizes)
+        return self._begin(Held(self._spec, held), rows)
+
     def close(self) -> None:
         if self._over:
             return
@@ -152,9 +166,13 @@ class DeviceSession(PictureSession):
         slot = self._slots[self._turn]
         slot.settle(self._deadline)
         feeds = request.feeds()
-        lane = slot.lane(self._programs.of(request.rows, feeds))
+        lane = slot.lane(self._programs.of(request.rows, request.shapes()))
         lane.prepare(list(feeds), request.outputs)
-        draw = None if request.draw is None else self._drawing(request.draw)
+        draw = None
+        if request.draw is not None:
+            draw = self._drawing(request.draw)
+        elif isinstance(request, Held):
+            draw = self._copying_in(request.arrays, lane.program)
         self._turn = (self._turn + 1) % _SLOTS
         return slot.start(lane, feeds, request.outputs, draw)
 
@@ -163,6 +181,17 @@ class DeviceSession(PictureSession):
             self._latents = DeviceLatents(self._gpu)
         latents = self._latents
         return lambda program: latents.put(self._spec, draw, program.inputs, program.dtypes, self._compute)
+
+    def _copying_in(self, arrays: Mapping[str, Borrowed], program: DeviceProgram) -> Callable[[DeviceProgram], None]:
+        for name, array in arrays.items():
+            if array.dtype != program.dtypes[name]:
+                raise RequestError(f"{name} is {array.dtype}; this session takes {program.dtypes[name]} on the GPU")
+
+        def copy(program: DeviceProgram) -> None:
+            for name, array in arrays.items():
+                program.inputs[name].copy_from(array.buffer, stream=self._compute)
+
+        return copy
 
     def _settle(self, program: DeviceProgram) -> None:
         """Wait for all work, that of a batch which failed half-way included, and give back what the slots have taken

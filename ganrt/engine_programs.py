@@ -9,7 +9,6 @@ import cuda.core as core
 from ganrt.cuda import Gpu
 from ganrt.engine_program import Program
 from ganrt.errors import RequestError
-from ganrt.feeds import Feeds
 from ganrt.nvinfer import Loaded, Profile, scratch_bytes
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -60,13 +59,10 @@ class Programs:
             sizes |= {least, most} | {1 << power for power in range(most.bit_length()) if least <= 1 << power <= most}
         return tuple(sorted(sizes))
 
-    def of(self, size: int, feeds: Feeds) -> Program:
-        """The program for a batch of these feeds; inputs that are drawn instead have but one shape. Raises
+    def of(self, size: int, given: Shapes) -> Program:
+        """The program for a batch of inputs of these shapes; those that are drawn instead have but one. Raises
         DeviceMemoryError, RequestError for pictures of a size that the engine does not take."""
-        shapes = {
-            name: feeds[name].shape if name in feeds else (size, *best[1:])
-            for name, (_, best, _) in self._profiles[0].items()
-        }
+        shapes = {name: given.get(name, (size, *best[1:])) for name, (_, best, _) in self._profiles[0].items()}
         key = tuple(shapes.values())
         if key not in self._ready:
             profile = self._profile(shapes)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ganrt.engine_cache import LEVEL, PICTURES
+from ganrt.errors import DeviceMemoryError
 from ganrt.feeds import Draw, Feeds
 from ganrt.spec import Spec
+
+if TYPE_CHECKING:
+    from ganrt.cuda import Borrowed
 
 
 class Request(ABC):
@@ -28,6 +34,10 @@ class Request(ABC):
     def feeds(self) -> Feeds:
         """The inputs that the host gives."""
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the inputs that are not drawn."""
+        return {name: array.shape for name, array in self.feeds().items()}
+
 
 class Given(Request):
     """Inputs that the caller made, for the float image."""
@@ -42,6 +52,26 @@ class Given(Request):
 
     def feeds(self) -> Feeds:
         return self._given
+
+
+class Held(Request):
+    """Inputs that the caller has on the device, for the float image."""
+
+    def __init__(self, spec: Spec, arrays: Mapping[str, Borrowed]) -> None:
+        super().__init__(spec, next(iter(arrays.values())).shape[0], (spec.output.name,))
+        self.arrays = arrays
+
+    def part(self, first: int, rows: int) -> Request:
+        raise DeviceMemoryError(
+            f"a batch of {self.rows} does not fit into the GPU's memory, and arrays on the device are not cut: give "
+            f"{rows} rows at a time"
+        )
+
+    def feeds(self) -> Feeds:
+        return {}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: array.shape for name, array in self.arrays.items()}
 
 
 class Sampled(Request):

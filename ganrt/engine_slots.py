@@ -83,6 +83,8 @@ class Flight:
 
     def __init__(self, slot: Slot, lane: Lane, outputs: Sequence[str]) -> None:
         self.slot, self.lane, self.outputs = slot, lane, tuple(outputs)
+        self.holds: object = None
+        """What the work reads and must not be given back before it is done."""
         self.results: dict[str, Array] | None = None
 
     def land(self, deadline: float) -> dict[str, Array]:
@@ -90,7 +92,7 @@ class Flight:
         if self.results is None:
             wait(self.slot.copied, deadline)
             self.results = {name: self.lane.results[name].array.copy() for name in self.outputs}
-            self.slot.flight = None
+            self.slot.flight = self.holds = None
         return self.results
 
     def array(self, gpu: Gpu, name: str, rows: int, deadline: float) -> DeviceArray:
@@ -147,7 +149,7 @@ class Slot:
         """Put a batch on the streams; the slot is free and the lane prepared. The feeds are the caller's again.
 
         Args:
-            draw: puts on the compute stream what makes the inputs that are not in the feeds.
+            draw: puts on the compute stream what makes the inputs that are not in the feeds, and holds what that reads.
         """
         program: DeviceProgram = lane.program
         compute, copying = self._compute, self._copying
@@ -168,6 +170,7 @@ class Slot:
                 lane.results[name].buffer.copy_from(lane.aside[name], stream=copying)
             copying.record(self.copied)
         self.flight = Flight(self, lane, outputs)
+        self.flight.holds = draw
         return self.flight
 
     def close(self) -> None:

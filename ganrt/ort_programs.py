@@ -13,7 +13,6 @@ import onnxruntime as ort
 from ganrt.cuda import Gpu, translated
 from ganrt.device_pictures import DevicePictures
 from ganrt.engine_cache import LEVEL, PICTURES
-from ganrt.feeds import Feeds
 from ganrt.spec import Image, Label, Latent, Spec
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -104,8 +103,8 @@ class OrtPrograms:
     def batch_sizes(self) -> tuple[int, ...]:
         return BATCH_SIZES
 
-    def of(self, size: int, feeds: Feeds) -> OrtProgram:
-        shapes = {i.name: feeds[i.name].shape if i.name in feeds else _drawn(i, size) for i in self._spec.inputs}
+    def of(self, size: int, given: Mapping[str, tuple[int, ...]]) -> OrtProgram:
+        shapes = {item.name: given.get(item.name) or _drawn(item, size) for item in self._spec.inputs}
         key = tuple(shapes.values())
         if key not in self._ready:
             self._drop(list(self._ready.values())[: max(0, len(self._ready) - _MOST + 1)])

@@ -280,6 +280,14 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
             self._address, self._bytes, self._device = owner.allocate(size, device), size, device
             self._closed = False
 
+        @staticmethod
+        def from_handle(ptr: int, size: int, mr: Any = None, owner: Any = None, **_: Any) -> Any:
+            cuda.note("from_handle")
+            assert mr is None and owner is not None
+            made = cuda.make["Buffer"].__new__(cuda.make["Buffer"])
+            made._address, made._bytes, made._device, made._closed = ptr, size, True, False
+            return made
+
         handle = property(lambda self: self._address)
         size = property(lambda self: self._bytes)
 
@@ -353,6 +361,18 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
             self._closed = True
 
     class StridedMemoryView:
+        @staticmethod
+        def from_any_interface(obj: Any, stream_ptr: int | None = None) -> Any:
+            """Of objects with `buffer`, `shape`, `dtype` and `ready`, as `foreign` makes them."""
+            cuda.note("from_any_interface")
+            cuda.streams[stream_ptr].wait(obj.ready)
+            view = cuda.make["StridedMemoryView"]()
+            view._ptr, view._shape, view._dtype = obj.buffer._address, obj.shape, obj.dtype
+            view._device_id, view._is_device_accessible, view._strides = obj.device_id, obj.device_id >= 0, obj.strides
+            return view
+
+        ptr, shape, dtype, device_id, is_device_accessible, strides = (0, (), 0, 0, False, ())
+
         @staticmethod
         def from_buffer(
             buffer: Any,

@@ -21,6 +21,7 @@ OURS = (
     "ganrt.nvinfer",
     "ganrt.engine_program",
     "ganrt.engine_programs",
+    "ganrt.engine_requests",
     "ganrt.engine_slots",
     "ganrt.device_latents",
     "ganrt.device_pictures",

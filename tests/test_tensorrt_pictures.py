@@ -199,3 +199,69 @@ def test_pictures_of_several_sizes_and_none_beyond_the_range_of_the_engine(start
             session.submit({"x": big})
         assert session.submit({"x": np.zeros((1, 3, 48, 64), np.float32)}).wait()["image"].shape == (1, 3, 48, 64)
     assert machine.cuda.used == 0
+
+
+class Foreign:
+    """An array on the GPU that another library is about to make, on a stream of its own."""
+
+    def __init__(self, machine: Machine, array: np.ndarray) -> None:
+        cuda = machine.cuda
+        stream = cuda.make["Stream"](cuda)
+        self.buffer, self.ready = cuda.make["Buffer"](cuda, array.nbytes, True), cuda.make["Event"](cuda)
+        values = np.ascontiguousarray(array).view(np.uint8).reshape(-1).copy()
+        address = self.buffer._address
+        cuda.put(stream, "foreign", lambda: np.copyto(cuda.at(address), values))
+        stream.record(self.ready)
+        self.shape, self.dtype, self.device_id, self.strides = array.shape, array.dtype, 0, None
+
+
+def test_arrays_of_others_are_taken_on_the_device_in_the_order_of_their_streams(start: Start, tmp_path: Path) -> None:
+    machine, bundle = start(), conditional(tmp_path)
+    with opened(machine, bundle) as session:
+        given = [Draw(3, start, 2).feeds(CONDITIONAL) for start in range(4)]
+        right = [session.submit(feeds).wait()["image"] for feeds in given]
+        machine.cuda.work.clear()
+        arrays = [{name: Foreign(machine, array) for name, array in feeds.items()} for feeds in given]
+        pending = [session.submit_arrays(held) for held in arrays]
+        for under_way, images in zip(pending, right, strict=True):
+            assert np.array_equal(under_way.wait()["image"], images)
+        assert "copy host to device" not in {one.what for one in machine.cuda.work}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device_id": 1}, "z is on another device; this session takes arrays on cuda:0"),
+        ({"device_id": -1}, "z is on another device"),
+        ({"strides": (1, 2)}, "z is not C-contiguous; make it so first"),
+        ({"dtype": np.dtype(np.float64)}, "z is float64 of shape"),
+        ({"shape": (2, 5)}, r"z is float32 of shape \(2, 5\)"),
+        ({"buffer": None}, "z cannot be taken as an array on NVIDIA Fake 100: 'NoneType'"),
+    ],
+)
+def test_arrays_of_others_that_do_not_fit(start: Start, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    machine, bundle = start(), conditional(tmp_path)
+    with opened(machine, bundle) as session:
+        given = Draw(3, 0, 2).feeds(CONDITIONAL)
+        arrays = {name: Foreign(machine, array) for name, array in given.items()}
+        vars(arrays["z"]).update(change)
+        with pytest.raises(RequestError, match=message):
+            session.submit_arrays(arrays)
+        assert session.submit(given).wait()["image"].shape == (2, 1, 2, 2)
+
+
+def test_a_label_on_the_device_has_the_type_of_the_engine(start: Start, tmp_path: Path) -> None:
+    machine, bundle = start("8.6.0"), conditional(tmp_path)
+    with opened(machine, bundle) as session:
+        arrays = {name: Foreign(machine, array) for name, array in Draw(3, 0, 2).feeds(CONDITIONAL).items()}
+        with pytest.raises(RequestError, match="y is int64; this session takes int32 on the GPU"):
+            session.submit_arrays(arrays)
+
+
+def test_arrays_on_the_device_are_not_cut(start: Start, tmp_path: Path) -> None:
+    machine, bundle = start(), conditional(tmp_path)
+    with opened(machine, bundle) as session:
+        session._largest = 2
+        arrays = {name: Foreign(machine, array) for name, array in Draw(3, 0, 4).feeds(CONDITIONAL).items()}
+        with pytest.raises(DeviceMemoryError, match="arrays on the device are not cut: give 2 rows at a time"):
+            session.submit_arrays(arrays)
