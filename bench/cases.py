@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -80,12 +80,13 @@ class Case:
 
 def setups(
     bundle: Bundle,
-    backends: Sequence[str] | None,
+    backends: Sequence[str] | Mapping[str, Sequence[str]] | None,
     variants: Sequence[str] | None,
     device: str,
     size: Size | None = None,
 ) -> list[Setup]:
-    """One per backend and variant that it runs; None stands for all there are. `size` as `check_size` returns it.
+    """One per backend and variant that it runs; None stands for all there are, a mapping gives each backend variants of
+    its own. `size` as `check_size` returns it.
     Raises RequestError for an unknown backend or variant, or when nothing is left."""
     known = backend_names()
     chosen = backend_names(device) if backends is None else list(dict.fromkeys(backends))
@@ -95,7 +96,8 @@ def setups(
         raise RequestError(f"{wrong}; choose from {', '.join(known)}")
     for variant in variants or ():
         bundle.variant(variant)
-    pairs = [(name, variant) for name in chosen for variant in variants or bundle.variants]
+    own = backends if isinstance(backends, Mapping) else {}
+    pairs = [(name, variant) for name in chosen for variant in own.get(name) or variants or bundle.variants]
     made = [Setup(bundle.folder, *pair, device, size) for pair in pairs if runs(pair[0], bundle, pair[1])]
     if not made:
         raise RequestError(f"none of {', '.join(chosen)} runs {', '.join(variants or bundle.variants)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _LONGEST_S = 1e6
 
 def measure(
     bundle_path: str | Path,
-    backends: Sequence[str] | None,
+    backends: Sequence[str] | Mapping[str, Sequence[str]] | None,
     batches: Sequence[int],
     seconds: float,
     variants: Sequence[str] | None = None,
@@ -34,7 +34,8 @@ def measure(
     """Measure a bundle, each backend in a process of its own.
 
     Args:
-        backends: names, or None: all that are installed here (the others are listed as not installed).
+        backends: names, or names with the variants of each; or None: all that are installed here (the others are
+            listed as not installed).
         variants: names, or None: all that the bundle has, each on the backends that run it.
         batches: batch sizes; a backend that is slow by design is measured at batch 1 only.
         seconds: how long it may take in all, loading included; every case gets one round at least.

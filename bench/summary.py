@@ -20,8 +20,8 @@ _LEVELS = (40, 35)
 
 _TERMS = """\
 Made by `python -m ganrt.bench.suite` of the reports beside this page. **Plain** is the graph that `torch.onnx.export`
-traced, in float32 on ONNX Runtime as it comes; **eager** is PyTorch in inference mode. *Best* is the fastest of all
-exported variants on ONNX Runtime and OpenVINO whose worst golden sample reaches the quality against the original.
+traced, in float32 on ONNX Runtime as it comes; **eager** is PyTorch in inference mode. *Best* is the fastest of these
+and of all optimised variants on OpenVINO whose worst golden sample reaches the quality against the original.
 Ratios of medians from rounds near in time, with their 95 % interval; a question mark where that holds 1, or where there
 were too few rounds to have one. Memory is the peak of a setup's process over all batch sizes, libraries included, as a
 multiple of plain's."""
