@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from pretended_workers import SECOND, Clock
 
 from ganrt.bench import schedule
 from ganrt.bench.cases import Case, Setup, check_batches, setups
@@ -11,18 +12,6 @@ from ganrt.bench.process import WorkerFailed
 from ganrt.bench.schedule import Track
 from ganrt.bench.worker import Failure, Order, Round
 from ganrt.errors import RequestError
-
-SECOND = 1_000_000_000
-
-
-class Clock:
-    """Time passes only while a worker works."""
-
-    def __init__(self) -> None:
-        self.time = 0
-
-    def __call__(self) -> int:
-        return self.time
 
 
 @dataclass
