@@ -103,47 +103,58 @@ def build(
             progress(1.0, f"the engine of {variant} for batches of {_list(options)} is there already")
             return found
         with tempfile.TemporaryDirectory() as folder:
-            return _build(bundle, variant, options, key, Path(folder) / "model.onnx", progress)
+            model = with_signed_steps(with_head(ir.load(bundle.onnx(variant)), bundle.spec))
+            job = _Job(variant, picture_size(bundle.spec), model, Path(folder) / "model.onnx", options, key, progress)
+            return _made(job, rebuild)
 
 
-def _build(bundle: Bundle, variant: str, options: Options, key: Key, file: Path, progress: Progress) -> Engine:
-    model = with_signed_steps(with_head(ir.load(bundle.onnx(variant)), bundle.spec))
-    ir.save(model, file, external_data=f"{file.name}.data")
-    architecture = _architecture(model)
-    donor = _donor(key, architecture) if options.refittable else None
+@dataclass(frozen=True)
+class _Job:
+    """An engine that is to be made."""
+
+    variant: str
+    golden: tuple[int, int]
+    """Size of the pictures that it is proven with."""
+    model: ir.Model
+    """With its head."""
+    file: Path
+    """Where the model is written for TensorRT."""
+    options: Options
+    key: Key
+    progress: Progress
+
+
+def _made(job: _Job, rebuild: bool) -> Engine:
+    architecture, options = _architecture(job.model), job.options
+    ir.save(job.model, job.file, external_data=f"{job.file.name}.data")
+    donor = _donor(job.key, architecture, options) if options.refittable and not rebuild else None
     if donor is not None:
-        progress(0.0, f"refitting an engine of the same architecture with the weights of {variant}")
-        plan = network.refit(engine_cache.read(donor), file, options.version_compatible)
+        job.progress(0.0, f"refitting an engine of the same architecture with the weights of {job.variant}")
+        plan = network.refit(engine_cache.read(donor), job.file, options.version_compatible)
     else:
-        text = f"building an engine of {variant} for batches of {_list(options)}; this takes minutes"
-        progress(0.0, text)
-        plan = _plan(model, file, options, key, picture_size(bundle.spec), lambda share: progress(share, text))
+        plan = _plan(job)
         if options.stripped:
-            progress(1.0, "putting the weights into the stripped engine")
-            engine_cache.store(Key(architecture, key.options, key.machine), plan, {"architecture": architecture})
-            plan = network.refit(plan, file, options.version_compatible)
+            job.progress(1.0, "putting the weights into the stripped engine")
+            stripped = Key(architecture, job.key.options, job.key.machine)
+            engine_cache.store(stripped, plan, {"architecture": architecture})
+            plan = network.refit(plan, job.file, options.version_compatible)
     found = inspection.shares(load(plan, options.version_compatible).engine)
-    inspection.require(str(key.options["precision"]), found)
+    inspection.require(str(job.key.options["precision"]), found)
     origin = {"refitted": True} if donor is not None else {}
-    return engine_cache.store(key, plan, {"architecture": architecture, "computed in": found, **origin})
+    return engine_cache.store(job.key, plan, {"architecture": architecture, "computed in": found, **origin})
 
 
-def _plan(
-    model: ir.Model,
-    file: Path,
-    options: Options,
-    key: Key,
-    golden: tuple[int, int],
-    progress: Callable[[float], None],
-) -> bytes:
+def _plan(job: _Job) -> bytes:
     """Parse and build."""
+    text = f"building an engine of {job.variant} for batches of {_list(job.options)}; this takes minutes"
+    job.progress(0.0, text)
     LOG.errors()
     builder: trt.Builder = trt.Builder(LOG)
-    precision = str(key.options["precision"])
-    parsed = network.parse(builder, file, [node.name or node.op_type for node in model.graph])
-    config = network.config(builder, parsed, precision, options, golden)
-    network.watch(config, progress)
-    timings = engine_cache.folder() / f"timings-{_digest(key.machine)}.cache"
+    precision = str(job.key.options["precision"])
+    parsed = network.parse(builder, job.file, [node.name or node.op_type for node in job.model.graph])
+    config = network.config(builder, parsed, precision, job.options, job.golden)
+    network.watch(config, lambda share: job.progress(share, text))
+    timings = engine_cache.folder() / f"timings-{_digest(job.key.machine)}.cache"
     network.use_timings(config, timings.read_bytes() if timings.is_file() else b"")
     host: trt.IHostMemory | None = builder.build_serialized_network(parsed, config)
     if host is None:
@@ -152,8 +163,11 @@ def _plan(
     return bytes(host)
 
 
-def _donor(key: Key, architecture: str) -> Engine | None:
-    """An engine that was built here with these options, of a model that differs in its weights alone."""
+def _donor(key: Key, architecture: str, options: Options) -> Engine | None:
+    """An engine that was built here with these options, of a model that differs in its weights alone; the one without
+    weights where that is kept."""
+    if options.stripped:
+        return engine_cache.exact(Key(architecture, key.options, key.machine))
     for engine in engine_cache.engines():
         same = engine.key.machine == key.machine and engine.key.options == key.options
         if same and engine.notes.get("architecture") == architecture and "refitted" not in engine.notes:

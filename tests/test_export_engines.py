@@ -180,6 +180,9 @@ def test_one_engine_serves_many_checkpoints(start: Start, version: str, stripped
     assert machine.trt.builds == 1
     assert second.notes["refitted"] is True and second.key.graph == bundles[1].digest("fp32")
     assert engine_cache.read(first) != engine_cache.read(second)
+    again = machine.engines.Options(batches=(1, 4), refittable=True, stripped=stripped)
+    assert "refitted" not in machine.engines.build(bundles[1], "fp32", again, rebuild=True).notes
+    assert machine.trt.builds == 2
     (tmp_path / "other").mkdir()
     other = bundle_of(chain(["conv", "relu"]), tmp_path / "other")
     assert "refitted" not in build(machine, other, refittable=True, stripped=stripped).notes
