@@ -125,7 +125,8 @@ class _Job:
 
 
 def _made(job: _Job, rebuild: bool) -> Engine:
-    architecture, options = _architecture(job.model), job.options
+    options: Options = job.options
+    architecture = _architecture(job.model)
     ir.save(job.model, job.file, external_data=f"{job.file.name}.data")
     donor = _donor(job.key, architecture, options) if options.refittable and not rebuild else None
     if donor is not None:
