@@ -91,7 +91,8 @@ def export(checkpoint: Path, out: Path) -> tuple[float, str]:
         reason = reason.removeprefix("error: ").replace(f"{checkpoint.parent}/", "")  # a report is shown to others
         if code != VerificationError.exit_code:
             raise MachineError(f"{checkpoint.name} could not be exported (exit code {code}): {reason}")
-        refused = " ".join(filter(None, (refused, f"{precisions}: {reason}.")))
+        if f": {reason}." not in refused:  # with fewer precisions, it may be the same one that fails
+            refused = " ".join(filter(None, (refused, f"{precisions}: {reason}.")))
     raise VerificationError(f"{checkpoint.name} could not be exported in any precision. {refused}")
 
 

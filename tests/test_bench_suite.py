@@ -139,8 +139,9 @@ def test_what_cannot_be_proven_is_left_out_and_said(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_export_that_fails_altogether_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(suite, "_command", answers(*[(1, "error: no")] * 4))
-    with pytest.raises(VerificationError, match=r"x.pth could not be exported in any precision.*fp32: no\."):
+    monkeypatch.setattr(suite, "_command", answers(*[(1, "error: no")] * 3, (1, "error: never")))
+    told = r"x.pth could not be exported in any precision. fp32,bf16,int8: no\. fp32: never\."
+    with pytest.raises(VerificationError, match=told):
         export(tmp_path / "x.pth", tmp_path / "x.ganrt")
     monkeypatch.setattr(suite, "_command", answers((3, "error: it is damaged")))
     with pytest.raises(MachineError, match=r"x.pth could not be exported \(exit code 3\): it is damaged"):
