@@ -52,8 +52,9 @@ def with_head(model: ir.Model, spec: Spec) -> ir.Model:
 
 
 def with_signed_steps(model: ir.Model) -> ir.Model:
-    """A graph whose quantised tensors are all int8, in place. Those that are never negative are uint8 in a bundle,
-    which TensorRT does not take; with 127 steps for 255 they keep their reach."""
+    """A graph whose quantised tensors are all int8 with zero points of 0, in place. In a bundle activations are uint8
+    and may have others, neither of which TensorRT takes. They keep their reach; the proof of the engine judges what
+    they lose in steps."""
     for node in model.graph:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.inputs) < 3:
             continue
@@ -61,10 +62,12 @@ def with_signed_steps(model: ir.Model) -> ir.Model:
         if scale is None or zero is None or zero.const_value is None or zero.dtype != ir.DataType.UINT8:
             continue
         steps = ir.convenience.get_const_tensor(scale)
-        if steps is None or zero.const_value.numpy().any():
+        if steps is None:
             continue
-        scale.const_value = ir.tensor((steps.numpy() * np.float32(255 / 127)).astype(np.float32), name=scale.name)
-        none = np.zeros_like(zero.const_value.numpy(), np.int8)
+        below = zero.const_value.numpy().astype(np.float32)
+        reach = steps.numpy() * np.maximum(below, 255 - below)
+        scale.const_value = ir.tensor((reach / 127).astype(np.float32), name=scale.name)
+        none = np.zeros_like(below, np.int8)
         zero.const_value, zero.dtype = ir.tensor(none, name=zero.name), ir.DataType.INT8
         if node.op_type == "QuantizeLinear":
             node.outputs[0].dtype = ir.DataType.INT8

@@ -65,10 +65,11 @@ def test_the_image_itself_stays_and_the_bundle_too(bundle: Bundle) -> None:
     assert [value.name for value in head.graph.outputs] == [bundle.spec.output.name, PICTURES, LEVEL]
 
 
-def test_unsigned_steps_become_signed_ones_of_the_same_reach() -> None:
+@pytest.mark.parametrize("below", [0, 64, 200])
+def test_unsigned_steps_become_signed_ones_of_the_same_reach(below: int) -> None:
     x = ir.val("x", ir.DataType.FLOAT, [5])
     scale = ir.Value(name="s", const_value=ir.tensor(np.float32(2 / 255)))
-    zero = ir.Value(name="z", const_value=ir.tensor(np.uint8(0)))
+    zero = ir.Value(name="z", const_value=ir.tensor(np.uint8(below)))
     scale.dtype, zero.dtype = ir.DataType.FLOAT, ir.DataType.UINT8
     steps = ir.node("QuantizeLinear", [x, scale, zero])
     back = ir.node("DequantizeLinear", [steps.outputs[0], scale, zero])
@@ -78,5 +79,6 @@ def test_unsigned_steps_become_signed_ones_of_the_same_reach() -> None:
     model = with_signed_steps(ir.Model(graph, ir_version=10))
     given = np.array([0.0, 0.5, 1.0, 2.0, 3.0], np.float32)
     (made,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": given})
-    assert zero.dtype == ir.DataType.INT8
-    assert np.abs(made - np.minimum(given, 2.0)).max() <= 1 / 127 + 1e-6 and made[-1] == pytest.approx(2.0)
+    assert zero.dtype == ir.DataType.INT8 and not zero.const_value.numpy().any()
+    reach = max(below, 255 - below) * 2 / 255
+    assert np.abs(made - np.minimum(given, reach)).max() <= reach / 127 and made[-1] == pytest.approx(reach)
