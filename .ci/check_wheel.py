@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"ganrt": "ganrt", "export": "ganrt/export", "bench": "ganrt/bench"}
-SUFFIXES = {".py", ".html", ".typed"}
+SUFFIXES = {".py", ".cu", ".html", ".typed"}
 
 
 def main(wheel: str) -> int:
