@@ -72,11 +72,16 @@ def main() -> None:
     trt = bindings(Path(sys.argv[1]))
     without_cuda()
     nvinfer = importlib.import_module("ganrt.nvinfer")
-    for name in ("ganrt.engine_program", "ganrt.engine_programs", "ganrt.export.network", "ganrt.export.inspection"):
+    for name in ("ganrt.backends.tensorrt", "ganrt.export.engines", "ganrt.cli"):
         importlib.import_module(name)
     nvinfer.LOG.log(trt.ILogger.ERROR, "a line")
     nvinfer.LOG.log(trt.ILogger.WARNING, "no error")
-    seen = {"log": nvinfer.LOG.errors(), "dtypes": len(nvinfer.DTYPES), "lean": nvinfer.LEAN}
+    seen = {
+        "log": nvinfer.LOG.errors(),
+        "dtypes": len(nvinfer.DTYPES),
+        "lean": nvinfer.LEAN,
+        "torch": "torch" in sys.modules,
+    }
     json.dump({**facts(trt), **seen}, sys.stdout)
 
 
