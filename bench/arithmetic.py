@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import onnx
 from onnx import shape_inference
@@ -29,12 +29,43 @@ def multiplications(path: Path, spec: Spec, size: Size | None) -> int:
 
     Raises ArtifactError when a shape that is needed does not follow from those of the inputs.
     """
-    model = onnx.load(path, load_external_data=False)
-    return count(model, {item.name: (1, *_shape(item, size)) for item in spec.inputs}, path.name)
+    return sum(step.multiplications for step in _steps(*_one_image(path, spec, size)))
+
+
+class Traffic(NamedTuple):
+    """How many values convolutions and matrix products read and write for one image, if each moves once."""
+
+    tensors: int
+    """Inputs and outputs."""
+    weights: int
+    """Once for a whole batch."""
+
+
+def traffic(path: Path, spec: Spec, size: Size | None) -> Traffic:
+    """What an ONNX file moves; arguments and errors are those of `multiplications`."""
+    steps = list(_steps(*_one_image(path, spec, size)))
+    return Traffic(sum(step.tensors for step in steps), sum(step.weights for step in steps))
 
 
 def count(model: onnx.ModelProto, inputs: Mapping[str, Shape], name: str = "the graph") -> int:
-    """The same for inputs of these shapes."""
+    """`multiplications` for inputs of these shapes."""
+    return sum(step.multiplications for step in _steps(model, inputs, name))
+
+
+class _Step(NamedTuple):
+    """A convolution or matrix product."""
+
+    multiplications: int
+    tensors: int
+    weights: int
+
+
+def _one_image(path: Path, spec: Spec, size: Size | None) -> tuple[onnx.ModelProto, dict[str, Shape], str]:
+    model = onnx.load(path, load_external_data=False)
+    return model, {item.name: (1, *_shape(item, size)) for item in spec.inputs}, path.name
+
+
+def _steps(model: onnx.ModelProto, inputs: Mapping[str, Shape], name: str) -> Iterator[_Step]:
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for value in fixed.graph.input:
@@ -53,11 +84,13 @@ def count(model: onnx.ModelProto, inputs: Mapping[str, Shape], name: str = "the 
             raise ArtifactError(f"{name}: the shape of {tensor} does not follow from those of the inputs")
         return known
 
-    return sum(
-        _COUNTED[node.op_type](node, [shape(name) for name in node.input[:2]], shape(node.output[0]))
-        for node in found.node
-        if node.domain == "" and node.op_type in _COUNTED
-    )
+    constant = {tensor.name for tensor in found.initializer}
+    for node in [n for n in found.node if n.domain == "" and n.op_type in _COUNTED]:
+        given, made = [shape(name) for name in node.input[:2]], shape(node.output[0])
+        sizes = {name: math.prod(side) for name, side in zip(node.input, given, strict=False)}
+        weights = sum(values for name, values in sizes.items() if name in constant)
+        moved = sum(sizes.values()) - weights + math.prod(made)
+        yield _Step(_COUNTED[node.op_type](node, given, made), moved, weights)
 
 
 def _convolution(node: onnx.NodeProto, given: Sequence[Shape], made: Shape) -> int:

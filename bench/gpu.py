@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -33,7 +33,7 @@ from ganrt.machine import has_nvidia_gpu
 from ganrt.terminal import say
 
 from . import clock
-from .arithmetic import multiplications
+from .arithmetic import multiplications, traffic
 from .environment import Witness
 from .generators import GENERATORS, write
 
@@ -42,6 +42,7 @@ BATCHES = (1, 8, 32)
 _ROUNDS, _ROUND_S = 7, 2.0
 _BATCHES_PER_CALL = 16
 _STREAM_S, _LOOK_S = 600.0, 10.0
+_FP16_BYTES = 2
 
 Rates = list[float]
 """Images a second, of each round."""
@@ -147,7 +148,8 @@ def measure(name: str, work: Path) -> dict[str, Any]:
             details = dict(generator.session.details)
     card = gpu_torch.card()
     medians = {batch: {what: statistics.median(r) for what, r in of.items()} for batch, of in found.items()}
-    operations = 2 * multiplications(bundle.onnx(variant), bundle.spec, size)
+    graph = (bundle.onnx(variant), bundle.spec, size)
+    cost = Work(2 * multiplications(*graph), *(_FP16_BYTES * values for values in traffic(*graph)))
     return {
         "generator": name,
         "date": clock.date(),
@@ -155,21 +157,30 @@ def measure(name: str, work: Path) -> dict[str, Any]:
         "details": details,
         "card": card,
         "images per second": found,
-        "summary": {
-            batch: _judged(of, operations, card["matrix operations per second"]) for batch, of in medians.items()
-        },
+        "summary": {batch: _judged(of, int(batch), cost, card) for batch, of in medians.items()},
     }
 
 
-def _judged(median: dict[str, float], operations: int, card: float) -> dict[str, float]:
-    """What the issue asks of the figures, as ratios."""
+class Work(NamedTuple):
+    """What an image takes of a card."""
+
+    operations: int
+    tensor_bytes: int
+    weight_bytes: int
+    """For a whole batch."""
+
+
+def _judged(median: dict[str, float], batch: int, work: Work, card: dict[str, float]) -> dict[str, float]:
+    """The figures that matter, as ratios; of what the card does at best, its fp16 products and its copies."""
     ours = median["ganrt, everything included"]
+    moved = ours * (work.tensor_bytes + work.weight_bytes / batch)
     return {
         **{what: round(value, 1) for what, value in median.items()},
         "share of the engine alone": round(ours / median["engine alone"], 3),
         "times torch eager fp32": round(ours / median["torch eager fp32"], 2),
         "times torch compiled fp16": round(ours / median["torch compiled fp16"], 2),
-        "share of the card's matrix rate": round(ours * operations / card, 4),
+        "share of the card's matrix rate": round(ours * work.operations / card["matrix operations per second"], 4),
+        "share of the card's memory rate": round(moved / card["bytes moved per second"], 4),
     }
 
 

@@ -13,13 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganrt import feeds
 from ganrt.bench import rates
-from ganrt.bench.arithmetic import count, multiplications
+from ganrt.bench.arithmetic import count, multiplications, traffic
 from ganrt.bench.context import MatrixProduct
 from ganrt.bench.rates import joined, matrix_products
 from ganrt.bundle import Bundle
 from ganrt.errors import ArtifactError
 from ganrt.export.tracing import trace
 from ganrt.models import build_generator, get_family
+from ganrt.spec import Latent, Output, Spec
 
 
 def graph(
@@ -109,6 +110,18 @@ def test_a_traced_network_takes_what_pytorch_counts(family: str, values: dict[st
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*(torch.from_numpy(drawn[item.name]) for item in spec.inputs))
     assert 2 * multiplications(tmp_path / "model.onnx", spec, size) == counter.get_total_flops()
+
+
+def test_what_moves_is_counted_by_hand(tmp_path: Path) -> None:
+    """A convolution of 2 to 3 channels at 4 x 4 with 18 weights each, and a product of a tensor with itself."""
+    nodes = [
+        helper.make_node("Conv", ["z", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("MatMul", ["c", "c"], ["y"]),
+    ]
+    made = graph(nodes, {"w": (3, 2, 3, 3)}, {"z": ("n", 2, 4, 4)})
+    onnx.save(made, tmp_path / "x.onnx")
+    spec = Spec("by_hand", (Latent("z", (2, 4, 4)),), Output(3, (0.0, 1.0), (4, 4)))
+    assert traffic(tmp_path / "x.onnx", spec, None) == ((32 + 48) + (48 + 48), 54)
 
 
 def test_transposed_convolutions_as_phases_multiply_nearly_as_often(bundle: Bundle) -> None:

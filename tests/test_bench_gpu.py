@@ -51,9 +51,11 @@ def test_the_figures_that_are_asked_for() -> None:
         "torch eager fp32": 100.0,
         "torch compiled fp16": 500.0,
     }
-    found = gpu._judged(median, operations=10, card=1e5)
+    card = {"matrix operations per second": 1e5, "bytes moved per second": 1e6}
+    found = gpu._judged(median, 2, gpu.Work(operations=10, tensor_bytes=60, weight_bytes=80), card)
     assert found["share of the engine alone"] == 0.95 and found["times torch eager fp32"] == 9.5
     assert found["times torch compiled fp16"] == 1.9 and found["share of the card's matrix rate"] == 0.095
+    assert found["share of the card's memory rate"] == 0.095
 
 
 def test_without_a_gpu_there_is_nothing_to_measure(tmp_path: Any) -> None:
