@@ -70,8 +70,11 @@ def _on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str, Any
         from ganrt.cuda import Gpu, translated
         from ganrt.device_session import DeviceSession, deadline_of
         from ganrt.ort_programs import OrtPrograms
-    except ImportError as error:
-        raise MissingLibraryError(error.name or "cuda", "cuda", "the onnxruntime backend on a GPU") from error
+    except ImportError as error:  # no MissingLibraryError, which `auto` passes over in silence: onnxruntime is here
+        raise MachineError(
+            f"the onnxruntime backend on a GPU needs {error.name or 'cuda.core'}, which is not installed: "
+            'pip install "ganrt[cuda]"'
+        ) from error
     deadline = deadline_of(options)
     gpu, chosen = Gpu(number), _cuda_options(options)
     ort.preload_dlls(directory="")
