@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.nvinfer import LOG, VERSION, load, trt
 
-if TYPE_CHECKING:
-    from .engines import Options
+from .engine_options import Options
 
 _NOT_PINNED = ("CONSTANT", "SHAPE", "CAST", "IDENTITY", "SHUFFLE", "CONCATENATION", "SLICE", "GATHER")
 """Layer types of 8.6 that move values and compute none."""

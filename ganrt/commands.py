@@ -85,7 +85,7 @@ def loading_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a command that are the fields of `ganrt.export.engines.Options`."""
+    """The options of a command that are the fields of `ganrt.export.engine_options.Options`."""
     hardware = "Other GPUs it shall run on: none, same-capability, ampere-plus."
     options = (
         click.option("--batch", "batches", multiple=True, type=int, help="A batch size; may be repeated. 1, 8, 32."),

@@ -25,7 +25,7 @@ also covers the random numbers of the machine it is made on."""
 _RUN_LENGTH = 16
 _PICTURES = 2
 """Samples of each run for models that take pictures, which cost much more a sample."""
-_BYTES = 2**23
+_BYTES = 2**22
 """Large images get fewer samples, so that the file stays about this small."""
 
 

@@ -17,6 +17,7 @@ SOURCES = {
     for folder in ("ganrt", "export")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if re.search(r"\btrt\.|import cuda\.core|from cuda\.core", text := path.read_text())
+    or path.name == "engine_options.py"  # its attributes are used beside TensorRT's
 }
 
 
