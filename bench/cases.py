@@ -52,7 +52,7 @@ class Setup:
     device: str
     size: Size | None = None
     """Of the pictures that the model is given; None for one that takes none."""
-    options: tuple[tuple[str, int], ...] = ()
+    options: tuple[tuple[str, int | str], ...] = ()
     """Of the backend, name and value, such as `threads`."""
     known: bool = False
     """Whether a proof that this machine knows already will do in the place of a comparison with the golden samples."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -151,7 +151,7 @@ def _enter_all(
     contest: Contest, bundle: Bundle, setups: Sequence[Setup], device: str, size: Size | None
 ) -> Entrant | None:
     """First what `load` takes without a record (it is returned), then the others with the library's own number of
-    threads; then other numbers of threads for those that are left."""
+    threads; then other numbers of threads, or the options for GPUs, of those that are left."""
     untuned = None
     for rule in by_rules(bundle, Wish(device=device)):
         setup = Setup(bundle.folder, rule.backend, rule.variant, device, size, known=True)
@@ -167,11 +167,9 @@ def _enter_all(
         else:
             contest.enter(_with(setup))
     for entrant in list(contest.entrants):
-        entry = BACKENDS.get(entrant.setup.backend)
-        if entrant.eligible and entry is not None and entry.threads and entrant.facts.device == "cpu":
-            for threads in _thread_counts():
-                if contest.lag(entrant) <= HOPELESS:
-                    contest.enter(_with(entrant.setup, threads=threads))
+        for options in _further_options(entrant) if entrant.eligible else ():
+            if contest.lag(entrant) <= HOPELESS:
+                contest.enter(_with(entrant.setup, **options))
     return untuned
 
 
@@ -179,7 +177,17 @@ def _plain(setup: Setup) -> tuple[str, str]:
     return setup.backend, setup.variant
 
 
-def _with(setup: Setup, **options: int) -> Setup:
+def _further_options(entrant: Entrant) -> Sequence[Mapping[str, int | str]]:
+    """What else a backend may be opened with where it runs."""
+    entry = BACKENDS.get(entrant.setup.backend)
+    if entry is None:
+        return ()
+    if entrant.facts.device != "cpu":
+        return entry.on_gpu
+    return [{"threads": threads} for threads in _thread_counts()] if entry.threads else ()
+
+
+def _with(setup: Setup, **options: int | str) -> Setup:
     return Setup(
         setup.bundle, setup.backend, setup.variant, setup.device, setup.size, tuple(options.items()), known=True
     )

@@ -179,6 +179,8 @@ class Entry(NamedTuple):
     """Whether it can do without a GPU."""
     threads: bool = False
     """Whether it has the option `threads`."""
+    on_gpu: tuple[Mapping[str, int | str], ...] = ()
+    """Options that may be faster on some GPUs, and are tuned there."""
     slow: bool = False
     """Whether it takes seconds per image; such a backend is not tuned."""
 
@@ -186,7 +188,10 @@ class Entry(NamedTuple):
 BACKENDS = {
     "tensorrt": Entry("ganrt.backends.tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16", "int8"), gpu=True, cpu=False),
     "onnxruntime": Entry(
-        "ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8"), gpu=True, threads=True
+        *("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8")),
+        gpu=True,
+        threads=True,
+        on_gpu=({"prefer_nhwc": True}, {"search": "EXHAUSTIVE"}, {"prefer_nhwc": True, "search": "EXHAUSTIVE"}),
     ),
     "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8"), threads=True),
     "pytorch": Entry("ganrt.backends.pytorch", "export", "torch", ("fp32",), gpu=True, graphs=False),

@@ -48,7 +48,7 @@ class Choice:
     variant: str
     device: str
     """Where it ran: `cpu`, `cuda:0` and so on."""
-    options: Mapping[str, int]
+    options: Mapping[str, int | str]
     """Of the backend, such as `threads`."""
     precision: str
     worst_psnr: float
@@ -219,7 +219,8 @@ def _choice(raw: object) -> Choice:
     kinds = {"backend": str, "variant": str, "device": str, "precision": str, "options": dict, "timings": dict}
     fields = _typed(raw, kinds)
     for name, value in fields["options"].items():
-        if not re.fullmatch("[a-z_]{1,40}", name) or name in _RESERVED or type(value) is not int:
+        word = isinstance(value, str) and re.fullmatch("[A-Z_]{1,40}", value)
+        if not re.fullmatch("[a-z_]{1,40}", name) or name in _RESERVED or not (word or type(value) in (int, bool)):
             raise ValueError(f"an option is {name!r:.50} = {value!r:.50}")
     return Choice(
         **{name: fields[name] for name in ("backend", "variant", "device", "options", "precision")},

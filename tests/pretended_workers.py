@@ -46,6 +46,7 @@ class Model:
     """Rounds after which its process is killed."""
     peak_mib: float | None = 100.0
     precision: str = "fp32"
+    device: str = "cpu"
 
 
 @dataclass
@@ -66,7 +67,8 @@ class Pretended:
         self.clock.time += round(self.model.load_s * SECOND)
         if self.model.failure is not None:
             raise WorkerFailed(self.model.failure)
-        return replace(facts(self.model.slow), worst_psnr=self.model.psnr, precision=self.model.precision)
+        found = facts(self.model.slow)
+        return replace(found, worst_psnr=self.model.psnr, precision=self.model.precision, device=self.model.device)
 
     def round(self, order: Order) -> Round:
         assert not self.closed, "a process that was ended is asked for a round"

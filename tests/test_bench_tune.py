@@ -84,6 +84,22 @@ def test_what_load_takes_comes_first_then_what_is_likely_to_be_fast_then_threads
     assert all(worker.closed for worker in started)
 
 
+def test_on_a_gpu_the_options_of_the_provider_are_measured(several, pretend):
+    def behaviour(setup: Setup) -> Model:
+        options = dict(setup.options)
+        return replace(by_precision(setup), device="cuda:0", ms=5.0 if options.get("prefer_nhwc") else 10.0)
+
+    started = pretend(behaviour)
+    outcome = tune(several.folder, quality=60, seconds=600, backends=["onnxruntime"])
+    tried = [name for name in names(started) if name.startswith("onnxruntime fp32-phases ")]
+    assert tried == [
+        "onnxruntime fp32-phases prefer_nhwc=True",
+        "onnxruntime fp32-phases search=EXHAUSTIVE",
+        "onnxruntime fp32-phases prefer_nhwc=True search=EXHAUSTIVE",
+    ]
+    assert all("prefer_nhwc=True" in str(verdict.winner) for verdict in outcome.verdicts)
+
+
 @pytest.mark.parametrize(
     ("quality", "wanted", "excluded"),
     [

@@ -108,6 +108,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         (changed("choices.0.backend", None), "its backend is None"),
         (changed("choices.0.options", {"device": 1}), "an option is 'device' = 1"),
         (changed("choices.0.options", {"threads": "rm"}), "an option is 'threads' = 'rm'"),
+        (changed("choices.0.options", {"threads": 1.5}), "an option is 'threads' = 1.5"),
         (changed("choices.0.options", {"a b": 1}), "an option is 'a b' = 1"),
         (changed("choices.0.worst_psnr", None), "a number is None"),
         (changed("choices.0.worst_psnr", 10**400), "int too large"),
