@@ -19,6 +19,7 @@ from .graph import constant
 from .islands import in_half
 from .judge import Judge
 from .optimise import optimise
+from .packing import PACKING
 from .phases import FORMS
 from .sensitivity import to_keep
 
@@ -69,11 +70,12 @@ def add(
     Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when fp16 or
     int8 cannot reach the quality.
     """
-    opset, lighter = model.opset_imports[""], any(map(find_nearest, model.graph))
+    opset, nearest = model.opset_imports[""], any(map(find_nearest, model.graph))
     samples = calibration.samples(bundle.spec, _SAMPLES, pictures)
     for form in forms:
         progress(f"optimising the graph: {form}")
         graph, passes = optimise(model, form)
+        lighter = nearest or PACKING.name in passes
         name, file = (form, f"model.fp32-{form}.onnx") if passes else (_TRACED, bundle.variants["fp32"].file)
         if passes:
             bundle = _with(

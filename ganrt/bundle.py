@@ -54,7 +54,7 @@ class Variant:
     opset: int
     precision: str
     lighter: bool = False
-    """Whether it takes fewer multiplications than the graph as it was traced."""
+    """Whether it takes less work than the graph as it was traced: fewer multiplications, or fewer idle lanes."""
     passes: tuple[str, ...] = ()
     """Graph passes applied, in order."""
     proofs: tuple[Proof, ...] = ()
@@ -108,9 +108,9 @@ class Bundle:
         return self.variants[name]
 
     def in_precision(self, precision: str) -> list[str]:
-        """Names of the variants of a precision, in the order in which to try them: those that take fewer
-        multiplications than the traced graph, then that graph, then those that only arrange the same work differently,
-        which is faster on some backends and slower on others. Raises RequestError naming the precisions there are."""
+        """Names of the variants of a precision, in the order in which to try them: those that take less work than the
+        traced graph, then that graph, then those that only arrange the same work differently, which is faster on some
+        backends and slower on others. Raises RequestError naming the precisions there are."""
         names = [name for name, variant in self.variants.items() if variant.precision == precision]
         if not names:
             known = ", ".join(dict.fromkeys(variant.precision for variant in self.variants.values()))

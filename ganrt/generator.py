@@ -48,7 +48,7 @@ def load(
     What `ganrt tune` measured fastest on this machine is taken, if it is what the arguments ask for. Without such a
     record, or if that choice cannot be opened any more, the first is taken that is installed here, runs the bundle and
     is proven to make the original's images: of the backends tensorrt, onnxruntime, openvino, pytorch and reference, in
-    float32; a variant that takes fewer multiplications than the graph as it was traced before that graph.
+    float32; a variant that takes less work than the graph as it was traced before that graph.
 
     Args:
         backend: a name from `ganrt doctor`, or `auto`.

@@ -220,11 +220,16 @@ def test_an_export_proves_every_variant_on_what_runs_it(made: Bundle) -> None:
         assert all(proof.passed for proof in variant.proofs), name
 
 
-def test_only_forms_that_save_multiplications_are_called_lighter(made: Bundle, tmp_path: Path) -> None:
-    assert not made.variants["fp32-phases"].lighter  # transposed convolutions have as many as their phases
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [("resnet", {"size": 32, "width": 2, "latent": 4}), ("srresnet", {"scale": 2, "width": 4, "blocks": 1})],
+)
+def test_only_forms_that_save_work_are_called_lighter(
+    family: str, settings: dict[str, int], made: Bundle, tmp_path: Path
+) -> None:
+    assert not made.variants["fp32-phases"].lighter  # transposed convolutions multiply as often as their phases
     torch.manual_seed(0)
-    settings = {"size": 32, "width": 2, "latent": 4}
-    torch.save(build_generator("resnet", settings).state_dict(), tmp_path / "r.pth")
+    torch.save(build_generator(family, settings).state_dict(), tmp_path / "r.pth")
     assert export(str(tmp_path / "r.pth"), tmp_path / "r.ganrt").in_precision("fp32") == ["fp32-phases", "fp32"]
 
 
