@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from .graph import Array, Patch, attribute, constant, producer, sides, sole_user
+from .graph import Array, Patch, attribute, constant, producer, product, sides, sole_user
 from .passes import Pass
 
 Vector: TypeAlias = NDArray[np.float64]
@@ -105,17 +105,13 @@ def _projection(value: ir.Value) -> Projection | None:
     """Gemm -> Unsqueeze, which makes (N, C, 1, 1), as a linear function of what goes in."""
     unsqueeze = producer(value, "Unsqueeze")
     axes = None if unsqueeze is None else constant(unsqueeze.inputs[1])
-    gemm = (
-        None if unsqueeze is None or axes is None or sorted(axes) != [2, 3] else producer(unsqueeze.inputs[0], "Gemm")
-    )
-    if gemm is None or gemm.inputs[0] is None or any(attribute(gemm, name, 1.0) != 1 for name in ("alpha", "beta")):
+    if unsqueeze is None or axes is None or sorted(axes) != [2, 3]:
         return None
-    weight, given = constant(gemm.inputs[1]), gemm.inputs[2] if len(gemm.inputs) > 2 else None
-    bias = constant(given) if given is not None else np.zeros(1)
-    if weight is None or bias is None or bias.ndim > 1 or attribute(gemm, "transA", 0):
+    gemm = producer(unsqueeze.inputs[0], "Gemm")
+    found = product(gemm)
+    if found is None or gemm is None or gemm.inputs[0] is None:
         return None
-    turned = weight if attribute(gemm, "transB", 0) else weight.T
-    return Projection(gemm.inputs[0], turned.astype(np.float64), np.broadcast_to(bias, len(turned)).astype(np.float64))
+    return Projection(gemm.inputs[0], *(part.astype(np.float64) for part in found))
 
 
 def merge(model: ir.Model) -> int:

@@ -72,7 +72,7 @@ def mixed(weight: Array, rows: NDArray[np.float64], columns: NDArray[np.float64]
 
 def find_nearest(node: ir.Node) -> Enlargement | None:
     """A convolution that keeps the size, behind nearest-neighbour enlargement and perhaps a reflection by one pixel."""
-    if node.op_type != "Conv" or not _plain(node, (1, 1)):
+    if node.op_type != "Conv" or not plain(node, (1, 1)):
         return None
     weight, pads, source = constant(node.inputs[1]), padding(node), node.inputs[0]
     if weight is None or weight.ndim != 4:
@@ -91,7 +91,7 @@ def find_nearest(node: ir.Node) -> Enlargement | None:
 
 def find_transposed(node: ir.Node) -> Enlargement | None:
     """A transposed convolution that doubles height and width."""
-    if node.op_type != "ConvTranspose" or not _plain(node, (FACTOR, FACTOR)):
+    if node.op_type != "ConvTranspose" or not plain(node, (FACTOR, FACTOR)):
         return None
     weight, pads, extra = constant(node.inputs[1]), padding(node), attribute(node, "output_padding", (0, 0))
     if weight is None or weight.ndim != 4 or attribute(node, "output_shape") is not None:
@@ -163,7 +163,7 @@ def _enlargement(
     return Enlargement(node, source, weight, bias, axes, attribute(node, "group", 1), edge)
 
 
-def _plain(node: ir.Node, strides: tuple[int, int]) -> bool:
+def plain(node: ir.Node, strides: tuple[int, int]) -> bool:
     """Of pictures, without dilation, with these strides, and with the padding written out."""
     return (
         node.domain == ""

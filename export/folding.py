@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from .affine import Vector, affine, constants
 from .enlargement import padding
-from .graph import Array, Patch, attribute, constant, sides, sole_user
+from .graph import Array, Patch, attribute, constant, product, sides, sole_user
 from .passes import Pass
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm")
@@ -81,8 +81,9 @@ def _takes(layer: _Layer, value: ir.Value, shift: Vector) -> bool:
     """Whether a layer can take over what is added to its input, which must be this value alone."""
     if [value is given for given in layer.node.inputs].count(True) != 1 or layer.node.inputs[0] is not value:
         return False
-    plain = layer.node.op_type == "Gemm" or (layer.node.op_type == "Conv" and not any(padding(layer.node)))
-    return plain or not shift.any()
+    node = layer.node
+    unpadded = not any(padding(node)) and attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    return node.op_type == "Gemm" or (node.op_type == "Conv" and unpadded) or not shift.any()
 
 
 def _layer_behind(value: ir.Value, scale: Vector, shift: Vector) -> tuple[_Layer, Vector, Vector] | None:
@@ -119,26 +120,18 @@ def _before_depth_to_space(node: ir.Node, vector: Vector) -> Vector:
 def _layer(node: ir.Node | None) -> _Layer | None:
     if node is None or node.domain != "" or node.op_type not in _LAYERS:
         return None
+    if node.op_type == "Gemm":
+        found = product(node)
+        return None if found is None else _Layer(node, found[0].astype(np.float64)[None], found[1].astype(np.float64))
     weight, given = constant(node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else None
-    bias = constant(given)
+    bias, groups = constant(given), attribute(node, "group", 1)
     if weight is None or (given is not None and bias is None):
         return None
-    groups = attribute(node, "group", 1)
-    weight = weight.astype(np.float64)
-    if node.op_type == "Gemm":
-        if attribute(node, "transA", 0) or {attribute(node, name, 1.0) for name in ("alpha", "beta")} != {1.0}:
-            return None
-        weight = weight if attribute(node, "transB", 0) else weight.T
+    grouped = weight.astype(np.float64).reshape(groups, -1, *weight.shape[1:])
     if node.op_type == "ConvTranspose":
-        weight = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
-    else:
-        weight = weight.reshape(groups, -1, *weight.shape[1:])
-    out = weight.shape[0] * weight.shape[1]
-    if bias is not None and bias.size not in (1, out):
-        return None  # a Gemm may add a whole matrix
-    return _Layer(
-        node, weight, np.zeros(out) if bias is None else np.broadcast_to(bias.ravel(), out).astype(np.float64)
-    )
+        grouped = grouped.swapaxes(1, 2)
+    out = groups * grouped.shape[1]
+    return _Layer(node, grouped, np.zeros(out) if bias is None else bias.astype(np.float64))
 
 
 def _write(layer: _Layer, weight: Array, bias: Array) -> None:

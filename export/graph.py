@@ -36,6 +36,20 @@ def sole_user(value: ir.Value) -> ir.Node | None:
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
+def product(node: ir.Node | None) -> tuple[Array, Array] | None:
+    """Weight (out, in) and bias (out,) of a Gemm x @ weight.T + bias with constant ones; None for any other node."""
+    if node is None or node.domain != "" or node.op_type != "Gemm" or attribute(node, "transA", 0):
+        return None
+    weight, given = constant(node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else None
+    bias = np.zeros(1) if given is None else constant(given)
+    if weight is None or bias is None or {attribute(node, name, 1.0) for name in ("alpha", "beta")} != {1.0}:
+        return None
+    turned = weight if attribute(node, "transB", 0) else weight.T
+    if bias.size not in (1, len(turned)) or any(side != 1 for side in bias.shape[:-1]):
+        return None  # a whole matrix is added
+    return turned, np.broadcast_to(bias.ravel(), len(turned))
+
+
 def sides(value: ir.Value | None) -> tuple[int | None, ...]:
     """The shape as far as it is known, None for sides that are free; () when even the rank is unknown."""
     if value is None or value.shape is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .enlargement import FACTOR, PARITIES, doubles, mixed, padding
+from .enlargement import FACTOR, PARITIES, doubles, mixed, padding, plain
 from .graph import Array, Patch, attribute, constant, sides
 from .passes import Pass
 
@@ -61,8 +61,7 @@ def _packs(node: ir.Node, shape: tuple[int, ...]) -> bool:
         and is_narrow(shape[0])
         and max(shape[2:]) > 1
         and attribute(node, "group", 1) == 1
-        and set(attribute(node, "strides", (1, 1))) | set(attribute(node, "dilations", (1, 1))) == {1}
-        and attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+        and plain(node, (1, 1))
         and (bias is None or constant(bias) is not None)
     )
 
@@ -100,8 +99,7 @@ def _keeps_parity(node: ir.Node) -> bool:
 def _growth(node: ir.Node, axis: int) -> int | None:
     """By how many pixels a convolution changes a side, modulo 2; None where it does more than that."""
     weight, pads = constant(node.inputs[1]), padding(node)
-    plain = set(attribute(node, "strides", (1, 1))) | set(attribute(node, "dilations", (1, 1))) == {1}
-    if weight is None or weight.ndim != 4 or not plain or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+    if weight is None or weight.ndim != 4 or not plain(node, (1, 1)):
         return None
     return int(pads[axis] + pads[axis + 2] + 1 - weight.shape[axis + 2]) % FACTOR
 

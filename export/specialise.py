@@ -17,7 +17,7 @@ from ganrt.feeds import Feeds
 from ganrt.spec import Spec
 
 from .calibration import Evaluator
-from .graph import Array, Patch, attribute, constant
+from .graph import Array, Patch, attribute, constant, product
 from .simplify import simplify
 
 _BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Expand")
@@ -93,21 +93,19 @@ def _replace_in(node: ir.Node, value: ir.Value, array: Array, batched: bool) -> 
 
 def _split_products(concat: ir.Node, value: ir.Value, array: Array) -> bool:
     """Concat of a fixed row and others -> Gemm becomes Gemm of the others, with the row's share in the bias."""
-    gemms = [use.node for use in concat.outputs[0].uses()]
+    gemms = [(use.node, product(use.node)) for use in concat.outputs[0].uses()]
     place = concat.inputs.index(value)
     sizes = [None if given is None or given.shape is None else given.shape[-1] for given in concat.inputs]
     if attribute(concat, "axis") not in (1, -1) or concat.inputs.count(value) != 1 or len(sizes) < 2 or array.ndim != 2:
         return False
-    if not all(isinstance(size, int) for size in sizes) or not all(map(_is_plain_product, gemms)):
+    if not all(isinstance(size, int) for size in sizes) or any(found is None for _, found in gemms):
         return False
     first = sum(size for size in sizes[:place] if isinstance(size, int))
     mine = np.arange(first, first + array.shape[1])
     rest = [given for given in concat.inputs if given is not value]
-    for gemm in gemms:
-        weight, patch = constant(gemm.inputs[1]), Patch(gemm)
-        bias = constant(gemm.inputs[2]) if len(gemm.inputs) > 2 else np.zeros(1)
-        assert weight is not None and bias is not None
-        columns = weight if attribute(gemm, "transB", 0) else weight.T
+    for gemm, found in gemms:
+        assert found is not None
+        (columns, bias), patch = found, Patch(gemm)
         share = columns[:, mine].astype(np.float64) @ array[0] + bias
         name = str(gemm.inputs[1].name)  # type: ignore[union-attr]
         source = rest[0] if len(rest) == 1 else patch.op("Concat", rest, axis=1)
@@ -116,20 +114,9 @@ def _split_products(concat: ir.Node, value: ir.Value, array: Array) -> bool:
             [
                 source,
                 patch.constant(np.delete(columns, mine, axis=1), f"{name}.free"),
-                patch.constant(share.astype(weight.dtype), f"{name}.fixed"),
+                patch.constant(share.astype(columns.dtype), f"{name}.fixed"),
             ],
             transB=1,
         )
         patch.replace(gemm.outputs[0], made)
     return True
-
-
-def _is_plain_product(node: ir.Node) -> bool:
-    bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
-    return (
-        node.op_type == "Gemm"
-        and constant(node.inputs[1]) is not None
-        and (bias is None or constant(bias) is not None)
-        and not attribute(node, "transA", 0)
-        and {attribute(node, name, 1.0) for name in ("alpha", "beta")} == {1.0}
-    )

@@ -131,10 +131,11 @@ def test_a_norm_before_layers_without_padding(groups: int, seed: int) -> None:
     same(before, after, seed, (5, 6))
 
 
-def test_a_shift_before_zero_padding_stays() -> None:
+@pytest.mark.parametrize("padding", [{"pads": [1] * 4}, {"auto_pad": "SAME_UPPER"}])
+def test_a_shift_before_zero_padding_stays(padding: dict[str, Any]) -> None:
     random = np.random.default_rng(0)
-    last, weights, _ = layer("Conv", random, 1, True)
-    last.input[0], last.output[0] = "n", "y"
+    weights = {"w": random.normal(size=(6, CHANNELS, 3, 3))}
+    last = helper.make_node("Conv", ["n", "w"], ["y"], **padding)
     before = graph([helper.make_node("BatchNormalization", ["x", *NORM], ["n"]), last], weights | norm(random))
     assert apply(before, [FOLD_FORWARD])[1] == ()
 
