@@ -32,7 +32,7 @@ bench-cpu: $(READY)
 GPU_VENV := .venv-gpu
 
 test-gpu: $(GPU_VENV)/ready
-	$(GPU_VENV)/bin/python -m pytest -m gpu tests/gpu
+	$(GPU_VENV)/bin/python -m pytest -m gpu tests/on_gpu
 
 bench-gpu: $(GPU_VENV)/ready
 	$(GPU_VENV)/bin/python -m ganrt.bench.gpu bench/results/gpu

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pynvml
 
-import ganrt
+from ganrt._version import __version__
 from ganrt.backend import library_version
 from ganrt.machine import cpu_name, has_nvidia_gpu, usable_cores
 
@@ -71,7 +71,7 @@ class Witness:
             governor=_GOVERNOR.read_text(encoding="ascii").strip() if _GOVERNOR.exists() else None,
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
-            libraries={"ganrt": ganrt.__version__}
+            libraries={"ganrt": __version__}
             | {name: version for name in _LIBRARIES if (version := library_version(name)) != "?"},
             gpus=_gpus(),
             load_before=round(self._load, 2),

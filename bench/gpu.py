@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,13 +31,13 @@ from ganrt.bundle import Bundle
 from ganrt.errors import MachineError
 from ganrt.images import to_uint8
 from ganrt.machine import has_nvidia_gpu
-from ganrt.terminal import say
 
 from . import clock
 from .arithmetic import multiplications, traffic
 from .environment import Witness
 from .generators import GENERATORS, write
 
+_say = partial(click.echo, err=True)
 NAMES = ("dcgan-64", "biggan-128", "biggan-deep-128", "srresnet-x4")
 BATCHES = (1, 8, 32)
 _ROUNDS, _ROUND_S = 7, 2.0
@@ -73,10 +74,10 @@ def using(generator: ganrt.Generator, batch: int, size: tuple[int, int] | None) 
 
 def bare(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
     """Replays the engine alone, on inputs that stay on the device."""
-    from ganrt import engine_cache
-    from ganrt.cuda import Gpu
-    from ganrt.engine_programs import Programs
-    from ganrt.nvinfer import load, this_machine
+    from ganrt.gpu import engine_cache
+    from ganrt.gpu.device import Gpu
+    from ganrt.gpu.nvinfer import load, this_machine
+    from ganrt.gpu.trt_programs import Programs
 
     gpu = Gpu(0)
     engine = engine_cache.find(bundle.digest(variant), this_machine(gpu.name, gpu.capability))
@@ -136,7 +137,7 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     module = gpu_torch.original(bundle)
     found: dict[str, dict[str, Rates]] = {}
     for batch in BATCHES:
-        say(f"{name}: batches of {batch}")
+        _say(f"{name}: batches of {batch}")
         with ganrt.load(folder, "tensorrt", "cuda", variant=variant, batches=(batch,)) as generator:
             given = feeds.draw(bundle.spec, 0, 0, batch, size=size)
             found[str(batch)] = {
@@ -203,11 +204,11 @@ def main(folder: Path, names: tuple[str, ...], stream_seconds: float) -> None:
         for name in names or NAMES:
             body = measure(name, Path(work))
             if stream_seconds and not GENERATORS[name].picture:
-                say(f"{name}: streaming for {stream_seconds:g} s")
+                _say(f"{name}: streaming for {stream_seconds:g} s")
                 with ganrt.load(Path(work) / f"{name}.ganrt", "tensorrt", "cuda", precision="fp16") as generator:
                     body["memory in use"] = long_stream(generator, stream_seconds, _LOOK_S)
             write_file(folder / f"{name}.json", json.dumps(body, indent=1).encode() + b"\n")
-            say(json.dumps(body["summary"], indent=1))
+            _say(json.dumps(body["summary"], indent=1))
 
 
 if __name__ == "__main__":

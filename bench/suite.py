@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,9 +23,9 @@ import click
 from ganrt.atomic import write_file
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import GanrtError, MachineError, VerificationError
-from ganrt.terminal import say, size_of
+from ganrt.images import parse_size
 
-from . import clock, rates
+from . import clock, roofline
 from .arithmetic import multiplications
 from .cases import Size, check_size
 from .context import Context
@@ -33,6 +34,7 @@ from .harness import measure
 from .results import Report
 from .summary import summary
 
+_say = partial(click.echo, err=True)
 SUMMARY = "summary.md"
 _PRECISIONS = ("fp32,bf16,int8", "fp32,bf16", "fp32,int8", "fp32")
 """What is asked for in turn, until all of it can be proven."""
@@ -54,7 +56,7 @@ def run(name: str, plan: Plan) -> Report:
     """Make, export and measure one generator. Raises a GanrtError when it cannot be exported or measured at all; a
     backend that fails is in the report."""
     recipe = GENERATORS[name]
-    say(f"{name}: making the checkpoint")
+    _say(f"{name}: making the checkpoint")
     checkpoint = write(name, plan.work)
     folder = plan.work / f"{name}.ganrt"
     seconds, refused = export(checkpoint, folder)
@@ -64,14 +66,14 @@ def run(name: str, plan: Plan) -> Report:
         variant: multiplications(bundle.onnx(variant), bundle.spec, check_size(bundle.spec, size))
         for variant in bundle.variants
     }
-    before = rates.matrix_products()
+    before = roofline.matrix_products()
     compared = {
         "onnxruntime": [FAITHFUL],
         "pytorch": [FAITHFUL],
         "openvino": [v for v in bundle.variants if v != FAITHFUL],
     }
-    report = measure(folder, compared, plan.batches, plan.seconds, progress=say, size=size)
-    products = rates.joined(before, rates.matrix_products())
+    report = measure(folder, compared, plan.batches, plan.seconds, progress=_say, size=size)
+    products = roofline.joined(before, roofline.matrix_products())
     return replace(report, context=Context(_text(recipe), seconds, refused, counts, products))
 
 
@@ -104,7 +106,7 @@ def _command(*arguments: str) -> tuple[int, str]:
         assert process.stderr is not None
         for line in process.stderr:
             last = line.strip() or last
-            say(line.rstrip())
+            _say(line.rstrip())
     return process.returncode, last
 
 
@@ -156,17 +158,17 @@ def main(
     """Measure the generators NAMES, by default all; those that fail do not stop the others."""
     failed = []
     try:
-        plan = Plan(work, batches, seconds, size_of(size))
+        plan = Plan(work, batches, seconds, parse_size(size) if size else None)
         for name in () if summary_only else names or GENERATORS:
             path = folder / f"{name}.json"
             if not anew and is_current(path, GENERATORS[name], plan):
-                say(f"{name}: kept as it is")
+                _say(f"{name}: kept as it is")
                 continue
             try:
                 run(name, plan).save(path)
                 write_summary(folder)
             except GanrtError as error:
-                say(f"{name} failed: {error}")
+                _say(f"{name} failed: {error}")
                 failed.append(name)
         write_summary(folder)
     except GanrtError as error:
@@ -178,7 +180,7 @@ def main(
 
 def _end(message: str, code: int) -> NoReturn:
     """One sentence on standard error, and an exit code."""
-    say(f"error: {message}")
+    _say(f"error: {message}")
     sys.exit(code)
 
 

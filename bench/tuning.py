@@ -21,9 +21,9 @@ from ganrt.tuned import Choice, Timing, Tuned
 
 from . import cases, clock, statistics
 from .cases import Setup, Size
-from .contest import HOPELESS, Contest, Entrant, Progress, ratios
 from .environment import Environment, Witness
 from .process import Worker
+from .race import HOPELESS, Contest, Entrant, Progress, ratios
 from .results import BUSY
 from .statistics import Estimate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ganrt import atomic, notes
 from ganrt.bundle import Bundle, Variant
 from ganrt.images import encode_png, grid, to_uint8
-from ganrt.record import Proof
+from ganrt.proof import Proof
 from ganrt.spec import Label, Range, Spec
 
 from .contact_sheet import sheet_stem

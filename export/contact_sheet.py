@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ganrt.images import Floats, Pictures, grid, to_uint8
-from ganrt.proof import Comparison
-from ganrt.record import Proof
+from ganrt.proof import Proof
+from ganrt.proving import Comparison
 from ganrt.spec import Output
 
 _ROWS = 6

@@ -11,25 +11,25 @@ from typing import Any
 import onnx_ir as ir
 import safetensors.torch
 
-import ganrt
 from ganrt import atomic
+from ganrt._version import __version__
 from ganrt.backend import library_version
+from ganrt.bound_inputs import Fixed, rows, without
+from ganrt.bound_inputs import check as check_fixed
 from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
 from ganrt.errors import VerificationError
 from ganrt.feeds import Feeds
-from ganrt.fixed import Fixed, rows, without
-from ganrt.fixed import check as check_fixed
 from ganrt.golden import Golden
 from ganrt.images import Floats
 
 from . import variants
-from .findings import Finding, settle
-from .freezing import freezing_module
-from .lint import check_module
-from .lint_graph import check_graph
-from .rehearsal import rehearse
+from .bind_inputs import specialise
+from .lint.dry_run import rehearse
+from .lint.findings import Finding, settle
+from .lint.freezing import freezing_module
+from .lint.graph import check_graph
+from .lint.module import check_module
 from .sources import Source, open_source
-from .specialise import specialise
 from .tracing import DEFAULT_OPSET, original, trace
 from .verification import Progress, verify
 
@@ -139,7 +139,7 @@ def _write(
         "source": dict(loaded.origin),
         "options": {"opset": opset, "fixed": dict(fix)},
         "lint": [asdict(finding) for finding in (*findings, *in_graph)],
-        "versions": {"ganrt": ganrt.__version__} | {library: library_version(library) for library in _LIBRARIES},
+        "versions": {"ganrt": __version__} | {library: library_version(library) for library in _LIBRARIES},
     }
     return model, replace(bundle, provenance=provenance).with_files(*names)
 

@@ -18,8 +18,8 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch.export import Dim
 
-import ganrt
 from ganrt import feeds
+from ganrt._version import __version__
 from ganrt.bundle import METADATA_KEY, PRECISION_KEY
 from ganrt.errors import RequestError, VerificationError
 from ganrt.feeds import Feeds
@@ -27,7 +27,7 @@ from ganrt.golden import picture_size
 from ganrt.images import Floats
 from ganrt.spec import Image, Spec
 
-from . import tiny
+from . import small_constants
 
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18
@@ -68,7 +68,7 @@ def trace(
                 verbose=False,
             )
             assert program is not None
-            with tiny.hidden(program.model):
+            with small_constants.hidden(program.model):
                 program.optimize()
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
         raise RequestError(f"torch.onnx.export cannot trace this {spec.family} model: {_root(error)}") from error
@@ -84,7 +84,7 @@ def trace(
     ClearMetadataAndDocStringPass()(model)
     model.metadata_props[METADATA_KEY] = json.dumps(spec.to_dict(), sort_keys=True)
     model.metadata_props[PRECISION_KEY] = "fp32"
-    model.metadata_props["ganrt.version"] = ganrt.__version__
+    model.metadata_props["ganrt.version"] = __version__
     return model
 
 

@@ -12,16 +12,16 @@ from ganrt.bundle import PRECISION_KEY, Bundle, Variant
 from ganrt.errors import RequestError, VerificationError
 from ganrt.spec import Spec
 
-from . import calibration, int8
-from .calibration import Samples
-from .enlargement import find_nearest
-from .graph import constant
-from .islands import in_half
-from .judge import Judge
-from .optimise import optimise
-from .packing import PACKING
-from .phases import FORMS
-from .sensitivity import to_keep
+from .passes.graph import constant
+from .passes.packing import PACKING
+from .passes.phases import FORMS
+from .passes.pipeline import optimise
+from .passes.upsampling import find_nearest
+from .precision import calibration, int8
+from .precision.calibration import Samples
+from .precision.fp32_islands import in_half
+from .precision.judge import Judge
+from .precision.sensitivity import to_keep
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 QUALITY = 35.0

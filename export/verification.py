@@ -10,8 +10,8 @@ from ganrt.backend import backend_module, backend_names, open_session, runs
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, MissingLibraryError, RequestError
 from ganrt.images import encode_png
-from ganrt.proof import Comparison, prove
-from ganrt.record import Proof
+from ganrt.proof import Proof
+from ganrt.proving import Comparison, prove
 from ganrt.trust import proof_key
 
 from .card import write_card

@@ -8,6 +8,7 @@
 Importing this costs numpy alone; a backend's library is imported when the backend is named.
 """
 
+from ganrt._version import __version__
 from ganrt.bundle import Bundle
 from ganrt.errors import (
     ArtifactError,
@@ -23,8 +24,6 @@ from ganrt.errors import (
 )
 from ganrt.generator import Generator, load
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ArtifactError",
@@ -45,5 +44,6 @@ __all__ = [
     "Spec",
     "UnprovenError",
     "VerificationError",
+    "__version__",
     "load",
 ]

@@ -26,7 +26,7 @@ from ganrt.agreement import THRESHOLDS
 from ganrt.errors import BundleError, RequestError
 from ganrt.golden import Golden
 from ganrt.onnx_metadata import read_metadata
-from ganrt.record import Proof
+from ganrt.proof import Proof
 from ganrt.spec import Spec
 
 FORMAT = 2
@@ -74,7 +74,7 @@ class Bundle:
     files: Mapping[str, FileDigest]
     model: Mapping[str, Any] | None = None
     """`family` and `config` that rebuild the PyTorch module from `weights.safetensors`, and `fixed`, the inputs of it
-    that have one value for good, if any (`ganrt.fixed`); None for foreign modules."""
+    that have one value for good, if any (`ganrt.bound_inputs`); None for foreign modules."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     GOLDEN = "golden.npz"

@@ -25,8 +25,23 @@ Floats: TypeAlias = NDArray[np.float32]
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """What is decoded. Pillow's rarer decoders have a long record of memory faults, so they are never tried."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""Endings of the files that `picture_files` finds, in lower case."""
 MAX_PIXELS = 2**26
 """Larger pictures are refused from their header, before anything is allocated."""
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Every PNG, JPEG and WebP file at any depth, in the order of their paths."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """Height and width in pixels, from `256` (both) or `240x320`. Raises RequestError, naming the option."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+        raise RequestError(f"{option} {text} is not a number of pixels, or HEIGHTxWIDTH")
+    return int(sides[0]), int(sides[-1])
 
 
 def to_uint8(images: Floats, value_range: Range) -> Pictures:

@@ -30,7 +30,7 @@ from ganrt.errors import BackendError, ContractError, GanrtError, RequestError
 from ganrt.feeds import Array, Draw, Feeds
 from ganrt.images import to_uint8
 from ganrt.machine import parse_device
-from ganrt.proof import BATCH, drift, pick, variances
+from ganrt.proving import BATCH, drift, pick, variances
 from ganrt.spec import Spec
 
 _ANY = (1, 2, 5)

@@ -16,8 +16,8 @@ from ganrt.backend import Session
 from ganrt.bundle import Bundle, parse_json
 from ganrt.errors import BundleError, MachineError, MissingLibraryError, UnprovenError
 from ganrt.machine import cpu_name
-from ganrt.proof import prove
-from ganrt.record import Proof
+from ganrt.proof import Proof
+from ganrt.proving import prove
 
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ganrt
 from ganrt import atomic
+from ganrt._version import __version__
 from ganrt.backend import BACKENDS, entry_points, library_version
 from ganrt.bundle import Bundle, parse_json
 from ganrt.errors import ArtifactError, MissingLibraryError
@@ -166,7 +166,7 @@ def versions() -> dict[str, str]:
     packages = {*(entry.package for entry in BACKENDS.values()), "onnxruntime-gpu"}
     packages |= {point.dist.name for point in entry_points() if point.dist is not None}
     found = {name: library_version(name) for name in sorted(packages)}
-    return {"ganrt": ganrt.__version__, **{name: version for name, version in found.items() if version != "?"}}
+    return {"ganrt": __version__, **{name: version for name, version in found.items() if version != "?"}}
 
 
 def find(bundle: Bundle) -> Tuned | None:

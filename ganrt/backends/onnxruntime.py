@@ -67,9 +67,9 @@ def _on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str, Any
     if not has_nvidia_gpu():
         raise MachineError(f"cuda:{number} was asked for, but this machine has no NVIDIA GPU; use device='cpu'")
     try:
-        from ganrt.cuda import Gpu, translated
-        from ganrt.device_session import DeviceSession, deadline_of
-        from ganrt.ort_programs import OrtPrograms
+        from ganrt.gpu.device import Gpu, translated
+        from ganrt.gpu.ort_programs import OrtPrograms
+        from ganrt.gpu.session import DeviceSession, deadline_of
     except ImportError as error:  # no MissingLibraryError, which `auto` passes over in silence: onnxruntime is here
         raise MachineError(
             f"the onnxruntime backend on a GPU needs {error.name or 'cuda.core'}, which is not installed: "

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from ganrt.backend import Pending, Session, check_options, first_line, library_version
+from ganrt.bound_inputs import Fixed, check, rows
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds, require
-from ganrt.fixed import Fixed, check, rows
 from ganrt.machine import nvidia_details, parse_device
 from ganrt.models import build_generator, get_family
 from ganrt.spec import Spec

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganrt import engine_cache
 from ganrt.backend import Session, check_options
 from ganrt.bundle import Bundle
-from ganrt.cuda import Gpu, translated
-from ganrt.device_session import DeviceSession, deadline_of
-from ganrt.engine_programs import Programs
 from ganrt.errors import MachineError, RequestError
+from ganrt.gpu import engine_cache
+from ganrt.gpu.device import Gpu, translated
+from ganrt.gpu.nvinfer import LEAN, Loaded, load, this_machine, trt
+from ganrt.gpu.session import DeviceSession, deadline_of
+from ganrt.gpu.trt_programs import Programs
 from ganrt.machine import has_nvidia_gpu, parse_device
-from ganrt.nvinfer import LEAN, Loaded, load, this_machine, trt
 from ganrt.spec import Spec
 
 _OPTIONS = ("batches", "engine", "sha256", "deadline")

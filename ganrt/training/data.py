@@ -19,7 +19,6 @@ from ganrt import images, latents
 from ganrt.errors import ArtifactError, MissingLibraryError, RequestError
 from ganrt.images import Pictures
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FOLDER = "folder:"
 """Before the path of a folder of pictures."""
 _ORDER_STREAM = 2**16
@@ -104,17 +103,12 @@ def _permutation(seed: int, count: int, epoch: int) -> NDArray[np.int64]:
     return np.lexsort((keys[:, 1], keys[:, 0]))
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """Every png, jpg and webp file at any depth, in the order of their paths."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-
-
 def _load_folder(folder: Path, size: int, channels: int) -> Pictures:
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder, so no pictures can be read from it")
-    files = picture_files(folder)
+    files = images.picture_files(folder)
     if not files:
-        raise ArtifactError(f"{folder} holds no pictures: no file in it ends in {', '.join(_SUFFIXES)}")
+        raise ArtifactError(f"{folder} holds no pictures: no file in it ends in {', '.join(images.SUFFIXES)}")
     with ThreadPoolExecutor() as pool:
         return np.stack(list(pool.map(lambda path: _fit(images.decode(path, channels), size), files)))
 

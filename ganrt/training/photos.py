@@ -10,8 +10,8 @@ import numpy as np
 
 from ganrt import images, latents
 from ganrt.errors import ArtifactError, MissingLibraryError, RequestError
-from ganrt.images import Pictures
-from ganrt.training.data import FOLDER, picture_files
+from ganrt.images import Pictures, picture_files
+from ganrt.training.data import FOLDER
 
 _TRAINING = ("astronaut", "chelsea", "stereo_motorcycle")
 _HELD_OUT = ("coffee", "rocket")

@@ -23,8 +23,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-import ganrt
 from ganrt import atomic
+from ganrt._version import __version__
 from ganrt.bundle import parse_json
 from ganrt.errors import BundleError, CheckpointError, RequestError
 from ganrt.models import build_generator
@@ -84,7 +84,7 @@ class RunRecord:
 
 def versions() -> dict[str, str]:
     """Of the libraries that a run's weights depend on."""
-    return {"ganrt": ganrt.__version__, "torch": str(torch.__version__)}
+    return {"ganrt": __version__, "torch": str(torch.__version__)}
 
 
 def create_run(record: RunRecord, networks: Networks, columns: Sequence[str]) -> None:

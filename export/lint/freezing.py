@@ -1,0 +1,42 @@
+"""Which module makes a number of a side that was to stay free, while it is traced."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.fx.experimental.symbolic_shapes import is_concrete_int
+
+from ganrt.spec import Spec
+
+from ..tracing import arranged, dynamic_sides, examples
+from .findings import places
+
+
+def freezing_module(module: nn.Module, spec: Spec, place: int, axis: int) -> str:
+    """Path of the first module that leaves a side as a number; it traces once more, in about a second.
+
+    Args:
+        place, axis: the side is this axis of the input at this place of the Spec.
+    """
+    sides: list[int | torch.SymInt] = []
+    frozen: list[str] = []
+
+    def enter(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        sides.append(inputs[place].shape[axis])
+
+    handles = [module.register_forward_pre_hook(enter)]
+    for name, part in module.named_modules():
+
+        def leave(_: nn.Module, inputs: object, result: object, name: str = name) -> None:
+            if is_concrete_int(sides[-1]):
+                frozen.append(name)
+
+        handles.append(part.register_forward_hook(leave))
+    free = tuple(dict.fromkeys(axes, Dim.AUTO) for axes in dynamic_sides(spec))
+    try:
+        torch.export.export(module, examples(spec), dynamic_shapes=arranged(module, free), strict=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return places(frozen[:1]) if frozen else "forward"

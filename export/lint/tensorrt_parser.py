@@ -1,0 +1,146 @@
+"""Which operators TensorRT's ONNX parser refuses, and in which versions.
+
+From onnx/onnx-tensorrt: docs/operators.md of 8.5, 9.2 and 10.15, and docs/Changelog.md up to 10.15. ganrt's TensorRT
+backend runs 8.6 to 11; JetPack 5 has 8.5. What is said of OpenVINO was tried on 2026.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import onnx_ir as ir
+
+from ..passes.graph import attribute, constant, sides
+
+_NEVER = """
+    AffineGrid Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CenterCropPad Col2Im Compress
+    ConcatFromSequence ConvInteger DFT Det DynamicQuantizeLinear ImageDecoder MatMulInteger MaxRoiPool MaxUnpool
+    MelWeightMatrix Multinomial NegativeLogLikelihoodLoss Optional OptionalGetElement OptionalHasElement QLinearConv
+    QLinearMatMul RegexFullMatch SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength
+    SequenceMap SoftmaxCrossEntropyLoss SplitToSequence StringConcat StringNormalizer StringSplit TfIdfVectorizer
+    Unique"""
+"""Not supported in 10.15, nor in any of the older tables that know them."""
+
+_SINCE = {
+    "LayerNormalization": "8.6",
+    "GroupNormalization": "8.6",
+    "IsInf": "8.6",
+    "Hardmax": "10.0",
+    "CastLike": "10.0",
+    "DeformConv": "10.1",
+    "BlackmanWindow": "10.4",
+    "HammingWindow": "10.4",
+    "HannWindow": "10.4",
+    "STFT": "10.5",
+    "Attention": "10.14",
+    "RMSNormalization": "10.15",
+    "RotaryEmbedding": "10.15",
+    "TensorScatter": "10.15",
+}
+"""First version of the lines 8, 10 and 11 that supports an operator."""
+
+_LISTED_LATE = ("Gelu", "Mish")
+"""In the table of 10.15 and not in that of 9.2; the Changelog does not say when they came."""
+
+_COMPUTED_AXES = {
+    "Pad": (3, "10.4"),
+    "Slice": (3, "10.3"),
+    "Squeeze": (1, "10.7"),
+    "Unsqueeze": (1, "10.7"),
+    "CumSum": (1, "10.8"),
+}
+"""Which input holds axes, and the first version that takes them when they are no constant."""
+
+_GROUP_NORM_CHANGED = 21
+"""Operator set since which GroupNormalization has a scale per channel."""
+
+_NEWEST_OPSETS = (("8.6", 17), ("10.0", 20), ("10.15", 24), ("11", 25))
+"""Newest operator set that a version documents."""
+_USUAL_OPSET = 20
+
+
+def refusals(node: ir.Node, opset: int) -> Iterator[str]:
+    """Why a node of an operator set is refused, each with the versions; nothing when all of them take it."""
+    operator = node.op_type
+    if node.domain not in ("", "ai.onnx"):
+        yield f"TensorRT's parser refuses {node.domain}.{operator} without a plugin of that name"
+    elif operator in _NEVER.split():
+        yield f"TensorRT's parser refuses {operator} in all versions up to 10.15"
+    elif operator == "GroupNormalization" and opset >= _GROUP_NORM_CHANGED:
+        yield f"TensorRT's parser refuses GroupNormalization of operator set {opset} before version 10.9"
+    elif operator in _SINCE:
+        yield f"TensorRT's parser refuses {operator} before version {_SINCE[operator]}"
+    elif operator in _LISTED_LATE:
+        yield f"TensorRT's parser does not list {operator} in version 9.2, and lists it in 10.15"
+    elif operator in _CONDITIONS:
+        yield from _CONDITIONS[operator](node)
+    if operator in _COMPUTED_AXES:
+        place, version = _COMPUTED_AXES[operator]
+        axes = node.inputs[place] if len(node.inputs) > place else None
+        if axes is not None and constant(axes) is None:
+            yield f"TensorRT's parser refuses {operator} with computed axes before version {version}"
+
+
+def newer_opset(version: int) -> str:
+    """What to know of an operator set that is newer than the usual one; "" for others."""
+    if version <= _USUAL_OPSET:
+        return ""
+    newest = ", ".join(f"{name} to {last}" for name, last in _NEWEST_OPSETS)
+    return f"operator set {version}: TensorRT documents {newest}. --opset {_USUAL_OPSET} is the safest choice"
+
+
+def _resize(node: ir.Node) -> Iterator[str]:
+    modes = ("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners")
+    coordinates = attribute(node, "coordinate_transformation_mode", "half_pixel")
+    if attribute(node, "antialias", 0):
+        yield (
+            "TensorRT's parser refuses Resize with antialias in all versions up to 10.15, and OpenVINO 2026.4 makes "
+            "another picture of it; interpolate without it"
+        )
+    if coordinates not in modes:
+        yield f"TensorRT's parser refuses Resize with the coordinates {coordinates} in all versions up to 10.15"
+    if attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
+        yield "TensorRT's parser refuses Resize that keeps the aspect ratio in all versions up to 10.15"
+
+
+def _pad(node: ir.Node) -> Iterator[str]:
+    if attribute(node, "mode", "constant") == "wrap":
+        yield "TensorRT's parser refuses circular Pad before version 10.0"
+
+
+def _pool(node: ir.Node) -> Iterator[str]:
+    if any(step != 1 for step in attribute(node, "dilations", ())):
+        yield f"TensorRT's parser refuses {node.op_type} with dilation in all versions up to 10.15"
+    if len(node.outputs) > 1 and node.outputs[1].uses():
+        yield f"TensorRT's parser refuses {node.op_type} with indices in all versions up to 10.15"
+
+
+def _grid_sample(node: ir.Node) -> Iterator[str]:
+    if len(sides(node.inputs[0])) == 5:
+        yield "TensorRT's parser refuses GridSample of volumes in all versions up to 10.15"
+
+
+def _scatter(node: ir.Node) -> Iterator[str]:
+    if attribute(node, "reduction", "none") != "none":
+        if node.op_type == "ScatterND":
+            yield "TensorRT's parser refuses ScatterND with a reduction in all versions up to 10.15"
+        else:
+            yield "TensorRT's parser refuses ScatterElements with a reduction before version 10.0"
+
+
+def _random(node: ir.Node) -> Iterator[str]:
+    yield f"TensorRT ignores the seed of {node.op_type}, so pictures cannot be made again"
+
+
+_CONDITIONS: dict[str, Callable[[ir.Node], Iterator[str]]] = {
+    "Resize": _resize,
+    "Pad": _pad,
+    "MaxPool": _pool,
+    "AveragePool": _pool,
+    "LpPool": _pool,
+    "GridSample": _grid_sample,
+    "ScatterND": _scatter,
+    "ScatterElements": _scatter,
+    **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _random),
+}
+"""Operators that some settings make unacceptable."""

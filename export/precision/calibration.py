@@ -1,0 +1,146 @@
+"""What the tensors inside a graph reach on the model's own samples: latents, labels and pictures as its Spec draws
+them, so no data set is needed. For models that take pictures, those of a folder tell more."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import PIL.Image
+from PIL import ImageOps
+
+from ganrt import feeds
+from ganrt.errors import ArtifactError, RequestError
+from ganrt.feeds import Array, Feeds
+from ganrt.golden import picture_size
+from ganrt.images import Floats, decode, from_uint8, picture_files
+from ganrt.rounding import spell_out
+from ganrt.spec import Image, Spec
+
+SEED = 2024
+"""Of samples that are no golden ones: what is chosen on some pictures is proven on others."""
+_ROWS = 4
+_VALUES = 2**15
+"""Of each tensor and run, so many values are looked at."""
+_STEPS = 255
+_SHARES = tuple(np.linspace(1.0, 0.4, 25).tolist())
+"""Of the largest values, where they might be clipped."""
+
+
+class Extent(NamedTuple):
+    """The values of a tensor that are worth telling apart in 8 bits; what lies beyond is clipped."""
+
+    low: float
+    """0 or below: 8 bits must be able to say 0, which borders are padded with."""
+    high: float
+    """0 or above."""
+    mean: Array
+    """Of each channel (axis 1)."""
+    pixels: int
+    """Of one image."""
+
+
+class Samples(NamedTuple):
+    """Inputs that nothing is proven on, a few rows at a time."""
+
+    given: list[Feeds]
+    origin: str
+    """In words, for records."""
+
+
+def samples(spec: Spec, count: int, pictures: Path | None = None) -> Samples:
+    """The samples 0, 1, ... of SEED.
+
+    Args:
+        pictures: folder of what image inputs are to be, in turn; else they are made up.
+
+    Raises RequestError when the model takes no pictures, ArtifactError when there are none, or one cannot be read.
+    """
+    size = picture_size(spec)
+    firsts = range(0, count, _ROWS)
+    drawn = [feeds.draw(spec, SEED, first, min(_ROWS, count - first), size=size) for first in firsts]
+    origin = f"samples 0 to {count - 1} of seed {SEED}"
+    if pictures is None:
+        return Samples(drawn, origin)
+    if not spec.images:
+        raise RequestError(f"pictures to calibrate on were given, but this {spec.family} model takes none")
+    files = picture_files(pictures)
+    if not files:
+        raise ArtifactError(f"{pictures} holds no pictures to calibrate on")
+    sources = itertools.cycle(files)
+    for rows in drawn:
+        each = [[_read(next(sources), item, size) for item in spec.images] for _ in next(iter(rows.values()))]
+        rows.update(zip((item.name for item in spec.images), map(np.concatenate, zip(*each, strict=True)), strict=True))
+    return Samples(drawn, f"{origin}, with pictures of {len(files)} files")
+
+
+def _read(path: Path, item: Image, size: tuple[int, int]) -> Floats:
+    """(1, C, height, width), the middle of the picture."""
+    height, width = item.size or size
+    picture = decode(path, 1 if item.channels == 1 else 3)
+    fitted = ImageOps.fit(PIL.Image.fromarray(picture.squeeze(-1) if item.channels == 1 else picture), (width, height))
+    return from_uint8(np.asarray(fitted).reshape(1, height, width, item.channels), item.range)
+
+
+class Evaluator:
+    """Runs a graph on ONNX Runtime's CPU provider, which computes what the graph says, faithfully if not fast: float16
+    is spelled out, because by itself the provider would compute float32 instead, and overflow would not show."""
+
+    def __init__(self, model: ir.Model) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        content = spell_out(ir.to_proto(model)).SerializeToString()
+        self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, given: Feeds, names: Sequence[str] | None = None) -> list[Array]:
+        """The outputs of these names, by default all."""
+        found: list[Array] = self._session.run(names, given)
+        return found
+
+
+def extents(model: ir.Model, names: Sequence[str], samples: Samples) -> dict[str, Extent]:
+    """Name of a tensor -> its extent on the samples."""
+    watched = model.clone()
+    values = {value.name: value for node in watched.graph for value in node.outputs}
+    inputs, outputs = ([str(value.name) for value in side] for side in (watched.graph.inputs, watched.graph.outputs))
+    inner = [name for name in names if name not in inputs]
+    made = [*inner, *outputs]
+    watched.graph.outputs.extend(values[name] for name in inner if name not in outputs)
+    run = Evaluator(watched)
+    seen: dict[str, list[Array]] = {name: [] for name in names}
+    means: dict[str, list[Array]] = {name: [] for name in names}
+    for given in samples.given:
+        found = dict(zip(made, run(given, made), strict=True)) | given
+        for name in names:
+            flat = found[name].ravel()
+            means[name].append(found[name].mean(axis=(0, *range(2, found[name].ndim)), dtype=np.float64))
+            extremes = np.array([flat.min(), flat.max()])
+            seen[name].append(np.concatenate([extremes, flat[:: max(1, flat.size // _VALUES)]]))
+    return {
+        name: Extent(
+            *ends(np.concatenate(seen[name])), np.mean(means[name], axis=0), int(np.prod(found[name].shape[2:]))
+        )
+        for name in names
+    }
+
+
+def ends(values: Array) -> tuple[float, float]:
+    """Between which ends, 0 within, 8 bits give the smallest mean squared error: rare large values are clipped where
+    that lets all others be told apart better. The upper end is chosen first, then the lower one."""
+    least, most = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    if least == most:
+        return least, most
+    high = min((share * most for share in _SHARES), key=lambda high: _error(values, least, high))
+    low = min((share * least for share in _SHARES), key=lambda low: _error(values, low, high))
+    return low, high
+
+
+def _error(values: Array, low: float, high: float) -> float:
+    scale = (high - low) / _STEPS
+    rounded = np.clip(np.rint(values / scale), np.rint(low / scale), np.rint(high / scale)) * scale
+    return float(np.square(values - rounded, dtype=np.float64).mean())

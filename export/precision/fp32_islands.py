@@ -1,0 +1,179 @@
+"""Which operators of a graph stay in float32 when the others compute in float16, and why: by rule where samples cannot
+show the danger, by measuring where they can, and then by what each does to the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from ganrt.errors import VerificationError
+from ganrt.rounding import RULE
+from ganrt.spec import Spec
+
+from ..passes.graph import constant
+from . import fp16
+from .calibration import Samples
+from .judge import Judge
+from .magnitudes import Reach, reach
+from .sensitivity import to_keep, to_release
+
+QUALITY = 45.0
+"""dB that the worst picture is to reach while the graph is made; it is proven on others, by a lower threshold."""
+_ROOM = 1e4
+"""A tensor that reaches more on the samples stays in float32: on others it might reach the 65504 where float16 ends."""
+_SMALLEST = 2.0**-14
+"""Where float16 begins to lose digits: the smallest normal number."""
+
+_NORMS = (
+    "InstanceNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "RMSNormalization",
+)
+_SUMS = (
+    "GlobalAveragePool",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceSumSquare",
+)
+_BY_OPERATOR = {
+    **dict.fromkeys(_NORMS, "adds up squares"),
+    **dict.fromkeys(_SUMS, "adds up many values"),
+    **dict.fromkeys(("Exp", "LogSoftmax", "Softmax"), "takes exponentials"),
+    **dict.fromkeys(("Pow", "Reciprocal", "Sqrt"), "squares, roots and reciprocals leave the range soonest"),
+}
+"""Operator -> why it stays in float32 whatever the samples reach: on larger pictures and other inputs it reaches
+more."""
+
+
+def in_half(model: ir.Model, spec: Spec, samples: Samples, quality: float) -> tuple[ir.Model, dict[str, object]]:
+    """The graph in float16 but for its islands, and what was decided, for the record.
+
+    Args:
+        quality: dB; where it is above QUALITY it takes its place.
+
+    Raises VerificationError when nothing of the graph can compute in float16.
+    """
+    model = fp16.prepared(model)
+    names = [str(node.name) for node in fp16.candidates(model)]
+    reasons = by_rule(model, reach(model, samples))
+    free = [name for name in names if name not in reasons]
+    judge = Judge(model, spec, samples)
+    quality = max(quality, QUALITY)
+
+    def error(lowered: Collection[str]) -> float:
+        kept = set(names) - set(lowered)
+        return judge.error(fp16.lower(model, fp16.joined(model, kept, moving_alone=True)))
+
+    found, alone = to_keep(free, error, judge.allowed(quality))
+    found = to_release(free, found, error, judge.allowed(quality))
+    if len(found) == len(free):
+        raise VerificationError(
+            f"fp16 was asked for, but no operator of this model can take it at {quality:g} dB; export it without"
+        )
+    for name in found:
+        reasons[name] = f"{judge.decibels(alone[name]):.1f} dB with it in float16"
+    every = fp16.joined(model, reasons)
+    made = fp16.lower(model, every)
+    notes: dict[str, object] = {
+        "calibrated on": samples.origin,
+        "worst PSNR there": round(judge.decibels(judge.error(made)), 1),
+        "computed on the CPU": f"{RULE}; this shows overflow and rounding, not speed",
+        "operators in float16": len(set(names) - every),
+        "kept in float32": reasons,
+    }
+    if any(reason.startswith(tuple(_BY_OPERATOR.values())) for reason in reasons.values()):
+        notes["kept whatever they reach there"] = "sums, squares, roots and exponentials: larger pictures reach more"
+    if between := len(every - set(reasons)):
+        notes["between these, in float32 too"] = between
+    if lost := _lost(model, every):
+        notes["weights that become 0"] = lost
+    return made, notes
+
+
+def by_rule(model: ir.Model, measured: Reach) -> dict[str, str]:
+    """Name of a node of a prepared graph that must stay in float32 -> why, in words."""
+    sized = _of_sizes(model)
+    reasons = {}
+    for node in model.graph:
+        found = fp16.places(node)
+        if found is None or node.op_type in fp16.MOVING:
+            continue
+        reason = next(_reasons(node, found, sized, measured), None)
+        if reason is not None:
+            reasons[str(node.name)] = reason
+            if node.op_type in _SUMS:
+                reasons.update(dict.fromkeys(_summands(node), "makes what is summed"))
+    return reasons
+
+
+def _reasons(node: ir.Node, places: fp16.Places, sized: Collection[ir.Value], measured: Reach) -> Iterator[str]:
+    """Why a node must stay in float32, the best reason first."""
+    values = [node.inputs[place] for place in places.inputs] + [node.outputs[place] for place in places.outputs]
+    most = max((measured.tensors.get(str(value.name), 0.0) for value in values if value is not None), default=0.0)
+    if most > _ROOM:
+        yield f"reaches {short(most)}"
+    for value in values:
+        if (weight := constant(value)) is not None:
+            yield from _unfit(weight)
+    if node.op_type in _BY_OPERATOR:
+        total = measured.sums.get(str(node.name))
+        yield _BY_OPERATOR[node.op_type] + ("" if total is None else f": {short(total)} on the samples")
+    if node.outputs[0] in sized:
+        yield "computes with sizes"
+
+
+def _unfit(weight: np.ndarray) -> Iterator[str]:
+    """What is wrong with a weight in float16. Single small values of a weight are not: they are lost like the last
+    digits of the largest."""
+    most = float(np.abs(weight).max(initial=0.0))
+    if most > fp16.LARGEST:
+        yield f"has a weight of {short(most)}"
+    elif 0.0 < most < _SMALLEST:
+        yield f"has {'a constant of' if weight.size == 1 else 'weights up to'} {short(most)}"
+
+
+def _of_sizes(model: ir.Model) -> set[ir.Value]:
+    """Values made of the sizes of tensors and of constants alone: indices and sides, which must be exact."""
+    found: set[ir.Value] = set()
+    for node in model.graph:
+        inputs = [value for value in node.inputs if value is not None and not value.is_initializer()]
+        if node.op_type in ("Shape", "Size") or (inputs and all(value in found for value in inputs)):
+            found.update(node.outputs)
+    return found
+
+
+def _summands(node: ir.Node) -> Iterator[str]:
+    """The squares, differences and magnitudes that a sum is taken of: in float16 they would overflow before it."""
+    maker = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if maker is None or not fp16.places(maker):
+        return
+    if maker.op_type in ("Pow", "Sub", "Abs") or (maker.op_type == "Mul" and maker.inputs[0] is maker.inputs[1]):
+        yield str(maker.name)
+        yield from _summands(maker)
+
+
+def _lost(model: ir.Model, kept: Collection[str]) -> str:
+    """How many values of the weights in float16 are too small for it; '' for none."""
+    weights = {
+        value.name: weight
+        for node in model.graph
+        if node.name not in kept
+        for value in node.inputs
+        if fp16.is_float(value) and value is not None and (weight := constant(value)) is not None
+    }
+    lost = sum(int(np.count_nonzero(weight) - np.count_nonzero(fp16.in_half(weight))) for weight in weights.values())
+    return f"{lost:,} of {sum(weight.size for weight in weights.values()):,}, each below 3e-8" if lost else ""
+
+
+def short(value: float) -> str:
+    """A figure of two digits: 7.5, 120, 3.2e5."""
+    return f"{value:.{3 if value < 1000 else 2}g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")

@@ -1,0 +1,1 @@
+"""The command line, `ganrt`: one thin command per verb. Nothing imports it."""

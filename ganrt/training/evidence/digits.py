@@ -1,0 +1,84 @@
+"""How good the digits are that several runs make, side by side.
+
+    python -m ganrt.training.evidence.digits RUN ... --out docs/training
+
+writes `digits.json` and, for every RUN folder, a grid `digits-NAME.png` of the samples 0 to 99 of seed 7. Every run
+must have learned from the data `digits`, in one size.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import nn
+
+from ganrt import feeds, images
+from ganrt.atomic import write_file
+from ganrt.errors import RequestError
+from ganrt.images import Pictures
+from ganrt.spec import Label
+from ganrt.training.quality import DigitJudge
+from ganrt.training.run import RunRecord, read_run
+
+_SEED, _COUNT, _SHOWN = 7, 1000, 100
+
+
+def samples(
+    record: RunRecord, module: nn.Module, labels: feeds.Labels = None, truncation: float | None = None
+) -> Pictures:
+    """What a generator of a run, in eval mode, makes of the samples 0 to 999 of seed 7: uint8 NHWC."""
+    spec = record.options.spec
+    drawn = feeds.draw(spec, _SEED, 0, _COUNT, labels, truncation)
+    with torch.inference_mode():
+        made = module(*(torch.from_numpy(drawn[item.name]) for item in spec.inputs))
+    return images.to_uint8(made.numpy(), spec.output.range)
+
+
+def measure(record: RunRecord, judge: DigitJudge) -> tuple[dict[str, Any], Pictures]:
+    """Figures of one run, and its samples. Of a conditional model, also how often the digit is the one asked for."""
+    asked = np.arange(_COUNT) % 10 if record.options.spec.find(Label) else None
+    pictures = samples(record, record.generator(), asked)
+    quality = judge.judge(pictures)
+    figures = {"loss": record.options.loss, "family": record.family, "steps": record.step, **asdict(quality)}
+    figures["diversity"] = asdict(judge.diversity(pictures))
+    figures["real_diversity"] = asdict(judge.real_diversity)
+    if asked is not None:
+        figures["asked_for"] = float((judge.digits(pictures) == asked).mean())
+    return figures, pictures
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
+def main(runs: tuple[Path, ...], out: Path) -> None:
+    """Judge the digits of RUNS."""
+    records = [read_run(run) for run in runs]
+    sizes = {record.options.spec.output.size for record in records}
+    if len(sizes) != 1 or None in sizes:
+        raise RequestError(f"the runs make images of {len(sizes)} sizes; compare runs of one size")
+    judge = DigitJudge(next(size[0] for size in sizes if size))
+    table = {}
+    for record in records:
+        name = record.path.name
+        table[name], pictures = measure(record, judge)
+        write_file(out / f"digits-{name}.png", images.encode_png(images.grid(pictures[:_SHOWN])))
+        click.echo(_row(name, table[name]))
+    write_file(out / "digits.json", json.dumps(table, indent=1).encode() + b"\n")
+
+
+def _row(name: str, figures: dict[str, Any]) -> str:
+    shares, found = figures["shares"], figures["diversity"]
+    cells = [name, figures["steps"], f"{figures['confidence']:.1%}", f"{min(shares):.1%}", f"{max(shares):.1%}"]
+    cells += [f"{figures['distance']:.1f}", f"{found['spread']:.2f}", f"{found['nearest']:.2f}"]
+    cells += [f"{found['coverage']:.0%}", f"{figures['asked_for']:.1%}" if "asked_for" in figures else ""]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+if __name__ == "__main__":
+    main()

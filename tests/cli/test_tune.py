@@ -1,0 +1,117 @@
+"""`ganrt tune` and `ganrt info` on the command line, and progress on a terminal and in a log."""
+
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from fakes.workers import Clock, Model, world
+
+from ganrt import tuned
+from ganrt.bench import tuning
+from ganrt.bundle import Bundle
+from ganrt.cli import info
+from ganrt.cli.main import main
+from ganrt.cli.terminal import decibels_of, progress_bar
+from ganrt.errors import RequestError
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which OpenVINO takes half the time of the others."""
+    clock = Clock()
+    start, _ = world(clock, lambda setup: Model(5 if setup.backend == "openvino" else 10))
+    monkeypatch.setattr(tuning, "Worker", start)
+    monkeypatch.setattr(tuning.clock, "now_ns", clock)
+
+
+def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, pretended: None) -> None:
+    before = run("info", bundle.folder)
+    assert "load tries onnxruntime with fp32, then " in before.stdout
+    assert f"not tuned on this machine: the first that is installed and proven to make the original's images; `ganrt " \
+           f"tune {bundle.folder}` measures what is fastest" in before.stdout  # fmt: skip
+    facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
+    assert facts["first"] == "onnxruntime with fp32" and facts["tuned"] is None
+
+    found = tmp_path / "tuned.json"
+    done = run(
+        "tune", bundle.folder, "--batch", 1, "--batch", 8, "--quality", "60 dB", "--seconds", 60, "--json", found
+    )
+    assert done.exit_code == 0, done.output
+    assert "0% loading onnxruntime" in done.stderr
+    assert "load takes openvino" in done.stdout and "at 60 dB or more" in done.stdout
+    record = json.loads(found.read_text())["record"]
+    assert tuned.find(bundle) == tuned.Tuned.from_dict(record)
+
+    after = run("info", bundle.folder)
+    assert "load takes openvino" in after.stdout
+    assert "for 60 dB: the " in after.stdout
+    assert "  batch 8: openvino" in after.stdout
+    facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
+    assert facts["first"].startswith("openvino") and facts["then"][0] == "onnxruntime with fp32"
+    assert facts["tuned"] == record
+    sampled = run("sample", bundle.folder, "-n", 3, "--out", tmp_path / "x.npz")
+    assert "3 pictures by openvino" in sampled.stdout, sampled.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--quality", "high"], 2, "--quality high is not a number of decibels, such as 40dB"),
+        (["--seconds", "nan"], 2, "nan seconds were asked for"),
+        (["--batch", "0"], 2, "the batch sizes are [0]"),
+        (["--batch", "33"], 2, "at most 32 pictures are computed at a time"),
+        (["--backend", "abacus"], 2, "there is no backend 'abacus'"),
+        (["--quality", "190dB", "--seconds", "9"], 3, "nothing on this machine runs"),
+        (["--json", "/proc/x.json"], 3, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_tuned(arguments: list[str], code: int, message: str, bundle: Bundle, pretended: None) -> None:
+    result = run("tune", bundle.folder, *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_bundle_without_float32_is_told_about(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    narrow = replace(bundle, variants={"int8-phases": replace(bundle.variants["fp32"], precision="int8")})
+    info.print_about(narrow, "narrow.ganrt")
+    shown = capsys.readouterr().out
+    assert "load must be told a precision" in shown and "has no fp32 variant; it has int8" in shown
+
+
+@pytest.mark.parametrize(("text", "value"), [("40dB", 40), ("40 dB", 40), ("40", 40), (" 36.5DB ", 36.5), ("0", 0)])
+def test_decibels(text: str, value: float) -> None:
+    assert decibels_of(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "dB", "-3", "4x0", "1e3", "nan", "40 dB dB", "٤٠"])
+def test_what_is_no_number_of_decibels(text: str) -> None:
+    with pytest.raises(RequestError, match="is not a number of decibels, such as 40dB"):
+        decibels_of(text)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, _Terminal])
+def test_progress_is_a_bar_or_plain_lines(stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    written = stream()
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("tuning x[0].ganrt") as tell:
+        for share, text in ((0.0, "loading [a]"), (0.1, "loading [a]"), (0.5, "measuring")):
+            tell(share, text)
+    if stream is io.StringIO:
+        assert written.getvalue() == "  0% loading [a]\n 50% measuring\n"
+    else:
+        assert "\x1b[" in written.getvalue() and "measuring" in written.getvalue()

@@ -1,0 +1,181 @@
+"""Cutting n rows into the batch sizes that a session has."""
+
+import numpy as np
+import pytest
+from fakes.sessions import SPEC, UPSCALER, FakeSession, samples
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganrt.backend import Pending, Ready
+from ganrt.batching import Batch, _estimated, plan, rows, run, run_all
+from ganrt.errors import BackendError
+from ganrt.feeds import Array, Feeds
+
+sizes = st.lists(st.integers(1, 64), max_size=5, unique=True).map(sorted).map(tuple)
+
+
+@given(st.integers(0, 300), sizes, st.integers(1, 64))
+def test_a_plan_covers_every_row_once_with_sizes_that_exist(count: int, sizes: tuple[int, ...], limit: int) -> None:
+    batches = list(plan(count, sizes, limit))
+    assert [row for b in batches for row in range(b.first, b.first + b.rows)] == list(range(count))
+    for batch in batches:
+        assert 1 <= batch.rows <= batch.size
+        assert batch.size in sizes if sizes else batch.size == batch.rows
+        assert batch.size <= limit or batch.size == min(sizes)
+    assert all(batch.rows == batch.size for batch in batches[:-1]), "only the last batch may be padded"
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes", "limit", "wanted"),
+    [
+        (7, (1, 2, 4, 8), 32, [4, 2, 1]),
+        (7, (4,), 32, [4, 4]),
+        (70, (), 32, [32, 32, 6]),
+        (3, (8, 16), 32, [8]),
+        (20, (8, 64), 32, [8, 8, 8]),
+        (2, (64,), 32, [64]),
+    ],
+)
+def test_plans(count: int, sizes: tuple[int, ...], limit: int, wanted: list[int]) -> None:
+    assert [batch.size for batch in plan(count, sizes, limit)] == wanted
+
+
+milliseconds = st.dictionaries(st.integers(1, 24), st.integers(1, 200), min_size=1, max_size=5)
+
+
+def cost(batches: list[Batch], times: dict[int, int]) -> int:
+    return sum(times[batch.size] for batch in batches)
+
+
+@given(st.integers(0, 3000), milliseconds)
+def test_measured_times_never_make_it_dearer_and_every_row_is_covered_once(count: int, times: dict[int, int]) -> None:
+    sizes, seconds = tuple(sorted(times)), {size: t / 1000 for size, t in times.items()}
+    batches = list(plan(count, sizes, 64, seconds))
+    assert [row for b in batches for row in range(b.first, b.first + b.rows)] == list(range(count))
+    assert all(1 <= b.rows <= b.size and b.size in sizes for b in batches)
+    assert all(b.rows == b.size for b in batches[:-1]), "only the last batch may be padded"
+    assert cost(batches, times) <= cost(list(plan(count, sizes, 64)), times)
+    assert batches == list(plan(count, sizes, 64, seconds))
+
+
+@given(st.integers(1, 90), st.dictionaries(st.integers(1, 7), st.integers(1, 60), min_size=1, max_size=4))
+def test_with_measured_times_the_cost_is_the_least_there_is(count: int, times: dict[int, int]) -> None:
+    """Against every combination, batch by batch, of which the cheapest for each number of rows is kept."""
+    found = cost(list(plan(count, tuple(sorted(times)), 64, {s: t / 1000 for s, t in times.items()})), times)
+    least, frontier = None, {0: 0}
+    while frontier:
+        following: dict[int, int] = {}
+        for held, spent in frontier.items():
+            for size, t in times.items():
+                if held + size >= count:
+                    least = spent + t if least is None else min(least, spent + t)
+                elif spent + t < following.get(held + size, spent + t + 1):
+                    following[held + size] = spent + t
+        frontier = following
+    assert found == least
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes", "seconds", "wanted"),
+    [
+        (37, (1, 2, 4, 8, 16, 32), {1: 4.0, 8: 7.0, 32: 20.0}, [32, 8]),  # one padded batch instead of two small ones
+        (37, (1, 2, 4, 8, 16, 32), {1: 1.0, 8: 8.0, 32: 31.0}, [32, 4, 1]),  # time goes with the rows: no padding
+        (37, (), {1: 1.0, 8: 5.0, 32: 12.0}, [32, 5]),
+        (16, (), {1: 1.0, 8: 4.0, 16: 9.0}, [8, 8]),  # two that fit a cache
+        (16, (), {1: 1.0, 16: 16.0}, [16]),  # all cuts cost the same: the fewest batches
+        (3, (), {8: 4.0}, [3]),  # costs what 8 cost, and makes no padding
+        (70, (), {1: 1.0, 8: 4.0}, [32, 30, 8]),  # beyond the measured ones in proportion; one odd size
+        (5, (1, 4, 8), {5: 0.1}, [4, 1]),  # only what the session has counts: as if nothing was measured
+        (9, (8, 64), {8: 4.0, 64: 5.0}, [8, 8]),  # 64 is above the limit
+    ],
+)
+def test_plans_of_measured_times(
+    count: int, sizes: tuple[int, ...], seconds: dict[int, float], wanted: list[int]
+) -> None:
+    assert [batch.size for batch in plan(count, sizes, 32, seconds)] == wanted
+
+
+def test_a_million_rows_are_cut_as_they_are_asked_for() -> None:
+    batches = plan(10**15, (), 32, {1: 1.0, 7: 3.0, 32: 20.0})
+    assert next(batches) == Batch(0, 7, 7)
+    cut = list(plan(1_000_000, (), 32, {1: 1.0, 7: 3.0, 32: 20.0}))
+    assert sum(batch.rows for batch in cut) == 1_000_000
+    assert sorted(batch.size for batch in cut) == [7] * 142_856 + [8]
+
+
+@given(st.integers(1, 400), st.integers(1, 32), milliseconds)
+def test_a_session_that_takes_any_size_is_never_dearer_than_the_largest_first(
+    count: int, limit: int, times: dict[int, int]
+) -> None:
+    seconds = {size: t / 1000 for size, t in times.items()}
+    batches, plain = (list(plan(count, (), limit, s)) for s in (seconds, None))
+    assert [row for b in batches for row in range(b.first, b.first + b.rows)] == list(range(count))
+    assert len({b.size for b in batches} - times.keys() - {limit}) <= 1, "few sizes, of which one was not measured"
+    estimates = _estimated(range(1, limit + 1), seconds)
+    assert cost(batches, estimates) <= cost(plain, estimates)
+
+
+@given(st.integers(1, 40), sizes, st.integers(1, 16), milliseconds)
+def test_images_do_not_depend_on_measured_times(
+    count: int, sizes: tuple[int, ...], limit: int, times: dict[int, int]
+) -> None:
+    inputs, expected = samples(count=count)
+    session, seconds = FakeSession(SPEC, sizes), {size: t / 1000 for size, t in times.items()}
+    np.testing.assert_allclose(run_all(session, SPEC.output, inputs, limit, seconds), expected, rtol=1e-6)
+    assert session.batches == [batch.size for batch in plan(count, sizes, limit, seconds)]
+
+
+@given(st.integers(1, 40), sizes, st.integers(1, 16))
+def test_images_do_not_depend_on_the_cut(count: int, sizes: tuple[int, ...], limit: int) -> None:
+    inputs, expected = samples(count=count)
+    session = FakeSession(SPEC, sizes)
+    np.testing.assert_allclose(run_all(session, SPEC.output, inputs, limit), expected, rtol=1e-6)
+    assert session.batches == [batch.size for batch in plan(count, sizes, limit)]
+
+
+def test_the_next_batch_is_under_way_while_one_is_handed_out() -> None:
+    session = FakeSession()
+    inputs, _ = samples(count=12)
+    seen = [
+        (batch.first, len(session.batches)) for batch, _ in run(session, SPEC.output, 12, lambda b: rows(inputs, b), 4)
+    ]
+    assert seen == [(0, 2), (4, 3), (8, 3)]
+
+
+def test_rows_are_padded_with_the_last_one() -> None:
+    feeds = {"z": np.arange(5)}
+    assert rows(feeds, Batch(3, 2, 4))["z"].tolist() == [3, 4, 4, 4]
+    assert rows(feeds, Batch(0, 5, 5)) is feeds
+
+
+class Returning(FakeSession):
+    def __init__(self, outputs: dict[str, Array]) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def submit(self, feeds: Feeds) -> Pending:
+        return Ready(self.outputs)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"y": np.zeros((2, 3, 4, 5), np.float32)}, r"fake returned the outputs \['y'\]; 'image' is missing"),
+        ({"image": np.zeros((2, 3, 4, 5))}, r"returned float64 of shape \(2, 3, 4, 5\)"),
+        (
+            {"image": np.zeros((1, 3, 4, 5), np.float32)},
+            r"a batch of 2 of this model is float32 of shape \(2, 3, 4, 5\)",
+        ),
+        ({"image": np.zeros((2, 4, 5, 3), np.float32)}, r"of shape \(2, 4, 5, 3\)"),
+    ],
+)
+def test_a_session_that_returns_something_else_is_caught(outputs: dict[str, Array], message: str) -> None:
+    with pytest.raises(BackendError, match=message):
+        run_all(Returning(outputs), SPEC.output, samples(count=2)[0], 8)
+
+
+def test_an_open_size_still_means_four_sides() -> None:
+    inputs = {"x": np.zeros((2, 3, 4, 4), np.float32)}
+    assert run_all(FakeSession(UPSCALER), UPSCALER.output, inputs, 8).shape == (2, 3, 8, 8)
+    with pytest.raises(BackendError, match=r"float32 of shape \(2, 3\)"):
+        run_all(Returning({"image": np.zeros((2, 3), np.float32)}), UPSCALER.output, inputs, 8)

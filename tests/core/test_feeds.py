@@ -1,0 +1,192 @@
+"""Inputs drawn from a seed, and inputs given by the caller."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.sessions import CLASSES, SPEC, UPSCALER
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganrt import feeds, latents
+from ganrt.errors import RequestError
+from ganrt.spec import Label, Latent, Output, Spec
+
+INDEXED = Spec("indexed", (Latent("z", (4,)), Label("y", 7), Label("style", 7)), Output(1, (0.0, 1.0), (4, 4)))
+
+
+def test_what_is_drawn() -> None:
+    found = feeds.draw(CLASSES, 9, 100, 5)
+    assert list(found) == ["z", "y", "strength", "noise"]
+    assert {n: (a.shape, a.dtype.name) for n, a in found.items()} == {
+        "z": ((5, 2, 3), "float32"),
+        "y": ((5, 10), "float32"),
+        "strength": ((5,), "float32"),
+        "noise": ((5, 4), "float32"),
+    }
+    np.testing.assert_array_equal(found["z"].reshape(5, 6), latents.uniform(9, 100, 5, 0, 6, -2.0, 2.0))
+    np.testing.assert_array_equal(found["y"].argmax(axis=1), latents.labels(9, 100, 5, 1, 10))
+    np.testing.assert_array_equal(found["y"].sum(axis=1), 1)
+    np.testing.assert_array_equal(found["strength"], 1)
+    np.testing.assert_array_equal(found["noise"], latents.normal(9, 100, 5, 2, 4))
+
+
+@given(
+    st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 10), st.integers(1, 9), st.sampled_from([SPEC, CLASSES, INDEXED])
+)
+def test_rows_do_not_depend_on_the_batch(seed: int, start: int, count: int, spec: Spec) -> None:
+    together = feeds.draw(spec, seed, start, count)
+    alone = feeds.draw(spec, seed, start + count - 1, 1)
+    assert feeds.require(spec, together) == count
+    for name in together:
+        np.testing.assert_array_equal(together[name][-1:], alone[name])
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [(3, [3, 3, 3]), (np.int64(3), [3, 3, 3]), (np.array(3), [3, 3, 3]), ([0, 6, 2], [0, 6, 2]), (range(3), [0, 1, 2])],
+)
+def test_labels_that_are_given(labels: Any, classes: list[int]) -> None:
+    found = feeds.draw(INDEXED, 1, 0, 3, labels=labels)
+    assert found["y"].dtype == np.int64
+    assert found["y"].tolist() == classes
+    assert found["style"].tolist() == latents.labels(1, 0, 3, 2, 7).tolist()
+    np.testing.assert_array_equal(found["z"], feeds.draw(INDEXED, 1, 0, 3)["z"])
+
+
+def test_no_images_need_no_labels() -> None:
+    assert feeds.draw(INDEXED, 1, 0, 0, labels=[])["y"].shape == (0,)
+
+
+def test_drawn_arrays_are_the_callers() -> None:
+    for labels in (None, 3, [1]):
+        for array in feeds.draw(INDEXED, 1, 0, 1, labels=labels).values():
+            assert array.flags.writeable and array.flags.c_contiguous
+
+
+def test_truncation_acts_on_the_latent_alone() -> None:
+    spec = Spec("both", (Latent("z", (64,), truncation="resampled"), Latent("n", (64,))), SPEC.output)
+    found, free = feeds.draw(spec, 1, 0, 9, truncation=0.5), feeds.draw(spec, 1, 0, 9)
+    assert np.abs(found["z"]).max() <= 0.5 < np.abs(free["z"]).max()
+    np.testing.assert_array_equal(found["n"], free["n"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "message"),
+    [
+        (SPEC, {"labels": 0}, "labels were given, but this fake model has no classes: leave them out"),
+        (INDEXED, {"labels": 7}, "class 7 does not exist; this model's classes are 0 to 6"),
+        (INDEXED, {"labels": -1}, "class -1 does not exist"),
+        (INDEXED, {"labels": 2**63}, "does not exist"),
+        (INDEXED, {"labels": [1, 2]}, "2 labels were given for 3 images"),
+        (INDEXED, {"labels": [[1, 2, 3]]}, "give one class number, or a list of one per image"),
+        (INDEXED, {"labels": [[1], [2, 3]]}, "labels cannot be read as an array"),
+        (INDEXED, {"labels": 1.0}, "labels are 1.0"),
+        (INDEXED, {"labels": True}, "labels are True"),
+        (INDEXED, {"labels": "cat"}, "labels are 'cat'"),
+        (CLASSES, {"truncation": 0.5}, "truncation was given, but this classes model has none: leave it out"),
+        (UPSCALER, {"truncation": 0.5}, "truncation was given, but this upscaler model has none"),
+        (SPEC, {"truncation": -0.1}, "truncation is -0.1; it must be a finite number from 0"),
+        (SPEC, {"truncation": math.nan}, "truncation is nan"),
+        (SPEC, {"truncation": math.inf}, "truncation is inf"),
+        (SPEC, {"truncation": True}, "truncation is True; it must be a number"),
+        (SPEC, {"truncation": "0.5"}, "truncation is '0.5'; it must be a number"),
+        (UPSCALER, {}, r"needs a picture as its input 'x' \(low_res\); it cannot be sampled from a seed alone"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(spec: Spec, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        feeds.draw(spec, 0, 0, 3, **arguments)
+
+
+def good() -> dict[str, Any]:
+    return dict(feeds.draw(CLASSES, 1, 0, 3))
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [np.float64, np.float16, lambda a: a.tolist(), np.asfortranarray, lambda a: np.repeat(a, 2, axis=-1)[..., ::2]],
+)
+def test_given_arrays_are_cast_and_made_contiguous(convert: Any) -> None:
+    given_z = convert(good()["z"])
+    found = feeds.check(CLASSES, good() | {"z": given_z})
+    assert feeds.require(CLASSES, found) == 3
+    np.testing.assert_array_equal(found["z"], np.asarray(given_z, np.float32))
+
+
+def test_integers_are_good_numbers_and_inputs_come_in_the_order_of_the_spec() -> None:
+    found = feeds.check(CLASSES, dict(reversed(good().items())) | {"noise": np.ones((3, 4), np.uint8)})
+    assert list(found) == ["z", "y", "strength", "noise"]
+    np.testing.assert_array_equal(found["noise"], np.ones((3, 4), np.float32))
+
+
+def test_a_scalar_may_be_left_out() -> None:
+    given_inputs = good()
+    del given_inputs["strength"]
+    np.testing.assert_array_equal(feeds.check(CLASSES, given_inputs)["strength"], [1, 1, 1])
+
+
+class OnAnotherDevice:
+    def __array__(self, *_: object, **__: object) -> None:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+
+BAD_GIVEN: list[tuple[Spec, Any, str]] = [
+    (CLASSES, lambda g: g | {"w": g["z"]}, "no input 'w'; its inputs are noise, strength, y, z"),
+    (CLASSES, lambda g: {"z": g["z"]}, "the input 'y' is missing; this classes model needs y: float32 one-hot"),
+    (CLASSES, lambda g: {}, "the input 'z' is missing"),
+    (CLASSES, lambda g: g | {"z": g["z"][:2]}, "differ in batch size: {'z': 2, 'y': 3"),
+    (CLASSES, lambda g: g | {"z": g["z"][:, :1]}, r"z has shape \(3, 1, 3\); the model needs .* \(N, 2, 3\)"),
+    (CLASSES, lambda g: g | {"z": np.float32(1)}, r"z has shape \(\)"),
+    (CLASSES, lambda g: g | {"z": g["z"] * np.nan}, "z holds values that are not finite"),
+    (CLASSES, lambda g: g | {"z": g["z"].astype(float) + 1e300}, "z holds values that are not finite as float32"),
+    (CLASSES, lambda g: g | {"z": g["z"].astype(complex)}, "z has dtype complex128"),
+    (CLASSES, lambda g: g | {"z": g["z"] > 0}, "z has dtype bool"),
+    (CLASSES, lambda g: g | {"z": g["z"].astype(str)}, "z has dtype <U"),
+    (CLASSES, lambda g: g | {"z": [[1], [2, 3]]}, "z cannot be read as an array"),
+    (CLASSES, lambda g: g | {"z": OnAnotherDevice()}, "z cannot be read as an array: can't convert cuda:0"),
+    (CLASSES, lambda g: g | {"y": np.array([1, 2, 3])}, r"y has shape \(3,\); .* one-hot of shape \(N, 10\)"),
+    (CLASSES, lambda g: g | {"strength": np.full(3, 2.5)}, "strength has values outside 0.0 to 2.0"),
+    (CLASSES, lambda g: g | {"strength": 1.0}, r"strength has shape \(\); .* \(N,\)"),
+    (INDEXED, lambda g: {"z": np.zeros((1, 4)), "y": [9], "style": [0]}, "class 9 does not exist"),
+    (INDEXED, lambda g: {"z": np.zeros((1, 4)), "y": [1.0], "style": [0]}, "y has dtype float64; .* int64"),
+    (UPSCALER, lambda g: {"x": np.zeros((1, 3, 4, 5))}, "H and W multiples of 2"),
+    (UPSCALER, lambda g: {"x": np.zeros((1, 1, 4, 4))}, r"x has shape \(1, 1, 4, 4\); .* \(N, 3, H, W\)"),
+    (UPSCALER, lambda g: {"x": np.zeros((1, 3, 0, 4))}, r"x has shape \(1, 3, 0, 4\)"),
+    (UPSCALER, lambda g: {"x": np.zeros((3, 4, 4))}, r"x has shape \(3, 4, 4\)"),
+]
+
+
+@pytest.mark.parametrize(("spec", "change", "message"), BAD_GIVEN)
+def test_given_arrays_that_do_not_fit_are_refused(spec: Spec, change: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        feeds.check(spec, change(good()))
+
+
+def test_given_arrays_are_not_written_to() -> None:
+    given_inputs = good()
+    for array in given_inputs.values():
+        array.setflags(write=False)
+    feeds.check(CLASSES, given_inputs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda g: {"z": g["z"]},
+            r"the inputs are \['z'\]; this classes model needs z: .*; y: .*; strength: .*; noise",
+        ),
+        (lambda g: g | {"w": g["z"]}, "the inputs are"),
+        (lambda g: g | {"z": g["z"].astype(np.float64)}, r"z is float64 of shape \(3, 2, 3\)"),
+        (lambda g: g | {"z": np.asfortranarray(g["z"])}, "C-contiguous"),
+        (lambda g: g | {"z": g["z"][:2]}, "2 and 3 rows; they need one batch size, from 1"),
+        (lambda g: {n: a[:0] for n, a in g.items()}, "0 rows; they need one batch size, from 1"),
+        (lambda g: {n: a[:1] for n, a in g.items()}, r"1 rows; they need one of \(2, 3\)"),
+    ],
+)
+def test_a_session_requires_exact_feeds(change: Any, message: str) -> None:
+    sizes = (2, 3) if "one of" in message else ()
+    with pytest.raises(RequestError, match=message):
+        feeds.require(CLASSES, change(good()), sizes)

@@ -1,0 +1,126 @@
+"""A proof says whether a session makes the original's images, and why not."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.sessions import SPEC, FakeSession, images
+
+from ganrt.errors import BundleError
+from ganrt.feeds import Array, Feeds
+from ganrt.golden import Golden
+from ganrt.proof import Proof
+from ganrt.proving import prove
+
+GOLDEN = Golden.make(SPEC, lambda given: images(SPEC, given))
+
+
+class Changed(FakeSession):
+    """The fake model with something done to its images."""
+
+    def __init__(self, change: Any, precision: str = "fp32") -> None:
+        super().__init__()
+        self.change, self.precision = change, precision
+
+    def run(self, feeds: Feeds) -> Array:
+        return np.asarray(self.change(super().run(feeds)), np.float32)
+
+
+def one_bad(made: Array) -> Array:
+    made[-1] = np.nan
+    return made
+
+
+FAULTS: dict[str, tuple[Any, str]] = {
+    "slightly off": (lambda made: made * 0.99, r"64 of 64 samples are below 60 dB; the worst is sample \d+ with \d+"),
+    "black": (lambda made: made * 0 - 1, "sample 0 is flat where the original is not"),
+    "overflow": (one_bad, "sample 7 is not finite"),
+    "saturated": (np.sign, "sample 0 is saturated where the original is not"),
+    "rows mixed up": (lambda made: made[::-1], "samples are below 60 dB"),
+    "depends on the batch size": (
+        lambda made: made + (0.0005 if len(made) == 1 else 0),
+        "a row alone gives another image than in a batch: by 0.0005, where 2e-05 is allowed",
+    ),
+    "depends on its place": (
+        lambda made: made + 0.0002 * np.arange(len(made))[:, None, None, None],
+        "permuting the rows of a batch does not permute the images",
+    ),
+    "depends on its neighbours": (
+        lambda made: made - 0.001 * made.mean(axis=0),
+        "an image depends on the neighbours of its row",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), FAULTS.values(), ids=FAULTS)
+def test_a_broken_session_fails_for_the_right_reason(change: Any, reason: str) -> None:
+    proof = prove(Changed(change), SPEC, GOLDEN, "key").proof
+    assert not proof.passed
+    assert proof.moved is None or proof.moved > 0
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError("; ".join(proof.failures))
+    assert Proof.from_dict(json.loads(json.dumps(proof.to_dict(), allow_nan=False))) == proof
+
+
+def test_a_session_with_a_mood_fails() -> None:
+    class Moody(FakeSession):
+        def run(self, feeds: Feeds) -> Array:
+            return super().run(feeds) + np.float32(0.0002 * (len(self.batches) % 2))
+
+    proof = prove(Moody(), SPEC, GOLDEN, "key").proof
+    assert "a second run differs from the first" in proof.failures[0]
+    assert proof.moved == pytest.approx(0.0002, rel=0.01)
+
+
+@pytest.mark.parametrize("batch_sizes", [(), (1,), (4,), (3, 16)])
+def test_a_good_session_passes(batch_sizes: tuple[int, ...]) -> None:
+    comparison = prove(FakeSession(SPEC, batch_sizes), SPEC, GOLDEN, "key")
+    proof = comparison.proof
+    assert proof.passed
+    assert (proof.key, proof.backend, proof.device, proof.precision) == ("key", "fake", "cpu", "fp32")
+    assert proof.samples == len(GOLDEN.images) == len(comparison.found)
+    assert proof.worst_psnr == comparison.agreement.psnr.min() >= 60
+    assert proof.moved == 0.0
+    assert Proof.from_dict(json.loads(json.dumps(proof.to_dict()))) == proof
+
+
+@pytest.mark.parametrize(("precision", "passes"), [("fp32", False), ("fp16", True), ("bf16", True), ("int8", True)])
+def test_each_precision_has_its_own_threshold(precision: str, passes: bool) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.005, (3, 4, 5))
+    assert prove(Changed(lambda made: made + noise, precision), SPEC, GOLDEN, "key").proof.passed is passes
+
+
+GOOD = prove(FakeSession(), SPEC, GOLDEN, "key").proof.to_dict()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        [],
+        "proof",
+        {},
+        GOOD | {"failures": None},
+        GOOD | {"failures": "none"},
+        GOOD | {"key": 3},
+        GOOD | {"colour": "red"},
+        GOOD | {"moved": "far"},
+        GOOD | {"moved": True},
+        {key: value for key, value in GOOD.items() if key != "device"},
+    ],
+    ids=repr,
+)
+def test_a_record_that_is_no_proof_is_refused(raw: object) -> None:
+    with pytest.raises(BundleError, match="a verification record cannot be read"):
+        Proof.from_dict(raw)
+
+
+def test_a_record_from_before_invariance_was_measured_is_read() -> None:
+    assert Proof.from_dict({name: value for name, value in GOOD.items() if name != "moved"}).moved is None
+
+
+def test_a_failure_is_never_read_as_a_pass() -> None:
+    failed = replace(Proof.from_dict(GOOD), failures=("flat",))
+    assert not Proof.from_dict(failed.to_dict()).passed

@@ -1,0 +1,376 @@
+"""Pictures through image-to-image models: what may be given, padding, luma, tiles, memory, and the command."""
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import skimage.data
+import torch
+from click.testing import CliRunner, Result
+from helpers.networks import net
+
+import ganrt
+from ganrt.bundle import Bundle
+from ganrt.cli.main import main
+from ganrt.errors import ArtifactError, RequestError
+from ganrt.export import export
+from ganrt.feeds import Feeds, check
+from ganrt.images import Floats, decode, encode_png, from_uint8, to_uint8
+from ganrt.models import get_family
+from ganrt.spec import Image, Output, Scalar, Spec
+from ganrt.transform import MAX_OVERLAP, transform
+
+RGB = (0.0, 1.0)
+PHOTO = skimage.data.astronaut()[100:148, 180:244]
+ENLARGING = Spec("near", (Image("low", "low_res", 3, RGB, multiple_of=4),), Output(3, RGB, None, 2, reach=1))
+
+
+def enlarged(feeds: Feeds) -> Floats:
+    """What an honest net of ENLARGING does with checked inputs."""
+    return check(ENLARGING, feeds)["low"].repeat(2, axis=2).repeat(2, axis=3)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (45, 61), (1, 1), (4, 3)])
+def test_any_size_is_padded_and_cut_back(size: tuple[int, int]) -> None:
+    photo = PHOTO[: size[0], : size[1]]
+    made = transform(ENLARGING, {"low": photo}, enlarged, None)
+    assert np.array_equal(made[0], photo.repeat(2, axis=0).repeat(2, axis=1)) and made.flags.c_contiguous
+
+
+def test_the_padding_repeats_the_border() -> None:
+    seen: list[Floats] = []
+
+    def compute(feeds: Feeds) -> Floats:
+        seen.append(feeds["low"])
+        return enlarged(feeds)
+
+    transform(ENLARGING, {"low": PHOTO[:5, :6]}, compute, None)
+    expected = np.pad(PHOTO[:5, :6], ((0, 3), (0, 2), (0, 0)), "edge")
+    assert np.array_equal(to_uint8(seen[0], RGB)[0], expected)
+
+
+def test_a_file_a_pillow_image_and_an_array_are_one_picture(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(encode_png(PHOTO))
+    image = PIL.Image.fromarray(PHOTO)
+    for given in (path, str(path), image, image.convert("RGBA"), PHOTO[None], PHOTO[:, ::-1][:, ::-1]):
+        made = transform(ENLARGING, {"low": given}, enlarged, None)
+        assert np.array_equal(made[0], PHOTO.repeat(2, axis=0).repeat(2, axis=1))
+
+
+def test_a_pillow_image_is_read_as_its_file_is(tmp_path: Path) -> None:
+    image = PIL.Image.fromarray(PHOTO)
+    image.getexif()[0x0112] = 6  # to be turned by a quarter
+    image.save(tmp_path / "turned.png", exif=image.getexif())
+    with PIL.Image.open(tmp_path / "turned.png") as opened:
+        made = [transform(ENLARGING, {"low": given}, enlarged, None) for given in (opened, tmp_path / "turned.png")]
+    assert made[0].shape[1:3] == (128, 96) and np.array_equal(*made)
+
+
+def test_grey_pictures() -> None:
+    spec = Spec("grey", (Image("low", "low_res", 1, (-1.0, 1.0)),), Output(1, (-1.0, 1.0), None, reach=1))
+    grey = PHOTO[..., 0]
+    for given in (grey, grey[..., None], PIL.Image.fromarray(grey)):
+        assert np.array_equal(transform(spec, {"low": given}, lambda feeds: feeds["low"], None)[0, ..., 0], grey)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (PHOTO.astype(np.float32), "low is an array of float32; a picture is uint8, a file, or a Pillow image"),
+        (PHOTO[..., 0], r"low is an array of shape \(48, 64\); this input takes \(H, W, 3\) or \(N, H, W, 3\)"),
+        (PHOTO[..., :2], r"shape \(48, 64, 2\)"),
+        (PHOTO[None, None], r"shape \(1, 1, 48, 64, 3\)"),
+        (PHOTO[:0], r"shape \(0, 64, 3\)"),
+        (np.empty((0, 4, 4, 3), np.uint8), r"shape \(0, 4, 4, 3\)"),
+        ([PHOTO, PHOTO[:4]], r"low is a list; give one picture at a time, or pictures of one size as one uint8 array"),
+        (["a.png", "b.png"], "low is a list; give one picture at a time"),
+        (3, "low is an array of int64"),
+        (None, "low is an array of object"),
+    ],
+)
+def test_what_is_no_picture(given: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        transform(ENLARGING, {"low": given}, enlarged, None)
+
+
+def test_files_that_are_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("text.png", "absent.png"):
+        with pytest.raises(ArtifactError, match=name):
+            transform(ENLARGING, {"low": tmp_path / name}, enlarged, None)
+
+
+MIXING = Spec(
+    "mixing",
+    (
+        Image("content", "content", 3, RGB),
+        Image("mask", "mask", 1, RGB, like="content"),
+        Image("style", "style", 3, RGB),
+        Scalar("strength", (0.0, 1.0), 1.0),
+    ),
+    Output(3, RGB, None, reach=4),
+)
+
+
+def mixed(feeds: Feeds) -> Floats:
+    """Inside the mask the content, elsewhere the mean of the style, by strength."""
+    feeds = check(MIXING, feeds)
+    colour = feeds["style"].mean((2, 3), keepdims=True)
+    strength = feeds["strength"][:, None, None, None] * (1 - feeds["mask"])
+    return np.asarray(feeds["content"] * (1 - strength) + colour * strength, np.float32)
+
+
+@pytest.mark.parametrize("tile", [0, 16])
+def test_several_inputs_and_numbers(tile: int) -> None:
+    contents = np.stack([PHOTO, PHOTO[::-1], PHOTO[:, ::-1]])
+    mask = np.zeros(PHOTO.shape[:2], np.uint8)
+    mask[:, :20] = 255
+    style = np.full((7, 9, 3), (10, 200, 90), np.uint8)
+    given: dict[str, Any] = {"content": contents, "mask": mask, "style": style}
+    made = transform(MIXING, given, mixed, tile)
+    assert np.array_equal(made[:, :, :20], contents[:, :, :20])
+    assert (made[:, :, 20:] == (10, 200, 90)).all()
+    for strength in (0, 0.0, np.float32(0), [0.0], [0, 0, 0]):
+        assert np.array_equal(transform(MIXING, {**given, "strength": strength}, mixed, tile), contents)
+    ramp = transform(MIXING, {**given, "strength": [0, 0.5, 1]}, mixed, tile)
+    assert np.array_equal(ramp[0], contents[0]) and np.array_equal(ramp[2], made[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"style": None}, "the picture 'style' is missing; this mixing model takes content .*, mask .*, style"),
+        ({"mask": PHOTO[:5, :, 0]}, "mask is 64 x 5 pixels; it must be 64 x 48 like content"),
+        ({"content": np.stack([PHOTO] * 2), "style": np.stack([PHOTO] * 3)}, "differ in their number of pictures"),
+        ({"strength": [0.5, 0.5]}, "strength has 2 rows for 1 pictures"),
+        ({"strength": 2.0}, "strength has values outside 0.0 to 1.0"),
+        ({"strength": "much"}, "strength has dtype <U4"),
+        ({"colour": 1.0}, "no input 'colour'"),
+    ],
+)
+def test_inputs_that_do_not_fit(change: dict[str, Any], message: str) -> None:
+    given = {"content": PHOTO, "mask": PHOTO[..., 0], "style": PHOTO, **change}
+    with pytest.raises(RequestError, match=message):
+        transform(MIXING, {name: value for name, value in given.items() if value is not None}, mixed, None)
+
+
+def test_sizes_that_are_fixed() -> None:
+    spec = Spec("fixed", (Image("low", "edges", 3, RGB, (8, 8)),), Output(3, RGB, (16, 16)))
+    made = transform(spec, {"low": PHOTO[:8, :8]}, lambda feeds: feeds["low"].repeat(2, axis=2).repeat(2, axis=3), None)
+    assert made.shape == (1, 16, 16, 3)
+    with pytest.raises(RequestError, match="low is 64 x 48 pixels; this model takes 8 x 8 only"):
+        transform(spec, {"low": PHOTO}, enlarged, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("srvgg", {"width": 6, "convs": 3, "scale": 3}),
+        ("msrresnet", {"width": 4, "blocks": 2}),
+        ("rrdb", {"width": 4, "blocks": 1, "growth": 2, "scale": 2}),
+        ("espcn", {"width": 4, "scale": 2}),
+        ("vdsr", {"width": 4, "convs": 3, "scale": 2}),
+    ],
+)
+@pytest.mark.parametrize("tile", [8, 20, 400])
+def test_tiles_make_the_same_picture(name: str, values: dict[str, Any], tile: int) -> None:
+    """The overlap is the reach here, so not even the rounding to uint8 shows, give or take one step."""
+    spec, compute = net(name, **values)
+    assert (spec.output.reach or 0) <= MAX_OVERLAP
+    given = {spec.images[0].name: np.stack([PHOTO[:45, :61], PHOTO[3:, 3:]])}
+    whole, tiled = (transform(spec, given, compute, side).astype(int) for side in (0, tile))
+    assert np.abs(whole - tiled).max() <= 1 and np.mean(whole != tiled) < 1e-3
+
+
+def test_tiled_floats_are_equal_within_rounding() -> None:
+    """Before anything is rounded to uint8: a window with a margin of the reach computes its inner part exactly."""
+    spec, compute = net("srvgg", width=6, convs=3, scale=2)
+    reach, (low,) = spec.output.reach or 0, [from_uint8(PHOTO[None], RGB)]
+    whole = compute({"low_res": low})
+    part = compute({"low_res": np.ascontiguousarray(low[:, :, 10 - reach : 30 + reach, 12 - reach : 40 + reach])})
+    inner = part[:, :, 2 * reach : -2 * reach, 2 * reach : -2 * reach]
+    assert np.abs(inner - whole[:, :, 20:60, 24:80]).max() < 1e-4
+
+
+def test_no_seam_shows_when_the_reach_is_beyond_the_overlap() -> None:
+    """A residual net that looks 136 pixels far, on a photograph: what rounding to uint8 leaves is one step at most."""
+    spec, compute = net("rrdb", width=8, blocks=2, growth=4, scale=1)
+    assert spec.output.reach == 136
+    photo = skimage.data.astronaut()[40:250, 100:310]
+    whole, tiled = (transform(spec, {"low_res": photo}, compute, side)[0].astype(int) for side in (0, 72))
+    assert np.abs(whole - tiled).max() <= 1 and np.mean(whole != tiled) < 1e-3
+
+
+def test_windows_are_of_one_size_and_small() -> None:
+    """A backend prepares itself for each new size, and its memory grows with it."""
+    shapes = set()
+
+    def compute(feeds: Feeds) -> Floats:
+        shapes.add(feeds["low"].shape)
+        return enlarged(feeds)
+
+    photo = np.random.default_rng(0).integers(0, 256, (701, 1203, 3), np.uint8)
+    made = transform(ENLARGING, {"low": photo}, compute, None)
+    assert shapes == {(1, 3, 392, 392)}
+    assert np.array_equal(made[0], photo.repeat(2, axis=0).repeat(2, axis=1))
+    shapes.clear()
+    transform(ENLARGING, {"low": photo[:512, :512]}, compute, None)
+    transform(ENLARGING, {"low": photo}, compute, 0)
+    assert shapes == {(1, 3, 512, 512), (1, 3, 704, 1204)}
+
+
+def test_memory_is_bounded_by_the_tile() -> None:
+    """As floats, this picture and its result alone would be 5 times as much."""
+    photo = np.zeros((2048, 2048, 3), np.uint8)
+    tracemalloc.start()
+    transform(ENLARGING, {"low": photo}, enlarged, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * photo.nbytes + 20 * 512 * 512 * 4 * 3
+
+
+def test_many_small_pictures_are_computed_together_but_not_all_at_once() -> None:
+    batches = []
+
+    def compute(feeds: Feeds) -> Floats:
+        batches.append(len(feeds["low"]))
+        return enlarged(feeds)
+
+    photos = np.random.default_rng(0).integers(0, 256, (11, 256, 256, 3), np.uint8)
+    made = transform(ENLARGING, {"low": photos}, compute, None)
+    assert batches == [4, 4, 3]
+    assert np.array_equal(made, photos.repeat(2, axis=1).repeat(2, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [
+        (6, "tile is 6; it must be 0 or a multiple of 4"),
+        (-4, "tile is -4; it must be 0"),
+        (4.0, "tile is 4.0; it must be 0"),
+        (True, "tile is True; it must be 0"),
+    ],
+)
+def test_tiles_that_cannot_be(tile: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        transform(ENLARGING, {"low": PHOTO}, enlarged, tile)
+
+
+def test_a_model_that_looks_everywhere_takes_no_tiles() -> None:
+    spec = Spec("everywhere", ENLARGING.inputs, Output(3, RGB, None, 2))
+    with pytest.raises(RequestError, match="looks at the whole picture at once, so it cannot work in tiles"):
+        transform(spec, {"low": PHOTO}, enlarged, 16)
+    large = np.zeros((520, 520, 3), np.uint8)
+    assert transform(spec, {"low": large}, enlarged, None).shape == (1, 1040, 1040, 3)
+
+
+def by_hand(photo: np.ndarray, scale: int, compute: Any) -> np.ndarray:
+    """Y through the net, colour by Pillow's bicubic interpolation, as pytorch/examples does it."""
+    y, cb, cr = PIL.Image.fromarray(photo).convert("YCbCr").split()
+    made = compute({"luma": np.asarray(y, np.float32)[None, None] / 255})
+    new = PIL.Image.fromarray((made[0, 0] * 255 + 0.5).clip(0, 255).astype(np.uint8))
+    cb, cr = (plane.resize(new.size, PIL.Image.Resampling.BICUBIC) for plane in (cb, cr))
+    return np.asarray(PIL.Image.merge("YCbCr", (new, cb, cr)).convert("RGB"))
+
+
+@pytest.mark.parametrize("tile", [0, 16])
+def test_luma_through_the_net_and_colour_beside_it(tile: int) -> None:
+    spec, compute = net("espcn", scale=3, width=8)
+    made = transform(spec, {"luma": PHOTO}, compute, tile)[0].astype(int)
+    assert np.abs(made - by_hand(PHOTO, 3, compute)).max() <= 1
+
+
+def test_a_grey_array_for_luma_stays_grey() -> None:
+    spec, compute = net("espcn", scale=2, width=4)
+    grey = PHOTO[..., 1]
+    made = transform(spec, {"luma": grey}, compute, None)
+    assert made.shape == (1, 96, 128, 1)
+    assert np.array_equal(made, to_uint8(compute({"luma": from_uint8(grey[None, ..., None], RGB)}), RGB))
+
+
+@pytest.fixture(scope="session")
+def espcn(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("espcn")
+    torch.manual_seed(0)
+    family = get_family("espcn")
+    torch.save(family.generator(family.configure({"scale": 2, "width": 8})).state_dict(), folder / "net.pth")
+    return export(str(folder / "net.pth"), folder / "net.ganrt")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    path.write_bytes(encode_png(PHOTO))
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["transform", *map(str, arguments)])
+
+
+def test_the_method_of_a_generator(espcn: Bundle, photo: Path) -> None:
+    with ganrt.load(espcn.folder, "onnxruntime") as generator:
+        made = generator.transform(photo)
+        assert made.shape == (96, 128, 3) and made.dtype == np.uint8
+        assert np.array_equal(generator.transform(PHOTO, tile=16), made)
+        assert np.array_equal(generator.transform(luma=PHOTO[None]), made[None])
+        assert np.abs(made.astype(int) - by_hand(PHOTO, 2, lambda feeds: generator(**feeds))).max() <= 1
+        with pytest.raises(RequestError, match="luma was given twice"):
+            generator.transform(PHOTO, luma=PHOTO)
+        with pytest.raises(RequestError, match="2 pictures were given; this model takes 1"):
+            generator.transform(PHOTO, PHOTO)
+        with pytest.raises(RequestError, match="the picture 'luma' is missing; this espcn model takes luma"):
+            generator.transform()
+
+
+def test_a_model_without_pictures_says_so(bundle: Bundle) -> None:
+    with (
+        ganrt.load(bundle.folder) as generator,
+        pytest.raises(RequestError, match=r"takes no picture; use sample\(\)"),
+    ):
+        generator.transform(PHOTO)
+
+
+def test_the_command(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jpg"
+    PIL.Image.fromarray(PHOTO[:20]).save(other)
+    out = tmp_path / "made"
+    done = run(espcn.folder, photo, other, "--out", out, "--tile", 16, "--backend", "onnxruntime", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert f"2 pictures by onnxruntime (cpu) in {out}" in done.stdout
+    assert {path.name for path in out.iterdir()} == {"photo.png", "other.png"}
+    assert decode(out / "other.png", 3).shape == (40, 128, 3)
+    with ganrt.load(espcn.folder, "onnxruntime") as generator:
+        assert np.array_equal(decode(out / "photo.png", 3), generator.transform(photo))
+    again = run(espcn.folder, photo, "--out", out)
+    assert again.exit_code == 2 and "photo.png exists already" in again.stderr
+    assert run(espcn.folder, photo, "--out", out, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--set", "strength"], 2, "--set strength is not of the form name=value"),
+        (["--set", "strength=much"], 2, "--set strength=much: 'much' is not a number"),
+        (["--set", "strength=0.5"], 2, "no input 'strength'"),
+        (["--input", "style"], 2, "--input style is not of the form name=value"),
+        (["--input", "luma=absent.png"], 2, "luma was given twice"),
+        (["--tile", "-1"], 2, "tile is -1"),
+        (["--backend", "nonsense"], 2, "nonsense"),
+        (["absent.png"], 3, "absent.png cannot be read"),
+        (["--out", "."], 2, "is the picture itself; choose another folder"),
+        (["elsewhere/photo.jpg"], 2, "would both be written as photo.png"),
+    ],
+)
+def test_requests_that_the_command_refuses(
+    espcn: Bundle, photo: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, message: str
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    done = run(espcn.folder, photo, "--out", "made", "--overwrite", *options)
+    assert isinstance(done.exception, SystemExit) and done.exit_code == code
+    assert message in done.stderr and "Traceback" not in done.output
+    assert photo.read_bytes() == encode_png(PHOTO)

@@ -1,0 +1,218 @@
+"""What the linter finds by running a module, on a tiny generator for each fault; mended ones draw the same pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.tiny_generators import Apply, Tiny, only, ready, spec, tiny
+from torch import Tensor, nn
+
+import ganrt
+from ganrt.export.lint.dry_run import rehearse
+
+
+class Drawn(nn.Module):
+    """Noise as StyleGAN ports add it, in every way of drawing that can be an input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + 0.3 * torch.randn(x.shape[0], 1, 4, 4)
+        x = x + x.new_empty(x.shape[0], 4, 1, 1).normal_(0.5, std=0.2)
+        x = x * (1 + torch.rand_like(x))
+        return x + torch.empty_like(x).uniform_(-1, 3) + torch.randn(1, 4, 4, 4)
+
+
+def test_noise_becomes_inputs_and_stays_the_same_noise() -> None:
+    module = tiny(Drawn())
+    mended, wider, found = rehearse(module, spec())
+    only(found, "random numbers", "mended", "middle", "the inputs noise_0 to noise_4 of the Spec", "register_buffer")
+    shapes = [(1, 4, 4), (4, 1, 1), (4, 4, 4), (4, 4, 4), (4, 4, 4)]
+    kinds = ["normal", "normal", "uniform", "uniform", "normal"]
+    added = wider.inputs[1:]
+    assert [(item.name, item.shape, item.distribution) for item in added] == [
+        (f"noise_{k}", *pair) for k, pair in enumerate(zip(shapes, kinds, strict=True))
+    ]
+    assert all(item.range == (0.0, 1.0) for item in added)
+    z = torch.randn(3, 6)
+    torch.manual_seed(5)
+    wanted = module(z)
+    torch.manual_seed(5)
+    draw = {"normal": torch.randn, "uniform": torch.rand}
+    noise = [draw[kind](3 if k < 4 else 1, *shape) for k, (kind, shape) in enumerate(zip(kinds, shapes, strict=True))]
+    torch.testing.assert_close(mended(z, *noise), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_a_latent_that_is_no_input_becomes_one() -> None:
+    class Own(Tiny):
+        def forward(self, z: Tensor) -> Tensor:
+            return super().forward(torch.randn(z.shape[0], 6))
+
+    _, wider, found = rehearse(ready(Own(nn.Identity())), spec())
+    assert wider.inputs[1] == ganrt.Latent("noise_0", (6,), range=(0.0, 1.0))
+    assert [(f.level, f.where) for f in found] == [("mended", "the module itself"), ("named", "z")]
+
+
+def test_names_of_noise_do_not_collide() -> None:
+    class Two(Tiny):
+        def forward(self, z: Tensor, noise_0: Tensor) -> Tensor:
+            return super().forward(z + noise_0)
+
+    _, wider, _ = rehearse(ready(Two(Drawn())), spec(ganrt.Latent("noise_0", (6,))))
+    assert [item.name for item in wider.inputs] == ["z", *(f"noise_{k}" for k in range(6))]
+
+
+def seeded(x: Tensor) -> Tensor:
+    return x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+
+
+def numpy_noise(x: Tensor) -> Tensor:
+    return x + torch.from_numpy(np.random.default_rng().normal(size=(1, 4, 1, 1)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("middle", "words"),
+    [
+        (lambda x: F.dropout(x, 0.5), ("F.dropout with training=self.training",)),
+        (lambda x: x + torch.randint(0, 9, x.shape), ("(randint)", "ganrt.Latent", "register_buffer")),
+        (lambda x: x + torch.randn(4, 4), ("(randn)", "ganrt.Latent")),  # no side of the batch
+        (lambda x: x + torch.randn(1, 4, 4, 4).view(4, 4, 4), ("(randn)",)),  # one for all, and used as such
+        (seeded, ("(randn)", "register_buffer")),
+    ],
+)
+def test_other_random_numbers_are_refused(middle: Any, words: tuple[str, ...]) -> None:
+    only(rehearse(tiny(middle), spec()).findings, "random numbers", "refused", "middle", *words)
+
+
+def test_random_numbers_of_others_are_refused() -> None:
+    found = rehearse(tiny(numpy_noise), spec()).findings
+    only(found, "random numbers", "refused", "forward", "two pictures of one input", "not PyTorch's")
+
+
+def test_noise_of_the_size_of_a_picture_is_refused() -> None:
+    free = ganrt.Spec("tiny", (ganrt.Image("x", "content", 1, (0.0, 1.0)),), ganrt.Output(1, (0.0, 1.0), None))
+    found = rehearse(ready(Apply(lambda x: x + torch.randn_like(x))), free).findings
+    only(found, "random numbers", "refused", "the module itself", "(randn_like) for pictures of any size", "a size")
+
+
+def test_functional_batch_statistics_are_found_where_they_are() -> None:
+    for middle in (
+        lambda x: F.batch_norm(x, None, None, training=True),
+        lambda x: x - x.mean(0, keepdim=True),
+        lambda x: x + x[:1],  # everybody gets the first sample
+        lambda x: x + (x - x.mean(0)).square().mean().log() * 0,  # no number of one sample
+    ):
+        found = rehearse(tiny(nn.Sequential(nn.Identity(), Apply(middle))), spec()).findings
+        only(found, "batch statistics", "refused", "middle.1", "other samples of its batch")
+
+
+class Modulated(nn.Module):
+    """StyleGAN2's modulated convolution, all samples in one: a group for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        weight = self.weight[None] * x.mean((2, 3))[:, None, :, None, None]
+        flat = F.conv2d(x.reshape(1, n * 4, 4, 4), weight.reshape(n * 4, 4, 3, 3), padding=1, groups=n)
+        return flat.reshape(n, 4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("middle", "where", "words"),
+    [
+        (lambda x: x.reshape(2, 4, 4, 4), "middle", "fails with one: RuntimeError: shape '[2, 4, 4, 4]' is invalid"),
+        (lambda x: x + torch.ones(2, 4, 4, 4), "middle", "makes (2, 1, 8, 8) of a batch of 1"),
+        (lambda x: x[:1], "forward", "makes (1, 1, 8, 8) of a batch of 2"),
+        (lambda x: x.view(1, 4, 4, 4), "middle", "takes a single sample, and fails with 2: RuntimeError"),
+        (Modulated(), "middle", "fused_modconv=False"),
+    ],
+)
+def test_a_frozen_batch_size_is_refused(middle: Any, where: str, words: str) -> None:
+    only(rehearse(tiny(middle), spec()).findings, "frozen batch size", "refused", where, words)
+
+
+class Drifting(nn.Module):
+    """A spectral norm of somebody's own, which goes on estimating in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("u", torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.u.mul_(1.1)
+        return x * self.u[:, None, None]
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs", "rule", "where", "words"),
+    [
+        (tiny(Drifting()), (), "state", "middle.u", "only where self.training"),
+        (tiny(lambda x: x[:, :3]), (), "forward", "last", "z float32 (2, 6): RuntimeError"),
+        (tiny(lambda x: x / 0), (), "forward", "forward", "not finite"),
+        (tiny(lambda x: x * 0), (), "inputs without influence", "z", "same whatever goes in"),
+        (tiny(lambda x: x.half().float()), (), "precision", "middle", "computes in float16; leave autocast"),
+        (ready(Apply(lambda z: (z, None))), (), "forward", "forward", "returns a tuple"),
+        (ready(Apply(lambda z: {"x": z})), (), "forward", "forward", "returns a dict"),
+    ],
+)
+def test_what_else_is_refused(module: nn.Module, inputs: Any, rule: str, where: str, words: str) -> None:
+    only(rehearse(module, spec(*inputs)).findings, rule, "refused", where, words)
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [ganrt.Latent("y", (2,)), ganrt.Label("y", 5), ganrt.Label("y", 5, "one_hot"), ganrt.Scalar("y", (0.0, 1.0), 1.0)],
+)
+def test_an_input_without_influence_is_named(unused: Any) -> None:
+    class Two(Tiny):
+        def forward(self, z: Tensor, y: Tensor) -> Tensor:
+            return super().forward(z)
+
+    class Using(Tiny):
+        def forward(self, z: Tensor, y: Tensor) -> Tensor:
+            return super().forward(z + y.reshape(len(y), -1).float().mean(1, keepdim=True) ** 2)
+
+    only(rehearse(ready(Two(nn.Identity())), spec(unused)).findings, "inputs without influence", "named", "y")
+    if unused != ganrt.Label("y", 5, "one_hot"):  # whose mean is the same for all classes
+        assert rehearse(ready(Using(nn.Identity())), spec(unused)).findings == []
+
+
+def test_looking_leaves_no_trace() -> None:
+    """Hooks and the state of the random generator are as they were."""
+    module, state = tiny(nn.BatchNorm2d(4)), torch.get_rng_state()
+    rehearse(module, spec())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
+def test_one_picture_of_several_results_is_taken() -> None:
+    class Several(Tiny):
+        def forward(self, z: Tensor) -> Any:
+            return z, super().forward(z + 0.1 * torch.randn_like(z)), None
+
+    module = ready(Several(Drifting()))
+    found = rehearse(module, spec()).findings
+    assert [(f.rule, f.level, f.where) for f in found] == [
+        ("state", "refused", "middle.u"),
+        ("forward", "mended", "forward"),
+        ("random numbers", "mended", "the module itself"),
+    ]
+    module.middle = Modulated()
+    mended, wider, found = rehearse(module, spec())
+    assert found[-1].where == "middle"  # wrapped twice, and named as the user knows it
+    module.middle = nn.Identity()
+    mended, wider, found = rehearse(module, spec())
+    assert "item 1 is taken" in found[0].text
+    z, noise = torch.randn(3, 6), torch.randn(3, 6)
+    assert torch.equal(mended(z, noise), Tiny.forward(module, z + 0.1 * noise))
+    assert [item.name for item in wider.inputs] == ["z", "noise_0"]
+
+
+def test_values_that_python_reads_are_named() -> None:
+    module = tiny(lambda x: x * 2 if x.abs().max() > 100 else x)
+    only(rehearse(module, spec()).findings, "values read in Python", "named", "middle", "condition", "torch.where")

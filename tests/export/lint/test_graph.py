@@ -1,0 +1,254 @@
+"""What the linter says of traced graphs: TensorRT's parser, version by version, and large tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.tiny_generators import Apply, in_graph, only, ready, tiny
+from helpers.tiny_generators import spec as tiny_spec
+from onnx.reference import ReferenceEvaluator
+from torch import Tensor, nn
+
+import ganrt
+from ganrt.export.lint import tensorrt_parser
+from ganrt.export.lint.dry_run import rehearse
+from ganrt.export.lint.findings import Finding
+from ganrt.export.lint.graph import check_graph, where
+from ganrt.export.tracing import trace
+
+
+def value(*shape: int | str, name: str = "x") -> ir.Value:
+    return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.FLOAT))
+
+
+def node(op_type: str, *inputs: ir.Value | None, domain: str = "", outputs: int = 1, **attributes: Any) -> ir.Node:
+    return ir.node(op_type, inputs or [value("n", 3, 8, 8)], attributes, domain=domain, num_outputs=outputs, name="it")
+
+
+SPEC = ganrt.Spec("made", (ganrt.Latent("z", (16,)),), ganrt.Output(1, (-1.0, 1.0), (2, 2)))
+
+
+def nobody(place: int, axis: int) -> str:
+    pytest.fail("no side is frozen")
+
+
+def refusals(made: ir.Node, opset: int = 20) -> list[str]:
+    return list(tensorrt_parser.refusals(made, opset))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (node("Col2Im"), "refuses Col2Im in all versions up to 10.15"),
+        (node("LayerNormalization"), "refuses LayerNormalization before version 8.6"),
+        (node("DeformConv"), "refuses DeformConv before version 10.1"),
+        (node("Gelu", approximate="tanh"), "does not list Gelu in version 9.2, and lists it in 10.15"),
+        (node("FusedMatMul", domain="com.microsoft"), "refuses com.microsoft.FusedMatMul without a plugin"),
+        (node("Resize", mode="linear", antialias=1), "Resize with antialias in all versions up to 10.15, and OpenVINO"),
+        (node("Resize", coordinate_transformation_mode="tf_crop_and_resize"), "the coordinates tf_crop_and_resize"),
+        (node("Resize", keep_aspect_ratio_policy="not_larger"), "Resize that keeps the aspect ratio"),
+        (node("Pad", mode="wrap"), "refuses circular Pad before version 10.0"),
+        (node("Pad", value(1), value(8), None, value(4)), "Pad with computed axes before version 10.4"),
+        (node("Unsqueeze", value(1), value(1)), "Unsqueeze with computed axes before version 10.7"),
+        (node("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), "MaxPool with dilation in all versions"),
+        (node("GridSample", value("n", 3, 4, 8, 8), value("n", 4, 8, 8, 3)), "GridSample of volumes"),
+        (node("ScatterND", reduction="add"), "ScatterND with a reduction in all versions"),
+        (node("ScatterElements", reduction="add"), "ScatterElements with a reduction before version 10.0"),
+        (node("RandomNormal", shape=[1]), "TensorRT ignores the seed of RandomNormal"),
+    ],
+)
+def test_what_the_parser_refuses(made: ir.Node, words: str) -> None:
+    found = refusals(made)
+    assert len(found) == 1 and words in found[0]
+
+
+def test_group_norm_changed_with_an_operator_set() -> None:
+    assert "before version 8.6" in refusals(node("GroupNormalization"))[0]
+    assert "of operator set 21 before version 10.9" in refusals(node("GroupNormalization"), 21)[0]
+
+
+def test_indices_of_pooling_are_refused_where_they_are_used() -> None:
+    pool = node("MaxPool", outputs=2, kernel_shape=[2, 2])
+    assert refusals(pool) == []
+    node("Identity", pool.outputs[1])
+    assert "MaxPool with indices" in refusals(pool)[0]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        node("Conv"),
+        node("InstanceNormalization"),
+        node("Resize", mode="nearest", coordinate_transformation_mode="asymmetric"),
+        node("Pad", mode="reflect"),
+        node("MaxPool", kernel_shape=[2, 2], dilations=[1, 1]),
+        node("GridSample", value("n", 3, 8, 8), value("n", 8, 8, 2)),
+        node("ScatterND"),
+    ],
+)
+def test_what_the_parser_takes(made: ir.Node) -> None:
+    assert refusals(made) == []
+
+
+def test_the_tables_name_operators_that_there_are() -> None:
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    tables = tensorrt_parser._NEVER.split(), tensorrt_parser._SINCE, tensorrt_parser._LISTED_LATE
+    named = [name for table in tables for name in table]
+    assert set(named) - known == set()
+    assert len(set(named)) == len(named)
+
+
+def test_newer_operator_sets_are_named() -> None:
+    assert tensorrt_parser.newer_opset(20) == ""
+    assert "operator set 23: TensorRT documents 8.6 to 17, 10.0 to 20" in tensorrt_parser.newer_opset(23)
+
+
+class Awkward(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.LayerNorm(4), nn.LayerNorm(4))
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.inner(z.reshape(-1, 1, 4, 4))
+        return F.interpolate(x, size=(2, 2), mode="bilinear", antialias=True)
+
+
+def test_nodes_are_named_by_their_modules() -> None:
+    found: list[Finding] = []
+    model = trace(
+        Awkward().eval().requires_grad_(False),
+        SPEC,
+        inspect_raw=lambda raw: found.extend(check_graph(raw, SPEC, nobody)),
+    )
+    assert {(f.where, f.level) for f in found} == {
+        ("inner.0 (LayerNormalization), inner.1 (LayerNormalization)", "named"),
+        ("node__upsample_bilinear2d_aa (Resize)", "named"),  # of no module but the whole
+    }
+    assert all(not made.metadata_props for made in model.graph)  # the bundle has nothing of it
+
+
+def test_a_node_without_a_module_has_its_own_name() -> None:
+    assert where(node("Conv")) == "it (Conv)"
+
+
+def graph(nodes: list[ir.Node], inputs: list[ir.Value], weights: list[ir.Value]) -> ir.Model:
+    made = ir.Graph(inputs, nodes[-1].outputs, nodes=nodes, initializers=weights, opset_imports={"": 20})
+    return ir.Model(made, ir_version=10)
+
+
+def test_large_tensors_are_named() -> None:
+    heavy = ir.LazyTensor(lambda: pytest.fail("nobody reads it"), ir.DataType.FLOAT, ir.Shape([2**29, 1]), name="w")
+    weight = ir.Value(name="w", const_value=heavy, shape=ir.Shape([2**29, 1]), type=ir.TensorType(ir.DataType.FLOAT))
+    x = value("batch", 1, name="z")
+    product = node("MatMul", x, weight)
+    product.outputs[0].shape = ir.Shape(["batch", 2**31])
+    total = node("ReduceSum", product.outputs[0])
+    total.outputs[0].shape = ir.Shape(["batch", 1])
+    found = check_graph(graph([product, total], [x], [weight]), SPEC, nobody)
+    assert [(f.rule, f.where) for f in found] == [("large tensors", "w"), ("large tensors", "it (MatMul)")]
+    assert "file beside the graph" in found[0].text
+    assert "more than a tensor may have in TensorRT" in found[1].text
+
+
+def test_constants_are_not_folded_into_larger_ones() -> None:
+    """A picture-sized constant that is made of a small one stays an operator."""
+    small = ir.Value(name="w", const_value=ir.tensor(np.ones((1, 1), np.float32), name="w"))
+    small.shape, small.type = ir.Shape([1, 1]), ir.TensorType(ir.DataType.FLOAT)
+    sides = ir.Value(name="s", const_value=ir.tensor(np.array([2**11, 2**11]), name="s"))
+    sides.shape, sides.type = ir.Shape([2]), ir.TensorType(ir.DataType.INT64)
+    wide = node("Expand", small, sides)
+    wide.outputs[0].shape, wide.outputs[0].type = ir.Shape([2**11, 2**11]), ir.TensorType(ir.DataType.FLOAT)
+    x = value("batch", 2**11, name="z")
+    model = graph([wide, node("MatMul", x, wide.outputs[0])], [x], [small, sides])
+    assert check_graph(model, SPEC, nobody) == []
+    assert [made.op_type for made in model.graph] == ["Expand", "MatMul"]
+
+
+def test_a_batch_that_is_a_number_is_refused() -> None:
+    x = value(2, 4, name="z")
+    made = node("Relu", x)
+    made.outputs[0].shape = ir.Shape([2, 4])
+    (found,) = check_graph(graph([made], [x], []), SPEC, lambda place, axis: f"middle {place} {axis}")
+    assert (found.rule, found.level, found.where) == ("frozen batch size", "refused", "middle 0 0")
+    assert "works for a batch of 2 only" in found.text
+
+
+@pytest.mark.parametrize("pads", [(1, 2, 3, 1), (0, 2, 0, 0)])
+def test_circular_padding_becomes_a_concatenation(pads: tuple[int, ...]) -> None:
+    class Tiled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.pad(x, pads, mode="circular")
+
+    free = ganrt.Spec("tiled", (ganrt.Image("x", "content", 1, (0.0, 1.0)),), ganrt.Output(1, (0.0, 1.0), None))
+    found: list[Finding] = []
+    model = trace(Tiled().eval(), free, inspect_raw=lambda raw: found.extend(check_graph(raw, free, nobody)))
+    assert [(f.rule, f.level) for f in found] == [("circular padding", "mended")]
+    assert {made.op_type for made in model.graph} <= {"Slice", "Concat"}
+    x = torch.rand(2, 1, 5, 6)
+    (padded,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x.numpy()})
+    assert np.array_equal(padded, Tiled()(x).numpy())
+
+
+def test_circular_padding_of_computed_size_stays() -> None:
+    x, pads = value("n", 3, 8, 8, name="z"), value(8, name="pads")
+    made = node("Pad", x, pads, mode="wrap")
+    found = check_graph(graph([made], [x, pads], []), SPEC, nobody)
+    assert [f.text for f in found] == ["TensorRT's parser refuses circular Pad before version 10.0"]
+
+
+@pytest.mark.parametrize(
+    "freezes", [lambda x: torch.stack([row * 2 for row in x]), lambda x: x + torch.zeros(len(x), 4, 4, 4)]
+)
+def test_a_batch_that_only_tracing_freezes_is_refused(freezes: Callable[[Tensor], Tensor]) -> None:
+    module = tiny(nn.Sequential(nn.ReLU(), Apply(freezes)))
+    assert rehearse(module, tiny_spec()).findings == []
+    found = in_graph(module)[1]
+    only(found, "frozen batch size", "refused", "middle.1", "a batch of 2 only; a loop over the batch")
+
+
+@pytest.mark.parametrize(
+    ("freezes", "where", "words"),
+    [
+        (lambda x: x + torch.zeros(1, 1, int(x.shape[2]), 1), "1", "takes x with height 48 only"),
+        (lambda x: x.reshape(-1, 1, x.shape[2], 64), "forward", "makes pictures with width 64 whatever"),
+        (lambda x: F.interpolate(x, size=(40, 40)), "forward", "makes pictures with height 40 and width 40 whatever"),
+    ],
+)
+def test_a_frozen_picture_size_is_refused(freezes: Callable[[Tensor], Tensor], where: str, words: str) -> None:
+    free = ganrt.Spec("tiny", (ganrt.Image("x", "content", 1, (0.0, 1.0)),), ganrt.Output(1, (0.0, 1.0), None))
+    module = ready(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), Apply(freezes)))
+    assert rehearse(module, free).findings == []
+    only(in_graph(module, free)[1], "frozen picture size", "refused", where, words)
+
+
+class OwnNorm(nn.Conv2d):
+    """A spectral norm as training code has it that does not use PyTorch's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.weight.flatten(1)
+        u = flat @ F.normalize(flat.sum(0), dim=0)
+        return F.conv2d(x, self.weight / u.norm(), self.bias, padding=1)
+
+
+def test_weights_that_the_graph_would_compute_become_plain_ones() -> None:
+    module = tiny(nn.Sequential(OwnNorm(4, 40, 3), OwnNorm(40, 40, 3), OwnNorm(40, 4, 3)))
+    model, found = in_graph(module)
+    # The exporter does the small ones by itself.
+    only(found, "computed weights", "mended", "middle.1", "computed once")
+    assert [node.op_type for node in model.graph if node.op_type != "Reshape"] == [
+        "Gemm",
+        *["Conv"] * 3,
+        "ConvTranspose",
+        "Tanh",
+    ]
+    z = torch.randn(3, 6)
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"z": z.numpy()})[0], module(z).numpy(), atol=1e-5)

@@ -1,0 +1,314 @@
+"""int8 variants: scales, where the pairs go, what is kept in float, and the whole way through an export."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes.common import ShapeInferencePass
+
+import ganrt
+from ganrt.backend import BACKENDS, Session, backend_names, open_session
+from ganrt.bundle import Bundle
+from ganrt.errors import ArtifactError, MachineError, RequestError, VerificationError
+from ganrt.export import export, variants
+from ganrt.export.passes.graph import constant
+from ganrt.export.precision import calibration, int8
+from ganrt.export.precision.calibration import Evaluator, Extent
+from ganrt.export.precision.sensitivity import to_keep
+from ganrt.images import encode_png
+from ganrt.models import build_generator
+from ganrt.spec import Image, Latent, Output, Spec
+
+SPEC = Spec("small", (Latent("z", (4, 6, 6)),), Output(3, (-1.0, 1.0), (12, 12)))
+
+
+def network(seed: int = 0) -> ir.Model:
+    """z -> convolution, relu, depth-to-space, convolution with a skip from z's enlargement."""
+    random = np.random.default_rng(seed)
+    weights = {
+        "w1": random.normal(0, 0.2, (16, 4, 3, 3)),
+        "w2": random.normal(0, 0.2, (3, 4, 3, 3)),
+        "b2": random.normal(0, 0.2, 3),
+    }
+    nodes = [
+        helper.make_node("Conv", ["z", "w1"], ["c1"], pads=[1, 1, 1, 1], name="first"),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("DepthToSpace", ["r1"], ["d1"], blocksize=2),
+        helper.make_node("Conv", ["d1", "w2", "b2"], ["c2"], pads=[1, 1, 1, 1], name="second"),
+        helper.make_node("Tanh", ["c2"], ["image"]),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 4, 6, 6])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 12, 12])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    return ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+
+
+def lowered(model: ir.Model, names: Collection[str] | None = None) -> ir.Model:
+    every = [layer.name for layer in int8.layers(model)]
+    extents = calibration.extents(model, every, calibration.samples(SPEC, 4))
+    return int8.quantise(model, extents, every if names is None else names)
+
+
+def test_layers_are_the_convolutions_of_one_tensor() -> None:
+    assert [(layer.name, [node.name for node in layer.nodes]) for layer in int8.layers(network())] == [
+        ("z", ["first"]),
+        ("d1", ["second"]),
+    ]
+
+
+@given(seed=st.integers(0, 99))
+def test_weights_are_within_half_a_step_per_channel(seed: int) -> None:
+    before, after = network(seed), lowered(network(seed))
+    weights = {name: value.const_value.numpy() for name, value in before.graph.initializers.items()}
+    for name in ("w1", "w2"):
+        steps, scale = (constant(after.graph.initializers[f"{name}.{part}"]) for part in ("int8", "scale"))
+        assert steps.dtype == np.int8 and np.abs(steps).max() == 127 and scale.shape == (len(steps),)
+        apart = np.abs(steps * scale[:, None, None, None] - weights[name])
+        assert (apart <= 0.501 * scale[:, None, None, None]).all()
+    assert not {"w1", "w2"} & set(after.graph.initializers)  # the float weights are gone
+
+
+def test_eight_bits_are_moved() -> None:
+    made = lowered(network())
+    shuffle = next(node for node in made.graph if node.op_type == "DepthToSpace")
+    assert shuffle.inputs[0].producer().op_type == "DequantizeLinear"
+    zeros = [constant(node.inputs[2]) for node in made.graph if node.op_type == "QuantizeLinear"]
+    assert [zero.dtype for zero in zeros] == [np.uint8] * 2
+    assert 64 < zeros[0] < 192 and zeros[1] == 0  # z takes both signs; what a relu made does not
+
+
+def test_the_picture_is_nearly_the_same_and_other_layers_are_left_alone() -> None:
+    given = calibration.samples(SPEC, 4).given[0]
+    wanted = Evaluator(network())(given)[0]
+    assert 1e-4 < np.abs(Evaluator(lowered(network()))(given)[0] - wanted).max() < 0.1
+    np.testing.assert_array_equal(Evaluator(lowered(network(), []))(given)[0], wanted)
+    assert [n.op_type for n in lowered(network(), ["d1"]).graph].count("QuantizeLinear") == 1
+
+
+def test_extents_are_those_of_the_samples() -> None:
+    found = calibration.extents(network(), ["z", "c1", "r1"], calibration.samples(SPEC, 6))
+    drawn = np.concatenate([rows["z"] for rows in calibration.samples(SPEC, 6).given])
+    assert 0.4 * drawn.max() <= found["z"].high <= drawn.max() and 0.4 * drawn.min() >= found["z"].low >= drawn.min()
+    assert found["c1"].low < 0 and found["r1"].low == 0
+    np.testing.assert_allclose(found["z"].mean, drawn.mean(axis=(0, 2, 3)), atol=0.05)
+
+
+def test_pictures_of_a_folder_take_the_place_of_made_up_ones(tmp_path: Path) -> None:
+    size = Output(3, (0.0, 1.0), None)
+    spec = Spec("s", (Image("content", "content", 3, (0.0, 1.0)), Image("style", "style", 1, (-1.0, 1.0))), size)
+    for number, shade in enumerate((0, 255)):
+        (tmp_path / f"{number}.png").write_bytes(encode_png(np.full((30, 90, 3), shade, np.uint8)))
+    found = calibration.samples(spec, 6, tmp_path)
+    assert [rows["content"].shape for rows in found.given] == [(4, 3, 48, 64), (2, 3, 48, 64)]
+    assert found.given[1]["style"].shape == (2, 1, 48, 64) and found.given[1]["style"].dtype == np.float32
+    assert {float(rows.mean()) for rows in found.given[0]["content"]} == {0.0}  # in turn, over both inputs
+    assert {float(rows.mean()) for rows in found.given[0]["style"]} == {1.0}
+    assert found.origin == "samples 0 to 5 of seed 2024, with pictures of 2 files"
+    with pytest.raises(RequestError, match="pictures to calibrate on were given, but this small model takes none"):
+        calibration.samples(SPEC, 4, tmp_path)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ArtifactError, match="holds no pictures to calibrate on"):
+        calibration.samples(spec, 4, tmp_path / "none")
+
+
+def test_rare_large_values_are_clipped_and_even_ones_are_not() -> None:
+    even = np.linspace(-1, 1, 1001)
+    assert calibration.ends(even) == pytest.approx((-1.0, 1.0), abs=0.03)
+    assert calibration.ends(np.abs(even)) == pytest.approx((0.0, 1.0), abs=0.03)
+    assert calibration.ends(1 + even / 2)[0] == 0  # borders are padded with zeros
+    rare = np.concatenate([np.random.default_rng(0).normal(0, 0.1, 1_000_000), [3.0]])
+    assert calibration.ends(rare)[1] < 2.0
+    assert calibration.ends(np.zeros(3)) == (0.0, 0.0)
+
+
+def test_rounded_weights_leave_the_mean_where_it_was() -> None:
+    """One weight is large, so the others are rounded badly; the input is positive, so all of that adds up."""
+    spec = Spec("small", (Image("low_res", "low_res", 16, (0.0, 1.0), (12, 12)),), Output(3, (0.0, 1.0), (12, 12)))
+    random = np.random.default_rng(0)
+    weight = random.uniform(0.001, 0.0039, (3, 16, 1, 1)).astype(np.float32)
+    weight[:, 0] = 1
+    made = helper.make_graph(
+        [helper.make_node("Conv", ["low_res", "w"], ["image"])],
+        "g",
+        [helper.make_tensor_value_info("low_res", TensorProto.FLOAT, ["n", 16, 12, 12])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 12, 12])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+    extents = calibration.extents(model, ["low_res"], calibration.samples(spec, 8))
+    given = calibration.samples(spec, 4).given[0]
+    wanted, found = Evaluator(model)(given)[0], Evaluator(int8.quantise(model, extents, ["low_res"]))(given)[0]
+    uncorrected = (np.rint(weight * 127) / 127 - weight).sum(axis=(1, 2, 3)) * given["low_res"].mean()
+    assert np.abs(uncorrected).max() > 0.005
+    assert np.abs((found - wanted).mean(axis=(0, 2, 3))).max() < 0.001
+
+
+def test_nothing_is_quantised_right_behind_a_product_or_for_a_single_pixel() -> None:
+    weights = {"w": np.ones((4, 4, 1, 1)), "shape": np.array([-1, 4, 6, 6]), "hw": np.array([2, 3])}
+    nodes = [
+        helper.make_node("MatMul", ["z", "z"], ["product"]),
+        helper.make_node("Reshape", ["product", "shape"], ["picture"]),
+        helper.make_node("Conv", ["picture", "w"], ["c"]),
+        helper.make_node("ReduceMean", ["c", "hw"], ["pixel"]),
+        helper.make_node("Conv", ["pixel", "w"], ["image"]),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 4, 6, 6])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 4, 1, 1])],
+        [
+            numpy_helper.from_array(value.astype(np.float32) if name == "w" else value, name)
+            for name, value in weights.items()
+        ],
+    )
+    model = ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+    ShapeInferencePass()(model)
+    assert [layer.name for layer in int8.layers(model)] == ["picture"]
+    lower = int8.quantise(model, {"picture": Extent(-1.0, 1.0, np.zeros(4), 36)}, ["picture"])
+    pair = next(node for node in lower.graph if node.op_type == "QuantizeLinear")
+    assert pair.inputs[0].producer().op_type == "Reshape"
+
+
+@given(errors=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=40), allowed=st.floats(0.01, 1.0))
+def test_as_few_layers_are_kept_as_it_takes(errors: list[float], allowed: float) -> None:
+    names = [str(k) for k in range(len(errors))]
+
+    def error(lowered: Collection[str]) -> float:
+        return sum(errors[int(name)] for name in lowered)
+
+    kept, alone = to_keep(names, error, allowed)
+    left = set(names) - set(kept)
+    assert error(left) <= allowed or not left
+    if len(names) <= 32 and kept:  # judged one by one: no larger set of layers would do
+        assert error(sorted(names, key=lambda n: errors[int(n)])[: len(left) + 1]) > allowed
+        assert set(alone) == set(names)
+    assert bool(alone) == (error(names) > allowed)
+
+
+def test_what_costs_little_to_keep_is_kept_first() -> None:
+    errors, work = {"large": 3.0, "small": 2.0, "good": 0.1}, {"large": 10.0, "small": 1.0, "good": 1.0}
+    kept, _ = to_keep(list(errors), lambda lowered: sum(errors[name] for name in lowered), 3.5, work.__getitem__)
+    assert kept == ("small",)
+
+
+@pytest.fixture(scope="module")
+def made(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    source = bundles["dcgan"].folder / Bundle.WEIGHTS
+    return export(str(source), tmp_path_factory.mktemp("int8") / "x.ganrt", precisions=("fp32", "int8"), quality=34.0)
+
+
+def test_an_export_proves_every_variant_on_what_runs_it(made: Bundle) -> None:
+    assert list(made.variants) == ["fp32", "fp32-phases", "int8-phases"]
+    assert made.variants["int8-phases"].passes == ("matrix", "phases", "before-shuffling", "int8")
+    assert made.variants["int8-phases"].notes["worst PSNR there"] >= 34
+    for name, variant in made.variants.items():
+        rows = [(backend, BACKENDS[backend]) for backend in backend_names("cpu")]
+        graphs = {backend for backend, row in rows if variant.precision in row.precisions and row.graphs}
+        assert {proof.backend for proof in variant.proofs} - {"pytorch"} == graphs - {"reference"}
+        assert all(proof.passed for proof in variant.proofs), name
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [("resnet", {"size": 32, "width": 2, "latent": 4}), ("srresnet", {"scale": 2, "width": 4, "blocks": 1})],
+)
+def test_only_forms_that_save_work_are_called_lighter(
+    family: str, settings: dict[str, int], made: Bundle, tmp_path: Path
+) -> None:
+    assert not made.variants["fp32-phases"].lighter  # transposed convolutions multiply as often as their phases
+    torch.manual_seed(0)
+    torch.save(build_generator(family, settings).state_dict(), tmp_path / "r.pth")
+    assert export(str(tmp_path / "r.pth"), tmp_path / "r.ganrt").in_precision("fp32") == ["fp32-phases", "fp32"]
+
+
+def test_load_takes_the_variant_that_is_asked_for(made: Bundle) -> None:
+    fast_name, traced_name = "fp32-phases", "fp32"
+    with ganrt.load(made.folder, variant=fast_name) as fast, ganrt.load(made.folder, variant=traced_name) as traced:
+        apart = np.abs(fast.sample(4, seed=1).astype(int) - traced.sample(4, seed=1))
+        assert apart.max() <= 1
+    with ganrt.load(made.folder, precision="int8") as low:
+        assert low.session.precision == "int8"
+    with pytest.raises(RequestError, match="the pytorch backend does not run int8-phases; it runs the variant fp32"):
+        ganrt.load(made.folder, "pytorch", variant="int8-phases")
+    with pytest.raises(RequestError, match=r"the openvino backend does not run .*; it runs fp32, bf16, int8"):
+        bundle = Bundle.read(made.folder)
+        half = {"fp16-x": variants.Variant(bundle.variants["fp32"].file, 20, "fp16")}
+        open_session(variants.replace(bundle, variants=half), "openvino", variant="fp16-x")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"precisions": ("fp8",)}, RequestError, "precision is 'fp8'; choose some of fp32, bf16, fp16, int8"),
+        ({"forms": ("winograd",)}, RequestError, "form is 'winograd'; choose some of phases, subpixel, transposed"),
+        (
+            {"precisions": ("int8",), "quality": 150.0},
+            VerificationError,
+            "no layer of this model can take it at 150 dB",
+        ),
+    ],
+)
+def test_what_cannot_be_exported(
+    options: dict[str, object], error: type[Exception], message: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        export(str(bundle.folder / Bundle.WEIGHTS), tmp_path / "x.ganrt", **options)
+    assert not (tmp_path / "x.ganrt").exists()
+
+
+def test_a_model_without_convolutions_has_no_int8(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    source = bundles["mlp"].folder / Bundle.WEIGHTS
+    with pytest.raises(VerificationError, match="int8 was asked for, but this graph has no convolutions"):
+        export(str(source), tmp_path / "x.ganrt", precisions=("int8",))
+
+
+def test_bf16_needs_a_processor_with_bf16_units(made: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are none, OpenVINO would take float32 without a word."""
+    from ganrt.backends import openvino as backend
+
+    monkeypatch.setattr(backend.openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    low = {"bf16-phases": variants.replace(made.variants["fp32-phases"], precision="bf16")}
+    with pytest.raises(MachineError, match="this processor has no bf16 units; use fp32 or int8"):
+        open_session(variants.replace(made, variants=low), "openvino", variant="bf16-phases")
+    with open_session(made, "openvino", variant="int8-phases") as session:  # the rest of it is computed in float32
+        assert "bf16" not in session.details["computed in"]
+
+
+def test_a_precision_that_openvino_does_not_really_use_is_refused(made: Bundle) -> None:
+    """The float graph under the name of int8: nothing in it is quantised, whatever the processor."""
+    pretended = variants.replace(made.variants["fp32-phases"], precision="int8")
+    bundle = variants.replace(made, variants={"int8-x": pretended})
+    with pytest.raises(MachineError, match=r"int8-x was to run in int8, but all its convolutions .* run in"):
+        open_session(bundle, "openvino", variant="int8-x")
+
+
+def test_an_export_that_nothing_here_can_prove_is_refused(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganrt.export import verification
+
+    real, told = verification.open_session, []
+
+    def refuse(bundle: Bundle, backend: str, device: str, variant: str) -> Session:
+        if variant == "int8-phases":
+            raise MachineError("this processor cannot")
+        return real(bundle, backend, device, variant)
+
+    monkeypatch.setattr(verification, "open_session", refuse)
+    source = str(bundle.folder / Bundle.WEIGHTS)
+    with pytest.raises(VerificationError, match="was not exported: nothing on this machine runs int8-phases"):
+        export(source, tmp_path / "x.ganrt", progress=told.append, precisions=("int8",), quality=34.0)
+    assert "left out: this processor cannot" in told and not (tmp_path / "x.ganrt").exists()

@@ -1,0 +1,82 @@
+"""A machine with a GPU that is not there: both fakes in place, and ganrt's modules imported anew over them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fakes import cuda as fake_cuda
+from fakes import kernels as fake_kernels
+from fakes import tensorrt as fake_tensorrt
+from fakes.cuda import FakeCuda
+from fakes.tensorrt import FakeTensorRT
+
+OURS = (
+    "ganrt.gpu.device",
+    "ganrt.gpu.nvinfer",
+    "ganrt.gpu.trt_program",
+    "ganrt.gpu.trt_programs",
+    "ganrt.gpu.requests",
+    "ganrt.gpu.slots",
+    "ganrt.gpu.latents",
+    "ganrt.gpu.pictures",
+    "ganrt.gpu.session",
+    "ganrt.gpu.ort_programs",
+    "ganrt.backends.tensorrt",
+)
+BUILDER = ("ganrt.export.engines.builder", "ganrt.export.engines.inspection", "ganrt.export.engines.build")
+"""Modules that import TensorRT or cuda-core at the top."""
+
+
+@dataclass
+class Machine:
+    """The fakes, and ganrt's modules over them."""
+
+    cuda: FakeCuda
+    trt: FakeTensorRT
+    modules: dict[str, ModuleType]
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    """What ONNX Runtime's provider was asked for, session by session."""
+
+    @property
+    def backend(self) -> Any:
+        return self.modules["ganrt.backends.tensorrt"]
+
+    @property
+    def engines(self) -> Any:
+        return self.modules["ganrt.export.engines.build"]
+
+
+Start = Callable[..., Machine]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Makes a machine with a version of TensorRT."""
+
+    def make(version: str = "10.16.1", lean: bool = False, core: str = "1.2.2", **cuda_options: Any) -> Machine:
+        from ganrt import machine
+
+        monkeypatch.setattr(machine, "_NVIDIA_NODES", ("/dev/null",))
+        cuda = FakeCuda(**cuda_options)
+        fake_cuda.install(monkeypatch, cuda, core)
+        fake_kernels.install(cuda)
+        trt = fake_tensorrt.install(monkeypatch, cuda, version, "tensorrt_lean" if lean else "tensorrt")
+        importlib.import_module("ganrt.export")
+        modules = {}
+        names = OURS if lean else OURS + BUILDER
+        for name in names:
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        for name in names:
+            modules[name] = importlib.import_module(name)
+            monkeypatch.setitem(sys.modules, name, modules[name])
+            parent, _, last = name.rpartition(".")
+            monkeypatch.setattr(sys.modules[parent], last, modules[name], raising=False)
+        return Machine(cuda, trt, modules)
+
+    return make

@@ -1,0 +1,201 @@
+"""The kernels that draw inputs on a GPU make the words and values of `ganrt.latents`. They are compiled for the CPU,
+from the same source, so this is proven without a GPU."""
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.gpu import Start, start
+from fakes.sessions import CLASSES, SPEC
+
+import ganrt.gpu
+from ganrt.feeds import Draw, draw
+from ganrt.images import to_uint8
+from ganrt.latents import normal
+from ganrt.spec import Label, Latent, Output, Scalar, Spec
+
+__all__ = ["start"]
+_PRELUDE = """
+#include <cmath>
+using std::copysign; using std::fabs; using std::fmin; using std::log; using std::sqrt;
+#define __global__
+#define __device__
+#define __constant__
+struct Index { unsigned int x; };
+static Index blockIdx, threadIdx, blockDim;
+"""
+_TYPES = {
+    np.uint64: ctypes.c_uint64,
+    np.uint32: ctypes.c_uint32,
+    np.float64: ctypes.c_double,
+    np.float32: ctypes.c_float,
+}
+_NAMED = {ctypes.c_uint64: "u64", ctypes.c_uint32: "u32", ctypes.c_double: "double", ctypes.c_float: "float"}
+
+Run = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The kernels as C++ functions, each with a loop over its threads."""
+    compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("there is no C++ compiler on this machine")
+    folder = tmp_path_factory.mktemp("kernels")
+    (folder / "kernels.cpp").write_text(_PRELUDE + SOURCE + PICTURES + LOOPS)
+    made = folder / "kernels.so"
+    flags = ["-O2", "-std=c++17", "-ffp-contract=off", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
+    subprocess.run([compiler, *flags, "-o", made, folder / "kernels.cpp"], check=True)
+    return ctypes.CDLL(str(made))
+
+
+def _coefficients() -> str:
+    from ganrt import latents
+
+    tables = {"CENTRE": latents.CENTRE, "TAIL": latents.TAIL}
+    rows = {n: ", ".join("{" + ", ".join(map(float.hex, r)) + "}" for r in t) for n, t in tables.items()}
+    return "".join(f"__constant__ double {name}[2][8] = {{{text}}};\n" for name, text in rows.items())
+
+
+SOURCE = _coefficients() + (Path(ganrt.gpu.__file__).parent / "latents.cu").read_text()
+PICTURES = (Path(ganrt.gpu.__file__).parent / "pictures.cu").read_text()
+SIGNATURES = {
+    "ganrt_normal": ("float", "u64 a, u32 b, u64 c, u64 d, u32 e, double f, double g, float h"),
+    "ganrt_uniform": ("float", "u64 a, u32 b, u64 c, u64 d, u32 e, double f, double g"),
+    "ganrt_label_int64": ("long long", "u64 a, u64 b, u64 c, u32 d, u32 e"),
+    "ganrt_label_int32": ("int", "u64 a, u64 b, u64 c, u32 d, u32 e"),
+    "ganrt_label_one_hot": ("float", "u64 a, u64 b, u64 c, u32 d, u32 e"),
+    "ganrt_fill": ("float", "u64 a, float b"),
+}
+PICTURES_LOOP = """
+extern "C" void run_ganrt_pictures(float *image, unsigned char *pictures, float *level, u64 a, u32 b, u32 c, float d,
+                                   float e, float f) {
+  blockDim.x = 1;
+  threadIdx.x = 0;
+  for (blockIdx.x = 0; blockIdx.x < a; blockIdx.x++) ganrt_pictures(image, pictures, level, a, b, c, d, e, f);
+}
+"""
+LOOPS = PICTURES_LOOP + "".join(
+    f'extern "C" void run_{name}({kind} *out, unsigned int grid, unsigned int block, {arguments}) {{\n'
+    f"  blockDim.x = block;\n  for (blockIdx.x = 0; blockIdx.x < grid; blockIdx.x++)\n"
+    f"    for (threadIdx.x = 0; threadIdx.x < block; threadIdx.x++)\n"
+    f"      {name}(out, {', '.join(part.split()[-1] for part in arguments.split(', '))});\n}}\n"
+    for name, (kind, arguments) in SIGNATURES.items()
+)
+
+
+def run(library: ctypes.CDLL, kernel: str, out: np.ndarray, grid: int, block: int, *arguments: np.generic) -> None:
+    """As a launch would: arguments by the type that they were given."""
+    values = [_TYPES[type(value)](value.item()) for value in arguments]
+    found = [_NAMED[type(value)] for value in values]
+    assert found == [part.split()[0] for part in SIGNATURES[kernel][1].split(", ")]
+    function = getattr(library, f"run_{kernel}")
+    function.restype = None
+    function(ctypes.c_void_p(out.ctypes.data), ctypes.c_uint32(grid), ctypes.c_uint32(block), *values)
+
+
+def drawn(library: ctypes.CDLL, module: Any, spec: Spec, wish: Draw, dtypes: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Every input that the device draws, through the launches that a session makes."""
+    shapes = {name: array.shape for name, array in draw(spec, wish.seed, 0, wish.rows).items()}
+    made = {}
+    for name, (kernel, threads, arguments) in module.launches(spec, wish, dtypes).items():
+        made[name] = np.full(shapes[name], 7, dtypes[name])
+        run(library, kernel, made[name], -(-threads // 128), 128, *arguments)
+    return made
+
+
+SCALED = Spec(
+    "scaled",
+    (
+        Latent("z", (130,), truncation="scaled", default=0.5),
+        Label("y", 1000, "index"),
+        Scalar("truncation", (0.0, 2.0), 1.0),
+    ),
+    Output(3, (-1.0, 1.0), (4, 4)),
+)
+
+
+@pytest.mark.parametrize("truncation", [None, 0.7, 1.3])
+@pytest.mark.parametrize("start_at", [0, 2**32 - 3, 2**63])
+@pytest.mark.parametrize("spec", [SPEC, CLASSES, SCALED], ids=lambda spec: spec.family)
+def test_the_device_draws_what_the_host_draws(
+    start: Start, library: ctypes.CDLL, spec: Spec, start_at: int, truncation: float | None
+) -> None:
+    module = start().modules["ganrt.gpu.latents"]
+    if truncation is not None and spec is CLASSES:
+        truncation = None  # it has none
+    wish = Draw(2**40 + 7, start_at, 9, None, truncation)
+    host = wish.feeds(spec)
+    found = drawn(library, module, spec, wish, {name: array.dtype for name, array in host.items()})
+    assert set(found) == set(host)
+    for name, array in host.items():
+        assert np.array_equal(found[name], array), name
+
+
+def test_a_label_may_be_int32_and_given_labels_are_not_drawn(start: Start, library: ctypes.CDLL) -> None:
+    module = start().modules["ganrt.gpu.latents"]
+    dtypes = {"z": np.dtype(np.float32), "y": np.dtype(np.int32), "truncation": np.dtype(np.float32)}
+    wish = Draw(3, 5, 40)
+    assert np.array_equal(drawn(library, module, SCALED, wish, dtypes)["y"], wish.feeds(SCALED)["y"])
+    assert "y" not in module.launches(SCALED, wish._replace(labels=np.zeros(40, np.int64)), dtypes)
+
+
+def test_a_million_values_are_equal_to_the_last_bit(library: ctypes.CDLL) -> None:
+    """Tails included: one of a million is beyond 4.9 standard deviations."""
+    rows, size = 64, 2**14
+    out = np.empty((rows, size), np.float32)
+    place = (np.uint64(rows), np.uint32(size), np.uint64(7), np.uint64(0), np.uint32(0))
+    whole = (np.float64(0), np.float64(1), np.float32(1))
+    run(library, "ganrt_normal", out, rows * size // 4 // 128, 128, *place, *whole)
+    assert np.array_equal(out, normal(7, 0, rows, 0, size)) and np.abs(out).max() > 4.5
+    assert out[0, :4].tolist() == [np.float32(v) for v in ("1.6911626", "0.67496884", "-1.2046078", "-1.3679883")]
+
+
+@pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 255.0), (-3.5, 0.25)])
+def test_pictures_are_those_of_the_host(start: Start, library: ctypes.CDLL, value_range: tuple[float, float]) -> None:
+    module = start().modules["ganrt.gpu.pictures"]
+    low, high = value_range
+    images = np.random.default_rng(3).uniform(low - 0.1, high + 0.1, (3, 3, 5, 7)).astype(np.float32)
+    halves = (low + (np.arange(255) + 0.5) * (high - low) / 255).astype(np.float32)
+    images.reshape(-1)[:255] = halves
+    pictures, level = np.full((3, 5, 7, 3), 9, np.uint8), np.zeros(3, np.float32)
+
+    def make() -> None:
+        told = [_TYPES[type(v)](v.item()) for v in module.arguments(images.shape, value_range)]
+        buffers = [ctypes.c_void_p(array.ctypes.data) for array in (images, pictures, level)]
+        library.run_ganrt_pictures(*buffers, *told)
+
+    make()
+    assert np.array_equal(pictures, to_uint8(images, value_range)) and not level.any()
+    images[1, 2, 3, 4] = np.nan
+    images[2, 0, 0, 0] = -np.inf
+    make()
+    assert np.isfinite(level).tolist() == [True, False, False]
+
+
+def test_the_source_is_that_of_the_file_with_the_coefficients_in_front(start: Start) -> None:
+    assert start().modules["ganrt.gpu.latents"].source() == SOURCE
+
+
+def test_nvrtc_compiles_the_source() -> None:
+    """For the oldest and the newest GPUs that TensorRT 10 and 11 run on. NVRTC needs no GPU."""
+    nvrtc: Any = pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed", exc_type=ImportError)
+    for arch in ("sm_75", "sm_90"):
+        made = nvrtc.nvrtcCreateProgram((SOURCE + PICTURES).encode(), b"latents.cu", 0, [], [])
+        try:
+            error, program = made
+        except ValueError:
+            pytest.skip("NVRTC does not start here")
+        options = [b"--std=c++17", f"--gpu-architecture={arch}".encode(), b"--fmad=false"]
+        (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+        _, size = nvrtc.nvrtcGetProgramLogSize(program)
+        log = bytes(size + 64)  # written to: so no short one, which Python shares
+        nvrtc.nvrtcGetProgramLog(program, log)
+        assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, log.decode()
+        _, size = nvrtc.nvrtcGetCUBINSize(program)
+        assert size > 1000

@@ -1,0 +1,108 @@
+"""The contract with TensorRT against its real Python bindings, where they have been fetched: `make bindings`.
+
+A binding wheel holds no TensorRT (that is gigabytes): its libraries are replaced by empty ones with their names, which
+is enough to import it and to read what it has.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gpu.test_api_contract import CUDA_CORE, MODULES, SOURCES, TENSORRT
+from helpers import api_contract
+from helpers.foreign_api import Api, Signature, versions
+
+ROOT = Path(__file__).parents[2]
+TAG = f"-cp{sys.version_info[0]}{sys.version_info[1]}-"
+WHEELS = sorted(path for path in (ROOT / "out" / "bindings").glob("*.whl") if TAG in path.name)
+
+
+@pytest.fixture(scope="module", params=WHEELS or [None], ids=lambda wheel: wheel.name if wheel else "none")
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a wheel has."""
+    if request.param is None:
+        pytest.skip("no binding wheels for this Python in out/bindings: make bindings")
+    if not (shutil.which("gcc") and shutil.which("nm") and shutil.which("readelf")):
+        pytest.skip("gcc and binutils, which make the stand-in libraries, are not on this machine")
+    folder = tmp_path_factory.mktemp("bindings")
+    zipfile.ZipFile(request.param).extractall(folder)
+    stand_ins(folder / "tensorrt_bindings" / "tensorrt.so", folder)
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "read_bindings.py"), str(folder)]
+    done = subprocess.run(command, env=os.environ | {"LD_LIBRARY_PATH": str(folder)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    read: dict[str, Any] = json.loads(done.stdout)
+    return read
+
+
+def stand_ins(extension: Path, folder: Path) -> None:
+    """Libraries with the names that the extension needs, the first of which has all functions."""
+    needed = subprocess.run(["readelf", "-d", extension], capture_output=True, text=True, check=True).stdout
+    names = re.findall(r"\[(libnv[^\]]+)\]", needed)
+    undefined = subprocess.run(["nm", "-D", "--undefined-only", extension], capture_output=True, text=True, check=True)
+    ours = re.compile(r"infer|parser|plugin", re.IGNORECASE)
+    symbols = [s for line in undefined.stdout.splitlines() if ours.search(s := line.split()[-1].partition("@")[0])]
+    for place, name in enumerate(names):
+        source = folder / f"{place}.c"
+        source.write_text("".join(f"void *{s}(void) {{ return 0; }}\n" for s in symbols) if place == 0 else "")
+        command = ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", folder / name, source]
+        subprocess.run(command, check=True)
+
+
+def api(read: dict[str, Any]) -> Api:
+    def fact(value: Any) -> Any:
+        return [signature(text) for text in value] if isinstance(value, list) else value
+
+    used = {name for recorded in TENSORRT.values() for name in recorded.classes}  # of others nothing is used
+    classes = {n: {m: fact(v) for m, v in read["classes"][n].items()} for n in sorted(used & read["classes"].keys())}
+    enums = {name: tuple(members) for name, members in read["enums"].items()}
+    return Api(read["version"], classes, enums, {name: fact(v) for name, v in read["functions"].items()})
+
+
+def signature(text: str) -> Signature:
+    """Of `name(self: X, a: T, b: T = 0) -> R`."""
+    inside, _, returns = text.partition("(")[2].rpartition(") -> ")
+    parts = [part for part in re.split(r", (?=\w+:)", inside) if part and not part.startswith("self")]
+    names = tuple(part.partition(":")[0] for part in parts)
+    required = frozenset(name for name, part in zip(names, parts, strict=True) if " = " not in part)
+    return Signature(names, (), required, False, returns.rpartition(".")[2])
+
+
+def test_all_that_ganrt_uses_is_in_the_real_bindings(found: dict[str, Any]) -> None:
+    real = api(found)
+    apis = {"trt": real, "core": CUDA_CORE["1.2.2"]}
+    assert len(SOURCES) > 8 and api_contract.problems(SOURCES, apis, MODULES, real.number) == []
+
+
+def test_what_is_recorded_of_a_version_is_what_its_bindings_have(found: dict[str, Any]) -> None:
+    recorded = next((a for a in TENSORRT.values() if found["version"].startswith(a.version)), None)
+    if recorded is None:
+        pytest.skip(f"nothing is recorded of {found['version']}")
+    real = api(found)
+    for name, members in recorded.classes.items():
+        for member, fact in members.items():
+            assert member in real.classes[name], f"{name}.{member}"
+            if isinstance(fact, list):
+                names = [s.positional for s in fact]
+                assert [s.positional for s in real.classes[name][member]] == names, f"{name}.{member}"  # type: ignore[union-attr]
+    for name, known in recorded.enums.items():
+        assert set(known) == set(real.enums[name]), name
+
+
+def test_our_modules_are_at_home_over_the_real_bindings(found: dict[str, Any]) -> None:
+    """Enums as keys and in shifts, a log that TensorRT can call; all that builds and runs engines, without torch."""
+    assert found["log"] == "a line" and found["lean"] is False and found["torch"] is False
+    assert found["dtypes"] == (6 if found["version"].startswith("8.") else 7)
+
+
+def test_versions_are_read() -> None:
+    assert signature("f(self: a.B, x: typing.SupportsInt = 0, y: b.C) -> a.B") == Signature(
+        ("x", "y"), (), frozenset({"y"}), False, "B"
+    )
+    assert list(versions("tensorrt_api.json")) == list(TENSORRT)

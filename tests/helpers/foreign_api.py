@@ -1,0 +1,88 @@
+"""What a foreign library has in each version, from the files of `tests/data`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+class Signature(NamedTuple):
+    """Arguments of one overload, without self."""
+
+    positional: tuple[str, ...]
+    keyword_only: tuple[str, ...]
+    required: frozenset[str]
+    variadic: bool
+    returns: str
+
+    def takes(self, count: int, keywords: Iterable[str]) -> bool:
+        """Whether a call with so many positional arguments and these keywords is possible."""
+        given = [*self.positional[:count], *keywords]
+        known = {*self.positional, *self.keyword_only}
+        return (
+            (count <= len(self.positional) or self.variadic)
+            and set(given) <= known
+            and len(set(given)) == len(given)
+            and self.required <= set(given)
+        )
+
+
+def _signature(text: str) -> Signature:
+    inside, _, returns = text[1:].partition(") -> ")
+    positional: list[str] = []
+    keyword_only: list[str] = []
+    required = set()
+    variadic = into_keywords = False
+    for part in [p for p in inside.split(", ") if p]:
+        name = part.rstrip("=")
+        if part == "*":
+            into_keywords = True
+        elif part.startswith("*"):
+            variadic = True
+        else:
+            (keyword_only if into_keywords else positional).append(name)
+            if not part.endswith("="):
+                required.add(name)
+    return Signature(tuple(positional), tuple(keyword_only), frozenset(required), variadic, returns)
+
+
+@dataclass(frozen=True)
+class Api:
+    """One version of a library."""
+
+    version: str
+    classes: dict[str, dict[str, str | list[Signature]]]
+    """Class -> member -> `property`, `settable`, `attr` or the signatures of a method."""
+    enums: dict[str, tuple[str, ...]]
+    functions: dict[str, list[Signature]]
+
+    @property
+    def number(self) -> tuple[int, ...]:
+        return tuple(map(int, self.version.split(".")))
+
+
+def versions(file: str) -> dict[str, Api]:
+    """Every version in a file of `tests/data`."""
+    raw = json.loads((DATA / file).read_text())
+    return {version: _api(raw, version) for version in raw["versions"]}
+
+
+def _api(raw: dict[str, Any], version: str) -> Api:
+    def held(slots: dict[str, Any]) -> Iterator[Any]:
+        return (fact for when, fact in slots.items() if version in when.split())
+
+    def fact(found: Any) -> Any:
+        return [_signature(text) for text in found] if isinstance(found, list) else found
+
+    classes = {
+        name: {member: fact(found) for member, slots in members.items() for found in held(slots)}
+        for name, members in raw["classes"].items()
+    }
+    enums = {name: tuple(m for group in held(groups) for m in group) for name, groups in raw["enums"].items()}
+    functions = {name: fact(found) for name, slots in raw["functions"].items() for found in held(slots)}
+    return Api(version, {n: m for n, m in classes.items() if m}, {n: m for n, m in enums.items() if m}, functions)

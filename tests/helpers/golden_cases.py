@@ -1,0 +1,31 @@
+"""Checkpoints of well-known projects with the outputs that the projects' own code computed (tests/golden)."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+FOLDER = Path(__file__).parents[1] / "golden"
+
+
+class GoldenCase(NamedTuple):
+    checkpoint: Path
+    inputs: dict[str, np.ndarray]
+    output: np.ndarray
+
+
+def golden_case(name: str, folder: Path) -> GoldenCase:
+    """Write the checkpoint of a case into `folder` as a .pth file."""
+    spec = importlib.util.spec_from_file_location("golden_state", FOLDER / "state.py")
+    assert spec is not None and spec.loader is not None
+    state: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(state)
+    tensors = state.build(json.loads((FOLDER / f"{name}.json").read_text()))
+    path = folder / f"{name}.pth"
+    torch.save({key: torch.from_numpy(value) for key, value in tensors.items()}, path)
+    with np.load(FOLDER / f"{name}.npz") as arrays:
+        inputs = {key.removeprefix("in_"): arrays[key] for key in arrays.files if key != "out"}
+        return GoldenCase(path, inputs, arrays["out"])

@@ -1,0 +1,25 @@
+"""Small networks of the families, with what computes them."""
+
+from typing import Any
+
+import torch
+
+from ganrt.feeds import Feeds, check
+from ganrt.images import Floats
+from ganrt.models import get_family
+from ganrt.spec import Spec
+
+
+def net(name: str, seed: int = 0, **values: Any) -> tuple[Spec, Any]:
+    """A small network with random weights and its compute function."""
+    family = get_family(name)
+    config = family.configure(values)
+    torch.manual_seed(seed)
+    module = family.generator(config).eval()
+    spec = family.spec(config)
+
+    def compute(feeds: Feeds) -> Floats:
+        with torch.inference_mode():
+            return module(*(torch.from_numpy(array) for array in check(spec, feeds).values())).numpy()
+
+    return spec, compute

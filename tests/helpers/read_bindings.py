@@ -1,0 +1,89 @@
+"""Run as a program of its own: imports the real Python bindings of TensorRT over stand-in libraries, then ganrt's
+modules over the bindings, and writes what the bindings have, as JSON. Nothing of TensorRT is called.
+
+    python read_bindings.py FOLDER        FOLDER holds tensorrt_bindings/
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def bindings(folder: Path) -> Any:
+    """The extension module, without the package around it, which looks for the libraries themselves."""
+    package = ModuleType("tensorrt_bindings")
+    package.__path__ = [str(folder / "tensorrt_bindings")]
+    sys.modules["tensorrt_bindings"] = package
+    module: Any = importlib.import_module("tensorrt_bindings.tensorrt")
+    (info,) = folder.glob("*.dist-info")
+    module.__version__ = info.name.partition("bindings-")[2].removesuffix(".dist-info")
+    module.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)
+    sys.modules["tensorrt"] = module
+    return module
+
+
+def without_cuda() -> None:
+    """ganrt's modules name cuda-core at import time only for types."""
+    for name in ("cuda", "cuda.core", "cuda.core.utils", "cuda.core.graph"):
+        module = ModuleType(name)
+        module.__path__ = []
+        sys.modules[name] = module
+    sys.modules["cuda"].core = sys.modules["cuda.core"]  # type: ignore[attr-defined]
+    sys.modules["cuda.core.utils"].StridedMemoryView = object  # type: ignore[attr-defined]
+    for name in ("Graph", "GraphBuilder"):
+        setattr(sys.modules["cuda.core.graph"], name, object)
+
+
+def facts(module: Any) -> dict[str, Any]:
+    classes, enums, functions = {}, {}, {}
+    for name, value in vars(module).items():
+        if isinstance(value, type) and hasattr(value, "__members__"):
+            enums[name] = sorted(value.__members__)
+        elif isinstance(value, type):
+            classes[name] = {m: _fact(value, m) for m in dir(value) if not m.startswith("_") or m == "__init__"}
+        elif callable(value):
+            functions[name] = _signatures(name, value)
+    return {"version": module.__version__, "classes": classes, "enums": enums, "functions": functions}
+
+
+def _fact(owner: type, member: str) -> Any:
+    value = inspect.getattr_static(owner, member)
+    if isinstance(value, property):
+        return "settable" if value.fset else "property"
+    return _signatures(member, value) if callable(getattr(owner, member)) else "attr"
+
+
+def _signatures(name: str, value: Any) -> list[str]:
+    """As pybind11 writes them into the documentation: `name(self: X, a: T = 0) -> R`."""
+    doc = getattr(value, "__doc__", None) or ""
+    lines = [re.sub(r"^\d+\. ", "", line.strip()) for line in doc.splitlines()]
+    return [line for line in lines if line.startswith(f"{name}(") and "*args" not in line]
+
+
+def main() -> None:
+    trt = bindings(Path(sys.argv[1]))
+    without_cuda()
+    nvinfer = importlib.import_module("ganrt.gpu.nvinfer")
+    for name in ("ganrt.backends.tensorrt", "ganrt.export.engines.build", "ganrt.cli.main"):
+        importlib.import_module(name)
+    nvinfer.LOG.log(trt.ILogger.ERROR, "a line")
+    nvinfer.LOG.log(trt.ILogger.WARNING, "no error")
+    seen = {
+        "log": nvinfer.LOG.errors(),
+        "dtypes": len(nvinfer.DTYPES),
+        "lean": nvinfer.LEAN,
+        "torch": "torch" in sys.modules,
+    }
+    json.dump({**facts(trt), **seen}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Every backend that runs on a GPU makes the original's pictures there, and the device draws what the host draws."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ganrt
+from ganrt.bundle import Bundle
+from ganrt.errors import GanrtError
+from ganrt.export import export
+from ganrt.feeds import Draw
+from ganrt.proving import prove
+from ganrt.spec import Label, Latent, Output, Scalar, Spec
+from ganrt.testing import check_backend
+
+pytestmark = pytest.mark.gpu
+LIBRARIES = {"pytorch": "torch", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
+DRAWN = Spec(
+    "drawn",
+    (
+        Latent("resampled", (513,), truncation="resampled"),
+        Latent("scaled", (7,), truncation="scaled", default=0.5),
+        Latent("uniform", (2, 3), distribution="uniform", range=(-2.0, 2.0)),
+        Label("y", 1000, "index"),
+        Scalar("strength", (0.0, 2.0), 1.0),
+    ),
+    Output(1, (0.0, 1.0), (4, 4)),
+)
+
+
+def need(backend: str) -> None:
+    if importlib.util.find_spec(LIBRARIES[backend]) is None:
+        pytest.skip(f"{LIBRARIES[backend]} is not installed on this machine")
+    if backend == "onnxruntime":
+        import onnxruntime
+
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            pytest.skip("the onnxruntime installed here has no CUDA provider")
+
+
+def build(bundle: Bundle, variant: str = "fp32", **options: Any) -> Any:
+    engines = importlib.import_module("ganrt.export.engines.build")
+    return engines.build(bundle, variant, engines.Options(**{"batches": (1, 2, 4), "level": 1, **options}), "cuda")
+
+
+@pytest.mark.parametrize("family", ["dcgan", "mlp"])
+@pytest.mark.parametrize("backend", LIBRARIES)
+def test_every_backend_keeps_the_contract_on_the_gpu(backend: str, family: str, bundles: dict[str, Bundle]) -> None:
+    need(backend)
+    if backend == "tensorrt":
+        build(bundles[family])
+    check_backend(backend, bundles[family], "cuda")
+
+
+def test_a_ranged_engine_keeps_the_contract(bundle: Bundle) -> None:
+    need("tensorrt")
+    build(bundle, batches=(1, 6), ranged=True)
+    check_backend("tensorrt", bundle, "cuda")
+
+
+@pytest.mark.parametrize("truncation", [None, 0.7])
+def test_the_device_draws_what_the_host_draws(truncation: float | None) -> None:
+    """Words and labels are identical, and values equal to the last float32 digit."""
+    pytest.importorskip("cuda.core")
+    cuda, latents = (importlib.import_module(f"ganrt.{name}") for name in ("cuda", "device_latents"))
+    gpu = cuda.Gpu(0)
+    stream = gpu.stream()
+    wish = Draw(2**40 + 7, 2**32 - 100, 256, None, truncation)
+    host = wish.feeds(DRAWN)
+    device = {name: gpu.memory(array.nbytes, stream) for name, array in host.items()}
+    pinned = {name: gpu.pinned(array.shape, array.dtype) for name, array in host.items()}
+    latents.DeviceLatents(gpu).put(DRAWN, wish, device, {n: a.dtype for n, a in host.items()}, stream)
+    for name, memory in device.items():
+        pinned[name].buffer.copy_from(memory, stream=stream)
+    stream.sync()
+    for name, array in host.items():
+        assert np.array_equal(pinned[name].array, array), name
+
+
+def test_an_fp16_engine_is_proven(tmp_path: Path, bundle: Bundle) -> None:
+    need("tensorrt")
+    source = bundle.folder.with_suffix(".pth")
+    lowered = export(str(source), tmp_path / "half.ganrt", precisions=("fp32", "fp16"))
+    variant = lowered.in_precision("fp16")[0]
+    engine = build(lowered, variant)
+    assert engine.notes["computed in"]["fp16"] > 0.5
+    golden = lowered.golden()
+    assert golden is not None
+    with ganrt.backend.open_session(lowered, "tensorrt", "cuda", variant) as session:
+        proof = prove(session, lowered.spec, golden, "key").proof
+    assert proof.passed and proof.worst_psnr >= 40, proof
+
+
+def test_pictures_are_those_of_the_cpu(bundle: Bundle) -> None:
+    need("tensorrt")
+    build(bundle)
+    with ganrt.load(bundle.folder, "pytorch", "cpu") as cpu, ganrt.load(bundle.folder, "tensorrt", "cuda") as gpu:
+        steps = cpu.sample(100, seed=7).astype(int) - gpu.sample(100, seed=7)
+    assert np.abs(steps).max() <= 1 and (steps != 0).mean() < 1e-3
+
+
+def test_torch_takes_device_arrays_without_a_copy(bundle: Bundle) -> None:
+    need("tensorrt")
+    torch = pytest.importorskip("torch")
+    build(bundle)
+    with ganrt.load(bundle.folder, "tensorrt", "cuda") as generator:
+        right = generator.sample(4, seed=3)
+        taken = torch.from_dlpack(generator.sample(4, seed=3, output="dlpack"))
+        assert taken.is_cuda and np.array_equal(taken.cpu().numpy(), right)
+
+
+def test_an_engine_is_refitted(tmp_path: Path, bundle: Bundle) -> None:
+    need("tensorrt")
+    nvinfer = importlib.import_module("ganrt.gpu.nvinfer")
+    if nvinfer.VERSION < (10, 0):
+        with pytest.raises(GanrtError, match="cannot refit"):
+            build(bundle, refittable=True)
+        return
+    first = build(bundle, refittable=True, stripped=True)
+    assert "computed in" in first.notes
+    check_backend("tensorrt", bundle, "cuda")
