@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from core.test_transform import net
+from helpers.networks import net
 from helpers import reports as bench_reports
 from rich.console import Console
 
