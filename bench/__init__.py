@@ -9,10 +9,9 @@ Each name is imported when it is first used: a worker process must not carry the
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ganrt.errors import MissingLibraryError
+from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .harness import measure
@@ -34,7 +33,7 @@ __all__ = [
     "write_page",
 ]
 
-_HOMES = {
+_MODULES = {
     "Backend": "results",
     "Measurement": "results",
     "Outcome": "tuning",
@@ -46,14 +45,4 @@ _HOMES = {
     "write_page": "page",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"{__name__} has no {name!r}")
-    try:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    except ImportError as error:
-        library = (error.name or "a library").partition(".")[0]
-        if library == "ganrt":
-            raise
-        raise MissingLibraryError(library, "bench", "the benchmark") from error
+__getattr__ = lazy_exports(__name__, _MODULES, "bench", "the benchmark")

@@ -1,9 +1,11 @@
-"""Checkpoint -> proven bundle: `export` makes one, `verify` proves one again; they need the extra `export` (torch,
-onnx). `engines` builds engines of a bundle on the machine that runs them, which has no torch: so nothing is imported
-before it is asked for."""
+"""Checkpoint -> proven bundle: `export` makes one, `verify` proves one again. Needs the extra `export` (torch, onnx).
 
-import importlib
-from typing import TYPE_CHECKING, Any
+`ganrt.export.engines` builds TensorRT engines on machines that have no torch, so nothing is imported before it is used.
+"""
+
+from typing import TYPE_CHECKING
+
+from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .exporter import export
@@ -11,10 +13,4 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "verify"]
 
-_WHERE = {"export": "exporter", "verify": "verification"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)
+__getattr__ = lazy_exports(__name__, {"export": "exporter", "verify": "verification"}, "export", "exporting")

@@ -11,10 +11,9 @@ and which need the extra `export` alone. A name is therefore imported when it is
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ganrt.errors import MissingLibraryError
+from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from ganrt.training.data import TrainingImages, load_images
@@ -54,16 +53,4 @@ _MODULES = {
 }
 """Public name -> the module of this package that it lives in."""
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name. Raises MissingLibraryError, naming the extra, when a library that it needs is missing."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
-    except ImportError as error:
-        library = (error.name or "").partition(".")[0]
-        if library in ("", "ganrt"):
-            raise
-        raise MissingLibraryError(library, "train", "training") from error
-    return getattr(module, name)
+__getattr__ = lazy_exports(__name__, _MODULES, "train", "training")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.networks import net
 from helpers import reports as bench_reports
+from helpers.networks import net
 from rich.console import Console
 
 import ganrt
