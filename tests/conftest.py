@@ -1,21 +1,20 @@
-"""Shared fixtures: one tiny bundle per family, made once by the real exporter, and caches of its own for every test."""
+"""Shared fixtures: one tiny bundle per family, exported on first use, and an empty cache folder for every test.
+
+What needs PyTorch is imported by the fixtures that use it, so that a test file without it starts in a moment.
+"""
 
 from pathlib import Path
 
 import hypothesis
 import pytest
-import torch
-from torch import nn
 
 from ganrt.bundle import Bundle
-from ganrt.export import export
-from ganrt.models import build_generator
 
-# A machine under load is slow, and that is no failure; a run repeats the last one exactly.
+# No deadline: a busy machine is slow, which is not a failure. Derandomized: every run tries the same examples.
 hypothesis.settings.register_profile("ganrt", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.load_profile("ganrt")
 
-TINY = {
+TINY: dict[str, dict[str, int]] = {
     "dcgan": {"size": 16, "channels": 3, "latent": 8, "width": 4},
     "mlp": {"size": 16, "channels": 1, "latent": 8},
 }
@@ -23,9 +22,9 @@ TINY = {
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
-    """Family -> a bundle of a tiny generator whose images have contrast. Read-only: tests copy the folder first."""
+    """Family -> the bundle of a tiny generator whose images have contrast. Read-only: copy the folder to change it."""
     folder = tmp_path_factory.mktemp("bundles")
-    return {family: _exported(family, folder) for family in TINY}
+    return {family: _export(family, config, folder) for family, config in TINY.items()}
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +32,29 @@ def bundle(bundles: dict[str, Bundle]) -> Bundle:
     return bundles["dcgan"]
 
 
+@pytest.fixture(scope="session")
+def espcn(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A super-resolution model of scale 2 that works on luma. Read-only."""
+    return _export("espcn", {"scale": 2, "width": 8}, tmp_path_factory.mktemp("espcn"))
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where this test's proofs and tuned records are remembered."""
+    """The folder in which this test keeps its proofs and tuned records."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
 
 
-def _exported(family: str, folder: Path) -> Bundle:
+def _export(family: str, config: dict[str, int], folder: Path) -> Bundle:
+    import torch
+    from torch import nn
+
+    from ganrt.export import export
+    from ganrt.models import build_generator
+
     torch.manual_seed(1)
-    module = build_generator(family, TINY[family])
+    module = build_generator(family, config)
     for part in module.modules():
         if isinstance(part, nn.ConvTranspose2d):
             nn.init.normal_(part.weight, 0.0, 0.3)

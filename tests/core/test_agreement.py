@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from skimage.metrics import peak_signal_noise_ratio
 
 from ganrt.agreement import PSNR_CAP, THRESHOLDS, compare
 from ganrt.errors import BackendError
@@ -25,6 +24,8 @@ def reasons(found: Any, expected: Any = None, threshold: float = 60.0) -> str:
 @pytest.mark.parametrize("error", [1e-7, 1e-4, 0.03, 0.5])
 @pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 255.0)])
 def test_psnr_is_that_of_scikit_image(error: float, value_range: tuple[float, float]) -> None:
+    from skimage.metrics import peak_signal_noise_ratio
+
     expected = originals()
     found = (expected + np.random.default_rng(1).normal(0, error, expected.shape)).astype(np.float32)
     agreement = compare(found, expected, value_range)

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-import scipy.special
-import scipy.stats
+import scipy  # imports scipy.stats on first use
 from hypothesis import given
 from hypothesis import strategies as st
 

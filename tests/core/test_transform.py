@@ -1,4 +1,4 @@
-"""Pictures through image-to-image models: what may be given, padding, luma, tiles, memory, and the command."""
+"""Pictures through image-to-image models: what may be given, padding, tiles and memory."""
 
 import tracemalloc
 from pathlib import Path
@@ -7,24 +7,15 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-import skimage.data
-import torch
-from click.testing import CliRunner, Result
-from helpers.networks import net
 
-import ganrt
-from ganrt.bundle import Bundle
-from ganrt.cli.main import main
 from ganrt.errors import ArtifactError, RequestError
-from ganrt.export import export
 from ganrt.feeds import Feeds, check
-from ganrt.images import Floats, decode, encode_png, from_uint8, to_uint8
-from ganrt.models import get_family
+from ganrt.images import Floats, encode_png, to_uint8
 from ganrt.spec import Image, Output, Scalar, Spec
-from ganrt.transform import MAX_OVERLAP, transform
+from ganrt.transform import transform
 
 RGB = (0.0, 1.0)
-PHOTO = skimage.data.astronaut()[100:148, 180:244]
+PHOTO = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 ENLARGING = Spec("near", (Image("low", "low_res", 3, RGB, multiple_of=4),), Output(3, RGB, None, 2, reach=1))
 
 
@@ -166,45 +157,6 @@ def test_sizes_that_are_fixed() -> None:
         transform(spec, {"low": PHOTO}, enlarged, None)
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("srvgg", {"width": 6, "convs": 3, "scale": 3}),
-        ("msrresnet", {"width": 4, "blocks": 2}),
-        ("rrdb", {"width": 4, "blocks": 1, "growth": 2, "scale": 2}),
-        ("espcn", {"width": 4, "scale": 2}),
-        ("vdsr", {"width": 4, "convs": 3, "scale": 2}),
-    ],
-)
-@pytest.mark.parametrize("tile", [8, 20, 400])
-def test_tiles_make_the_same_picture(name: str, values: dict[str, Any], tile: int) -> None:
-    """The overlap is the reach here, so not even the rounding to uint8 shows, give or take one step."""
-    spec, compute = net(name, **values)
-    assert (spec.output.reach or 0) <= MAX_OVERLAP
-    given = {spec.images[0].name: np.stack([PHOTO[:45, :61], PHOTO[3:, 3:]])}
-    whole, tiled = (transform(spec, given, compute, side).astype(int) for side in (0, tile))
-    assert np.abs(whole - tiled).max() <= 1 and np.mean(whole != tiled) < 1e-3
-
-
-def test_tiled_floats_are_equal_within_rounding() -> None:
-    """Before anything is rounded to uint8: a window with a margin of the reach computes its inner part exactly."""
-    spec, compute = net("srvgg", width=6, convs=3, scale=2)
-    reach, (low,) = spec.output.reach or 0, [from_uint8(PHOTO[None], RGB)]
-    whole = compute({"low_res": low})
-    part = compute({"low_res": np.ascontiguousarray(low[:, :, 10 - reach : 30 + reach, 12 - reach : 40 + reach])})
-    inner = part[:, :, 2 * reach : -2 * reach, 2 * reach : -2 * reach]
-    assert np.abs(inner - whole[:, :, 20:60, 24:80]).max() < 1e-4
-
-
-def test_no_seam_shows_when_the_reach_is_beyond_the_overlap() -> None:
-    """A residual net that looks 136 pixels far, on a photograph: what rounding to uint8 leaves is one step at most."""
-    spec, compute = net("rrdb", width=8, blocks=2, growth=4, scale=1)
-    assert spec.output.reach == 136
-    photo = skimage.data.astronaut()[40:250, 100:310]
-    whole, tiled = (transform(spec, {"low_res": photo}, compute, side)[0].astype(int) for side in (0, 72))
-    assert np.abs(whole - tiled).max() <= 1 and np.mean(whole != tiled) < 1e-3
-
-
 def test_windows_are_of_one_size_and_small() -> None:
     """A backend prepares itself for each new size, and its memory grows with it."""
     shapes = set()
@@ -266,111 +218,3 @@ def test_a_model_that_looks_everywhere_takes_no_tiles() -> None:
         transform(spec, {"low": PHOTO}, enlarged, 16)
     large = np.zeros((520, 520, 3), np.uint8)
     assert transform(spec, {"low": large}, enlarged, None).shape == (1, 1040, 1040, 3)
-
-
-def by_hand(photo: np.ndarray, scale: int, compute: Any) -> np.ndarray:
-    """Y through the net, colour by Pillow's bicubic interpolation, as pytorch/examples does it."""
-    y, cb, cr = PIL.Image.fromarray(photo).convert("YCbCr").split()
-    made = compute({"luma": np.asarray(y, np.float32)[None, None] / 255})
-    new = PIL.Image.fromarray((made[0, 0] * 255 + 0.5).clip(0, 255).astype(np.uint8))
-    cb, cr = (plane.resize(new.size, PIL.Image.Resampling.BICUBIC) for plane in (cb, cr))
-    return np.asarray(PIL.Image.merge("YCbCr", (new, cb, cr)).convert("RGB"))
-
-
-@pytest.mark.parametrize("tile", [0, 16])
-def test_luma_through_the_net_and_colour_beside_it(tile: int) -> None:
-    spec, compute = net("espcn", scale=3, width=8)
-    made = transform(spec, {"luma": PHOTO}, compute, tile)[0].astype(int)
-    assert np.abs(made - by_hand(PHOTO, 3, compute)).max() <= 1
-
-
-def test_a_grey_array_for_luma_stays_grey() -> None:
-    spec, compute = net("espcn", scale=2, width=4)
-    grey = PHOTO[..., 1]
-    made = transform(spec, {"luma": grey}, compute, None)
-    assert made.shape == (1, 96, 128, 1)
-    assert np.array_equal(made, to_uint8(compute({"luma": from_uint8(grey[None, ..., None], RGB)}), RGB))
-
-
-@pytest.fixture(scope="session")
-def espcn(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("espcn")
-    torch.manual_seed(0)
-    family = get_family("espcn")
-    torch.save(family.generator(family.configure({"scale": 2, "width": 8})).state_dict(), folder / "net.pth")
-    return export(str(folder / "net.pth"), folder / "net.ganrt")
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    path.write_bytes(encode_png(PHOTO))
-    return path
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["transform", *map(str, arguments)])
-
-
-def test_the_method_of_a_generator(espcn: Bundle, photo: Path) -> None:
-    with ganrt.load(espcn.folder, "onnxruntime") as generator:
-        made = generator.transform(photo)
-        assert made.shape == (96, 128, 3) and made.dtype == np.uint8
-        assert np.array_equal(generator.transform(PHOTO, tile=16), made)
-        assert np.array_equal(generator.transform(luma=PHOTO[None]), made[None])
-        assert np.abs(made.astype(int) - by_hand(PHOTO, 2, lambda feeds: generator(**feeds))).max() <= 1
-        with pytest.raises(RequestError, match="luma was given twice"):
-            generator.transform(PHOTO, luma=PHOTO)
-        with pytest.raises(RequestError, match="2 pictures were given; this model takes 1"):
-            generator.transform(PHOTO, PHOTO)
-        with pytest.raises(RequestError, match="the picture 'luma' is missing; this espcn model takes luma"):
-            generator.transform()
-
-
-def test_a_model_without_pictures_says_so(bundle: Bundle) -> None:
-    with (
-        ganrt.load(bundle.folder) as generator,
-        pytest.raises(RequestError, match=r"takes no picture; use sample\(\)"),
-    ):
-        generator.transform(PHOTO)
-
-
-def test_the_command(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.jpg"
-    PIL.Image.fromarray(PHOTO[:20]).save(other)
-    out = tmp_path / "made"
-    done = run(espcn.folder, photo, other, "--out", out, "--tile", 16, "--backend", "onnxruntime", "--device", "cpu")
-    assert done.exit_code == 0, done.output
-    assert f"2 pictures by onnxruntime (cpu) in {out}" in done.stdout
-    assert {path.name for path in out.iterdir()} == {"photo.png", "other.png"}
-    assert decode(out / "other.png", 3).shape == (40, 128, 3)
-    with ganrt.load(espcn.folder, "onnxruntime") as generator:
-        assert np.array_equal(decode(out / "photo.png", 3), generator.transform(photo))
-    again = run(espcn.folder, photo, "--out", out)
-    assert again.exit_code == 2 and "photo.png exists already" in again.stderr
-    assert run(espcn.folder, photo, "--out", out, "--overwrite").exit_code == 0
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "message"),
-    [
-        (["--set", "strength"], 2, "--set strength is not of the form name=value"),
-        (["--set", "strength=much"], 2, "--set strength=much: 'much' is not a number"),
-        (["--set", "strength=0.5"], 2, "no input 'strength'"),
-        (["--input", "style"], 2, "--input style is not of the form name=value"),
-        (["--input", "luma=absent.png"], 2, "luma was given twice"),
-        (["--tile", "-1"], 2, "tile is -1"),
-        (["--backend", "nonsense"], 2, "nonsense"),
-        (["absent.png"], 3, "absent.png cannot be read"),
-        (["--out", "."], 2, "is the picture itself; choose another folder"),
-        (["elsewhere/photo.jpg"], 2, "would both be written as photo.png"),
-    ],
-)
-def test_requests_that_the_command_refuses(
-    espcn: Bundle, photo: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, message: str
-) -> None:
-    monkeypatch.chdir(photo.parent)
-    done = run(espcn.folder, photo, "--out", "made", "--overwrite", *options)
-    assert isinstance(done.exception, SystemExit) and done.exit_code == code
-    assert message in done.stderr and "Traceback" not in done.output
-    assert photo.read_bytes() == encode_png(PHOTO)
