@@ -17,7 +17,7 @@ def print_tuned(outcome: Outcome, console: Console) -> None:
     console.print(_winners(outcome))
     note = "Time: from inputs to uint8 pictures on the host, median of the rounds' medians with its 95 % interval."
     if outcome.untuned is not None:
-        note += f" Speed: against {outcome.untuned}, which load takes without tuning."
+        note += f" Speed: against {outcome.untuned}, which load picks without tuning."
     console.print(escape(note), style="dim", highlight=False)
     for name, reason in outcome.left_out.items():
         console.print(f"[bold]{escape(name)}[/] left out: {escape(reason)}", highlight=False)
@@ -26,7 +26,7 @@ def print_tuned(outcome: Outcome, console: Console) -> None:
     picked = outcome.record.pick(None)
     if picked is not None:
         choice, reason = picked
-        console.print(f"load takes [bold]{escape(str(choice))}[/] from now on ({escape(reason)})", highlight=False)
+        console.print(f"load picks [bold]{escape(str(choice))}[/] from now on ({escape(reason)})", highlight=False)
 
 
 def _winners(outcome: Outcome) -> Table:

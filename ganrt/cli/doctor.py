@@ -1,4 +1,4 @@
-"""What this machine can run, and why not."""
+"""The checks of `ganrt doctor`: what this machine can run, and why not."""
 
 from __future__ import annotations
 
@@ -13,58 +13,60 @@ _CONFLICT = ("onnxruntime", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of the examination."""
+class Check:
+    """The result of one check."""
 
     subject: str
-    good: bool
+    """A backend, a library, or `gpu`."""
+    passed: bool
     text: str
+    """The version that was found, or what is missing and how to fix it."""
 
 
-def examine() -> list[Finding]:
-    """Look at every backend, and for installations that are known to break each other."""
-    findings = [_backend(name) for name in backend_names()]
-    findings.append(_gpu())
-    if all(map(_installed, _CONFLICT)):
-        findings.append(
-            Finding(
+def run_checks() -> list[Check]:
+    """Check every backend, the GPU, and for installations that break each other."""
+    checks = [_check_backend(name) for name in backend_names()]
+    checks.append(_check_gpu())
+    if all(map(_is_installed, _CONFLICT)):
+        checks.append(
+            Check(
                 "onnxruntime",
                 False,
-                "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files. Mend it with: "
+                "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files. Fix it with: "
                 "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu (or onnxruntime)",
             )
         )
-    return findings
+    return checks
 
 
-def _backend(name: str) -> Finding:
+def _check_backend(name: str) -> Check:
     try:
         backend_module(name)
     except GanrtError as error:
-        return Finding(name, False, str(error))
+        return Check(name, False, str(error))
     if name not in BACKENDS:
-        return Finding(name, True, "installed by another package")
+        return Check(name, True, "installed by another package")
     library = BACKENDS[name].package
     if name == "onnxruntime":
         import onnxruntime
 
         providers = ", ".join(p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers())
-        return Finding(name, True, f"{library} {onnxruntime.__version__}, providers: {providers}")
+        return Check(name, True, f"{library} {onnxruntime.__version__}, providers: {providers}")
     if name == "tensorrt":
         from ganrt.gpu.nvinfer import LEAN, trt
 
         runtime = "the lean runtime, which builds no engines" if LEAN else "with its builder"
-        return Finding(name, True, f"TensorRT {trt.__version__}, {runtime}")
-    return Finding(name, True, f"{library} {library_version(library)}")
+        return Check(name, True, f"TensorRT {trt.__version__}, {runtime}")
+    return Check(name, True, f"{library} {library_version(library)}")
 
 
-def _gpu() -> Finding:
+def _check_gpu() -> Check:
     if has_nvidia_gpu():
-        return Finding("gpu", True, "an NVIDIA driver is loaded")
-    return Finding("gpu", False, "no NVIDIA driver on this machine; the CPU backends do not need one")
+        return Check("gpu", True, "an NVIDIA driver is loaded")
+    return Check("gpu", False, "no NVIDIA driver on this machine; the CPU backends do not need one")
 
 
-def _installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     try:
         importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,8 +1,7 @@
-"""What the commands share: their options, and how errors become one sentence and an exit code."""
+"""What the commands share: options, and how they load bundles and optional parts of ganrt."""
 
 from __future__ import annotations
 
-import errno
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,121 +11,149 @@ import click
 
 import ganrt
 from ganrt.backend import BACKENDS
-from ganrt.cli.terminal import progress_bar, say
-from ganrt.errors import GanrtError, MachineError, MissingLibraryError, NoEngineError
+from ganrt.cli.terminal import log, show_progress
+from ganrt.errors import MissingLibraryError, NoEngineError
 from ganrt.generator import Generator
 
-_INTERRUPTED = 130
-"""What a shell expects of a program that was stopped by Ctrl-C."""
+FILE = click.Path(path_type=Path)
 
-
-class Commands(click.Group):
-    """Turns ganrt's errors into one sentence on standard error and an exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except GanrtError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(_INTERRUPTED)
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of our output has gone: click ends quietly
-                raise
-            click.echo(f"error: {error.filename or 'an output'}: {error.strerror or error}", err=True)
-            ctx.exit(MachineError.exit_code)
-
-
-bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+bundle_argument = click.argument("bundle", type=FILE)
+device_option = click.option("--device", default="auto", help="Device to run on: auto, cpu, cuda or cuda:N.")
+variant_option = click.option(
+    "--variant",
+    metavar="NAME",
+    show_default="chosen by precision",
+    help="Name of a variant; `ganrt info` lists them.",
+)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-config_option = click.option("--config", multiple=True, metavar="K=V", help="A setting of the family; may be repeated.")
+config_option = click.option(
+    "--config",
+    multiple=True,
+    metavar="K=V",
+    show_default="the family's own settings",
+    help="A setting of the family, such as size=64; repeatable.",
+)
 
 
 def export_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What `ganrt export` may be told about the bundle that it makes."""
+    """Options of `ganrt export` that decide what the bundle holds."""
     options = (
-        click.option("--opset", default=20, show_default=True, help="ONNX operator set; read back and checked."),
+        click.option("--opset", default=20, help="ONNX operator set of the graphs."),
         click.option(
-            "--precision", default="fp32", show_default=True, help="Some of fp32,bf16,fp16,int8; each is proven."
+            "--precision",
+            default="fp32",
+            metavar="LIST",
+            help="Precisions to export, separated by commas: fp32, bf16, fp16, int8. Each one is verified.",
         ),
-        click.option("--form", default="phases", show_default=True, help="Of up-sampling: phases,subpixel,transposed."),
         click.option(
-            "--quality", default=35.0, show_default=True, help="Worst PSNR in dB of int8; of fp16, at least 45."
+            "--form",
+            default="phases",
+            metavar="LIST",
+            help="How upsampling is written, separated by commas: phases, subpixel, transposed.",
+        ),
+        click.option(
+            "--quality",
+            default="35dB",
+            metavar="DB",
+            help="Lowest PSNR of an int8 variant; also of an fp16 variant where it is above 45 dB.",
         ),
         click.option(
             "--pictures",
-            type=click.Path(path_type=Path),
+            type=FILE,
             metavar="FOLDER",
-            help="What fp16 and int8 of models that take pictures are calibrated on. Default: made-up pictures.",
+            show_default="made-up pictures",
+            help="Pictures to calibrate fp16 and int8 on, for models that take pictures.",
         ),
         click.option(
             "--fix",
             multiple=True,
             metavar="NAME=VALUE",
-            help="A class or a number that is given for good, such as label=207; may be repeated.",
+            help="Bind a label or a number to one value, such as label=207; repeatable.",
         ),
     )
-    return _with(options, command)
+    return _add_options(options, command)
 
 
 def loading_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a command that are the arguments of `ganrt.load`."""
+    """Options that are the arguments of `ganrt.load`."""
     options = (
-        click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
+        click.option("--backend", default="auto", help=f"Backend to run on: auto, {', '.join(BACKENDS)}."),
         device_option,
-        click.option("--precision", default="auto", show_default=True, help="What may be computed in."),
-        click.option("--variant", help="One variant by its name; `ganrt info` lists them."),
-        click.option("--unproven", is_flag=True, help="Use a variant that is not proven on this machine."),
+        click.option("--precision", default="auto", help="Precision to run in: auto, fp32, bf16, fp16 or int8."),
+        variant_option,
+        click.option("--unproven", is_flag=True, help="Use a variant even if it is not proven on this machine."),
     )
-    return _with(options, command)
+    return _add_options(options, command)
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a command that are the fields of `ganrt.export.engines.options.Options`."""
-    hardware = "Other GPUs it shall run on: none, same-capability, ampere-plus."
+    """Options that are the fields of `ganrt.export.engines.options.Options`."""
     options = (
-        click.option("--batch", "batches", multiple=True, type=int, help="A batch size; may be repeated. 1, 8, 32."),
+        click.option(
+            "--batch",
+            "batches",
+            multiple=True,
+            type=int,
+            show_default="1, 8 and 32",
+            help="A batch size to optimize for; repeatable.",
+        ),
         click.option(
             "--ranged", is_flag=True, help="One profile for all batch sizes: quicker to build, slower to run."
         ),
-        click.option("--size", metavar="N or HxW", help="Of pictures, for models that take any size."),
-        click.option("--level", default=3, show_default=True, help="Optimisation level, 0 to 5."),
-        click.option("--workspace", "workspace_mib", default=0, metavar="MIB", help="Most scratch memory. 0: all."),
-        click.option("--version-compatible", is_flag=True, help="For later versions too, and for the lean runtime."),
-        click.option("--hardware", "hardware_compatible", default="none", show_default=True, help=hardware),
+        click.option(
+            "--size",
+            metavar="H[xW]",
+            help="Largest height and width in pixels, for models that take pictures of any size.",
+        ),
+        click.option("--optimization-level", "level", default=3, help="TensorRT's builder optimization level, 0 to 5."),
+        click.option(
+            "--workspace",
+            "workspace_mib",
+            default=0,
+            metavar="MIB",
+            show_default="all memory",
+            help="Scratch memory limit of the builder, in MiB.",
+        ),
+        click.option(
+            "--version-compatible", is_flag=True, help="Run on later TensorRT versions and on the lean runtime too."
+        ),
+        click.option(
+            "--hardware",
+            "hardware_compatible",
+            default="none",
+            metavar="KIND",
+            help="Other GPUs the engine must run on: none, same-capability or ampere-plus.",
+        ),
         click.option("--refit", "refittable", is_flag=True, help="One engine for all checkpoints of an architecture."),
-        click.option("--strip", "stripped", is_flag=True, help="Keep that engine without weights; with --refit."),
+        click.option("--strip", "stripped", is_flag=True, help="Keep no weights in that engine; needs --refit."),
     )
-    return _with(options, command)
+    return _add_options(options, command)
 
 
-def _with(options: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
+def _add_options(options: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def load(bundle: Path, **loading: Any) -> Generator:
-    """`ganrt.load`. Where TensorRT is asked for by name and no engine fits, one is built first."""
+def load_generator(bundle: Path, **loading: Any) -> Generator:
+    """`ganrt.load`; if TensorRT is named and has no engine that fits, build one first."""
     try:
         return ganrt.load(bundle, **loading)
     except NoEngineError as error:
         if loading["backend"] != "tensorrt":
             raise
-        say(str(error))
-    engines = extra("ganrt.export.engines.build", "tensorrt", "building engines")
+        log(str(error))
+    engines = import_extra("ganrt.export.engines.build", "tensorrt", "building engines")
     read = ganrt.Bundle.read(bundle)
     precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
     variant = loading["variant"] or read.in_precision(precision)[0]
-    with progress_bar(f"building {variant}") as progress:
+    with show_progress(f"building {variant}") as progress:
         engines.build(read, variant, engines.Options(), loading["device"], progress=progress)
     return ganrt.load(bundle, **{**loading, "variant": variant})
 
 
-def extra(module: str, name: str, purpose: str) -> Any:
+def import_extra(module: str, name: str, purpose: str) -> Any:
     """Import a part of ganrt whose libraries are an extra. Raises MissingLibraryError naming the extra."""
     try:
         return importlib.import_module(module)

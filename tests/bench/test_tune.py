@@ -234,10 +234,10 @@ def test_the_table_shows_winners_times_ratios_and_reasons():
     assert first[:8] == ["1", "openvino", "int8-phases", "threads=2", "3.00", "2.90-3.10", "333", "4.50x"]
     assert second[4:8] == ["24.0", "-", "333", "-"]
     assert "every other is slower" in shown
-    assert "against onnxruntime fp32-phases, which load takes without tuning" in shown
+    assert "against onnxruntime fp32-phases, which load picks without tuning" in shown
     assert "onnxruntime [fp32] left out: at first sight at least 5.0 times as slow as the best" in shown
     assert "warning other programs used 30% of the processor" in shown
-    assert "load takes openvino int8-phases threads=2 from now on (tuned on 2026-11-25 for 35 dB" in shown
+    assert "load picks openvino int8-phases threads=2 from now on (tuned on 2026-11-25 for 35 dB" in shown
 
 
 def test_a_real_bundle_is_tuned_and_load_takes_the_winner(bundle: Bundle, cache: Path) -> None:

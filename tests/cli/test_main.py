@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import ganrt
 from ganrt.bundle import Bundle
-from ganrt.cli.doctor import Finding
+from ganrt.cli.doctor import Check
 from ganrt.cli.main import main
 from ganrt.images import decode, parse_size
 
@@ -52,9 +52,9 @@ def test_models_and_doctor() -> None:
 def test_doctor_finds_runtimes_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     from ganrt.cli import doctor
 
-    monkeypatch.setattr(doctor, "_installed", lambda package: True)
-    found = [f for f in doctor.examine() if "overwrite each other" in f.text]
-    assert found == [Finding("onnxruntime", False, found[0].text)]
+    monkeypatch.setattr(doctor, "_is_installed", lambda package: True)
+    found = [f for f in doctor.run_checks() if "overwrite each other" in f.text]
+    assert found == [Check("onnxruntime", False, found[0].text)]
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in found[0].text
 
 

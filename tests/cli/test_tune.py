@@ -15,7 +15,8 @@ from ganrt.bench import tuning
 from ganrt.bundle import Bundle
 from ganrt.cli import info
 from ganrt.cli.main import main
-from ganrt.cli.terminal import decibels_of, progress_bar
+from ganrt.cli.parsing import parse_decibels
+from ganrt.cli.terminal import show_progress
 from ganrt.errors import RequestError
 
 
@@ -46,12 +47,12 @@ def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, pret
     )
     assert done.exit_code == 0, done.output
     assert "0% loading onnxruntime" in done.stderr
-    assert "load takes openvino" in done.stdout and "at 60 dB or more" in done.stdout
+    assert "load picks openvino" in done.stdout and "at 60 dB or more" in done.stdout
     record = json.loads(found.read_text())["record"]
     assert tuned.find(bundle) == tuned.Tuned.from_dict(record)
 
     after = run("info", bundle.folder)
-    assert "load takes openvino" in after.stdout
+    assert "load picks openvino" in after.stdout
     assert "for 60 dB: the " in after.stdout
     assert "  batch 8: openvino" in after.stdout
     facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
@@ -82,20 +83,20 @@ def test_what_cannot_be_tuned(arguments: list[str], code: int, message: str, bun
 
 def test_a_bundle_without_float32_is_told_about(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     narrow = replace(bundle, variants={"int8-phases": replace(bundle.variants["fp32"], precision="int8")})
-    info.print_about(narrow, "narrow.ganrt")
+    info.print_info(narrow, "narrow.ganrt")
     shown = capsys.readouterr().out
-    assert "load must be told a precision" in shown and "has no fp32 variant; it has int8" in shown
+    assert "load needs a precision" in shown and "has no fp32 variant; it has int8" in shown
 
 
 @pytest.mark.parametrize(("text", "value"), [("40dB", 40), ("40 dB", 40), ("40", 40), (" 36.5DB ", 36.5), ("0", 0)])
 def test_decibels(text: str, value: float) -> None:
-    assert decibels_of(text) == value
+    assert parse_decibels(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "dB", "-3", "4x0", "1e3", "nan", "40 dB dB", "٤٠"])
 def test_what_is_no_number_of_decibels(text: str) -> None:
     with pytest.raises(RequestError, match="is not a number of decibels, such as 40dB"):
-        decibels_of(text)
+        parse_decibels(text)
 
 
 class _Terminal(io.StringIO):
@@ -108,9 +109,9 @@ def test_progress_is_a_bar_or_plain_lines(stream: type[io.StringIO], monkeypatch
     written = stream()
     monkeypatch.setattr(sys, "stderr", written)
     monkeypatch.setenv("TERM", "xterm")
-    with progress_bar("tuning x[0].ganrt") as tell:
+    with show_progress("tuning x[0].ganrt") as report:
         for share, text in ((0.0, "loading [a]"), (0.1, "loading [a]"), (0.5, "measuring")):
-            tell(share, text)
+            report(share, text)
     if stream is io.StringIO:
         assert written.getvalue() == "  0% loading [a]\n 50% measuring\n"
     else:

@@ -227,12 +227,12 @@ def test_the_fakes_find_a_missing_wait(start: Start, change: Callable[[Machine],
 
 @pytest.mark.parametrize("lean", [False, True])
 def test_doctor_tells_which_library_is_here(start: Start, lean: bool) -> None:
-    from ganrt.cli.doctor import examine
+    from ganrt.cli.doctor import run_checks
 
     start("10.16.1", lean=lean)
-    (found,) = [finding for finding in examine() if finding.subject == "tensorrt"]
+    (found,) = [check for check in run_checks() if check.subject == "tensorrt"]
     what = "the lean runtime, which builds no engines" if lean else "with its builder"
-    assert found.good and found.text == f"TensorRT 10.16.1.11, {what}"
+    assert found.passed and found.text == f"TensorRT 10.16.1.11, {what}"
 
 
 def test_threads_share_a_generator_and_generators_a_gpu(start: Start, bundle: Bundle) -> None:

@@ -242,9 +242,9 @@ def test_info_of_a_manifest_that_says_something_else(bundle: Bundle, tmp_path: P
     assert bundle.provenance["lint"] == []
     for lint, shown in ((7, ""), ([3, {"level": "named"}], "  named: ?: ?\n")):
         made = Bundle(bundle.folder, bundle.spec, bundle.variants, bundle.files, bundle.model, {"lint": lint})
-        from ganrt.cli.info import print_about
+        from ganrt.cli.info import print_info
 
         runner = CliRunner()
         with runner.isolation() as (out, *_):
-            print_about(made, str(tmp_path))
+            print_info(made, str(tmp_path))
             assert shown in out.getvalue().decode()

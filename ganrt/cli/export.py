@@ -1,0 +1,101 @@
+"""Commands that turn a checkpoint into something proven: `export`, `verify`, `build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import ganrt
+from ganrt.cli.options import (
+    FILE,
+    bundle_argument,
+    config_option,
+    device_option,
+    engine_options,
+    export_options,
+    import_extra,
+    overwrite_option,
+    variant_option,
+)
+from ganrt.cli.parsing import parse_decibels, parse_numbers, parse_settings
+from ganrt.cli.terminal import log, print_proofs, show_progress
+from ganrt.errors import VerificationError
+from ganrt.images import parse_size
+
+
+@click.command()
+@click.argument("source")
+@click.option("--out", required=True, type=FILE, metavar="BUNDLE", help="Bundle to create, such as faces.ganrt.")
+@export_options
+@config_option
+@overwrite_option
+def export(
+    source: str, out: Path, precision: str, form: str, quality: str, config: tuple[str, ...], **chosen: Any
+) -> None:
+    """Export a trained generator as a verified bundle.
+
+    SOURCE is a RUN folder of `ganrt train`, a checkpoint of a known family (.safetensors, .pth, .pt), or
+    package.module:factory, a function that returns a torch.nn.Module and a ganrt.Spec.
+    """
+    exporter = import_extra("ganrt.export.exporter", "export", "exporting")
+    chosen["fix"] = parse_numbers(chosen["fix"], "--fix")
+    chosen |= {"precisions": precision.split(","), "forms": form.split(","), "quality": parse_decibels(quality)}
+    bundle = exporter.export(source, out, parse_settings(config), progress=log, **chosen)
+    for name, variant in bundle.variants.items():
+        print_proofs(f"{out}: {name}", variant.proofs)
+
+
+@click.command()
+@bundle_argument
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    show_default="all that run here",
+    help="A backend to verify on; repeatable.",
+)
+@device_option
+def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
+    """Compare every variant with the PyTorch original.
+
+    Runs each variant on the bundle's golden samples and writes the result into the bundle. Exits with code 1 when a
+    variant does not reproduce the original's images.
+    """
+    exporter = import_extra("ganrt.export.verification", "export", "verifying")
+    _, proofs = exporter.verify(ganrt.Bundle.read(bundle), backends or None, device, log)
+    print_proofs(str(bundle), proofs)
+    failed = [proof for proof in proofs if not proof.passed]
+    if failed:
+        raise VerificationError(f"{bundle} failed on {failed[0].backend}: {'; '.join(failed[0].failures)}")
+
+
+@click.command()
+@bundle_argument
+@click.option("--backend", default="tensorrt", type=click.Choice(["tensorrt"]), help="Backend to build an engine for.")
+@click.option("--precision", default="fp32", help="Precision of the variant to build: fp32, fp16 or int8.")
+@variant_option
+@device_option
+@engine_options
+@click.option("--rebuild", is_flag=True, help="Build the engine even if the cache has it.")
+def build(
+    bundle: Path, backend: str, precision: str, variant: str | None, device: str, rebuild: bool, **wanted: Any
+) -> None:
+    """Build a TensorRT engine ahead of the first request.
+
+    Builds it for the GPU of this machine, verifies it on the bundle's golden samples and keeps it in the engine cache.
+    """
+    engines = import_extra("ganrt.export.engines.build", "tensorrt", "building engines")
+    read = ganrt.Bundle.read(bundle)
+    name = variant or read.in_precision(precision)[0]
+    wanted |= {
+        "size": parse_size(wanted["size"]) if wanted["size"] else None,
+        "batches": tuple(sorted(set(wanted["batches"]))) or (1, 8, 32),
+    }
+    with show_progress(f"building {name}") as progress:
+        engine = engines.build(read, name, engines.Options(**wanted), device, rebuild, progress)
+    with ganrt.load(bundle, backend, device, variant=name) as generator:
+        shares = generator.session.details["computed in"]
+    click.echo(f"{engine.path}: {name} in {shares}, proven on {engine.key.machine.gpu}")

@@ -1,0 +1,103 @@
+"""Commands that make pictures with a bundle: `sample`, `transform`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ganrt.cli.options import FILE, bundle_argument, load_generator, loading_options, overwrite_option
+from ganrt.cli.parsing import parse_labels, parse_numbers, parse_settings
+
+
+@click.command()
+@bundle_argument
+@click.option("-n", "count", default=64, help="Number of pictures.")
+@click.option("--seed", default=0, help="Seed, 0 to 2^64 - 1.")
+@click.option("--start", default=0, help="Index of the first sample of the seed.")
+@click.option(
+    "--labels",
+    show_default="drawn from the seed",
+    metavar="CLASSES",
+    help="A class number, or one per picture separated by commas.",
+)
+@click.option(
+    "--truncation",
+    type=float,
+    show_default="the model's own",
+    help="Truncation of the latent; for a resampled one, the largest magnitude of its values.",
+)
+@click.option("--out", required=True, type=FILE, help="FILE.png for one grid, FILE.npz for an array, or a folder.")
+@loading_options
+@overwrite_option
+def sample(
+    bundle: Path,
+    count: int,
+    seed: int,
+    start: int,
+    labels: str | None,
+    truncation: float | None,
+    out: Path,
+    overwrite: bool,
+    **loading: Any,
+) -> None:
+    """Generate pictures from a seed.
+
+    Picture k is sample START + k of the seed: the same one at every batch size and on every machine.
+    """
+    from ganrt.cli.saving import save_pictures
+
+    with load_generator(bundle, **loading) as generator:
+        batches = generator.stream(count, seed, start, parse_labels(labels), truncation)
+        save_pictures(batches, out, start, count, overwrite)
+        click.echo(f"{count} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
+
+
+@click.command()
+@bundle_argument
+@click.argument("photos", metavar="IMAGE ...", nargs=-1, required=True, type=FILE)
+@click.option("--out", required=True, type=FILE, metavar="FOLDER", help="Folder that gets NAME.png for each NAME.*.")
+@click.option(
+    "--input",
+    "files",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="A further picture that the model takes, such as style=painting.jpg; repeatable.",
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="NAME=VALUE",
+    show_default="the model's own values",
+    help="A number that the model takes, such as strength=0.7; repeatable.",
+)
+@click.option(
+    "--tile",
+    type=int,
+    show_default="tiles for large pictures only",
+    metavar="PIXELS",
+    help="Side of the overlapping tiles a picture is cut into; 0 for none.",
+)
+@loading_options
+@overwrite_option
+def transform(
+    bundle: Path,
+    photos: tuple[Path, ...],
+    out: Path,
+    files: tuple[str, ...],
+    values: tuple[str, ...],
+    tile: int | None,
+    overwrite: bool,
+    **loading: Any,
+) -> None:
+    """Run pictures through an image-to-image model."""
+    from ganrt.cli.saving import check_targets, save_each
+
+    further = {name: Path(path) for name, path in parse_settings(files, "--input").items()}
+    inputs = {**further, **parse_numbers(values, "--set")}
+    check_targets(photos, out, overwrite)
+    with load_generator(bundle, **loading) as generator:
+        save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, **inputs))
+        click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
