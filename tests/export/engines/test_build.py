@@ -293,7 +293,8 @@ def test_an_engine_that_tells_nothing_is_an_error(start: Start) -> None:
 def test_the_command_builds_proves_and_tells(start: Start, bundle: Bundle) -> None:
     machine = start()
     arguments = ["build", str(bundle.folder), "--batch", "4", "--batch", "1", "--device", "cuda"]
-    done = CliRunner().invoke(main, [*arguments, "--optimization-level", "1"])
+    arguments += ["--optimization-level", "1"]
+    done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert done.stdout.endswith("fp32 in fp32 100%, proven on NVIDIA Fake 100\n")
     assert "building an engine of fp32 for batches of 1, 4; this takes minutes" in done.stderr
