@@ -73,6 +73,23 @@ def test_a_flat_original_may_be_flat() -> None:
     assert reasons(flat + 1e-6, flat) == ""
 
 
+def contrast(deviation: float) -> Any:
+    """One image whose values have this standard deviation."""
+    return np.tile(np.array([deviation, -deviation]), (1, 1, 8, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "flat"),
+    [
+        (0.0019, 0.0041, True),  # the range is 2: flat below 0.002, and an original is not flat from 0.004
+        (0.0019, 0.0039, False),
+        (0.0021, 0.5, False),
+    ],
+)
+def test_between_flat_and_not_flat_there_is_a_margin(found: float, expected: float, flat: bool) -> None:
+    assert ("flat" in reasons(contrast(found), contrast(expected), threshold=0)) is flat
+
+
 def test_a_saturated_image_is_a_defect_of_its_own() -> None:
     assert "sample 0 is saturated where the original is not" in reasons(np.sign(originals()), threshold=0)
 
@@ -82,6 +99,32 @@ def test_a_black_background_may_be_rounded_to_black() -> None:
     expected[0, 0, :2, :3] = 0.5
     black = np.where(expected < 0, np.float32(-1.0), expected)
     assert reasons(black, expected, threshold=40) == ""
+
+
+def near_the_ends(share: float, distance: float) -> Any:
+    """One image: a share of its values lies at this distance from either end of the range, the others in the middle."""
+    values, count = np.zeros(1000), round(500 * share)
+    values[:count], values[-count:] = -1 + distance, 1 - distance
+    return values.reshape(1, 1, 20, 50).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "saturated"),
+    [
+        ((0.99, 0), (0.94, 0), True),
+        ((0.97, 0), (0.94, 0), False),
+        ((0.99, 0), (0.96, 0), False),
+        ((0.99, -0.5), (0.94, 0), True),  # beyond the ends
+        ((0.99, 0.0019), (0.94, 0), True),  # the range is 2: at an end are the values up to 0.002 from it
+        ((0.99, 0.0021), (0.94, 0), False),
+        ((0.99, 0), (0.96, 0.099), False),  # near an end are those of the original up to 0.1 from it
+        ((0.99, 0), (0.96, 0.101), True),
+    ],
+)
+def test_between_saturated_and_not_saturated_there_is_a_margin(
+    found: tuple[float, float], expected: tuple[float, float], saturated: bool
+) -> None:
+    assert ("saturated" in reasons(near_the_ends(*found), near_the_ends(*expected), threshold=0)) is saturated
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ FAULTS: dict[str, tuple[Any, str]] = {
         lambda made: made + (0.0005 if len(made) == 1 else 0),
         "a row alone gives another image than in a batch: by 0.0005, where 2e-05 is allowed",
     ),
+    "not a number alone": (
+        lambda made: made if len(made) > 1 else made * np.nan,
+        "a row alone gives another image than in a batch: by nan, where 2e-05 is allowed",
+    ),
     "depends on its place": (
         lambda made: made + 0.0002 * np.arange(len(made))[:, None, None, None],
         "permuting the rows of a batch does not permute the images",

@@ -1,12 +1,14 @@
-"""Which proof covers a session: the bundle's record, this machine's memory, or a new one."""
+"""Which proof covers a session: one in the bundle's record, one that this machine remembers, or a new one."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fakes.bundles import GRAPH, write_bundle
+from fakes.sessions import FakeSession
 
 import ganrt
 from ganrt import trust
@@ -14,51 +16,40 @@ from ganrt.backend import Session, open_session
 from ganrt.bundle import Bundle
 from ganrt.errors import UnprovenError
 from ganrt.feeds import Array, Feeds
+from ganrt.proof import Proof
+from ganrt.proving import prove
 
 
 @pytest.fixture
-def unrecorded(bundle: Bundle, tmp_path: Path) -> Bundle:
-    """A copy of the bundle as another machine sees it: no proof in it holds here."""
-    copied = replace(bundle, folder=Path(shutil.copytree(bundle.folder, tmp_path / "tiny.ganrt")))
-    copied = replace(copied, variants={"fp32": replace(copied.variants["fp32"], proofs=())})
-    copied.write_manifest()
-    return copied
-
-
-@pytest.fixture
-def session(bundle: Bundle) -> Iterator[Session]:
-    with open_session(bundle, "onnxruntime", "cpu") as opened:
-        yield opened
+def unproven(tmp_path: Path) -> Bundle:
+    """A bundle of the NumPy model that nothing has been proven for."""
+    return write_bundle(tmp_path)
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys of the proofs that are made."""
     keys: list[str] = []
-    real = trust.prove
-    monkeypatch.setattr(trust, "prove", lambda s, spec, golden, key: keys.append(key) or real(s, spec, golden, key))
+
+    def record(session: Session, spec: Any, golden: Any, key: str) -> Any:
+        keys.append(key)
+        return prove(session, spec, golden, key)
+
+    monkeypatch.setattr(trust, "prove", record)
     return keys
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on ONNX Runtime makes black images."""
-    from ganrt.backends import onnxruntime
+class Black(FakeSession):
+    """Makes black images, under the key of a `FakeSession`."""
 
-    def run(self: Session, feeds: Feeds) -> Array:
-        return np.full((len(feeds["z"]), 3, 16, 16), -1, np.float32)
-
-    monkeypatch.setattr(onnxruntime._CpuSession, "run", run)
+    def run(self, feeds: Feeds) -> Array:
+        return np.full_like(super().run(feeds), -1)
 
 
-def test_the_record_of_the_exporting_machine_is_enough(bundle: Bundle, session: Session, made: list[str]) -> None:
-    assert trust.require_proof(bundle, "fp32", session).passed
-    assert not made
-
-
-def test_another_machine_proves_once_and_remembers(unrecorded: Bundle, session: Session, made: list[str]) -> None:
-    first = trust.require_proof(unrecorded, "fp32", session)
+def test_a_machine_proves_once_and_remembers(unproven: Bundle, made: list[str]) -> None:
+    first = trust.require_proof(unproven, "fp32", FakeSession())
     assert first.passed
-    assert trust.require_proof(unrecorded, "fp32", session) == first
+    assert trust.require_proof(unproven, "fp32", FakeSession()) == first
     assert len(made) == 1
 
 
@@ -67,59 +58,139 @@ def memory(cache: Path) -> Path:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\x00" * 99, b'{"key": "other", "failures": []}'])
-def test_a_damaged_memory_is_made_again(
-    content: bytes, unrecorded: Bundle, session: Session, made: list[str], cache: Path
-) -> None:
-    first = trust.require_proof(unrecorded, "fp32", session)
+def test_a_damaged_memory_is_made_again(content: bytes, unproven: Bundle, made: list[str], cache: Path) -> None:
+    first = trust.require_proof(unproven, "fp32", FakeSession())
     memory(cache).write_bytes(content)
-    assert trust.require_proof(unrecorded, "fp32", session) == first
+    assert trust.require_proof(unproven, "fp32", FakeSession()) == first
     assert len(made) == 2
-    assert trust.require_proof(unrecorded, "fp32", session) == first
+    assert trust.require_proof(unproven, "fp32", FakeSession()) == first
     assert len(made) == 2
 
 
-def test_a_proof_of_something_else_does_not_count(
-    unrecorded: Bundle, session: Session, made: list[str], cache: Path
+def test_a_remembered_proof_must_carry_the_key_it_is_found_under(
+    unproven: Bundle, made: list[str], cache: Path
 ) -> None:
-    trust.require_proof(unrecorded, "fp32", session)
+    trust.require_proof(unproven, "fp32", FakeSession())
     content = memory(cache).read_text()
     memory(cache).write_text(content.replace(made[0], "0" * 64))
-    trust.require_proof(unrecorded, "fp32", session)
+    trust.require_proof(unproven, "fp32", FakeSession())
     assert len(made) == 2
 
 
 def test_a_memory_that_cannot_be_written_costs_only_time(
-    unrecorded: Bundle, session: Session, made: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+    unproven: Bundle, made: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     for _ in range(2):
-        assert trust.require_proof(unrecorded, "fp32", session).passed
+        assert trust.require_proof(unproven, "fp32", FakeSession()).passed
     assert len(made) == 2
 
 
-def test_the_key_tells_apart_all_that_a_result_depends_on(
-    bundle: Bundle, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = {trust.proof_key(bundle, "fp32", session)}
-    for name in ("model.onnx", "weights.safetensors", "golden.npz"):
-        digest = replace(bundle.files[name], sha256="0" * 64)
-        keys.add(trust.proof_key(replace(bundle, files={**bundle.files, name: digest}), "fp32", session))
-    output = replace(bundle.spec.output, range=(0.0, 1.0))
-    keys.add(trust.proof_key(replace(bundle, spec=replace(bundle.spec, output=output)), "fp32", session))
-    for name, value in (("backend", "other"), ("device", "cuda:0"), ("details", {"onnxruntime": "0"})):
-        with monkeypatch.context() as patch:
-            patch.setattr(session, name, value)
-            keys.add(trust.proof_key(bundle, "fp32", session))
-    monkeypatch.setattr(trust, "cpu_name", lambda: "another processor")
-    keys.add(trust.proof_key(bundle, "fp32", session))
-    assert len(keys) == 9
+def session_with(**changes: object) -> FakeSession:
+    """The fake session with other attributes."""
+    session = FakeSession()
+    for name, value in changes.items():
+        setattr(session, name, value)
+    return session
 
 
-def test_a_failed_proof_is_refused_and_remembered(
-    unrecorded: Bundle, made: list[str], monkeypatch: pytest.MonkeyPatch
+def changed_bundle(bundle: Bundle, name: str) -> Bundle:
+    """The bundle with other bytes in one of its files."""
+    return replace(bundle, files={**bundle.files, name: replace(bundle.files[name], sha256="0" * 64)})
+
+
+def other_keys(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What differs -> the key that a proof of the fake session has then."""
+    session = FakeSession()
+    spec = replace(bundle.spec, output=replace(bundle.spec.output, range=(0.0, 1.0)))
+    keys = {
+        "graph": trust.proof_key(changed_bundle(bundle, GRAPH), "fp32", session),
+        "weights": trust.proof_key(changed_bundle(bundle, Bundle.WEIGHTS), "fp32", session),
+        "golden samples": trust.proof_key(changed_bundle(bundle, Bundle.GOLDEN), "fp32", session),
+        "spec": trust.proof_key(replace(bundle, spec=spec), "fp32", session),
+        "backend": trust.proof_key(bundle, "fp32", session_with(backend="other")),
+        "device": trust.proof_key(bundle, "fp32", session_with(device="cuda:0")),
+        "precision": trust.proof_key(bundle, "fp32", session_with(precision="fp16")),
+        "library version": trust.proof_key(bundle, "fp32", session_with(details={"fake": "0.1"})),
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(trust, "cpu_name", lambda: "another processor")
+        keys["processor"] = trust.proof_key(bundle, "fp32", session)
+    return keys
+
+
+def passing(bundle: Bundle, key: str) -> Proof:
+    golden = bundle.golden()
+    assert golden is not None
+    proof = prove(FakeSession(), bundle.spec, golden, key).proof
+    assert proof.passed
+    return proof
+
+
+def test_the_key_covers_all_that_a_result_depends_on(unproven: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = other_keys(unproven, monkeypatch)
+    assert len({*keys.values(), trust.proof_key(unproven, "fp32", FakeSession())}) == len(keys) + 1
+
+
+def test_passing_proofs_of_anything_else_do_not_cover_a_session(
+    unproven: Bundle, made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spoil(monkeypatch)
+    """A record full of proofs of other backends, machines, versions and bytes: the session is proven all the same."""
+    others = tuple(passing(unproven, key) for key in other_keys(unproven, monkeypatch).values())
+    full = unproven.with_proofs("fp32", others)
+    with pytest.raises(UnprovenError, match="does not make the original's images"):
+        trust.require_proof(full, "fp32", Black())
+    assert made == [trust.proof_key(unproven, "fp32", FakeSession())]
+
+
+@pytest.mark.parametrize("place", [0, 4, 9])
+def test_the_proof_of_the_session_is_found_among_those_of_others(
+    place: int, unproven: Bundle, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = [replace(passing(unproven, k), failures=("flat",)) for k in other_keys(unproven, monkeypatch).values()]
+    own = passing(unproven, trust.proof_key(unproven, "fp32", FakeSession()))
+    full = unproven.with_proofs("fp32", (*failed[:place], own, *failed[place:]))
+    assert trust.require_proof(full, "fp32", FakeSession()) == own
+    assert not made
+
+
+def test_a_failed_proof_in_the_record_is_final(unproven: Bundle, made: list[str]) -> None:
+    key = trust.proof_key(unproven, "fp32", FakeSession())
+    failed = replace(passing(unproven, key), failures=("sample 3 is flat",))
+    with pytest.raises(UnprovenError, match=r"fp32, on fake \(cpu\) does not .*: sample 3 is flat\. .* unproven=True"):
+        trust.require_proof(unproven.with_proofs("fp32", (failed,)), "fp32", FakeSession())
+    assert not made
+
+
+def test_the_record_of_the_exporting_machine_is_enough(bundle: Bundle, made: list[str]) -> None:
+    with open_session(bundle, "onnxruntime", "cpu") as session:
+        assert trust.require_proof(bundle, "fp32", session).passed
+    assert not made
+
+
+@pytest.fixture
+def unrecorded(bundle: Bundle, tmp_path: Path) -> Bundle:
+    """A copy of an exported bundle without its proofs, as another machine sees it."""
+    copied = replace(bundle, folder=Path(shutil.copytree(bundle.folder, tmp_path / "tiny.ganrt")))
+    copied = replace(copied, variants={"fp32": replace(copied.variants["fp32"], proofs=())})
+    copied.write_manifest()
+    return copied
+
+
+@pytest.fixture
+def black_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime makes black images."""
+    from ganrt.backends import onnxruntime
+
+    def run(self: Session, feeds: Feeds) -> Array:
+        return np.full((len(feeds["z"]), 3, 16, 16), -1, np.float32)
+
+    monkeypatch.setattr(onnxruntime._CpuSession, "run", run)
+
+
+@pytest.mark.usefixtures("black_onnxruntime")
+def test_a_failed_proof_is_an_error_and_remembered(unrecorded: Bundle, made: list[str]) -> None:
     for _ in range(2):
         with pytest.raises(
             UnprovenError, match=r"does not make the original's images: sample 0 is flat .* unproven=True"
@@ -128,19 +199,19 @@ def test_a_failed_proof_is_refused_and_remembered(
     assert len(made) == 1
 
 
-def test_whoever_asks_for_it_gets_an_unproven_variant(unrecorded: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil(monkeypatch)
+@pytest.mark.usefixtures("black_onnxruntime")
+def test_unproven_true_loads_a_variant_that_fails(unrecorded: Bundle) -> None:
     with ganrt.load(unrecorded.folder, "onnxruntime", unproven=True) as generator:
         assert not generator.sample(1).any()
 
 
-def test_auto_passes_over_a_backend_that_fails(unrecorded: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil(monkeypatch)
+@pytest.mark.usefixtures("black_onnxruntime")
+def test_auto_skips_a_backend_that_fails(unrecorded: Bundle) -> None:
     with ganrt.load(unrecorded.folder) as generator:
         assert generator.session.backend == "openvino"
 
 
-def test_a_bare_onnx_file_has_nothing_to_be_proven_with(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_bare_onnx_file_cannot_be_proven(bundle: Bundle, tmp_path: Path) -> None:
     path = Path(shutil.copy(bundle.onnx("fp32"), tmp_path / "tiny.onnx"))
     with pytest.raises(UnprovenError, match="has no golden samples to compare with"):
         ganrt.load(path, "onnxruntime")
