@@ -17,6 +17,7 @@ from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from ganrt.training.data import TrainingImages, load_images
+    from ganrt.training.gatys import stylize
     from ganrt.training.loop import train
     from ganrt.training.losses import LOSSES, Loss
     from ganrt.training.options import Options
@@ -35,6 +36,7 @@ __all__ = [
     "load_images",
     "preset",
     "read_run",
+    "stylize",
     "train",
 ]
 
@@ -49,6 +51,7 @@ _MODULES = {
     "load_images": "data",
     "preset": "presets",
     "read_run": "run",
+    "stylize": "gatys",
     "train": "loop",
 }
 """Public name -> the module of this package that it lives in."""
