@@ -74,16 +74,13 @@ def using(generator: ganrt.Generator, batch: int, size: tuple[int, int] | None) 
 
 def bare(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
     """Replays the engine alone, on inputs that stay on the device."""
-    from ganrt.gpu import engine_cache
-    from ganrt.gpu.device import Gpu
-    from ganrt.gpu.nvinfer import load, this_machine
-    from ganrt.gpu.trt_programs import Programs
+    from ganrt.gpu import Gpu, TrtPrograms, describe_machine, engine_cache, load_engine
 
     gpu = Gpu(0)
-    engine = engine_cache.find(bundle.digest(variant), this_machine(gpu.name, gpu.capability))
-    loaded, stream = load(engine_cache.read(engine), False), gpu.stream()
+    engine = engine_cache.find(bundle.digest(variant), describe_machine(gpu.name, gpu.capability))
+    loaded, stream = load_engine(engine_cache.read(engine), False), gpu.stream()
     batch = len(next(iter(given.values())))
-    program = Programs(gpu, loaded, stream, lambda _: None).of(
+    program = TrtPrograms(gpu, loaded, stream, lambda _: None).of(
         batch, {name: array.shape for name, array in given.items()}
     )
     for name, array in given.items():

@@ -52,7 +52,7 @@ def test_the_check_finds_what_it_looks_for() -> None:
 
 def test_an_engine_is_built_without_torch() -> None:
     """Of a machine with TensorRT, where torch is a burden; what needs a GPU is imported over fakes in other tests."""
-    assert "torch" not in third_party("ganrt.export.engines.head")
+    assert "torch" not in third_party("ganrt.export.engines.post_processing")
 
 
 def test_core_tests_are_collected_without_a_framework() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ganrt.errors import EngineError, MachineError, RequestError
-from ganrt.gpu.nvinfer import LOG, VERSION, load, trt
+from ganrt.gpu import LOG, VERSION, load_engine, trt
 
-from .options import Options
+from .options import EngineOptions
 
 _NOT_PINNED = ("CONSTANT", "SHAPE", "CAST", "IDENTITY", "SHUFFLE", "CONCATENATION", "SLICE", "GATHER")
 """Layer types of 8.6 that move values and compute none."""
@@ -46,7 +46,11 @@ def _describe_error(error: trt.ParserError, nodes: list[str]) -> str:
 
 
 def configure(
-    builder: trt.Builder, network: trt.INetworkDefinition, precision: str, options: Options, golden: tuple[int, int]
+    builder: trt.Builder,
+    network: trt.INetworkDefinition,
+    precision: str,
+    options: EngineOptions,
+    golden: tuple[int, int],
 ) -> trt.IBuilderConfig:
     """What is asked of the builder.
 
@@ -74,11 +78,11 @@ def configure(
     return made
 
 
-def _each(options: Options) -> list[tuple[int, int]]:
+def _each(options: EngineOptions) -> list[tuple[int, int]]:
     return [(size, size) for size in options.batches]
 
 
-def _compatibility(made: trt.IBuilderConfig, options: Options) -> None:
+def _compatibility(made: trt.IBuilderConfig, options: EngineOptions) -> None:
     if options.version_compatible:
         made.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.hardware_compatible == "ampere-plus":
@@ -194,7 +198,7 @@ def refit_engine(plan: bytes, file: Path, portable: bool) -> bytes:
     """A plan with the weights of another ONNX file of the same architecture. Raises EngineError."""
     if VERSION < (10, 0):
         raise MachineError(f"TensorRT {trt.__version__} cannot refit from an ONNX file; 10.0 can first")
-    loaded = load(plan, portable)
+    loaded = load_engine(plan, portable)
     engine: trt.ICudaEngine = loaded.engine
     refitter: trt.Refitter = trt.Refitter(engine, LOG)
     weights: trt.OnnxParserRefitter = trt.OnnxParserRefitter(refitter, LOG)

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 from ganrt.errors import EngineError
-from ganrt.gpu.nvinfer import trt
+from ganrt.gpu import trt
 
 _TYPES = {
     "fp32": r"fp32|float32|float|kfloat",

@@ -10,7 +10,7 @@ HARDWARE = ("none", "same-capability", "ampere-plus")
 
 
 @dataclass(frozen=True)
-class Options:
+class EngineOptions:
     """What an engine is built with. Every option is in its key by this name."""
 
     batches: tuple[int, ...] = (1, 8, 32)

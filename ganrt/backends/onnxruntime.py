@@ -67,15 +67,13 @@ def _on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str, Any
     if not has_nvidia_gpu():
         raise MachineError(f"cuda:{number} was asked for, but this machine has no NVIDIA GPU; use device='cpu'")
     try:
-        from ganrt.gpu.device import Gpu, translated
-        from ganrt.gpu.ort_programs import OrtPrograms
-        from ganrt.gpu.session import DeviceSession, deadline_of
+        from ganrt.gpu import DeviceSession, Gpu, OrtPrograms, parse_deadline, translate_errors
     except ImportError as error:  # no MissingLibraryError, which `auto` passes over in silence: onnxruntime is here
         raise MachineError(
             f"the onnxruntime backend on a GPU needs {error.name or 'cuda.core'}, which is not installed: "
             'pip install "ganrt[cuda]"'
         ) from error
-    deadline = deadline_of(options)
+    deadline = parse_deadline(options)
     gpu, chosen = Gpu(number), _cuda_options(options)
     ort.preload_dlls(directory="")
 
@@ -87,7 +85,7 @@ def _on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str, Any
 
     name = ("onnxruntime", bundle.variant(variant).precision)
     details = {"onnxruntime-gpu": library_version("onnxruntime-gpu"), **{k: str(v) for k, v in chosen.items()}}
-    with translated("opening a session"):
+    with translate_errors("opening a session"):
         session = DeviceSession(name, bundle.spec, gpu, details, deadline, programs)
     session.restrict(options.get("batches", session.batch_sizes))
     return session

@@ -13,11 +13,21 @@ from typing import Any
 from ganrt.backend import Session, check_options
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, RequestError
-from ganrt.gpu import engine_cache
-from ganrt.gpu.device import Gpu, translated
-from ganrt.gpu.nvinfer import LEAN, Loaded, load, this_machine, trt
-from ganrt.gpu.session import DeviceSession, deadline_of
-from ganrt.gpu.trt_programs import Programs
+from ganrt.gpu import (
+    FINITENESS_TENSOR,
+    LEAN,
+    PICTURES_TENSOR,
+    DeviceSession,
+    Gpu,
+    LoadedEngine,
+    TrtPrograms,
+    describe_machine,
+    engine_cache,
+    load_engine,
+    parse_deadline,
+    translate_errors,
+    trt,
+)
 from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.spec import Spec
 
@@ -29,7 +39,7 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     take for a batch (default 60); `engine`, the path of a plan from elsewhere, and `sha256`, its digest, by which you
     vouch for it: an engine is executable code."""
     check_options("tensorrt", options, _OPTIONS)
-    deadline = deadline_of(options)
+    deadline = parse_deadline(options)
     kind, number = parse_device(device)
     if kind == "cpu":
         raise MachineError(f"the tensorrt backend runs on NVIDIA GPUs only; {device} was asked for: use onnxruntime")
@@ -37,12 +47,14 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
         raise MachineError("the tensorrt backend needs an NVIDIA GPU, and this machine has none; use device='cpu'")
     gpu = Gpu(number)
     plan, facts, portable = _plan(bundle, variant, gpu, options)
-    loaded = load(plan, portable)
+    loaded = load_engine(plan, portable)
     _check_tensors(bundle.spec, loaded)
     name = ("tensorrt", bundle.variant(variant).precision)
     details = {"tensorrt": str(trt.__version__), "runtime": "lean" if LEAN else "full", **facts}
-    with translated("opening a session"):
-        session = DeviceSession(name, bundle.spec, gpu, details, deadline, lambda *place: Programs(gpu, loaded, *place))
+    with translate_errors("opening a session"):
+        session = DeviceSession(
+            name, bundle.spec, gpu, details, deadline, lambda *place: TrtPrograms(gpu, loaded, *place)
+        )
     session.restrict(options.get("batches", session.batch_sizes))
     return session
 
@@ -57,16 +69,16 @@ def _plan(bundle: Bundle, variant: str, gpu: Gpu, options: Mapping[str, Any]) ->
             )
         plan = engine_cache.vouched(Path(options["engine"]), options["sha256"])
         return plan, {"engine": options["sha256"], "computed in": "unknown: a foreign engine"}, True
-    engine = engine_cache.find(bundle.digest(variant), this_machine(gpu.name, gpu.capability))
+    engine = engine_cache.find(bundle.digest(variant), describe_machine(gpu.name, gpu.capability))
     shares = engine.notes.get("computed in", {})
     facts = {"engine": engine.sha256, "computed in": ", ".join(f"{k} {v:.0%}" for k, v in shares.items())}
     return engine_cache.read(engine), facts, bool(engine.key.options.get("version_compatible"))
 
 
-def _check_tensors(spec: Spec, loaded: Loaded) -> None:
+def _check_tensors(spec: Spec, loaded: LoadedEngine) -> None:
     wanted = {item.name for item in spec.inputs} | {spec.output.name}
     found = {tensor.name for tensor in loaded.tensors()}
-    if found != wanted | {engine_cache.PICTURES, engine_cache.LEVEL}:
+    if found != wanted | {PICTURES_TENSOR, FINITENESS_TENSOR}:
         raise MachineError(
             f"the engine has the tensors {', '.join(sorted(found))}, which are not those of this model: build it "
             "anew with `ganrt build BUNDLE --backend tensorrt --rebuild`"

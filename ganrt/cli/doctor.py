@@ -53,7 +53,7 @@ def _check_backend(name: str) -> Check:
         providers = ", ".join(p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers())
         return Check(name, True, f"{library} {onnxruntime.__version__}, providers: {providers}")
     if name == "tensorrt":
-        from ganrt.gpu.nvinfer import LEAN, trt
+        from ganrt.gpu import LEAN, trt
 
         runtime = "the lean runtime, which builds no engines" if LEAN else "with its builder"
         return Check(name, True, f"TensorRT {trt.__version__}, {runtime}")

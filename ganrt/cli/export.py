@@ -87,7 +87,7 @@ def build(
 
     Builds it for the GPU of this machine, verifies it on the bundle's golden samples and keeps it in the engine cache.
     """
-    engines = import_extra("ganrt.export.engines.build", "tensorrt", "building engines")
+    engines = import_extra("ganrt.export.engines", "tensorrt", "building engines")
     read = ganrt.Bundle.read(bundle)
     name = variant or read.in_precision(precision)[0]
     wanted |= {
@@ -95,7 +95,7 @@ def build(
         "batches": tuple(sorted(set(wanted["batches"]))) or (1, 8, 32),
     }
     with show_progress(f"building {name}") as progress:
-        engine = engines.build(read, name, engines.Options(**wanted), device, rebuild, progress)
+        engine = engines.build(read, name, engines.EngineOptions(**wanted), device, rebuild, progress)
     with ganrt.load(bundle, backend, device, variant=name) as generator:
         shares = generator.session.details["computed in"]
     click.echo(f"{engine.path}: {name} in {shares}, proven on {engine.key.machine.gpu}")

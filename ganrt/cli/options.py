@@ -87,7 +87,7 @@ def loading_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that are the fields of `ganrt.export.engines.options.Options`."""
+    """Options that are the fields of `ganrt.export.engines.EngineOptions`."""
     options = (
         click.option(
             "--batch",
@@ -144,12 +144,12 @@ def load_generator(bundle: Path, **loading: Any) -> Generator:
         if loading["backend"] != "tensorrt":
             raise
         log(str(error))
-    engines = import_extra("ganrt.export.engines.build", "tensorrt", "building engines")
+    engines = import_extra("ganrt.export.engines", "tensorrt", "building engines")
     read = ganrt.Bundle.read(bundle)
     precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
     variant = loading["variant"] or read.in_precision(precision)[0]
     with show_progress(f"building {variant}") as progress:
-        engines.build(read, variant, engines.Options(), loading["device"], progress=progress)
+        engines.build(read, variant, engines.EngineOptions(), loading["device"], progress=progress)
     return ganrt.load(bundle, **{**loading, "variant": variant})
 
 

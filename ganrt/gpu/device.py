@@ -31,7 +31,7 @@ _never = threading.Event()
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Turn whatever CUDA raises into DeviceMemoryError, after which all goes on, or DeviceLostError, after which
     nothing does: a CUDA error other than a refused allocation may come from work of long ago, and stays."""
     try:
@@ -60,7 +60,7 @@ class Gpu:
         if number >= count:
             raise MachineError(f"cuda:{number} was asked for, but the last GPU here is cuda:{count - 1}")
         self.number = number
-        with translated(f"starting CUDA on cuda:{number}"):
+        with translate_errors(f"starting CUDA on cuda:{number}"):
             self._device: core.Device = core.Device(number)
             self.enter()
             self.name = str(self._device.name)
@@ -68,7 +68,7 @@ class Gpu:
 
     def enter(self) -> None:
         """Make the GPU the one that this thread works with. Raises DeviceLostError."""
-        with translated(f"turning to cuda:{self.number}"):
+        with translate_errors(f"turning to cuda:{self.number}"):
             self._device.set_current()
 
     def details(self) -> dict[str, str]:
@@ -89,26 +89,26 @@ class Gpu:
 
     def memory(self, size: int, stream: core.Stream) -> core.Buffer:
         """Device memory, at least one byte, aligned to 256 or more. Raises DeviceMemoryError."""
-        with translated(f"taking {size} bytes on {self.name}"):
+        with translate_errors(f"taking {size} bytes on {self.name}"):
             return self._device.allocate(max(size, 1), stream=stream)
 
-    def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pinned:
+    def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> PinnedArray:
         """A page-locked array on the host. Raises DeviceMemoryError."""
         size = max(math.prod(shape) * dtype.itemsize, 1)
-        with translated(f"page-locking {size} bytes"):
-            return Pinned(core.LegacyPinnedMemoryResource().allocate(size), shape, dtype)
+        with translate_errors(f"page-locking {size} bytes"):
+            return PinnedArray(core.LegacyPinnedMemoryResource().allocate(size), shape, dtype)
 
     def compile(self, source: str, kernels: tuple[str, ...]) -> dict[str, core.Kernel]:
         """Kernels of a CUDA C++ source, compiled for this GPU. Products and sums are rounded one by one, as NumPy
         does."""
-        with translated("compiling a kernel"):
+        with translate_errors("compiling a kernel"):
             options = core.ProgramOptions(std="c++17", arch=f"sm_{self.capability.replace('.', '')}", fma=False)
             program: core.Program = core.Program(source, "c++", options)
             code: core.ObjectCode = program.compile("cubin")
             return {name: code.get_kernel(name) for name in kernels}
 
 
-class Pinned:
+class PinnedArray:
     """Page-locked memory, as `buffer` for copies of the GPU and as `array` for the host."""
 
     def __init__(self, buffer: core.Buffer, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -121,14 +121,14 @@ class Pinned:
         self.buffer.close()
 
 
-def wait(event: core.Event, deadline: float) -> None:
+def wait_for_event(event: core.Event, deadline: float) -> None:
     """Return once everything before the event is done. Raises DeviceLostError after `deadline` seconds, or when CUDA
     reports an error of that work.
 
     The first moments are spent asking, because a small model is done within them; then the thread naps, so that others
     can work and a GPU that hangs is noticed.
     """
-    with translated("work on the GPU"):
+    with translate_errors("work on the GPU"):
         for nap in _naps(deadline):
             if event.is_done:
                 return
@@ -184,7 +184,7 @@ class DeviceArray:
             return self._to_host().__dlpack__(max_version=max_version)
         if copy:
             raise BufferError("device memory is handed out as it is; copy it yourself")
-        with translated("handing an array over"):
+        with translate_errors("handing an array over"):
             self._gpu.enter()
             if stream != -1:
                 _consumer(stream).wait(self._ready)
@@ -192,7 +192,7 @@ class DeviceArray:
             return view.__dlpack__(stream=-1, max_version=max_version)
 
 
-class Borrowed:
+class BorrowedArray:
     """An array of somebody else on a GPU, taken through DLPack: C-contiguous, and ordered behind the work that makes it
     on the stream that it was taken for. It must stay as it is until the work that reads it is done."""
 

@@ -22,10 +22,6 @@ from ganrt import atomic
 from ganrt.bundle import parse_json
 from ganrt.errors import ArtifactError, BundleError, MachineError, MissingLibraryError, NoEngineError
 
-PICTURES = "ganrt_pictures"
-"""Output of every engine: uint8 (N, H, W, C)."""
-LEVEL = "ganrt_level"
-"""Output of every engine: float32 (N), not finite where a value of the image is not."""
 FORMAT = 1
 _log = logging.getLogger(__name__)
 

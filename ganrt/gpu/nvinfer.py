@@ -24,14 +24,14 @@ __all__ = [
     "LEAN",
     "LOG",
     "VERSION",
-    "Loaded",
+    "LoadedEngine",
     "Log",
     "Profile",
     "Tensor",
-    "load",
+    "describe_machine",
+    "load_engine",
     "new_context",
     "scratch_bytes",
-    "this_machine",
     "trt",
 ]
 
@@ -84,7 +84,7 @@ if VERSION >= (10, 0):
     DTYPES[trt.DataType.INT64] = np.dtype(np.int64)
 
 
-def this_machine(gpu: str, capability: str) -> Machine:
+def describe_machine(gpu: str, capability: str) -> Machine:
     """What engines are built for here."""
     return Machine(gpu, capability, nvidia_details().get("driver", "?"), trt.__version__)
 
@@ -106,7 +106,7 @@ class Tensor(NamedTuple):
 
 
 @dataclass
-class Loaded:
+class LoadedEngine:
     """A plan that was deserialised. The runtime must outlive the engine."""
 
     runtime: trt.Runtime
@@ -132,7 +132,7 @@ class Loaded:
         ]
 
 
-def scratch_bytes(loaded: Loaded, profile: int) -> int | None:
+def scratch_bytes(loaded: LoadedEngine, profile: int) -> int | None:
     """Working memory that a context needs for a profile; None before 10.3, where every context takes its own, enough
     for the largest of all profiles."""
     if VERSION < (10, 3):
@@ -140,7 +140,7 @@ def scratch_bytes(loaded: Loaded, profile: int) -> int | None:
     return int(loaded.engine.get_device_memory_size_for_profile_v2(profile))
 
 
-def new_context(loaded: Loaded, scratch: core.Buffer | None) -> trt.IExecutionContext | None:
+def new_context(loaded: LoadedEngine, scratch: core.Buffer | None) -> trt.IExecutionContext | None:
     """A context that works in this memory, or in its own; None, with lines in the log, when it finds none."""
     engine: trt.ICudaEngine = loaded.engine
     if VERSION < (10, 3) or scratch is None:
@@ -153,7 +153,7 @@ def new_context(loaded: Loaded, scratch: core.Buffer | None) -> trt.IExecutionCo
     return context
 
 
-def load(plan: bytes, portable: bool) -> Loaded:
+def load_engine(plan: bytes, portable: bool) -> LoadedEngine:
     """Deserialise a plan that has been checked: it is executable code.
 
     Args:
@@ -174,4 +174,4 @@ def load(plan: bytes, portable: bool) -> Loaded:
             f"TensorRT {trt.__version__} does not load this engine: {LOG.errors()}. Build it again with "
             "`ganrt build BUNDLE --backend tensorrt`"
         )
-    return Loaded(runtime, engine)
+    return LoadedEngine(runtime, engine)

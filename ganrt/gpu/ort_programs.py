@@ -10,9 +10,9 @@ import cuda.core as core
 import numpy as np
 import onnxruntime as ort
 
-from ganrt.gpu.device import Gpu, translated
-from ganrt.gpu.engine_cache import LEVEL, PICTURES
+from ganrt.gpu.device import Gpu, translate_errors
 from ganrt.gpu.pictures import DevicePictures
+from ganrt.gpu.tensor_names import FINITENESS_TENSOR, PICTURES_TENSOR
 from ganrt.spec import Image, Label, Latent, Spec
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -38,14 +38,18 @@ class OrtProgram:
         self.size = next(iter(shapes.values()))[0]
         self._session, self._spec, self._pictures, self._stream = session, spec, pictures, stream
         image = _image_shape(spec, shapes)
-        made = {spec.output.name: image, PICTURES: (image[0], *image[2:], image[1]), LEVEL: image[:1]}
+        made = {
+            spec.output.name: image,
+            PICTURES_TENSOR: (image[0], *image[2:], image[1]),
+            FINITENESS_TENSOR: image[:1],
+        }
         self.shapes: dict[str, tuple[int, ...]] = {**shapes, **made}
         floats = np.dtype(np.float32)
         labels = {item.name for item in spec.inputs if isinstance(item, Label) and item.encoding == "index"}
         self.dtypes: dict[str, np.dtype[Any]] = {
             name: np.dtype(np.int64) if name in labels else floats for name in self.shapes
         }
-        self.dtypes[PICTURES] = np.dtype(np.uint8)
+        self.dtypes[PICTURES_TENSOR] = np.dtype(np.uint8)
         self.inputs: dict[str, core.Buffer] = {}
         self.outputs: dict[str, core.Buffer] = {}
         try:
@@ -70,10 +74,10 @@ class OrtProgram:
 
     def enqueue(self, stream: core.Stream) -> None:
         """Put one batch on the stream that the session was made for. Raises DeviceLostError, DeviceMemoryError."""
-        with translated(f"running a batch of {self.size}"):
+        with translate_errors(f"running a batch of {self.size}"):
             self._session.run_with_iobinding(self._binding, self._options)
             output = self._spec.output
-            buffers = (self.outputs[output.name], self.outputs[PICTURES], self.outputs[LEVEL])
+            buffers = (self.outputs[output.name], self.outputs[PICTURES_TENSOR], self.outputs[FINITENESS_TENSOR])
             self._pictures.put(*buffers, self.shapes[output.name], output.range, stream)
 
     def close(self) -> None:

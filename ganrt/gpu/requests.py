@@ -10,11 +10,11 @@ import numpy as np
 
 from ganrt.errors import DeviceMemoryError
 from ganrt.feeds import Draw, Feeds
-from ganrt.gpu.engine_cache import LEVEL, PICTURES
+from ganrt.gpu.tensor_names import FINITENESS_TENSOR, PICTURES_TENSOR
 from ganrt.spec import Spec
 
 if TYPE_CHECKING:
-    from ganrt.gpu.device import Borrowed
+    from ganrt.gpu.device import BorrowedArray
 
 
 class Request(ABC):
@@ -57,7 +57,7 @@ class Given(Request):
 class Held(Request):
     """Inputs that the caller has on the device, for the float image."""
 
-    def __init__(self, spec: Spec, arrays: Mapping[str, Borrowed]) -> None:
+    def __init__(self, spec: Spec, arrays: Mapping[str, BorrowedArray]) -> None:
         super().__init__(spec, next(iter(arrays.values())).shape[0], (spec.output.name,))
         self.arrays = arrays
 
@@ -78,7 +78,7 @@ class Sampled(Request):
     """Samples of a seed, for pictures."""
 
     def __init__(self, spec: Spec, draw: Draw) -> None:
-        super().__init__(spec, draw.rows, (PICTURES, LEVEL))
+        super().__init__(spec, draw.rows, (PICTURES_TENSOR, FINITENESS_TENSOR))
         self.draw: Draw = draw
 
     def part(self, first: int, rows: int) -> Request:

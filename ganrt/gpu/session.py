@@ -13,11 +13,11 @@ import numpy as np
 from ganrt.backend import Pending, PictureSession
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, RequestError
 from ganrt.feeds import Array, Draw, Feeds, require
-from ganrt.gpu import engine_cache
-from ganrt.gpu.device import Borrowed, Gpu, translated
+from ganrt.gpu.device import BorrowedArray, Gpu, translate_errors
 from ganrt.gpu.latents import DeviceLatents
 from ganrt.gpu.requests import Given, Held, Request, Sampled
 from ganrt.gpu.slots import DeviceProgram, Flight, Slot
+from ganrt.gpu.tensor_names import FINITENESS_TENSOR
 from ganrt.spec import Spec
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _ABANDONED: list[object] = []
 """Sessions on a GPU that is lost or hangs: work there may still write to their memory, so it is never given back."""
 
 
-def deadline_of(options: Mapping[str, Any]) -> float:
+def parse_deadline(options: Mapping[str, Any]) -> float:
     """The option `deadline`, seconds that the GPU may take for a batch. Raises RequestError."""
     deadline = options.get("deadline", _DEADLINE_S)
     if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline <= 0:
@@ -112,9 +112,9 @@ class DeviceSession(PictureSession):
         are until the results have been waited for. Raises RequestError when they do not fit.
         """
         self._require_open()
-        with translated("taking arrays"):
+        with translate_errors("taking arrays"):
             self._gpu.enter()
-            held = {name: Borrowed(self._gpu, name, array, self._compute) for name, array in arrays.items()}
+            held = {name: BorrowedArray(self._gpu, name, array, self._compute) for name, array in arrays.items()}
         rows = require(self._spec, {n: np.empty(a.shape, a.dtype) for n, a in held.items()}, self.batch_sizes)
         return self._begin(Held(self._spec, held), rows)
 
@@ -126,7 +126,7 @@ class DeviceSession(PictureSession):
             self._gpu.enter()
             for slot in self._slots:
                 slot.settle(self._deadline)
-            with translated("closing a session"):
+            with translate_errors("closing a session"):
                 for part in (self._programs, *self._slots, self._compute, self._copying):
                     part.close()
         except GanrtError as error:
@@ -137,7 +137,7 @@ class DeviceSession(PictureSession):
     def _begin(self, request: Request, rows: int) -> Pending:
         """Start a batch of which the first rows are wanted."""
         try:
-            with translated(f"a batch of {request.rows}"):
+            with translate_errors(f"a batch of {request.rows}"):
                 self._gpu.enter()
                 return _Pending(self, self._submit(request), rows)
         except DeviceLostError as error:
@@ -182,7 +182,9 @@ class DeviceSession(PictureSession):
         latents = self._latents
         return lambda program: latents.put(self._spec, draw, program.inputs, program.dtypes, self._compute)
 
-    def _copying_in(self, arrays: Mapping[str, Borrowed], program: DeviceProgram) -> Callable[[DeviceProgram], None]:
+    def _copying_in(
+        self, arrays: Mapping[str, BorrowedArray], program: DeviceProgram
+    ) -> Callable[[DeviceProgram], None]:
         for name, array in arrays.items():
             if array.dtype != program.dtypes[name]:
                 raise RequestError(f"{name} is {array.dtype}; this session takes {program.dtypes[name]} on the GPU")
@@ -253,7 +255,7 @@ class _Pending(Pending):
 
 def _require_finite(found: Mapping[str, Array]) -> None:
     """Raise BackendError where an image has values that uint8 has no word for."""
-    level = found.get(engine_cache.LEVEL)
+    level = found.get(FINITENESS_TENSOR)
     if level is not None and not np.isfinite(level).all():
         raise BackendError(
             f"image {int(np.argmin(np.isfinite(level)))} of the batch has values that are not finite (overflow in "

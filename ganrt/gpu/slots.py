@@ -19,7 +19,7 @@ import cuda.core as core
 import numpy as np
 
 from ganrt.feeds import Array
-from ganrt.gpu.device import DeviceArray, Gpu, Pinned, translated, wait
+from ganrt.gpu.device import DeviceArray, Gpu, PinnedArray, translate_errors, wait_for_event
 
 
 class DeviceProgram(Protocol):
@@ -55,9 +55,9 @@ class Lane:
     def __init__(self, gpu: Gpu, program: DeviceProgram, stream: core.Stream) -> None:
         self.program = program
         self._gpu, self._stream = gpu, stream
-        self.inputs: dict[str, Pinned] = {}
+        self.inputs: dict[str, PinnedArray] = {}
         self.aside: dict[str, core.Buffer] = {}
-        self.results: dict[str, Pinned] = {}
+        self.results: dict[str, PinnedArray] = {}
 
     def prepare(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Take the memory for these. Raises DeviceMemoryError."""
@@ -90,7 +90,7 @@ class Flight:
     def land(self, deadline: float) -> dict[str, Array]:
         """Wait for the results and copy them to memory that is the caller's. Raises DeviceLostError."""
         if self.results is None:
-            wait(self.slot.copied, deadline)
+            wait_for_event(self.slot.copied, deadline)
             self.results = {name: self.lane.results[name].array.copy() for name in self.outputs}
             self.slot.flight = self.holds = None
         return self.results
@@ -130,9 +130,9 @@ class Slot:
 
     def drain(self, deadline: float) -> None:
         """Wait until the compute stream is done; the slot is free."""
-        with translated("waiting for the GPU"):
+        with translate_errors("waiting for the GPU"):
             self._compute.record(self.computed)
-        wait(self.computed, deadline)
+        wait_for_event(self.computed, deadline)
 
     def drop(self, program: DeviceProgram) -> None:
         """Give the memory of a program's lane back; the slot is free."""
@@ -156,7 +156,7 @@ class Slot:
         for name, array in feeds.items():
             pinned = lane.inputs[name]
             np.copyto(pinned.array, array, casting="same_kind")
-        with translated(f"a batch of {program.size}"):
+        with translate_errors(f"a batch of {program.size}"):
             for name in feeds:
                 program.inputs[name].copy_from(lane.inputs[name].buffer, stream=compute)
             if draw is not None:

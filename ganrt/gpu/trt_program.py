@@ -13,14 +13,14 @@ from cuda.core.graph import Graph, GraphBuilder
 
 from ganrt.backend import first_line
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError
-from ganrt.gpu.device import Gpu, translated
-from ganrt.gpu.nvinfer import LOG, Loaded, new_context, trt
+from ganrt.gpu.device import Gpu, translate_errors
+from ganrt.gpu.nvinfer import LOG, LoadedEngine, new_context, trt
 
 _log = logging.getLogger(__name__)
 _ORDINARY_RUNS = 2
 
 
-class Program:
+class TrtProgram:
     """Runs batches of one shape on one stream.
 
     Inputs and outputs live at fixed addresses, because a CUDA graph keeps them: `inputs` and `outputs` by name, to be
@@ -32,7 +32,7 @@ class Program:
     def __init__(
         self,
         gpu: Gpu,
-        loaded: Loaded,
+        loaded: LoadedEngine,
         shapes: Mapping[str, tuple[int, ...]],
         profile: int,
         stream: core.Stream,
@@ -85,7 +85,7 @@ class Program:
 
     def enqueue(self, stream: core.Stream) -> None:
         """Start one batch. Raises DeviceLostError."""
-        with translated(f"running a batch of {self.size}"):
+        with translate_errors(f"running a batch of {self.size}"):
             if self._runs == _ORDINARY_RUNS and not self._plain:
                 self._graph = self._captured(stream)
             self._runs += 1

@@ -8,8 +8,8 @@ import cuda.core as core
 
 from ganrt.errors import RequestError
 from ganrt.gpu.device import Gpu
-from ganrt.gpu.nvinfer import Loaded, Profile, scratch_bytes
-from ganrt.gpu.trt_program import Program
+from ganrt.gpu.nvinfer import LoadedEngine, Profile, scratch_bytes
+from ganrt.gpu.trt_program import TrtProgram
 
 Shapes = Mapping[str, tuple[int, ...]]
 _MOST = 12
@@ -20,7 +20,7 @@ class Scratch:
     """Memory for what is between the inputs and outputs of an engine: one piece for each optimisation profile. Programs
     take turns on one stream, so those of a profile share it."""
 
-    def __init__(self, gpu: Gpu, loaded: Loaded, stream: core.Stream) -> None:
+    def __init__(self, gpu: Gpu, loaded: LoadedEngine, stream: core.Stream) -> None:
         self._gpu, self._loaded, self._stream = gpu, loaded, stream
         self._pieces: dict[int, core.Buffer] = {}
 
@@ -39,15 +39,17 @@ class Scratch:
             self._pieces.pop(profile).close(self._stream)
 
 
-class Programs:
+class TrtPrograms:
     """Programs by their shapes, made when they are first needed, the oldest given up for newer ones."""
 
-    def __init__(self, gpu: Gpu, loaded: Loaded, stream: core.Stream, before_drop: Callable[[Program], None]) -> None:
+    def __init__(
+        self, gpu: Gpu, loaded: LoadedEngine, stream: core.Stream, before_drop: Callable[[TrtProgram], None]
+    ) -> None:
         """`before_drop` waits for all work of a program."""
         self._gpu, self._loaded, self._stream, self._before_drop = gpu, loaded, stream, before_drop
         self._profiles = loaded.profiles()
         self._scratch = Scratch(gpu, loaded, stream)
-        self._ready: dict[tuple[tuple[int, ...], ...], Program] = {}
+        self._ready: dict[tuple[tuple[int, ...], ...], TrtProgram] = {}
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -59,7 +61,7 @@ class Programs:
             sizes |= {least, most} | {1 << power for power in range(most.bit_length()) if least <= 1 << power <= most}
         return tuple(sorted(sizes))
 
-    def of(self, size: int, given: Shapes) -> Program:
+    def of(self, size: int, given: Shapes) -> TrtProgram:
         """The program for a batch of inputs of these shapes; those that are drawn instead have but one. Raises
         DeviceMemoryError, RequestError for pictures of a size that the engine does not take."""
         shapes = {name: given.get(name, (size, *best[1:])) for name, (_, best, _) in self._profiles[0].items()}
@@ -71,7 +73,7 @@ class Programs:
             self._ready[key] = self._made(shapes, profile)
         return self._ready[key]
 
-    def drop(self, *programs: Program) -> None:
+    def drop(self, *programs: TrtProgram) -> None:
         """Give back what these have taken."""
         for program in programs:
             self._before_drop(program)
@@ -87,9 +89,9 @@ class Programs:
         """Free everything, after all work has been waited for."""
         self.drop(*self._ready.values())
 
-    def _made(self, shapes: Shapes, profile: int) -> Program:
+    def _made(self, shapes: Shapes, profile: int) -> TrtProgram:
         try:
-            return Program(self._gpu, self._loaded, shapes, profile, self._stream, self._scratch.piece(profile))
+            return TrtProgram(self._gpu, self._loaded, shapes, profile, self._stream, self._scratch.piece(profile))
         except BaseException:
             self._scratch.keep(program.profile for program in self._ready.values())
             raise

@@ -180,7 +180,7 @@ def test_a_missing_library_names_the_extra(folder: Path, tmp_path: Path, monkeyp
         (["export", "x.pth", "--out", "x.ganrt"], "ganrt.export", "export"),
         (["bench", "x.ganrt"], "ganrt.bench", "bench"),
         (["tune", "x.ganrt"], "ganrt.bench", "bench"),
-        (["build", "x.ganrt"], "ganrt.export.engines.build", "tensorrt"),
+        (["build", "x.ganrt"], "ganrt.export.engines", "tensorrt"),
     ],
 )
 def test_a_missing_extra_is_named(

@@ -29,7 +29,11 @@ OURS = (
     "ganrt.gpu.ort_programs",
     "ganrt.backends.tensorrt",
 )
-BUILDER = ("ganrt.export.engines.builder", "ganrt.export.engines.inspection", "ganrt.export.engines.build")
+BUILDER = (
+    "ganrt.export.engines.builder",
+    "ganrt.export.engines.inspection",
+    "ganrt.export.engines.cached_build",
+)
 """Modules that import TensorRT or cuda-core at the top."""
 
 
@@ -49,7 +53,7 @@ class Machine:
 
     @property
     def engines(self) -> Any:
-        return self.modules["ganrt.export.engines.build"]
+        return importlib.import_module("ganrt.export.engines")
 
 
 Start = Callable[..., Machine]

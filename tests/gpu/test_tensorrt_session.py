@@ -21,7 +21,7 @@ VERSIONS = ["8.6.0", "10.13.3", "10.16.1", "11.4.0"]
 
 
 def built(machine: Machine, bundle: Bundle, *batches: int, **options: Any) -> Machine:
-    machine.engines.build(bundle, "fp32", machine.engines.Options(batches=batches or (1, 2, 4), **options))
+    machine.engines.build(bundle, "fp32", machine.engines.EngineOptions(batches=batches or (1, 2, 4), **options))
     return machine
 
 
@@ -187,7 +187,7 @@ def no_wait_before_the_copy_out(machine: Machine) -> None:
 
 
 def results_read_without_waiting(machine: Machine) -> None:
-    machine.modules["ganrt.gpu.slots"].wait = lambda event, deadline: None  # type: ignore[attr-defined]
+    machine.modules["ganrt.gpu.slots"].wait_for_event = lambda event, deadline: None  # type: ignore[attr-defined]
 
 
 def slots_not_settled(machine: Machine) -> None:

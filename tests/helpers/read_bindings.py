@@ -72,7 +72,7 @@ def main() -> None:
     trt = bindings(Path(sys.argv[1]))
     without_cuda()
     nvinfer = importlib.import_module("ganrt.gpu.nvinfer")
-    for name in ("ganrt.backends.tensorrt", "ganrt.export.engines.build", "ganrt.cli.main"):
+    for name in ("ganrt.backends.tensorrt", "ganrt.export.engines.cached_build", "ganrt.cli.main"):
         importlib.import_module(name)
     nvinfer.LOG.log(trt.ILogger.ERROR, "a line")
     nvinfer.LOG.log(trt.ILogger.WARNING, "no error")

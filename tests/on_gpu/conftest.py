@@ -20,7 +20,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if "tests/gpu/" in report.nodeid and (report.when == "call" or report.outcome != "passed"):
+    if "tests/on_gpu/" in report.nodeid and (report.when == "call" or report.outcome != "passed"):
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
         _outcomes[report.nodeid.rpartition("/")[2]] = f"{report.outcome} {reason}".strip()
 

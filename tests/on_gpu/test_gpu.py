@@ -45,8 +45,10 @@ def need(backend: str) -> None:
 
 
 def build(bundle: Bundle, variant: str = "fp32", **options: Any) -> Any:
-    engines = importlib.import_module("ganrt.export.engines.build")
-    return engines.build(bundle, variant, engines.Options(**{"batches": (1, 2, 4), "level": 1, **options}), "cuda")
+    engines = importlib.import_module("ganrt.export.engines")
+    return engines.build(
+        bundle, variant, engines.EngineOptions(**{"batches": (1, 2, 4), "level": 1, **options}), "cuda"
+    )
 
 
 @pytest.mark.parametrize("family", ["dcgan", "mlp"])
@@ -68,8 +70,8 @@ def test_a_ranged_engine_keeps_the_contract(bundle: Bundle) -> None:
 def test_the_device_draws_what_the_host_draws(truncation: float | None) -> None:
     """Words and labels are identical, and values equal to the last float32 digit."""
     pytest.importorskip("cuda.core")
-    cuda, latents = (importlib.import_module(f"ganrt.{name}") for name in ("cuda", "device_latents"))
-    gpu = cuda.Gpu(0)
+    device, latents = (importlib.import_module(f"ganrt.gpu.{name}") for name in ("device", "latents"))
+    gpu = device.Gpu(0)
     stream = gpu.stream()
     wish = Draw(2**40 + 7, 2**32 - 100, 256, None, truncation)
     host = wish.feeds(DRAWN)

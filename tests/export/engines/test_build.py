@@ -48,7 +48,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
 def build(machine: Machine, bundle: Bundle, **options: Any) -> engine_cache.Engine:
     options.setdefault("batches", (1, 4))
     made: engine_cache.Engine = machine.engines.build(
-        bundle, next(iter(bundle.variants)), machine.engines.Options(**options)
+        bundle, next(iter(bundle.variants)), machine.engines.EngineOptions(**options)
     )
     return made
 
@@ -142,7 +142,7 @@ def test_an_engine_is_built_once_and_again_when_anything_it_depends_on_changes(
     build(machine, small["fp32"], level=2)
     build(machine, small["fp16"])
     assert machine.trt.builds == 3
-    machine.engines.build(small["fp32"], "fp32", machine.engines.Options(batches=(1, 4)), rebuild=True)
+    machine.engines.build(small["fp32"], "fp32", machine.engines.EngineOptions(batches=(1, 4)), rebuild=True)
     assert machine.trt.builds == 4
     newer = start("11.4.0")
     build(newer, small["fp32"])
@@ -152,7 +152,7 @@ def test_an_engine_is_built_once_and_again_when_anything_it_depends_on_changes(
 def test_every_option_is_in_the_key_by_its_name(start: Start, small: dict[str, Bundle]) -> None:
     machine = start()
     engine = build(machine, small["fp32"])
-    names = {field.name for field in dataclasses.fields(machine.engines.Options)}
+    names = {field.name for field in dataclasses.fields(machine.engines.EngineOptions)}
     assert set(engine.key.options) == names | {"precision", "revision"}
 
 
@@ -180,7 +180,7 @@ def test_one_engine_serves_many_checkpoints(start: Start, version: str, stripped
     assert machine.trt.builds == 1
     assert second.notes["refitted"] is True and second.key.graph == bundles[1].digest("fp32")
     assert engine_cache.read(first) != engine_cache.read(second)
-    again = machine.engines.Options(batches=(1, 4), refittable=True, stripped=stripped)
+    again = machine.engines.EngineOptions(batches=(1, 4), refittable=True, stripped=stripped)
     assert "refitted" not in machine.engines.build(bundles[1], "fp32", again, rebuild=True).notes
     assert machine.trt.builds == 2
     (tmp_path / "other").mkdir()
@@ -307,7 +307,7 @@ def test_the_command_builds_proves_and_tells(start: Start, bundle: Bundle) -> No
 def test_the_progress_of_a_build_is_told(start: Start, small: dict[str, Bundle]) -> None:
     machine = start()
     told: list[float] = []
-    options = machine.engines.Options(batches=(1,))
+    options = machine.engines.EngineOptions(batches=(1,))
     machine.engines.build(small["fp32"], "fp32", options, progress=lambda share, _: told.append(share))
     assert told == [0.0, 0.25, 0.5, 1.0]
 

@@ -15,16 +15,14 @@ from ganrt import atomic
 from ganrt.bundle import Bundle
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.golden import picture_size
-from ganrt.gpu import engine_cache
-from ganrt.gpu.device import Gpu
+from ganrt.gpu import LEAN, LOG, Gpu, describe_machine, engine_cache, load_engine, trt
 from ganrt.gpu.engine_cache import Engine, Key, Machine
-from ganrt.gpu.nvinfer import LEAN, LOG, load, this_machine, trt
 from ganrt.machine import parse_device
 
 from . import inspection
 from .builder import configure, parse_network, refit_engine, report_progress, set_timing_cache, timing_cache
-from .head import with_head, with_signed_steps
-from .options import Options
+from .options import EngineOptions
+from .post_processing import with_head, with_signed_steps
 
 _PRECISIONS = ("fp32", "fp16", "int8")
 _REVISION = 1
@@ -37,7 +35,7 @@ Progress = Callable[[float, str], None]
 def build(
     bundle: Bundle,
     variant: str,
-    options: Options | None = None,
+    options: EngineOptions | None = None,
     device: str = "auto",
     rebuild: bool = False,
     progress: Progress = lambda *_: None,
@@ -51,7 +49,7 @@ def build(
     Raises MachineError without a GPU, RequestError for a variant or options that do not go together, EngineError with
     the parser's or builder's own words.
     """
-    options = options or Options()
+    options = options or EngineOptions()
     kind, number = parse_device(device)
     if kind == "cpu":
         raise MachineError("engines are built for an NVIDIA GPU; the CPU was asked for")
@@ -63,7 +61,7 @@ def build(
     gpu = Gpu(number)
     named = {**asdict(options), "batches": list(options.batches), "precision": precision, "revision": _REVISION}
     named["size"] = list(options.size) if options.size else None
-    key = Key(bundle.digest(variant), named, this_machine(gpu.name, gpu.capability))
+    key = Key(bundle.digest(variant), named, describe_machine(gpu.name, gpu.capability))
     with engine_cache.lock(key):
         found = None if rebuild else engine_cache.exact(key)
         if found is not None:
@@ -86,13 +84,13 @@ class _Job:
     """With its head."""
     file: Path
     """Where the model is written for TensorRT."""
-    options: Options
+    options: EngineOptions
     key: Key
     progress: Progress
 
 
 def _made(job: _Job, rebuild: bool) -> Engine:
-    options: Options = job.options
+    options: EngineOptions = job.options
     architecture = _architecture(job.model)
     ir.save(job.model, job.file, external_data=f"{job.file.name}.data")
     donor = _donor(job.key, architecture, options) if options.refittable and not rebuild else None
@@ -106,7 +104,7 @@ def _made(job: _Job, rebuild: bool) -> Engine:
             stripped = Key(architecture, job.key.options, job.key.machine)
             engine_cache.store(stripped, plan, {"architecture": architecture})
             plan = refit_engine(plan, job.file, options.version_compatible)
-    found = inspection.shares(load(plan, options.version_compatible).engine)
+    found = inspection.shares(load_engine(plan, options.version_compatible).engine)
     inspection.require(str(job.key.options["precision"]), found)
     origin = {"refitted": True} if donor is not None else {}
     return engine_cache.store(job.key, plan, {"architecture": architecture, "computed in": found, **origin})
@@ -131,7 +129,7 @@ def _plan(job: _Job) -> bytes:
     return bytes(host)
 
 
-def _donor(key: Key, architecture: str, options: Options) -> Engine | None:
+def _donor(key: Key, architecture: str, options: EngineOptions) -> Engine | None:
     """An engine that was built here with these options, of a model that differs in its weights alone; the one without
     weights where that is kept."""
     if options.stripped:
@@ -158,5 +156,5 @@ def _digest(machine: Machine) -> str:
     return hashlib.sha256(repr(machine).encode()).hexdigest()[:16]
 
 
-def _list(options: Options) -> str:
+def _list(options: EngineOptions) -> str:
     return ", ".join(map(str, options.batches))

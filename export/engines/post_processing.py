@@ -6,18 +6,17 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ganrt.gpu.engine_cache import LEVEL, PICTURES
+from ganrt.gpu import FINITENESS_TENSOR, PICTURES_TENSOR
 from ganrt.spec import Spec
 
 
 def with_head(model: ir.Model, spec: Spec) -> ir.Model:
     """A copy of a graph with two more outputs beside its float image (N, C, H, W).
 
-    PICTURES, uint8 (N, H, W, C): what `ganrt.images.to_uint8` makes of the image, clamped to the range of the output
-    and rounded to nearest, halves up. Nothing but whole numbers from 0 to 255 reaches the cast, which TensorRT leaves
-    undefined for others.
-    LEVEL, float32 (N): the mean magnitude of each image, which is not finite where a value of it is not; uint8 could
-    not tell.
+    PICTURES_TENSOR, uint8 (N, H, W, C): the image clamped to the range of the output and rounded to nearest, halves up,
+    as `ganrt.images.to_uint8` does. TensorRT defines its cast to uint8 for 0 to 255 only, so the image is clamped and
+    rounded before it.
+    FINITENESS_TENSOR, float32 (N): the mean magnitude of each image, which is not finite if any of its values is not.
     """
     model = model.clone()
     graph = model.graph
@@ -45,8 +44,8 @@ def with_head(model: ir.Model, spec: Spec) -> ir.Model:
     else:
         level = op("ReduceMean", op("Abs", floats), axes=(1, 2, 3), keepdims=0)
     batch, channels, *sides = image.shape or (None,) * 4
-    _declare(pictures, PICTURES, ir.DataType.UINT8, [batch, *sides, channels])
-    _declare(level, LEVEL, ir.DataType.FLOAT, [batch])
+    _declare(pictures, PICTURES_TENSOR, ir.DataType.UINT8, [batch, *sides, channels])
+    _declare(level, FINITENESS_TENSOR, ir.DataType.FLOAT, [batch])
     graph.outputs.extend([pictures, level])
     return model
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from ganrt.bundle import Bundle
-from ganrt.export.engines.head import with_head, with_signed_steps
+from ganrt.export.engines.post_processing import with_head, with_signed_steps
 from ganrt.feeds import draw
-from ganrt.gpu.engine_cache import LEVEL, PICTURES
+from ganrt.gpu import FINITENESS_TENSOR, PICTURES_TENSOR
 from ganrt.images import to_uint8
 from ganrt.spec import Latent, Output, Spec
 
@@ -40,7 +40,7 @@ def test_pictures_are_those_of_to_uint8(value_range: tuple[float, float], data: 
     halves = st.integers(0, 255).map(lambda level: low + (level + 0.5) * (high - low) / 255)
     value = st.one_of(st.floats(low - 1, high + 1), halves, st.sampled_from([low, high, 1e30, -1e30]))
     images = np.array(data.draw(st.lists(value, min_size=24, max_size=24)), np.float32).reshape(2, 3, 2, 2)
-    made = head.run([PICTURES], {"x": images})[0]
+    made = head.run([PICTURES_TENSOR], {"x": images})[0]
     assert made.dtype == np.uint8 and np.array_equal(made, to_uint8(images, spec.output.range))
 
 
@@ -50,7 +50,7 @@ def test_the_level_tells_which_image_is_not_finite(bad: float, opset: int) -> No
     images = np.full((3, 3, 2, 2), -0.5, np.float32)
     images[1, 2, 1, 0] = bad
     with np.errstate(invalid="ignore"):  # of the cast that a device would make something of
-        level = passing(RANGES[0], opset)[1].run([LEVEL], {"x": images})[0]
+        level = passing(RANGES[0], opset)[1].run([FINITENESS_TENSOR], {"x": images})[0]
     assert level.shape == (3,) and np.isfinite(level).tolist() == [True, False, True] and level[0] == 0.5
 
 
@@ -58,11 +58,11 @@ def test_the_image_itself_stays_and_the_bundle_too(bundle: Bundle) -> None:
     model = ir.load(bundle.onnx("fp32"))
     head = with_head(model, bundle.spec)
     feeds = draw(bundle.spec, 3, 0, 2)
-    names = [bundle.spec.output.name, PICTURES]
+    names = [bundle.spec.output.name, PICTURES_TENSOR]
     image, pictures = ReferenceEvaluator(ir.to_proto(head)).run(names, feeds)
     assert np.array_equal(pictures, to_uint8(image, bundle.spec.output.range))
     assert [value.name for value in model.graph.outputs] == [bundle.spec.output.name]
-    assert [value.name for value in head.graph.outputs] == [bundle.spec.output.name, PICTURES, LEVEL]
+    assert [value.name for value in head.graph.outputs] == [bundle.spec.output.name, PICTURES_TENSOR, FINITENESS_TENSOR]
 
 
 @pytest.mark.parametrize("below", [0, 64, 200])
