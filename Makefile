@@ -4,13 +4,17 @@ PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: demo test lint bindings bench-cpu test-gpu bench-gpu clean
+.PHONY: demo test mutants lint bindings bench-cpu test-gpu bench-gpu clean
 
 demo: $(READY)
 	$(VENV)/bin/ganrt demo --out out/demo
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2
+
+# Faults put into a copy of the code, one at a time, each of which a test must notice: minutes.
+mutants: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/mutants.py
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

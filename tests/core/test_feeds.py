@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ganrt import feeds, latents
 from ganrt.errors import RequestError
-from ganrt.spec import Label, Latent, Output, Spec
+from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 
 INDEXED = Spec("indexed", (Latent("z", (4,)), Label("y", 7), Label("style", 7)), Output(1, (0.0, 1.0), (4, 4)))
 
@@ -72,9 +72,65 @@ def test_truncation_acts_on_the_latent_alone() -> None:
     np.testing.assert_array_equal(found["n"], free["n"])
 
 
+TRUNCATED = Spec("truncated", (Latent("z", (4,)), Scalar("truncation", (0.25, 1.0), 0.5)), SPEC.output)
+
+
+@pytest.mark.parametrize(("truncation", "wanted"), [(None, 0.5), (0.25, 0.25), (0.75, 0.75), (1.0, 1.0)])
+def test_a_truncation_that_is_an_input_is_passed_on(truncation: float | None, wanted: float) -> None:
+    found = feeds.draw(TRUNCATED, 1, 0, 3, truncation=truncation)
+    np.testing.assert_array_equal(found["truncation"], np.full(3, wanted, np.float32))
+    np.testing.assert_array_equal(found["z"], latents.normal(1, 0, 3, 0, 4))
+
+
+MASKED = Spec(
+    "masked",
+    (
+        Image("content", "content", 3, (0.0, 1.0), multiple_of=2),
+        Image("mask", "mask", 1, (-1.0, 3.0), like="content"),
+        Image("style", "style", 3, (0.0, 1.0), (8, 12)),
+    ),
+    Output(3, (0.0, 1.0), None),
+)
+
+
+def test_a_picture_that_is_drawn_is_blocks_of_four_pixels_with_grain() -> None:
+    found = feeds.draw(MASKED, 9, 100, 2, size=(10, 14))
+    assert {name: array.shape for name, array in found.items()} == {
+        "content": (2, 3, 10, 14),
+        "mask": (2, 1, 10, 14),
+        "style": (2, 3, 8, 12),
+    }
+    assert feeds.require(MASKED, found) == 2
+    values = latents.uniform(9, 100, 2, 2**31 + 1, 3 * 4 + 10 * 14, 0.0, 1.0)
+    blocks = np.kron(values[:, :12].reshape(2, 3, 4), np.ones((1, 4, 4)))[:, :10, :14]
+    wanted = -1 + 4 * (0.75 * blocks + 0.25 * values[:, 12:].reshape(2, 10, 14))
+    np.testing.assert_allclose(found["mask"][:, 0], wanted, rtol=1e-6, atol=1e-6)
+    assert not np.array_equal(found["content"][:, :1, :8, :12], found["style"][:, :1])
+
+
+def test_a_part_of_a_draw_has_the_same_rows() -> None:
+    whole = feeds.Draw(7, 100, 5, np.array([1, 2, 3, 4, 5]), 0.5)
+    part = whole.part(3, 4)
+    assert part[:3] == (7, 103, 4) and part.truncation == 0.5
+    assert isinstance(part.labels, np.ndarray) and part.labels.tolist() == [4, 5, 5, 5], "the last label is repeated"
+    assert feeds.Draw(7, 100, 5, 3).part(1, 2) == feeds.Draw(7, 101, 2, 3)
+    plain = feeds.Draw(7, 100, 5, np.array([1, 2, 3, 4, 5]))
+    for name, rows in plain.part(1, 3).feeds(INDEXED).items():
+        np.testing.assert_array_equal(rows, plain.feeds(INDEXED)[name][1:4])
+
+
+def test_the_label_that_a_caller_chose_is_given_and_not_drawn() -> None:
+    assert feeds.Draw(7, 0, 2, 3).given(INDEXED)["y"].tolist() == [3, 3]
+    np.testing.assert_array_equal(feeds.Draw(7, 0, 1, 3).given(CLASSES)["y"], np.eye(10, dtype=np.float32)[[3]])
+    assert feeds.Draw(7, 0, 2).given(INDEXED) == {}
+    assert feeds.Draw(7, 0, 2).given(SPEC) == {}
+
+
 @pytest.mark.parametrize(
     ("spec", "arguments", "message"),
     [
+        (TRUNCATED, {"truncation": 0.2}, "truncation is 0.2; this model takes 0.25 to 1"),
+        (TRUNCATED, {"truncation": 1.5}, "truncation is 1.5; this model takes 0.25 to 1"),
         (SPEC, {"labels": 0}, "labels were given, but this fake model has no classes: leave them out"),
         (INDEXED, {"labels": 7}, "class 7 does not exist; this model's classes are 0 to 6"),
         (INDEXED, {"labels": -1}, "class -1 does not exist"),
@@ -127,6 +183,21 @@ def test_a_scalar_may_be_left_out() -> None:
     np.testing.assert_array_equal(feeds.check(CLASSES, given_inputs)["strength"], [1, 1, 1])
 
 
+def test_values_at_the_ends_of_a_range_are_inside_it() -> None:
+    found = feeds.check(CLASSES, good() | {"strength": [0.0, 1.0, 2.0]})
+    np.testing.assert_array_equal(found["strength"], [0, 1, 2])
+
+
+def photos(**shapes: tuple[int, ...]) -> dict[str, Any]:
+    """Inputs of MASKED, some of other shapes."""
+    good = {"content": (2, 3, 4, 6), "mask": (2, 1, 4, 6), "style": (2, 3, 8, 12)}
+    return {name: np.zeros(shape, np.float32) for name, shape in (good | shapes).items()}
+
+
+def test_images_that_fit_are_taken() -> None:
+    assert feeds.require(MASKED, feeds.check(MASKED, photos())) == 2
+
+
 class OnAnotherDevice:
     def __array__(self, *_: object, **__: object) -> None:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
@@ -155,6 +226,16 @@ BAD_GIVEN: list[tuple[Spec, Any, str]] = [
     (UPSCALER, lambda g: {"x": np.zeros((1, 1, 4, 4))}, r"x has shape \(1, 1, 4, 4\); .* \(N, 3, H, W\)"),
     (UPSCALER, lambda g: {"x": np.zeros((1, 3, 0, 4))}, r"x has shape \(1, 3, 0, 4\)"),
     (UPSCALER, lambda g: {"x": np.zeros((3, 4, 4))}, r"x has shape \(3, 4, 4\)"),
+    (UPSCALER, lambda g: {"x": np.zeros((1, 3, 4, 4, 2))}, r"x has shape \(1, 3, 4, 4, 2\)"),
+    (
+        MASKED,
+        lambda g: photos(mask=(2, 1, 6, 6)),
+        r"mask has shape \(2, 1, 6, 6\); H and W must be those of content, \(2, 3, 4, 6\)",
+    ),
+    (MASKED, lambda g: photos(mask=(2, 1, 4, 4)), "H and W must be those of content"),
+    (MASKED, lambda g: photos(style=(2, 3, 8, 8)), r"style has shape .* needs .* \(N, 3, 8, 12\)$"),
+    (MASKED, lambda g: {"mask": photos()["mask"]}, "the input 'content' is missing"),
+    (MASKED, lambda g: {"content": photos()["content"]}, "the input 'mask' is missing"),
 ]
 
 
@@ -162,6 +243,10 @@ BAD_GIVEN: list[tuple[Spec, Any, str]] = [
 def test_given_arrays_that_do_not_fit_are_refused(spec: Spec, change: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         feeds.check(spec, change(good()))
+
+
+def test_a_session_takes_its_own_batch_sizes() -> None:
+    assert feeds.require(CLASSES, good(), (3,)) == feeds.require(CLASSES, good(), (1, 3)) == 3
 
 
 def test_given_arrays_are_not_written_to() -> None:

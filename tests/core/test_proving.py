@@ -12,7 +12,7 @@ from ganrt.errors import BundleError
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import Golden
 from ganrt.proof import Proof
-from ganrt.proving import prove
+from ganrt.proving import drift, prove
 
 GOLDEN = Golden.make(SPEC, lambda given: images(SPEC, given))
 
@@ -49,7 +49,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
     ),
     "depends on its place": (
         lambda made: made + 0.0002 * np.arange(len(made))[:, None, None, None],
-        "permuting the rows of a batch does not permute the images",
+        "permuting the rows of a batch does not permute the images: .*identical rows of a batch give different images",
     ),
     "depends on its neighbours": (
         lambda made: made - 0.001 * made.mean(axis=0),
@@ -66,6 +66,32 @@ def test_a_broken_session_fails_for_the_right_reason(change: Any, reason: str) -
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError("; ".join(proof.failures))
     assert Proof.from_dict(json.loads(json.dumps(proof.to_dict(), allow_nan=False))) == proof
+
+
+def test_an_image_that_is_not_finite_has_the_worst_figures_that_json_holds() -> None:
+    proof = prove(Changed(one_bad), SPEC, GOLDEN, "key").proof
+    assert (proof.worst_psnr, proof.max_abs) == (-1e9, 1e9)
+
+
+def test_a_slow_session_is_proven_on_one_sample_of_each_run() -> None:
+    class Slow(FakeSession):
+        slow = True
+
+    session = Slow()
+    comparison = prove(session, SPEC, GOLDEN, "key")
+    assert comparison.proof.passed and comparison.proof.samples == len(GOLDEN.seeds)
+    np.testing.assert_array_equal(comparison.expected, GOLDEN.images[:: len(GOLDEN.images) // len(GOLDEN.seeds)])
+
+
+@pytest.mark.parametrize(
+    ("precision", "spread", "allowed"),
+    [("fp32", 0.5, 2e-5), ("fp32", 8.0, 8e-5), ("fp16", 0.5, 2e-2), ("bf16", 0.5, 2e-2), ("int8", 0.5, 6e-2)],
+)
+def test_a_row_may_move_by_a_share_of_the_range_or_of_what_the_images_span(
+    precision: str, spread: float, allowed: float
+) -> None:
+    found = np.array([[0.0, spread]], np.float32)
+    assert drift(SPEC, precision, found) == pytest.approx(allowed)
 
 
 def test_a_session_with_a_mood_fails() -> None:

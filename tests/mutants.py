@@ -1,0 +1,140 @@
+"""Mutants: one-line faults that the tests must notice.
+
+`make mutants` puts each into a copy of the tree, one at a time, and runs the tests that must fail.
+
+To add one, add a row to FAULTS. When code on the list changes, tests/test_mutants.py asks for the new text.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("ganrt", "export", "bench", "tests", "pyproject.toml")
+WINGS = ("export", "bench")
+"""Folders of the checkout that are installed inside ganrt."""
+
+
+class Mutant(NamedTuple):
+    """A fault: `old` becomes `new` in a file, and `tests` must fail."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+FAULTS = {
+    ("ganrt/agreement.py", "tests/core/test_agreement.py"): [
+        ("self.psnr < threshold", "self.psnr > threshold"),
+        ("found.std() < _FLAT * (high - low) and", "found.std() < _FLAT * (high + low) and"),
+        ("expected.std() >= 2 * _FLAT", "expected.std() >= _FLAT"),
+        ("> _SATURATED and", "> _SATURATED or"),
+        ("value_range, 0.001)", "value_range, 0.002)"),
+        ("value_range, 0.05) < _LIVELY", "value_range, 0.05) < 1.0"),
+        ("away = margin * (high - low)", "away = margin"),
+        ("np.where(finite, psnr, -np.inf)", "psnr"),
+    ],
+    ("ganrt/proving.py", "tests/core/test_proving.py"): [
+        ("if not moved <= allowed", "if moved > allowed"),
+        ("turned = np.roll(np.arange(count), 1)", "turned = np.arange(count)"),
+        ("(images(np.zeros(1, int)), found[:1])", "(images(np.zeros(2, int))[:1], found[:1])"),
+        ("(copies[:1], found[:1])", "(copies[:1], copies[:1])"),
+        ("(copies, copies[:1])", "(copies[:1], copies[:1])"),
+        ("max(high - low,", "min(high - low,"),
+        ("if session.slow:", "if False:"),
+        ("neginf=-1e9", "neginf=1e9"),
+    ],
+    ("ganrt/trust.py", "tests/core/test_trust.py"): [
+        ("if p.key == key", "if True"),
+        ("proof if proof.key == key else None", "proof"),
+        ('"processor": cpu_name(),', ""),
+        ('"device": session.device,\n', "\n"),
+        ('"precision": session.precision,\n', "\n"),
+        ('"details": dict(session.details),\n', "\n"),
+        ('"spec": bundle.spec.to_dict(),', ""),
+        ("if not proof.passed", "if proof.passed"),
+    ],
+    ("ganrt/feeds.py", "tests/core/test_feeds.py"): [
+        ("len(labels) - 1)]", "len(labels) + 1)]"),
+        ("self.start + first", "self.start"),
+        ("item is None or chosen is None", "item is None"),
+        ("item.default if asked is None else asked", "item.default"),
+        ("if own[2:] != other[2:]", "if own[2:3] != other[2:3]"),
+        ("if own[2:] != other[2:]", "if own[3:] != other[3:]"),
+        ("not inside.range[0] <= truncation <= inside.range[1]", "not inside.range[0] < truncation < inside.range[1]"),
+        ("(array >= item.range[0]) & (array <= item.range[1])", "(array > item.range[0]) & (array <= item.range[1])"),
+        ("side > 0 and side % item.multiple_of == 0", "side > 0"),
+        ("_PICTURES + spec.images.index(item)", "_PICTURES"),
+        ("values[:, coarse:]", "values[:, :fine]"),
+        ("array.dtype != _dtype(item) or", ""),
+    ],
+}
+"""(File, test file that must fail) -> (text that is in the file exactly once, what it becomes)."""
+
+MUTANTS = [Mutant(file, old, new, tests) for (file, tests), faults in FAULTS.items() for old, new in faults]
+
+
+def copy_tree(root: Path, copy: Path) -> None:
+    """Copy the sources, with export and bench where Python finds them as ganrt.export and ganrt.bench."""
+    for name in SOURCES:
+        source = root / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.is_file():
+            shutil.copy(source, copy / name)
+    for name in WINGS:
+        if (copy / name).is_dir():
+            (copy / "ganrt" / name).symlink_to(copy / name)
+
+
+def run_tests(tree: Path, *files: str) -> int:
+    """Exit code of pytest in a copy: 0 when the tests pass, 1 when one fails, another number for anything else."""
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *files]
+    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True).returncode
+
+
+def find_survivors(tree: Path, mutants: Iterable[Mutant]) -> Iterator[tuple[Mutant, str]]:
+    """Each mutant with what is wrong about it: it survives, or it is out of date. '' for one that is killed."""
+    for mutant in mutants:
+        path = tree / mutant.file
+        source = path.read_text()
+        if source.count(mutant.old) != 1:
+            yield mutant, f"its text is in the file {source.count(mutant.old)} times"
+            continue
+        path.write_text(source.replace(mutant.old, mutant.new))
+        code = run_tests(tree, mutant.tests)
+        path.write_text(source)
+        reason = "survived: no test fails" if code == 0 else f"the tests could not run (pytest's exit code is {code})"
+        yield mutant, "" if code == 1 else reason
+
+
+def main() -> int:
+    """Run the mutants of the files whose name contains the argument; all of them without one."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("part", nargs="?", default="", help="part of a file's name, such as agreement")
+    part = parser.parse_args().part
+    mutants = [mutant for mutant in MUTANTS if part in mutant.file]
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder).resolve()
+        copy_tree(ROOT, tree)
+        if run_tests(tree, *sorted({mutant.tests for mutant in mutants})):
+            print("the tests fail without a mutant, or there is none")
+            return 1
+        survivors = 0
+        for mutant, reason in find_survivors(tree, mutants):
+            print(f"{'FAILED' if reason else 'killed'}  {mutant.file}: {mutant.old!r} -> {mutant.new!r}  {reason}")
+            survivors += bool(reason)
+    print(f"{len(mutants) - survivors} of {len(mutants)} mutants killed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
