@@ -101,7 +101,7 @@ def train(
     discriminator, an image-to-image family on photographs. The RUN folder holds checkpoints, sample grids and a log.
     """
     training = import_extra("ganrt.training", "train", "training")
-    options = training.Options(
+    options = training.TrainingOptions(
         family=family,
         config=parse_settings(config),
         recipe=parse_settings(recipe, "--recipe"),
@@ -134,7 +134,7 @@ def demo(out: Path, steps: int, seconds: float) -> None:
     with new_folder(out, overwrite=True, ours=lambda folder: (folder / bundle.name).is_dir()) as draft:
         log("1/5 training a DCGAN on 1,797 scanned digits")
         config = {"size": 32, "channels": 1, "width": 16}
-        options = training.Options("dcgan", config, steps=steps, generator_lr=1e-3, discriminator_lr=1e-3)
+        options = training.TrainingOptions("dcgan", config, steps=steps, generator_lr=1e-3, discriminator_lr=1e-3)
         training.train(options, draft / "run")
         log("2/5 exporting it, and 3/5 verifying it on every backend")
         exporter.export(str(draft / "run"), draft / bundle.name, progress=log)
@@ -143,18 +143,18 @@ def demo(out: Path, steps: int, seconds: float) -> None:
         with ganrt.load(draft / bundle.name) as generator:
             pictures = generator.sample(1000, seed=7)
         write_file(draft / "samples.png", encode_png(grid(pictures[:100], scale=2)))
-        quality = training.DigitJudge(32).judge(pictures)
+        metrics = training.DigitClassifier(32).evaluate(pictures)
         log("5/5 measuring every backend")
         report = measuring.measure(draft / bundle.name, None, (1, 8), seconds, progress=log)
         report.save(draft / "report.json")
         measuring.write_page(report, draft / bundle.name, draft / "report.html")
     measuring.print_table(report, open_console())
     print_proofs("every backend makes the PyTorch original's pictures", read.variants["fp32"].proofs)
-    least = min(range(10), key=quality.shares.__getitem__)
+    least = min(range(10), key=metrics.shares.__getitem__)
     click.echo(
-        f"\nA classifier trained on the real scans is {quality.confidence:.1%} sure of 1,000 samples "
-        f"({quality.real_confidence:.1%} on held-out scans);\n"
-        f"the rarest digit, {least}, makes up {quality.shares[least]:.1%}."
+        f"\nA classifier trained on the real scans is {metrics.confidence:.1%} sure of 1,000 samples "
+        f"({metrics.real_confidence:.1%} on held-out scans);\n"
+        f"the rarest digit, {least}, makes up {metrics.shares[least]:.1%}."
         f"\n\nLook at {out}/samples.png and {out}/report.html. Then try:\n"
         f"  ganrt sample {bundle} -n 64 --seed 8 --truncation 1 --out typical.png\n"
         f"  ganrt bench {bundle} --batch 1 --batch 32\n"

@@ -1,12 +1,12 @@
-"""Training a generator against a discriminator or, image to image, on photographs: data, losses, tasks, the loop, the
-RUN folder, and a judge for digits.
+"""Train a generator: data, losses, the training loop, RUN folders, metrics of digits, and style transfer by
+optimisation.
 
-    from ganrt.training import Options, train
+    from ganrt.training import TrainingOptions, train
 
-    record = train(Options("dcgan", {"size": 32, "channels": 1, "width": 32}), Path("run"))
+    record = train(TrainingOptions("dcgan", {"size": 32, "channels": 1, "width": 32}), Path("run"))
 
-Everything here needs the extra `train`, but for RUN folders (`read_run`, `RunRecord`, `Options`), which exporting reads
-and which need the extra `export` alone. A name is therefore imported when it is asked for.
+Training needs the extra `train`. Reading a RUN folder (`read_run`, `RunRecord`, `TrainingOptions`), as exporting does,
+needs only the extra `export`, so each name is imported on first use.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from ganrt.training.gatys import stylize
     from ganrt.training.loop import train
     from ganrt.training.losses import LOSSES, Loss
-    from ganrt.training.options import Options
+    from ganrt.training.metrics import DigitClassifier, DigitMetrics
+    from ganrt.training.options import TrainingOptions
     from ganrt.training.presets import preset
-    from ganrt.training.quality import DigitJudge, DigitQuality
     from ganrt.training.run import RunRecord, read_run
 
 __all__ = [
     "LOSSES",
-    "DigitJudge",
-    "DigitQuality",
+    "DigitClassifier",
+    "DigitMetrics",
     "Loss",
-    "Options",
     "RunRecord",
     "TrainingImages",
+    "TrainingOptions",
     "load_images",
     "preset",
     "read_run",
@@ -42,10 +42,10 @@ __all__ = [
 
 _MODULES = {
     "LOSSES": "losses",
-    "DigitJudge": "quality",
-    "DigitQuality": "quality",
+    "DigitClassifier": "metrics",
+    "DigitMetrics": "metrics",
     "Loss": "losses",
-    "Options": "options",
+    "TrainingOptions": "options",
     "RunRecord": "run",
     "TrainingImages": "data",
     "load_images": "data",

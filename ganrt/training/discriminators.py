@@ -10,10 +10,10 @@ from ganrt.errors import RequestError
 from ganrt.models.parametrize import spectral
 from ganrt.models.progan import with_deviation
 from ganrt.training.losses import LOSSES
-from ganrt.training.options import Options
+from ganrt.training.options import TrainingOptions
 
 
-def prepared(discriminator: nn.Module, options: Options) -> nn.Module:
+def prepared(discriminator: nn.Module, options: TrainingOptions) -> nn.Module:
     """Change a fresh discriminator in place as the loss, packing and the recipe ask; returns it. Raises RequestError
     where they do not suit it."""
     normed = bool(options.recipe.get("spectral"))

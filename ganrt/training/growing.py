@@ -12,7 +12,7 @@ from ganrt.models.progan import fade
 from ganrt.training.data import TrainingImages
 from ganrt.training.growth import Growth
 from ganrt.training.networks import Networks
-from ganrt.training.options import Options
+from ganrt.training.options import TrainingOptions
 from ganrt.training.trainer import Trainer
 
 
@@ -31,7 +31,7 @@ class GrowingTrainer(Trainer):
     """
 
     def __init__(
-        self, options: Options, data: TrainingImages, networks: Networks, fabric: Fabric, growth: Growth
+        self, options: TrainingOptions, data: TrainingImages, networks: Networks, fabric: Fabric, growth: Growth
     ) -> None:
         super().__init__(options, data, networks, fabric)
         self.growth = growth

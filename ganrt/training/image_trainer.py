@@ -14,7 +14,7 @@ from ganrt.images import Pictures
 from ganrt.training.image_tasks import Example, Objective
 from ganrt.training.losses import LOSSES
 from ganrt.training.networks import Networks
-from ganrt.training.options import Options
+from ganrt.training.options import TrainingOptions
 from ganrt.training.photos import Photos, crops
 from ganrt.training.trainer import frozen
 
@@ -35,7 +35,7 @@ class ImageTrainer:
     """
 
     def __init__(
-        self, options: Options, data: Photos, networks: Networks, fabric: Fabric, objective: Objective
+        self, options: TrainingOptions, data: Photos, networks: Networks, fabric: Fabric, objective: Objective
     ) -> None:
         self.options, self.data, self.networks, self.fabric = options, data, networks, fabric
         self.objective, self.spec, self.loss = objective, options.spec, LOSSES[options.loss]

@@ -26,7 +26,7 @@ from ganrt.training.growing import GrowingTrainer
 from ganrt.training.image_tasks import Objective
 from ganrt.training.image_trainer import ImageTrainer, loss_columns
 from ganrt.training.networks import Networks
-from ganrt.training.options import Options
+from ganrt.training.options import TrainingOptions
 from ganrt.training.photos import Photos, load_photos
 from ganrt.training.progress import TrainingProgress
 from ganrt.training.run import (
@@ -44,7 +44,7 @@ from ganrt.training.trainer import StepReport, Trainer
 _GRID = 64
 
 
-def train(options: Options, out: Path, resume: bool = False, console: Console | None = None) -> RunRecord:
+def train(options: TrainingOptions, out: Path, resume: bool = False, console: Console | None = None) -> RunRecord:
     """Train a generator and keep it in the RUN folder `out` (ganrt.training.run).
 
     On one machine the same options give the same weights, whether the run was stopped and resumed or not.
@@ -97,7 +97,7 @@ def train(options: Options, out: Path, resume: bool = False, console: Console | 
 
 
 def _trainer(
-    options: Options,
+    options: TrainingOptions,
     data: TrainingImages | Photos,
     networks: Networks,
     fabric: Fabric,
@@ -142,7 +142,7 @@ def _sheet(trainer: Trainer | ImageTrainer) -> bytes:
     return images.encode_png(images.grid(trainer.sample(_GRID)))
 
 
-def _load_data(options: Options) -> TrainingImages:
+def _load_data(options: TrainingOptions) -> TrainingImages:
     """Pictures of the size and channels that the generator makes, with labels if it takes some."""
     output, label = options.spec.output, options.spec.find(Label)
     if output.size is None or output.size[0] != output.size[1]:
@@ -163,7 +163,7 @@ def _load_data(options: Options) -> TrainingImages:
     return data
 
 
-def _previous(options: Options, out: Path) -> RunRecord:
+def _previous(options: TrainingOptions, out: Path) -> RunRecord:
     """The record of the run to go on with. Raises RequestError when these options would not have made it."""
     previous = read_run(out)
     changed = previous.options.differences(options)
@@ -174,7 +174,7 @@ def _previous(options: Options, out: Path) -> RunRecord:
     return previous
 
 
-def _fabric(options: Options) -> Fabric:
+def _fabric(options: TrainingOptions) -> Fabric:
     """Raises MachineError when this machine lacks the devices."""
     found = torch.cuda.device_count()
     gpu = options.device == "cuda" or (options.device == "auto" and found > 0)

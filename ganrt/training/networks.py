@@ -15,7 +15,7 @@ from ganrt.models.parametrize import fold
 from ganrt.training.adaptive import Chance
 from ganrt.training.discriminators import prepared
 from ganrt.training.image_tasks import Objective
-from ganrt.training.options import Options
+from ganrt.training.options import TrainingOptions
 
 
 class Networks:
@@ -26,7 +26,7 @@ class Networks:
     which convolutions are fastest in.
     """
 
-    def __init__(self, options: Options, objective: Objective | None = None) -> None:
+    def __init__(self, options: TrainingOptions, objective: Objective | None = None) -> None:
         """`objective`: of the family's task; None for a family that is trained on noise."""
         family = get_family(options.family)
         config = family.configure(options.config)

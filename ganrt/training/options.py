@@ -1,4 +1,4 @@
-"""`Options`: all that a training run depends on. Plain, frozen, to and from JSON; checks itself when made."""
+"""`TrainingOptions`: all that a training run depends on. Plain, frozen, to and from JSON; checks itself when made."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FREE = ("steps", "sample_every", "checkpoint_every", "log_every", "device", "de
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainingOptions:
     """The seed, and everything else that decides which weights come out. Raises RequestError for a value that makes no
     sense."""
 
@@ -174,13 +174,13 @@ class Options:
         """When the networks grow; None for those that do not."""
         return growth_of(get_family(self.family), self.config, self.recipe, self.batch)
 
-    def differences(self, other: Options) -> list[str]:
+    def differences(self, other: TrainingOptions) -> list[str]:
         """What keeps a run made with these options from being resumed with the others: `batch was 64, is now 32`."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name not in _FREE)
         return [f"{name} was {old!r}, is now {new!r}" for name, old, new in pairs if old != new]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; `from_dict` gives equal Options back."""
+        """Plain values, ready for JSON; `from_dict` gives equal TrainingOptions back."""
         return {
             **asdict(self),
             "config": dict(self.config),
@@ -190,7 +190,7 @@ class Options:
         }
 
     @classmethod
-    def from_dict(cls, raw: object) -> Options:
+    def from_dict(cls, raw: object) -> TrainingOptions:
         """Read parsed JSON that may come from anybody. Raises RequestError saying what is wrong with it."""
         if not isinstance(raw, dict) or "family" not in raw:
             raise RequestError("the options are not an object with a family")

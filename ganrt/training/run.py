@@ -30,7 +30,7 @@ from ganrt.errors import BundleError, CheckpointError, RequestError
 from ganrt.models import build_generator
 from ganrt.models.unpickle import read_state, unpickle
 from ganrt.training.networks import Networks
-from ganrt.training.options import Options
+from ganrt.training.options import TrainingOptions
 
 FORMAT = 1
 
@@ -54,7 +54,7 @@ class RunRecord:
 
     path: Path
     """The RUN folder."""
-    options: Options
+    options: TrainingOptions
     data: DataFacts
     step: int
     """Steps that the weights have behind them."""
@@ -141,7 +141,7 @@ def read_run(path: str | Path) -> RunRecord:
 
 def _parse(path: Path, raw: dict[str, Any]) -> RunRecord:
     try:
-        options = Options.from_dict(raw["options"])
+        options = TrainingOptions.from_dict(raw["options"])
         data = DataFacts(str(raw["data"]["name"]), int(raw["data"]["count"]), str(raw["data"]["sha256"]))
         found = {str(name): str(version) for name, version in raw["versions"].items()}
         step = raw["step"]

@@ -19,7 +19,7 @@ from ganrt.training import augment
 from ganrt.training.data import TrainingImages, shuffled
 from ganrt.training.losses import LOSSES, gradient_penalty, orthogonal_penalty
 from ganrt.training.networks import Networks
-from ganrt.training.options import Options
+from ganrt.training.options import TrainingOptions
 
 _FIRST_SAMPLE = 2**63
 """Sample numbers of training start here, so that the pictures made of a seed later are of latents never trained on."""
@@ -57,7 +57,7 @@ class Trainer:
     Step k draws all that is random from (seed, k), so weights, optimizers, average and step are the whole state.
     """
 
-    def __init__(self, options: Options, data: TrainingImages, networks: Networks, fabric: Fabric) -> None:
+    def __init__(self, options: TrainingOptions, data: TrainingImages, networks: Networks, fabric: Fabric) -> None:
         self.options, self.data, self.networks, self.fabric = options, data, networks, fabric
         self.spec, self.loss = options.spec, LOSSES[options.loss]
         if networks.discriminator is None or networks.discriminator_optimizer is None:

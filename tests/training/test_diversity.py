@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ganrt.training import DigitJudge, load_images
+from ganrt.training import DigitClassifier, load_images
 from ganrt.training.diversity import diversity
 
 LINE = np.stack([np.arange(20.0), np.zeros(20)], axis=1)
@@ -43,11 +43,14 @@ def test_a_class_counts_from_one_picture_in_a_hundred() -> None:
 
 
 def test_the_judge_compares_with_held_out_scans() -> None:
-    judge, data = DigitJudge(16), load_images("digits", 16, 1)
+    classifier, data = DigitClassifier(16), load_images("digits", 16, 1)
     order = np.random.default_rng(0).permutation(len(data))
-    real, same = judge.diversity(data.pictures[order]), judge.diversity(np.repeat(data.pictures[:10], 50, axis=0))
-    assert real.spread == pytest.approx(judge.real_diversity.spread, rel=0.05)
-    assert real.nearest == pytest.approx(judge.real_diversity.nearest, rel=0.05)
-    assert judge.count == 450 and judge.real_diversity.coverage > 0.7 and real.coverage > 0.7
+    real, same = (
+        classifier.diversity(data.pictures[order]),
+        classifier.diversity(np.repeat(data.pictures[:10], 50, axis=0)),
+    )
+    assert real.spread == pytest.approx(classifier.real_diversity.spread, rel=0.05)
+    assert real.nearest == pytest.approx(classifier.real_diversity.nearest, rel=0.05)
+    assert classifier.count == 450 and classifier.real_diversity.coverage > 0.7 and real.coverage > 0.7
     assert real.classes == 10 and real.divergence < 0.02
     assert same.spread < 0.1 * real.spread and same.coverage < 0.1

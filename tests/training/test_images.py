@@ -17,7 +17,7 @@ from ganrt import images
 from ganrt.errors import ArtifactError, CheckpointError, RequestError
 from ganrt.export import export
 from ganrt.models import adain, build_generator, synthesis, transformer_net
-from ganrt.training import Options, train
+from ganrt.training import TrainingOptions, train
 from ganrt.training.from_features import SynthesisObjective, SynthesisRecipe
 from ganrt.training.photos import crops, load_photos
 from ganrt.training.style import AdainObjective, AdainRecipe, StyleObjective, StyleRecipe
@@ -44,9 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def options(family: str, folder: Path, **changes: Any) -> Options:
+def options(family: str, folder: Path, **changes: Any) -> TrainingOptions:
     config, recipe = RUNS[family]
-    made = Options(
+    made = TrainingOptions(
         family,
         config,
         f"folder:{folder}",
@@ -197,13 +197,13 @@ def test_accumulated_parts_are_the_whole_batch(folder: Path, tmp_path: Path) -> 
 )
 def test_options_that_make_no_sense(family: str, change: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        Options(family, **change)
+        TrainingOptions(family, **change)
 
 
 def test_a_recipe_survives_json_and_counts_when_a_run_is_resumed() -> None:
-    made = Options("transformer_net", recipe={"crop": "64"})
+    made = TrainingOptions("transformer_net", recipe={"crop": "64"})
     assert made.recipe["crop"] == 64 and made.data == "photos" and made.betas == (0.9, 0.999)
-    assert Options.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    assert TrainingOptions.from_dict(json.loads(json.dumps(made.to_dict()))) == made
     assert made.differences(replace(made, recipe={"crop": 96}))[0].startswith("recipe was {'crop': 64")
-    assert Options("synthesis", recipe={"adversarial_weight": 0.1}).betas == (0.5, 0.999)
-    assert Options("dcgan").data == "digits"
+    assert TrainingOptions("synthesis", recipe={"adversarial_weight": 0.1}).betas == (0.5, 0.999)
+    assert TrainingOptions("dcgan").data == "digits"

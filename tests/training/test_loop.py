@@ -24,7 +24,7 @@ from ganrt.models import build_generator, get_family
 from ganrt.models.family import Family
 from ganrt.models.parametrize import spectral
 from ganrt.spec import Label, Latent, Output, Spec
-from ganrt.training import LOSSES, Options, load_images, read_run, train
+from ganrt.training import LOSSES, TrainingOptions, load_images, read_run, train
 from ganrt.training.data import shuffled
 from ganrt.training.loop import _fabric, _load_data
 from ganrt.training.networks import Networks
@@ -44,8 +44,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def options(data: str) -> Options:
-    return Options(
+def options(data: str) -> TrainingOptions:
+    return TrainingOptions(
         "dcgan", DCGAN, data, steps=6, batch=8, ema=0.9, seed=5, sample_every=3, checkpoint_every=3, log_every=1
     )
 
@@ -113,7 +113,7 @@ def everything(run: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_seed_makes_a_run_repeatable(options: Options, tmp_path: Path) -> None:
+def test_a_seed_makes_a_run_repeatable(options: TrainingOptions, tmp_path: Path) -> None:
     for name in ("a", "b"):
         train(options, tmp_path / name, console=QUIET)
     train(replace(options, seed=6), tmp_path / "c", console=QUIET)
@@ -148,7 +148,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_resumed_run_equals_one_that_was_not_stopped(
-    way: str, options: Options, tmp_path: Path, classes: None
+    way: str, options: TrainingOptions, tmp_path: Path, classes: None
 ) -> None:
     options = replace(options, **{"critic_steps": 0, "betas": (), **WAYS[way]})
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -162,7 +162,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(
 
 
 def test_a_run_killed_between_two_checkpoints_takes_the_lost_steps_again(
-    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(options, tmp_path / "whole", console=QUIET)
     steps = iter(range(5))
@@ -182,7 +182,7 @@ def test_a_run_killed_between_two_checkpoints_takes_the_lost_steps_again(
     assert everything(tmp_path / "killed") == everything(tmp_path / "whole")
 
 
-def test_a_run_killed_while_it_saved_is_made_whole(options: Options, tmp_path: Path) -> None:
+def test_a_run_killed_while_it_saved_is_made_whole(options: TrainingOptions, tmp_path: Path) -> None:
     """The checkpoint is replaced first, so it may be ahead of the rest."""
     run = tmp_path / "run"
     train(replace(options, steps=3), run, console=QUIET)
@@ -196,7 +196,7 @@ def test_a_run_killed_while_it_saved_is_made_whole(options: Options, tmp_path: P
     assert everything(run) == expected
 
 
-def test_what_a_run_leaves(options: Options, tmp_path: Path) -> None:
+def test_what_a_run_leaves(options: TrainingOptions, tmp_path: Path) -> None:
     record = train(replace(options, steps=7), tmp_path / "run", console=QUIET)
     assert record == read_run(tmp_path / "run") and record.step == 7
     assert record.data.name == options.data and record.data.count == 21
@@ -210,7 +210,7 @@ def test_what_a_run_leaves(options: Options, tmp_path: Path) -> None:
     assert np.isfinite([[float(value) for value in row.split(",")] for row in rows]).all()
 
 
-def test_the_sheet_shows_what_sampling_the_seed_gives(options: Options, tmp_path: Path) -> None:
+def test_the_sheet_shows_what_sampling_the_seed_gives(options: TrainingOptions, tmp_path: Path) -> None:
     record = train(options, tmp_path / "run", console=QUIET)
     module = build_generator(record.family, record.config)
     module.load_state_dict(load_file(record.weights))
@@ -222,11 +222,11 @@ def test_the_sheet_shows_what_sampling_the_seed_gives(options: Options, tmp_path
     assert np.abs(shown.astype(int) - sheet.astype(int)).max() <= 1
 
 
-def trainer_of(options: Options) -> Trainer:
+def trainer_of(options: TrainingOptions) -> Trainer:
     return Trainer(options, _load_data(options), Networks(options), _fabric(options))
 
 
-def test_the_average_follows_its_recurrence_buffers_too(options: Options) -> None:
+def test_the_average_follows_its_recurrence_buffers_too(options: TrainingOptions) -> None:
     trainer = trainer_of(options)
     networks = trainer.networks
     expected: dict[str, np.ndarray] = {}
@@ -245,7 +245,7 @@ def test_the_average_follows_its_recurrence_buffers_too(options: Options) -> Non
             np.testing.assert_allclose(tensor.numpy(), expected[key], rtol=1e-5, atol=1e-6)
 
 
-def test_one_step_is_the_algorithm_of_the_article(options: Options) -> None:
+def test_one_step_is_the_algorithm_of_the_article(options: TrainingOptions) -> None:
     """Against a plain loop: Adam on the discriminator with real and fake batches, then on the generator."""
     trainer = trainer_of(options)
     plain = Networks(options)
@@ -270,7 +270,7 @@ def test_one_step_is_the_algorithm_of_the_article(options: Options) -> None:
                 torch.testing.assert_close(found[key], expected[key], rtol=1e-4, atol=1e-5)
 
 
-def test_every_critic_step_has_images_of_its_own_and_clips_first(options: Options) -> None:
+def test_every_critic_step_has_images_of_its_own_and_clips_first(options: TrainingOptions) -> None:
     trainer = trainer_of(replace(options, loss="wgan", critic_steps=3, betas=()))
     numbers = []
     real_part = Trainer._part
@@ -282,7 +282,7 @@ def test_every_critic_step_has_images_of_its_own_and_clips_first(options: Option
         assert parameter.abs().max() <= 0.01 + 10 * options.discriminator_lr
 
 
-def test_parts_of_a_batch_add_up_to_it(options: Options) -> None:
+def test_parts_of_a_batch_add_up_to_it(options: TrainingOptions) -> None:
     """Without batch norm, accumulated gradients are those of the whole batch."""
     whole = replace(options, **MLP, loss="wgan-gp", critic_steps=2, betas=())
     trainers = [trainer_of(whole), trainer_of(replace(whole, accumulate=4))]
@@ -291,7 +291,7 @@ def test_parts_of_a_batch_add_up_to_it(options: Options) -> None:
     torch.testing.assert_close(*values, rtol=1e-3, atol=1e-4)
 
 
-def test_both_networks_get_the_classes_of_the_data(options: Options, classes: None) -> None:
+def test_both_networks_get_the_classes_of_the_data(options: TrainingOptions, classes: None) -> None:
     trainer = trainer_of(replace(options, family="classes", config={}))
     asked = []
     trainer.networks.generator.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[1]))
@@ -302,7 +302,9 @@ def test_both_networks_get_the_classes_of_the_data(options: Options, classes: No
     assert [y.tolist() for y in trainer.networks.discriminator.seen] == [expected.tolist()] * 3
 
 
-def test_what_is_trained_with_spectral_norm_is_written_without(options: Options, classes: None, tmp_path: Path) -> None:
+def test_what_is_trained_with_spectral_norm_is_written_without(
+    options: TrainingOptions, classes: None, tmp_path: Path
+) -> None:
     trainer = trainer_of(replace(options, family="classes", config={}))
     for _ in range(3):
         trainer.step()
@@ -324,7 +326,7 @@ def test_what_is_trained_with_spectral_norm_is_written_without(options: Options,
     ],
 )
 def test_a_conditional_family_needs_the_labels_of_its_classes(
-    labels: object, message: str, options: Options, classes: None, tmp_path: Path
+    labels: object, message: str, options: TrainingOptions, classes: None, tmp_path: Path
 ) -> None:
     arrays = {} if labels is None else {"labels": labels}
     np.savez(tmp_path / "x.npz", images=np.zeros((21, 16, 16), np.uint8), **arrays)
@@ -333,35 +335,35 @@ def test_a_conditional_family_needs_the_labels_of_its_classes(
     assert not (tmp_path / "run").exists()
 
 
-def test_packing_and_classes_do_not_go_together(options: Options, classes: None) -> None:
+def test_packing_and_classes_do_not_go_together(options: TrainingOptions, classes: None) -> None:
     with pytest.raises(RequestError, match="classes has classes, and packing needs images without"):
         replace(options, family="classes", config={}, packing=2)
 
 
-def test_a_batch_larger_than_the_data(options: Options, tmp_path: Path) -> None:
+def test_a_batch_larger_than_the_data(options: TrainingOptions, tmp_path: Path) -> None:
     assert train(replace(options, batch=64, steps=1), tmp_path / "run", console=QUIET).step == 1
 
 
-def test_the_printed_minimax_loss_trains_too(options: Options, tmp_path: Path) -> None:
+def test_the_printed_minimax_loss_trains_too(options: TrainingOptions, tmp_path: Path) -> None:
     train(replace(options, loss="minimax"), tmp_path / "run", console=QUIET)
     last = (tmp_path / "run" / "log.csv").read_text().splitlines()[-1].split(",")
     assert float(last[2]) < 0  # the generator's loss is -softplus
 
 
-def test_a_run_that_exists_is_not_replaced(options: Options, tmp_path: Path) -> None:
+def test_a_run_that_exists_is_not_replaced(options: TrainingOptions, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(RequestError, match=r"run exists already; choose another name, or add --resume"):
         train(options, tmp_path / "run", console=QUIET)
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_resuming_what_is_not_there(options: Options, tmp_path: Path) -> None:
+def test_resuming_what_is_not_there(options: TrainingOptions, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is no training run"):
         train(options, tmp_path / "run", resume=True, console=QUIET)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_resuming_with_other_options_or_data(options: Options, data: str, tmp_path: Path) -> None:
+def test_resuming_with_other_options_or_data(options: TrainingOptions, data: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     mine = tmp_path / "mine.npz"
     mine.write_bytes(Path(data).read_bytes())
@@ -378,26 +380,26 @@ def test_resuming_with_other_options_or_data(options: Options, data: str, tmp_pa
     assert everything(run) == before
 
 
-def test_bad_data_leaves_nothing_behind(options: Options, tmp_path: Path) -> None:
+def test_bad_data_leaves_nothing_behind(options: TrainingOptions, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is not a folder"):
         train(replace(options, data=f"folder:{tmp_path / 'no'}"), tmp_path / "run", console=QUIET)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written(options: Options, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(options: TrainingOptions, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match="cannot be written: Not a directory"):
         train(options, tmp_path / "file" / "run", console=QUIET)
 
 
-def test_more_gpus_than_there_are(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_gpus_than_there_are(options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(MachineError, match="training was to run on 2 CUDA devices; torch finds 1"):
         train(replace(options, device="cuda", devices=2), tmp_path / "run", console=QUIET)
 
 
 def test_divergence_is_told_and_the_last_checkpoint_kept(
-    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
     train(replace(options, steps=3), run, console=QUIET)
@@ -416,7 +418,7 @@ def test_divergence_is_told_and_the_last_checkpoint_kept(
     assert everything(run) == before
 
 
-def test_a_log_gets_plain_lines(options: Options, tmp_path: Path) -> None:
+def test_a_log_gets_plain_lines(options: TrainingOptions, tmp_path: Path) -> None:
     shown = io.StringIO()
     train(
         replace(options, steps=40, sample_every=40, checkpoint_every=40), tmp_path / "run", console=Console(file=shown)
@@ -427,7 +429,7 @@ def test_a_log_gets_plain_lines(options: Options, tmp_path: Path) -> None:
     assert "\x1b" not in shown.getvalue()
 
 
-def test_a_terminal_gets_a_bar(options: Options, tmp_path: Path) -> None:
+def test_a_terminal_gets_a_bar(options: TrainingOptions, tmp_path: Path) -> None:
     shown = io.StringIO()
     train(options, tmp_path / "run", console=Console(file=shown, force_terminal=True, width=120))
     assert "training" in shown.getvalue() and "6/6" in shown.getvalue() and "discriminator" in shown.getvalue()
@@ -436,9 +438,9 @@ def test_a_terminal_gets_a_bar(options: Options, tmp_path: Path) -> None:
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from ganrt.training import Options, train
+from ganrt.training import TrainingOptions, train
 
-train(Options.from_dict(json.loads(sys.argv[1])), Path(sys.argv[2]))
+train(TrainingOptions.from_dict(json.loads(sys.argv[1])), Path(sys.argv[2]))
 print("and then", flush=True)
 """
 
@@ -446,7 +448,7 @@ print("and then", flush=True)
 @pytest.mark.parametrize("loss", ["non-saturating", "wgan-gp"])
 def test_two_processes_do_the_work_of_one(loss: str, data: str, tmp_path: Path) -> None:
     """Without batch norm the gradients of two half batches average to those of the whole one."""
-    options = Options(**MLP, data=data, loss=loss, critic_steps=1, steps=4, batch=8, log_every=1, device="cpu")
+    options = TrainingOptions(**MLP, data=data, loss=loss, critic_steps=1, steps=4, batch=8, log_every=1, device="cpu")
     one, two = tmp_path / "one", tmp_path / "two"
     train(options, one, console=QUIET)
     script = tmp_path / "script.py"

@@ -9,7 +9,7 @@ from torch import nn
 
 from ganrt.errors import RequestError
 from ganrt.models import get_family
-from ganrt.training import LOSSES, Options
+from ganrt.training import LOSSES, TrainingOptions
 from ganrt.training.losses import gradient_penalty, orthogonal_penalty
 from ganrt.training.networks import Networks
 
@@ -117,7 +117,7 @@ def test_every_pair_is_mixed_by_a_share_of_its_own_and_the_mean_taken() -> None:
 
 @pytest.mark.parametrize("family", ["dcgan", "mlp"])
 def test_the_penalty_of_a_family_s_discriminator_against_finite_differences(family: str) -> None:
-    networks = Networks(Options(family, {"size": 16, "channels": 1, "latent": 4}, loss="wgan-gp"))
+    networks = Networks(TrainingOptions(family, {"size": 16, "channels": 1, "latent": 4}, loss="wgan-gp"))
     critic = networks.discriminator.double()
     real, fake, share = images(1, 3, 1, 16, 16), images(2, 3, 1, 16, 16), torch.full((3,), 0.3, dtype=torch.float64)
     first = next(parameter for parameter in critic.parameters() if parameter.ndim == 4)
@@ -134,13 +134,13 @@ def test_the_penalty_of_a_family_s_discriminator_against_finite_differences(fami
 
 
 def test_a_penalised_critic_judges_each_image_alone_and_sees_its_contrast() -> None:
-    networks = Networks(Options("dcgan", {"size": 16, "channels": 1, "width": 4}, loss="wgan-gp"))
+    networks = Networks(TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 4}, loss="wgan-gp"))
     critic, pictures = networks.discriminator, images(0, 5, 1, 16, 16).float()
     assert not any(isinstance(part, nn.BatchNorm2d) for part in critic.modules())
     with torch.no_grad():
         torch.testing.assert_close(critic(pictures)[:2], critic(pictures[:2]))
         assert (critic(pictures) - critic(pictures / 2)).abs().min() > 1e-3
-    plain = Networks(Options("dcgan", {"size": 16, "channels": 1, "width": 4})).discriminator
+    plain = Networks(TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 4})).discriminator
     assert any(isinstance(part, nn.BatchNorm2d) for part in plain.modules())
 
 
@@ -155,7 +155,7 @@ def test_the_orthogonal_penalty_has_the_published_gradient() -> None:
 
 def test_packing_widens_the_first_convolution() -> None:
     config = {"size": 16, "channels": 1, "width": 4}
-    packed = Networks(Options("dcgan", config, packing=2)).discriminator
+    packed = Networks(TrainingOptions("dcgan", config, packing=2)).discriminator
     assert packed(torch.zeros(3, 2, 16, 16)).shape == (3,)
     family = get_family("dcgan")
     assert family.discriminator is not None
@@ -168,4 +168,4 @@ def test_packing_needs_a_plain_convolution(monkeypatch: pytest.MonkeyPatch) -> N
     object_with_none = type(family)(**{**vars(family), "discriminator": lambda config: nn.Linear(1, 1)})
     monkeypatch.setattr("ganrt.training.networks.get_family", lambda name: object_with_none)
     with pytest.raises(RequestError, match="packing needs a discriminator that begins with a plain convolution"):
-        Networks(Options("dcgan", {"size": 16}, packing=2))
+        Networks(TrainingOptions("dcgan", {"size": 16}, packing=2))

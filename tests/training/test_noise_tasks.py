@@ -16,7 +16,7 @@ from torch import nn
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.export.sources import open_source
 from ganrt.models.progan import fade
-from ganrt.training import Options, TrainingImages, train
+from ganrt.training import TrainingImages, TrainingOptions, train
 from ganrt.training.growing import GrowingTrainer
 from ganrt.training.growth import Growth
 from ganrt.training.networks import Networks
@@ -34,22 +34,22 @@ def data() -> TrainingImages:
 
 
 def growing(data: TrainingImages, **changes: Any) -> GrowingTrainer:
-    options = Options("progan", PROGAN, loss="wgan-gp-drift", batch=8, recipe={"stage_images": 32, **changes})
+    options = TrainingOptions("progan", PROGAN, loss="wgan-gp-drift", batch=8, recipe={"stage_images": 32, **changes})
     assert options.growth is not None
     return GrowingTrainer(options, data, Networks(options), Fabric(accelerator="cpu", devices=1), options.growth)
 
 
-def adversarial(data: TrainingImages, options: Options) -> Trainer:
+def adversarial(data: TrainingImages, options: TrainingOptions) -> Trainer:
     return Trainer(options, data, Networks(options), Fabric(accelerator="cpu", devices=1))
 
 
 def test_a_recipe_is_a_schedule_in_steps() -> None:
-    options = Options("progan", PROGAN, batch=8, recipe={"stage_images": 80, "fade": 0.25})
+    options = TrainingOptions("progan", PROGAN, batch=8, recipe={"stage_images": 80, "fade": 0.25})
     assert options.growth == Growth(last=2, fade=2, hold=8)
-    assert Options("progan", PROGAN, recipe={"stage_images": 0}).growth == Growth(last=0, fade=0, hold=1)
-    paper = Options("progan", batch=16).growth
+    assert TrainingOptions("progan", PROGAN, recipe={"stage_images": 0}).growth == Growth(last=0, fade=0, hold=1)
+    paper = TrainingOptions("progan", batch=16).growth
     assert paper is not None and paper.hold * 16 == paper.fade * 16 == 600_000 and paper.last == 6
-    assert Options("dcgan").growth is None
+    assert TrainingOptions("dcgan").growth is None
 
 
 def test_all_three_networks_are_at_the_stage_of_the_step_and_compute_no_more(data: TrainingImages) -> None:
@@ -113,7 +113,7 @@ def test_the_loss_does_not_jump_when_a_stage_begins(data: TrainingImages) -> Non
 def test_a_run_that_still_grows_is_not_exported(data: TrainingImages, tmp_path: Path) -> None:
     file = tmp_path / "data.npz"
     np.savez(file, images=data.pictures)
-    options = Options("progan", PROGAN, str(file), "wgan-gp-drift", {"stage_images": 16}, steps=3, batch=8)
+    options = TrainingOptions("progan", PROGAN, str(file), "wgan-gp-drift", {"stage_images": 16}, steps=3, batch=8)
     train(options, tmp_path / "run", console=QUIET)
     with pytest.raises(
         CheckpointError, match="has taken 3 steps, and its networks grow until step 4: train it further"
@@ -125,7 +125,7 @@ def test_a_run_that_still_grows_is_not_exported(data: TrainingImages, tmp_path: 
 
 def test_the_chance_follows_the_logits_of_real_images(data: TrainingImages) -> None:
     recipe = {"ada": 0.6, "ada_images": 64}
-    trainer = adversarial(data, Options("dcgan", DCGAN, batch=8, augment=("color",), recipe=recipe))
+    trainer = adversarial(data, TrainingOptions("dcgan", DCGAN, batch=8, augment=("color",), recipe=recipe))
     chance = trainer.networks.chance
     assert chance is not None
     values = []
@@ -139,7 +139,7 @@ def test_the_chance_follows_the_logits_of_real_images(data: TrainingImages) -> N
 
 
 def test_the_chance_decides_what_the_discriminator_sees(data: TrainingImages) -> None:
-    trainer = adversarial(data, Options("dcgan", DCGAN, batch=8, augment=("cutout",), recipe={"ada": 0.6}))
+    trainer = adversarial(data, TrainingOptions("dcgan", DCGAN, batch=8, augment=("cutout",), recipe={"ada": 0.6}))
     assert trainer.networks.chance is not None
     pictures = torch.ones(200, 1, 16, 16)
     for value, low, high in ((0.0, 0, 0), (0.3, 40, 80), (1.0, 200, 200)):
@@ -151,7 +151,7 @@ def test_the_chance_decides_what_the_discriminator_sees(data: TrainingImages) ->
 @pytest.mark.parametrize("family", ["dcgan", "mlp"])
 def test_a_discriminator_that_is_told_the_deviation_minds_a_batch_without_any(family: str) -> None:
     config = DCGAN if family == "dcgan" else {"size": 16, "channels": 1}
-    options = Options(family, config, recipe={"deviation": True})
+    options = TrainingOptions(family, config, recipe={"deviation": True})
     told, plain = Networks(options).discriminator, Networks(replace(options, recipe={})).discriminator
     assert told is not None and plain is not None
     images = torch.randn(4, 1, 16, 16)
@@ -165,7 +165,7 @@ def test_a_discriminator_that_is_told_the_deviation_minds_a_batch_without_any(fa
 
 
 def test_spectral_norm_takes_the_place_of_batch_norm() -> None:
-    net = Networks(Options("dcgan", DCGAN, loss="hinge", recipe={"spectral": True})).discriminator
+    net = Networks(TrainingOptions("dcgan", DCGAN, loss="hinge", recipe={"spectral": True})).discriminator
     assert net is not None and not any(isinstance(part, nn.BatchNorm2d) for part in net.modules())
     for _ in range(30):
         net(torch.randn(2, 1, 16, 16))
@@ -190,7 +190,7 @@ def test_spectral_norm_takes_the_place_of_batch_norm() -> None:
 def test_changes_that_do_not_suit_a_discriminator(family: str, recipe: dict[str, Any], message: str) -> None:
     config = {"size": 32, "width": 4, "discriminator_width": 4} if family == "resnet" else PROGAN
     with pytest.raises(RequestError, match=message):
-        Networks(Options(family, config, recipe=recipe))
+        Networks(TrainingOptions(family, config, recipe=recipe))
 
 
 @pytest.mark.parametrize(
@@ -212,4 +212,4 @@ def test_changes_that_do_not_suit_a_discriminator(family: str, recipe: dict[str,
 )
 def test_recipes_that_make_no_sense(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        Options(**{"family": "dcgan", **change})
+        TrainingOptions(**{"family": "dcgan", **change})

@@ -11,29 +11,29 @@ from typing import Any
 import pytest
 
 from ganrt.errors import RequestError
-from ganrt.training import Options
+from ganrt.training import TrainingOptions
 
 
 def test_settings_left_out_take_the_family_s_defaults_and_text_counts_as_numbers() -> None:
-    options = Options("dcgan", {"size": "32", "channels": 1})
+    options = TrainingOptions("dcgan", {"size": "32", "channels": 1})
     assert options.config == {"size": 32, "channels": 1, "latent": 100, "width": 64}
-    assert options == Options("dcgan", {"channels": 1, "size": 32, "width": 64, "latent": 100})
+    assert options == TrainingOptions("dcgan", {"channels": 1, "size": 32, "width": 64, "latent": 100})
     assert options.spec.output.size == (32, 32)
 
 
 def test_the_loss_says_what_was_not_said() -> None:
-    assert (Options("dcgan").critic_steps, Options("dcgan").betas) == (1, (0.5, 0.999))
-    wgan = Options("dcgan", loss="wgan-gp")
+    assert (TrainingOptions("dcgan").critic_steps, TrainingOptions("dcgan").betas) == (1, (0.5, 0.999))
+    wgan = TrainingOptions("dcgan", loss="wgan-gp")
     assert (wgan.critic_steps, wgan.betas) == (5, (0.0, 0.9))
     assert replace(wgan, critic_steps=2, betas=(0.5, 0.9)).critic_steps == 2
-    assert wgan == Options("dcgan", loss="wgan-gp", critic_steps=5, betas=(0.0, 0.9))
+    assert wgan == TrainingOptions("dcgan", loss="wgan-gp", critic_steps=5, betas=(0.0, 0.9))
 
 
 def test_options_survive_json() -> None:
-    options = Options(
+    options = TrainingOptions(
         "mlp", {"size": 28}, "folder:pictures", "minimax", betas=(0.0, 0.9), augment=("color",), seed=2**64 - 1
     )
-    assert Options.from_dict(json.loads(json.dumps(options.to_dict()))) == options
+    assert TrainingOptions.from_dict(json.loads(json.dumps(options.to_dict()))) == options
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_options_survive_json() -> None:
 )
 def test_a_value_that_makes_no_sense(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        replace(Options("dcgan"), **change)
+        replace(TrainingOptions("dcgan"), **change)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_a_value_that_makes_no_sense(change: dict[str, Any], message: str) -> No
 )
 def test_json_from_anybody(raw: object, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        Options.from_dict(raw)
+        TrainingOptions.from_dict(raw)
 
 
 def test_only_what_decides_the_weights_is_a_difference() -> None:
-    options = Options("dcgan")
+    options = TrainingOptions("dcgan")
     free = replace(options, steps=9, sample_every=1, checkpoint_every=2, log_every=3, device="cpu", devices=2)
     assert options.differences(free) == []
     assert options.differences(replace(options, batch=32, ema=0.5)) == [
@@ -112,7 +112,8 @@ def test_a_missing_library_names_the_extra(library: str, name: str) -> None:
 
 def test_a_run_is_read_without_the_training_libraries() -> None:
     missing = ("lightning_fabric", "sklearn", "skimage")
-    code = f"import sys; sys.modules.update(dict.fromkeys({missing!r})); from ganrt.training import read_run, Options"
+    imported = "from ganrt.training import read_run, TrainingOptions"
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing!r})); {imported}"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import build_generator
-from ganrt.training import Options, RunRecord, read_run
+from ganrt.training import RunRecord, TrainingOptions, read_run
 from ganrt.training.networks import Networks
 from ganrt.training.run import DataFacts, create_run, load_checkpoint, versions
 
 COLUMNS = ("step", "discriminator_loss", "generator_loss")
-OPTIONS = Options("dcgan", {"size": 16, "channels": 1, "width": 2, "latent": 3})
+OPTIONS = TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 2, "latent": 3})
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_code_in_a_checkpoint_is_not_executed(run: Path, tmp_path: Path, save: C
 
 
 def test_a_checkpoint_of_other_networks(run: Path) -> None:
-    other = Networks(Options("dcgan", {"size": 16, "channels": 1, "width": 4, "latent": 3}))
+    other = Networks(TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 4, "latent": 3}))
     with pytest.raises(CheckpointError, match="is not the checkpoint of this run, or is damaged: Error"):
         load_checkpoint(run, other, COLUMNS)
 

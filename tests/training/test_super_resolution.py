@@ -16,7 +16,7 @@ from rich.console import Console
 from ganrt import images
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import get_family
-from ganrt.training import Options, train
+from ganrt.training import TrainingOptions, train
 from ganrt.training.evidence import enlarged
 from ganrt.training.super_resolution import (
     Discriminator,
@@ -26,7 +26,9 @@ from ganrt.training.super_resolution import (
     reduced,
 )
 
-TINY = Options("srresnet", {"scale": 2, "width": 4, "blocks": 1}, recipe={"crop": 32}, steps=2, batch=2, data="photos")
+TINY = TrainingOptions(
+    "srresnet", {"scale": 2, "width": 4, "blocks": 1}, recipe={"crop": 32}, steps=2, batch=2, data="photos"
+)
 QUIET = Console(quiet=True)
 
 

@@ -23,7 +23,7 @@ from ganrt.atomic import write_file
 from ganrt.errors import RequestError
 from ganrt.images import Pictures
 from ganrt.spec import Label
-from ganrt.training.quality import DigitJudge
+from ganrt.training.metrics import DigitClassifier
 from ganrt.training.run import RunRecord, read_run
 
 _SEED, _COUNT, _SHOWN = 7, 1000, 100
@@ -40,16 +40,16 @@ def samples(
     return images.to_uint8(made.numpy(), spec.output.range)
 
 
-def measure(record: RunRecord, judge: DigitJudge) -> tuple[dict[str, Any], Pictures]:
+def measure(record: RunRecord, classifier: DigitClassifier) -> tuple[dict[str, Any], Pictures]:
     """Figures of one run, and its samples. Of a conditional model, also how often the digit is the one asked for."""
     asked = np.arange(_COUNT) % 10 if record.options.spec.find(Label) else None
     pictures = samples(record, record.generator(), asked)
-    quality = judge.judge(pictures)
-    figures = {"loss": record.options.loss, "family": record.family, "steps": record.step, **asdict(quality)}
-    figures["diversity"] = asdict(judge.diversity(pictures))
-    figures["real_diversity"] = asdict(judge.real_diversity)
+    metrics = classifier.evaluate(pictures)
+    figures = {"loss": record.options.loss, "family": record.family, "steps": record.step, **asdict(metrics)}
+    figures["diversity"] = asdict(classifier.diversity(pictures))
+    figures["real_diversity"] = asdict(classifier.real_diversity)
     if asked is not None:
-        figures["asked_for"] = float((judge.digits(pictures) == asked).mean())
+        figures["asked_for"] = float((classifier.predict(pictures) == asked).mean())
     return figures, pictures
 
 
@@ -62,11 +62,11 @@ def main(runs: tuple[Path, ...], out: Path) -> None:
     sizes = {record.options.spec.output.size for record in records}
     if len(sizes) != 1 or None in sizes:
         raise RequestError(f"the runs make images of {len(sizes)} sizes; compare runs of one size")
-    judge = DigitJudge(next(size[0] for size in sizes if size))
+    classifier = DigitClassifier(next(size[0] for size in sizes if size))
     table = {}
     for record in records:
         name = record.path.name
-        table[name], pictures = measure(record, judge)
+        table[name], pictures = measure(record, classifier)
         write_file(out / f"digits-{name}.png", images.encode_png(images.grid(pictures[:_SHOWN])))
         click.echo(_row(name, table[name]))
     write_file(out / "digits.json", json.dumps(table, indent=1).encode() + b"\n")

@@ -25,7 +25,7 @@ from ganrt.atomic import write_file
 from ganrt.errors import RequestError
 from ganrt.training.evidence.digits import measure
 from ganrt.training.growth import Growth
-from ganrt.training.quality import DigitJudge
+from ganrt.training.metrics import DigitClassifier
 from ganrt.training.run import RunRecord, read_run, sample_path
 
 _WINDOW = 100
@@ -106,7 +106,7 @@ def main(run: Path, out: Path) -> None:
     click.echo(f"95 % of the steps at which nothing grows: at most {usual:.2f}")
     size = record.options.spec.output.size
     assert size is not None
-    figures, pictures = measure(record, DigitJudge(size[0]))
+    figures, pictures = measure(record, DigitClassifier(size[0]))
     body = {"jumps": [asdict(jump) for jump in found], "ordinary": usual, "growth": asdict(growth), **figures}
     write_file(out / "progan.json", json.dumps(body, indent=1).encode() + b"\n")
     write_file(out / "progan.png", _figure(growth, steps, losses))

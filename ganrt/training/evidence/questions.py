@@ -27,9 +27,9 @@ from ganrt.models.parametrize import fold
 from ganrt.training.data import load_digits
 from ganrt.training.evidence.digits import samples
 from ganrt.training.loop import train
+from ganrt.training.metrics import DigitClassifier
 from ganrt.training.networks import Networks
-from ganrt.training.options import Options
-from ganrt.training.quality import DigitJudge
+from ganrt.training.options import TrainingOptions
 from ganrt.training.run import RunRecord, load_checkpoint
 from ganrt.training.trainer import StepReport
 
@@ -73,12 +73,14 @@ TRIALS = (
 )
 
 
-def options_of(trial: Trial, steps: int, few: Path) -> Options:
+def options_of(trial: Trial, steps: int, few: Path) -> TrainingOptions:
     """`few`: a file of the 200 digits."""
     base: dict[str, Any] = {"family": "dcgan", "config": _SMALLEST, "data": str(few) if trial.few else "digits"}
     rate = 1e-3 if trial.change.get("family", "dcgan") == "dcgan" else 5e-4
     every = {"sample_every": steps, "checkpoint_every": steps, "seed": 0}
-    return Options(**base | {"generator_lr": rate, "discriminator_lr": rate, "steps": steps} | every | trial.change)
+    return TrainingOptions(
+        **base | {"generator_lr": rate, "discriminator_lr": rate, "steps": steps} | every | trial.change
+    )
 
 
 def _without_average(record: RunRecord) -> nn.Module:
@@ -99,12 +101,12 @@ def _other_samples(record: RunRecord) -> Iterator[tuple[str, Pictures]]:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 @click.option("--steps", default=800, show_default=True, help="Generator updates per trial.")
 def main(out: Path, steps: int) -> None:
-    """Train and judge every trial."""
-    judge, rows = DigitJudge(32), []
+    """Train and evaluate every trial."""
+    classifier, rows = DigitClassifier(32), []
 
     def add(question: str, name: str, made: Pictures) -> None:
-        rows.append({"question": question, "name": name, "steps": steps, **asdict(judge.judge(made))})
-        rows[-1]["diversity"] = asdict(judge.diversity(made))
+        rows.append({"question": question, "name": name, "steps": steps, **asdict(classifier.evaluate(made))})
+        rows[-1]["diversity"] = asdict(classifier.diversity(made))
         found = rows[-1]
         spread, covered = found["diversity"]["spread"], found["diversity"]["coverage"]
         cells = f"{found['confidence']:.1%} | {min(found['shares']):.1%} | {found['distance']:.2f}"

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ganrt import images
 from ganrt.errors import RequestError
-from ganrt.training import Options, train
+from ganrt.training import TrainingOptions, train
 from ganrt.training.evidence import growth_report
 from ganrt.training.growth import Growth
 
@@ -53,7 +53,7 @@ def test_a_run_that_is_too_short_has_no_yardstick() -> None:
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth_report, "_WINDOW", 2)
     config = {"widths": (2, 2, 2), "channels": 1, "latent": 3}
-    options = Options(
+    options = TrainingOptions(
         "progan", config, "digits", "wgan-gp-drift", {"stage_images": 16}, 12, 8, sample_every=1, log_every=1
     )
     train(options, tmp_path / "run", console=Console(quiet=True))
@@ -69,6 +69,6 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_that_still_grows_is_refused(tmp_path: Path) -> None:
     config = {"widths": (2, 2, 2), "channels": 1, "latent": 3}
-    train(Options("progan", config, "digits", steps=1, batch=8), tmp_path / "run", console=Console(quiet=True))
+    train(TrainingOptions("progan", config, "digits", steps=1, batch=8), tmp_path / "run", console=Console(quiet=True))
     done = CliRunner().invoke(growth_report.main, [str(tmp_path / "run"), "--out", str(tmp_path)])
     assert isinstance(done.exception, RequestError) and "has not grown to its full size" in str(done.exception)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ganrt import images
 from ganrt.errors import RequestError
-from ganrt.training import Options, train
+from ganrt.training import TrainingOptions, train
 from ganrt.training.evidence import photo_evidence
 from ganrt.training.run import RunRecord
 
@@ -27,7 +27,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(family: str, folder: Path, **options: object) -> RunRecord:
-    made = Options(family, steps=1, batch=1, **options)  # type: ignore[arg-type]
+    made = TrainingOptions(family, steps=1, batch=1, **options)  # type: ignore[arg-type]
     return train(made, folder / f"{family}-{len(list(folder.iterdir()))}", console=QUIET)
 
 

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from ganrt import images
 from ganrt.cli import main
+from ganrt.cli.parsing import parse_settings
 from ganrt.errors import RequestError
-from ganrt.training import Options, preset, train
+from ganrt.training import TrainingOptions, preset, train
 from ganrt.training.evidence import digits, toy
 from ganrt.training.presets import PRESETS
 
@@ -46,9 +47,13 @@ def test_a_toy_run_is_repeatable() -> None:
 
 
 def test_the_digits_command(tmp_path: Path) -> None:
-    options = Options("dcgan", {"size": 16, "channels": 1, "width": 2, "latent": 3}, steps=1, batch=8)
+    options = TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 2, "latent": 3}, steps=1, batch=8)
     for loss in ("hinge", "lsgan"):
-        train(Options(**{**vars(options), "loss": loss, "betas": ()}), tmp_path / loss, console=Console(quiet=True))
+        train(
+            TrainingOptions(**{**vars(options), "loss": loss, "betas": ()}),
+            tmp_path / loss,
+            console=Console(quiet=True),
+        )
     runs = [str(tmp_path / loss) for loss in ("hinge", "lsgan")]
     done = CliRunner().invoke(digits.main, [*runs, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
@@ -74,7 +79,7 @@ FAMILY_OF = {
 def test_a_preset_gives_the_defaults_of_the_command(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def stop(options: Options, out: Path, resume: bool) -> None:
+    def stop(options: TrainingOptions, out: Path, resume: bool) -> None:
         asked.append(options)
         raise RequestError("enough")
 
@@ -82,7 +87,7 @@ def test_a_preset_gives_the_defaults_of_the_command(name: str, tmp_path: Path, m
     values = PRESETS[name]
     family = FAMILY_OF.get(name, "dcgan")
     CliRunner().invoke(main.main, ["train", family, "--preset", name, "--out", str(tmp_path / "x"), "--batch", "4"])
-    expected = Options(family, main.settings(values["config"]), loss=values.get("loss", "non-saturating"))
+    expected = TrainingOptions(family, parse_settings(values["config"]), loss=values.get("loss", "non-saturating"))
     assert (asked[0].config, asked[0].loss) == (expected.config, expected.loss)
     assert (asked[0].steps, asked[0].batch, asked[0].generator_lr) == (values["steps"], 4, values["lr"])
     assert asked[0].discriminator_lr == values.get("discriminator_lr", values["lr"])

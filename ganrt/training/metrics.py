@@ -18,7 +18,7 @@ _CELLS = 8
 
 
 @dataclass(frozen=True)
-class DigitQuality:
+class DigitMetrics:
     """What the classifier thinks of some pictures, with its answers on real scans it has not learned from beside it.
 
     Read confidence and shares together: of noise or a grey blur the classifier may be sure too, but it takes all of it
@@ -40,7 +40,7 @@ class DigitQuality:
     """The same distance of the held-out real scans: what no generator should be expected to beat by much."""
 
 
-class DigitJudge:
+class DigitClassifier:
     """A classifier of 8 x 8 digits, trained on three quarters of the real scans as a generator of this size sees them:
     enlarged to size x size, then averaged down again."""
 
@@ -60,13 +60,13 @@ class DigitJudge:
         self.real_diversity = diversity(check, check_labels, learn, learn_labels)
         """Of the held-out scans: what `diversity` of pictures as good as real ones would be."""
 
-    def judge(self, pictures: Pictures) -> DigitQuality:
+    def evaluate(self, pictures: Pictures) -> DigitMetrics:
         """`pictures`: uint8 (N, H, W, C) with N >= 2, square; colours are averaged."""
         features = _features(pictures)
         chances = self._classifier.predict_proba(features)
         counts = np.bincount(chances.argmax(axis=1), minlength=10)
         shares = tuple((counts / len(pictures)).tolist())
-        return DigitQuality(
+        return DigitMetrics(
             confidence=float(chances.max(axis=1).mean()),
             shares=shares,
             real_confidence=self._real_confidence,
@@ -84,7 +84,7 @@ class DigitJudge:
         features = _features(pictures[: self.count])
         return diversity(features, self._classifier.predict(features), self._real, self._real_labels)
 
-    def digits(self, pictures: Pictures) -> NDArray[np.int64]:
+    def predict(self, pictures: Pictures) -> NDArray[np.int64]:
         """Which digit it takes each picture for, int64 (N,)."""
         found: NDArray[np.int64] = self._classifier.predict(_features(pictures)).astype(np.int64)
         return found

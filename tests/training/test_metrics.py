@@ -1,4 +1,4 @@
-"""The judge knows digits, and knows what it does not know."""
+"""The classifier knows digits, and knows what it does not know."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ import pytest
 import scipy.linalg
 from numpy.typing import NDArray
 
-from ganrt.training import DigitJudge, load_images
-from ganrt.training.quality import frechet_distance
+from ganrt.training import DigitClassifier, load_images
+from ganrt.training.metrics import frechet_distance
 
 
 @pytest.fixture(scope="module")
-def judge() -> DigitJudge:
-    return DigitJudge(28)
+def classifier() -> DigitClassifier:
+    return DigitClassifier(28)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_real_scans_are_digits(judge: DigitJudge, channels: int) -> None:
-    quality = judge.judge(load_images("digits", 28, channels).pictures)
-    assert quality.confidence > 0.98
-    assert quality.real_confidence > 0.95 and quality.real_accuracy > 0.95
-    np.testing.assert_allclose(quality.shares, 0.1, atol=0.01)
-    assert sum(quality.shares) == pytest.approx(1.0)
+def test_real_scans_are_digits(classifier: DigitClassifier, channels: int) -> None:
+    metrics = classifier.evaluate(load_images("digits", 28, channels).pictures)
+    assert metrics.confidence > 0.98
+    assert metrics.real_confidence > 0.95 and metrics.real_accuracy > 0.95
+    np.testing.assert_allclose(metrics.shares, 0.1, atol=0.01)
+    assert sum(metrics.shares) == pytest.approx(1.0)
 
 
-def test_the_judge_tells_one_digit_from_another(judge: DigitJudge) -> None:
+def test_the_judge_tells_one_digit_from_another(classifier: DigitClassifier) -> None:
     data = load_images("digits", 28, 1)
     for digit in range(10):
-        assert judge.judge(data.pictures[data.labels == digit]).shares[digit] > 0.97
+        assert classifier.evaluate(data.pictures[data.labels == digit]).shares[digit] > 0.97
 
 
-def test_noise_is_caught_by_its_shares(judge: DigitJudge) -> None:
+def test_noise_is_caught_by_its_shares(classifier: DigitClassifier) -> None:
     """Not by the confidence: a classifier may be sure of what it has never seen."""
     noise = np.random.default_rng(0).integers(0, 256, (500, 28, 28, 1), np.uint8)
-    assert min(judge.judge(noise).shares) == 0
+    assert min(classifier.evaluate(noise).shares) == 0
 
 
-def test_one_picture_over_and_over_has_one_share(judge: DigitJudge) -> None:
+def test_one_picture_over_and_over_has_one_share(classifier: DigitClassifier) -> None:
     same = np.repeat(load_images("digits", 28, 1).pictures[:1], 20, axis=0)
-    assert judge.judge(same).shares == (1.0, *[0.0] * 9)
+    assert classifier.evaluate(same).shares == (1.0, *[0.0] * 9)
 
 
-def test_the_judge_measures_how_far_off_pictures_are(judge: DigitJudge) -> None:
+def test_the_judge_measures_how_far_off_pictures_are(classifier: DigitClassifier) -> None:
     data = load_images("digits", 28, 1)
     assert data.labels is not None
-    real, ones = judge.judge(data.pictures), judge.judge(data.pictures[data.labels == 1])
-    noise = judge.judge(np.random.default_rng(0).integers(0, 256, (500, 28, 28, 1), np.uint8))
+    real, ones = classifier.evaluate(data.pictures), classifier.evaluate(data.pictures[data.labels == 1])
+    noise = classifier.evaluate(np.random.default_rng(0).integers(0, 256, (500, 28, 28, 1), np.uint8))
     assert 0 < real.distance < real.real_distance < 0.5
     assert ones.distance > 10 * real.real_distance and noise.distance > 10 * real.real_distance
-    assert (judge.digits(data.pictures) == data.labels).mean() > 0.97
+    assert (classifier.predict(data.pictures) == data.labels).mean() > 0.97
 
 
 def features(seed: int, count: int, size: int) -> NDArray[np.float64]:
