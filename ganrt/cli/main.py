@@ -18,7 +18,7 @@ import click
 import ganrt
 from ganrt.cli.export import build, export, verify
 from ganrt.cli.measure import bench, tune
-from ganrt.cli.sample import sample, transform
+from ganrt.cli.sample import sample, stylize, transform
 from ganrt.cli.show import doctor, info, models
 from ganrt.cli.train import demo, train
 from ganrt.errors import GanrtError, MachineError
@@ -63,7 +63,7 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
 
 
-for _command in (demo, models, doctor, info, train, export, verify, build, sample, transform, bench, tune):
+for _command in (demo, models, doctor, info, train, export, verify, build, sample, transform, stylize, bench, tune):
     main.add_command(_command)
 
 

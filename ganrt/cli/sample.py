@@ -1,4 +1,4 @@
-"""Commands that make pictures with a bundle: `sample`, `transform`."""
+"""Commands that make pictures: `sample`, `transform`, `stylize`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,20 @@ from typing import Any
 
 import click
 
-from ganrt.cli.options import FILE, bundle_argument, load_generator, loading_options, overwrite_option
+from ganrt.atomic import check_output, write_file
+from ganrt.cli.options import (
+    FILE,
+    bundle_argument,
+    device_option,
+    import_extra,
+    load_generator,
+    loading_options,
+    overwrite_option,
+)
 from ganrt.cli.parsing import parse_labels, parse_numbers, parse_settings
+from ganrt.cli.terminal import show_progress
+from ganrt.errors import RequestError
+from ganrt.images import encode_png
 
 
 @click.command()
@@ -101,3 +113,38 @@ def transform(
     with load_generator(bundle, **loading) as generator:
         save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, **inputs))
         click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
+
+
+@click.command()
+@click.argument("content", type=FILE)
+@click.argument("style", type=FILE)
+@click.option("--out", required=True, type=FILE, metavar="FILE", help="PNG file to write.")
+@click.option("--steps", default=200, help="Evaluations of the loss.")
+@click.option("--size", default=512, metavar="PIXELS", help="Longer side of the result; smaller pictures keep theirs.")
+@click.option("--style-weight", default=100.0, help="Weight of the style; the content has weight 1.")
+@click.option(
+    "--weights",
+    type=FILE,
+    show_default="features that need no download",
+    metavar="FILE",
+    help="Checkpoint of torchvision's VGG-16 or VGG-19, which gives the paper's result.",
+)
+@click.option(
+    "--seed", type=int, show_default="start from the content", help="Start from random noise of this seed instead."
+)
+@device_option
+@overwrite_option
+def stylize(content: Path, style: Path, out: Path, weights: Path | None, overwrite: bool, **settings: Any) -> None:
+    """Paint a picture in the style of another.
+
+    Optimizes the pixels of CONTENT until it has the colors and textures of STYLE (Gatys et al. 2016). It needs no
+    bundle and takes minutes; to stylize many pictures, train a network with `ganrt train transformer_net`.
+    """
+    if out.suffix != ".png":
+        raise RequestError(f"{out} must end in .png")
+    check_output(out, overwrite)
+    training = import_extra("ganrt.training", "train", "style transfer")
+    with show_progress(f"stylizing {content}", every=0.1) as progress:
+        picture = training.stylize(content, style, weights=weights or "", progress=progress, **settings)
+    write_file(out, encode_png(picture))
+    click.echo(f"{content} in the style of {style}: {out}, {picture.shape[1]} x {picture.shape[0]} pixels")

@@ -19,18 +19,21 @@ _WIDTH = 140
 
 
 @contextmanager
-def show_progress(title: str) -> Iterator[Callable[[float, str], None]]:
+def show_progress(title: str, every: float = 0.0) -> Iterator[Callable[[float, str], None]]:
     """Show progress on standard error: a bar on a terminal, a line for each new step in a log.
+
+    Args:
+        every: in a log, skip steps until this share of the work has been done since the last line.
 
     Yields a function that takes the share that is done, 0 to 1, and what is being done.
     """
     if not sys.stderr.isatty():
-        last = ""
+        last, due = "", 0.0
 
         def report(share: float, text: str) -> None:
-            nonlocal last
-            if text != last:
-                last = text
+            nonlocal last, due
+            if text != last and share >= due:
+                last, due = text, share + every
                 log(f"{share:4.0%} {text}")
 
         yield report

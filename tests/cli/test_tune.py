@@ -116,3 +116,12 @@ def test_progress_is_a_bar_or_plain_lines(stream: type[io.StringIO], monkeypatch
         assert written.getvalue() == "  0% loading [a]\n 50% measuring\n"
     else:
         assert "\x1b[" in written.getvalue() and "measuring" in written.getvalue()
+
+
+def test_a_log_gets_a_line_for_each_share_of_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    with show_progress("stylizing", every=0.5) as report:
+        for step in range(1, 5):
+            report(step / 4, f"step {step}")
+    assert written.getvalue() == " 25% step 1\n 75% step 3\n"
