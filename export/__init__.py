@@ -1,6 +1,6 @@
-"""Checkpoint -> proven bundle: `export` makes one, `verify` proves one again. Needs the extra `export` (torch, onnx).
+"""From a PyTorch generator to a proven bundle: `export` makes one, `verify` proves one again. Needs the extra `export`.
 
-`ganrt.export.engines` builds TensorRT engines on machines that have no torch, so nothing is imported before it is used.
+`ganrt.export.engines` builds TensorRT engines on machines without torch, so names are imported on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -9,8 +9,9 @@ from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .exporter import export
-    from .verification import verify
+    from .verification import Verification, verify
 
-__all__ = ["export", "verify"]
+__all__ = ["Verification", "export", "verify"]
 
-__getattr__ = lazy_exports(__name__, {"export": "exporter", "verify": "verification"}, "export", "exporting")
+_MODULES = {"export": "exporter", "verify": "verification", "Verification": "verification"}
+__getattr__ = lazy_exports(__name__, _MODULES, "export", "exporting")

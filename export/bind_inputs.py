@@ -23,7 +23,7 @@ from .precision.calibration import Evaluator
 _BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Expand")
 
 
-def specialise(model: ir.Model, rows: Feeds, spec: Spec) -> ir.Model:
+def bind_inputs(model: ir.Model, rows: Feeds, spec: Spec) -> ir.Model:
     """A copy without the inputs that `rows` gives the values of.
 
     Args:

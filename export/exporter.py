@@ -1,134 +1,200 @@
-"""Checkpoint -> proven bundle, written in one step."""
+"""`export`: a generator becomes a proven bundle, which is written in one step."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 import safetensors.torch
+import torch
 
 from ganrt import atomic
 from ganrt._version import __version__
-from ganrt.backend import library_version
-from ganrt.bound_inputs import Fixed, rows, without
-from ganrt.bound_inputs import check as check_fixed
+from ganrt.backend import BACKENDS, backend_module, library_version
+from ganrt.bound_inputs import BoundInputs, check_bound_inputs, drop_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
-from ganrt.errors import VerificationError
+from ganrt.errors import MachineError, RequestError, VerificationError
 from ganrt.feeds import Feeds
 from ganrt.golden import Golden
 from ganrt.images import Floats
+from ganrt.machine import has_nvidia_gpu
+from ganrt.spec import Spec
 
 from . import variants
-from .bind_inputs import specialise
+from .bind_inputs import bind_inputs
 from .lint.dry_run import rehearse
 from .lint.findings import Finding, settle
 from .lint.freezing import freezing_module
 from .lint.graph import check_graph
 from .lint.module import check_module
-from .sources import Source, open_source
+from .sources import Source, describe_source, open_source
 from .tracing import DEFAULT_OPSET, original, trace
+from .variants import QUALITY, VariantOptions
 from .verification import Progress, verify
+
+if TYPE_CHECKING:
+    from .engines import EngineOptions
 
 _GRAPH = "model.onnx"
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
 
 def export(
-    source: str,
-    out: Path,
-    config: Mapping[str, str] | None = None,
+    source: str | Path | torch.nn.Module,
+    out: str | Path,
+    *,
+    spec: Spec | None = None,
+    config: Mapping[str, Any] | None = None,
+    precisions: str | Sequence[str] = "fp32",
+    forms: str | Sequence[str] = "phases",
+    quality: float = QUALITY,
+    pictures: str | Path | None = None,
+    bind: BoundInputs | None = None,
     opset: int = DEFAULT_OPSET,
+    engine: bool | EngineOptions = False,
     overwrite: bool = False,
     progress: Progress = lambda _: None,
-    precisions: Sequence[str] = ("fp32",),
-    forms: Sequence[str] = ("phases",),
-    quality: float = variants.QUALITY,
-    fix: Fixed | None = None,
-    pictures: Path | None = None,
 ) -> Bundle:
-    """Export a RUN folder, a checkpoint or `package.module:factory` as a bundle and prove it on this machine's
-    backends.
+    """Export a generator as a bundle and prove it on the backends of this machine.
+
+        export("runs/digits", "digits.ganrt")
+        export(module, "faces.ganrt", spec=ganrt.Spec(...), precisions=("fp32", "fp16"))
 
     Args:
-        out: folder to make; by convention its name ends in `.ganrt`.
-        config: settings that a checkpoint does not tell.
-        overwrite: replace a bundle of that name.
-        precisions: of `variants.PRECISIONS`; float32 is there in any case.
-        forms: of up-sampling (`phases.FORMS`) that the graph is rewritten to, beside the graph as it was traced.
-        quality: dB that the worst picture of an int8 variant is to reach; of an fp16 variant where it is above 45.
-        pictures: folder to calibrate models on that take pictures; without one, they are made up.
-        fix: labels and scalars that are given their value for good: they are no inputs of the bundle any more.
+        source: path of a RUN folder or a checkpoint, "package.module:factory" (the factory returns a module and its
+            Spec), or a module in memory, which is copied and stays as it is.
+        out: folder to make; by convention its name ends in ".ganrt".
+        spec: inputs and output of a module in memory, in the order of its forward.
+        config: settings that a checkpoint does not hold, or keyword arguments of the factory.
+        precisions: of "fp32", "bf16", "fp16", "int8". The traced float32 graph is always part of the bundle.
+        forms: of up-sampling, of "phases", "subpixel", "transposed"; each adds a variant to the graph as traced.
+        quality: worst PSNR in dB that int8 must reach; fp16 too, where it is above 45.
+        pictures: folder of pictures to calibrate image-to-image models on; default: generated ones.
+        bind: labels and scalars that get a constant value, and are no inputs of the bundle any more.
+        opset: ONNX operator set.
+        engine: also build a TensorRT engine for each precision on the GPU of this machine: True, or its options.
+        overwrite: replace a bundle at `out`.
+        progress: called with a line of text before each step, and for each finding of the linter.
 
-    What would ruin the export is mended where that is possible, and told by `progress` and in the provenance (`lint`).
-
-    Raises RequestError, also when something cannot be mended, CheckpointError, and VerificationError when a backend
-    does not make the original's images; then, as after any failure, nothing is left at `out`.
+    Raises RequestError for arguments that do not fit and for a module that cannot be exported, CheckpointError for
+    weights that cannot be used, MachineError where an engine cannot be built, and VerificationError when a backend does
+    not make the original's images. After an error nothing is left at `out`.
     """
-    variants.check(precisions, forms)
+    plan = _Plan(
+        VariantOptions(_list(precisions), _list(forms), quality, None if pictures is None else Path(pictures)),
+        dict(bind or {}),
+        *(opset, engine, progress),
+    )
+    out = Path(out)
     atomic.check_output(out, overwrite, is_bundle)
-    progress(f"loading {source}")
-    loaded, findings = _mended(open_source(source, config or {}), source, progress)
-    check_fixed(loaded.spec, fix or {})
+    loaded, findings = _load(source, config, spec, progress)
+    check_bound_inputs(loaded.spec, plan.bind)
     with atomic.new_folder(out, overwrite, is_bundle) as draft:
-        model, bundle = _write(loaded, draft, out.name, opset, fix or {}, findings, progress)
-        bundle = variants.add(bundle, model, precisions, forms, quality, pictures, progress)
-        bundle.write_manifest()
-        bundle, proofs = verify(bundle, progress=progress)
-        unproven = [name for name, variant in bundle.variants.items() if not variant.proofs]
-        if unproven:
-            raise VerificationError(f"{source} was not exported: nothing on this machine runs {', '.join(unproven)}")
-        failed = [proof for proof in proofs if not proof.passed]
-        if failed:
-            raise VerificationError(
-                f"{source} was not exported: in {failed[0].precision} on {failed[0].backend} it does not make the "
-                f"original's images: {failed[0].failures[0]}"
-            )
+        bundle = _make_bundle(loaded, draft, out.name, plan, findings)
     return replace(bundle, folder=out)
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether a folder is a bundle, whole or damaged: what an export may replace."""
+    """Whether a folder is a bundle, intact or damaged: what an export may replace."""
     return (folder / MANIFEST).is_file()
 
 
-def _mended(loaded: Source, source: str, progress: Progress) -> tuple[Source, list[Finding]]:
-    """The module without what can be mended before tracing, and what was found. Raises RequestError."""
+@dataclass(frozen=True)
+class _Plan:
+    """What to make of a generator. Raises RequestError and MachineError for an engine that cannot be built here."""
+
+    variants: VariantOptions
+    bind: BoundInputs
+    opset: int
+    engine: bool | EngineOptions
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        if not self.engine:
+            return
+        backend_module("tensorrt")
+        if not has_nvidia_gpu():
+            raise MachineError("an engine was asked for, and this machine has no NVIDIA GPU; leave engine= out")
+        if not self.engine_precisions:
+            raise RequestError(f"engines have no {', '.join(self.variants.precisions)}; choose fp32, fp16 or int8")
+
+    @property
+    def engine_precisions(self) -> list[str]:
+        return [name for name in self.variants.precisions if name in BACKENDS["tensorrt"].precisions]
+
+
+def _list(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _load(
+    source: str | Path | torch.nn.Module, config: Mapping[str, Any] | None, spec: Spec | None, progress: Progress
+) -> tuple[Source, list[Finding]]:
+    """The generator, without the faults that can be fixed before tracing, and all that were found. Raises
+    RequestError for faults that cannot."""
+    name = describe_source(source)
+    progress(f"loading {name}")
+    loaded = open_source(source, config, spec)
     findings = check_module(loaded.module)
-    if loaded.model is None:  # what the families of ganrt do when they run is known
+    if loaded.model is None:  # the families of ganrt need no dry run
         known = {finding.rule for finding in findings if finding.level == "refused"}
         module, spec, behaviour = rehearse(loaded.module, loaded.spec)
         findings += [finding for finding in behaviour if finding.rule not in known]
         loaded = replace(loaded, module=module, spec=spec)
-    settle(findings, source, progress)
-    return loaded, findings
+    settle(findings, name, progress)
+    return replace(loaded, name=name), findings
 
 
-def _write(
-    loaded: Source, folder: Path, name: str, opset: int, fix: Fixed, findings: list[Finding], progress: Progress
-) -> tuple[ir.Model, Bundle]:
-    """The traced graph, and the bundle with it alone: everything but further variants, the manifest and the proofs.
+def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: list[Finding]) -> Bundle:
+    """Write the bundle into `draft` and prove it. Raises VerificationError."""
+    model, bundle = _write(loaded, draft, name, plan, findings)
+    bundle = variants.add(bundle, model, plan.variants, plan.progress)
+    bundle.write_manifest()
+    if plan.engine:
+        _build_engines(bundle, plan)
+    found = verify(bundle, progress=plan.progress)
+    unproven = [variant for variant in bundle.variants if variant not in found.proofs]
+    if unproven:
+        raise VerificationError(f"{loaded.name} was not exported: nothing on this machine runs {', '.join(unproven)}")
+    if not found.passed:
+        raise VerificationError(f"{loaded.name} was not exported: {found.failures[0]}")
+    return found.bundle
 
-    Args:
-        findings: of the linter so far. Raises RequestError when the graph has something that is refused.
+
+def _build_engines(bundle: Bundle, plan: _Plan) -> None:
+    """One for each precision, in this machine's cache; `verify` then proves them with the other backends."""
+    from .engines import EngineOptions, build
+
+    options = plan.engine if isinstance(plan.engine, EngineOptions) else EngineOptions()
+    for precision in plan.engine_precisions:
+        variant = bundle.in_precision(precision)[0]
+        plan.progress(f"building an engine of {variant}; this takes minutes")
+        build(bundle, variant=variant, options=options)
+
+
+def _write(loaded: Source, folder: Path, name: str, plan: _Plan, findings: list[Finding]) -> tuple[ir.Model, Bundle]:
+    """Trace the graph and write it with the golden samples: a bundle without further variants, manifest and proofs.
+
+    Raises RequestError when the linter rejects the graph.
     """
-    progress("tracing the module")
+    plan.progress("tracing the module")
     in_graph: list[Finding] = []
     freezing = partial(freezing_module, loaded.module, loaded.spec)
     model = trace(
-        loaded.module, loaded.spec, opset, lambda raw: in_graph.extend(check_graph(raw, loaded.spec, freezing))
+        loaded.module, loaded.spec, plan.opset, lambda raw: in_graph.extend(check_graph(raw, loaded.spec, freezing))
     )
-    settle(in_graph, loaded.origin["name"], progress)
-    spec = without(loaded.spec, fix)
-    if fix:
-        model = specialise(model, rows(loaded.spec, fix, 1), spec)
-    bundle = Bundle(folder, spec, {FAITHFUL: Variant(_GRAPH, opset, "fp32")}, {}, _rebuilt_by(loaded, fix))
+    settle(in_graph, loaded.name, plan.progress)
+    spec, bind = drop_bound_inputs(loaded.spec, plan.bind), plan.bind
+    if bind:
+        model = bind_inputs(model, make_bound_feeds(loaded.spec, bind, 1), spec)
+    bundle = Bundle(folder, spec, {FAITHFUL: Variant(_GRAPH, plan.opset, "fp32")}, {}, _describe_model(loaded, bind))
     names = [*variants.save(model, bundle, _GRAPH), Bundle.GOLDEN]
-    progress("making golden samples")
-    Golden.make(spec, partial(_original, loaded, fix)).save(folder / Bundle.GOLDEN)
+    plan.progress("making golden samples")
+    Golden.make(spec, partial(_run_original, loaded, bind)).save(folder / Bundle.GOLDEN)
     if loaded.model is not None:
         weights = folder / Bundle.WEIGHTS
         safetensors.torch.save_file(loaded.module.state_dict(), weights)
@@ -137,18 +203,19 @@ def _write(
     provenance = {
         "bundle": name,
         "source": dict(loaded.origin),
-        "options": {"opset": opset, "fixed": dict(fix)},
+        "options": {"opset": plan.opset, "bound": dict(bind)},
         "lint": [asdict(finding) for finding in (*findings, *in_graph)],
         "versions": {"ganrt": __version__} | {library: library_version(library) for library in _LIBRARIES},
     }
     return model, replace(bundle, provenance=provenance).with_files(*names)
 
 
-def _original(loaded: Source, fix: Fixed, given: Feeds) -> Floats:
-    """What the whole module makes, the fixed inputs added in their places."""
-    every = given | rows(loaded.spec, fix, len(next(iter(given.values()))))
+def _run_original(loaded: Source, bind: BoundInputs, given: Feeds) -> Floats:
+    """The images of the whole module, with the bound inputs in their places."""
+    every = given | make_bound_feeds(loaded.spec, bind, len(next(iter(given.values()))))
     return original(loaded.module, {item.name: every[item.name] for item in loaded.spec.inputs})
 
 
-def _rebuilt_by(loaded: Source, fix: Fixed) -> Mapping[str, Any] | None:
-    return {**loaded.model, "fixed": dict(fix)} if loaded.model and fix else loaded.model
+def _describe_model(loaded: Source, bind: BoundInputs) -> Mapping[str, Any] | None:
+    """`Bundle.model`."""
+    return {**loaded.model, "bound": dict(bind)} if loaded.model and bind else loaded.model

@@ -1,7 +1,8 @@
-"""What can be exported: a RUN folder of `ganrt train`, a checkpoint file, or `package.module:factory`."""
+"""What can be exported: RUN folders of `ganrt train`, checkpoints, `package.module:factory`, and modules in memory."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import re
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -35,43 +36,112 @@ class Source:
     model: Mapping[str, Any] | None
     """`family` and `config` that rebuild the module; None for a module of the user's own."""
     origin: Mapping[str, Any]
-    """Where it came from, for the provenance: a name and, for files, a sha256. No paths of the exporting machine."""
+    """Where it came from, for the provenance: a name and a sha256 where there is one. No paths of the exporting
+    machine."""
+    name: str = ""
+    """What messages call it."""
 
 
-def open_source(source: str, config: Mapping[str, str]) -> Source:
-    """Find out what `source` is and load it.
+def describe_source(source: str | Path | torch.nn.Module) -> str:
+    """Name of a source for messages and the provenance: the path as given, or the class of a module in memory."""
+    return f"{type(source).__name__} in memory" if isinstance(source, torch.nn.Module) else str(source)
+
+
+def open_source(
+    source: str | Path | torch.nn.Module, config: Mapping[str, Any] | None = None, spec: Spec | None = None
+) -> Source:
+    """Load what is to be exported.
 
     Args:
-        config: settings that a checkpoint does not tell, or the factory's keyword arguments.
+        source: path of a RUN folder or a checkpoint, `package.module:factory`, or a module in memory.
+        config: settings that a checkpoint does not hold, or the factory's keyword arguments.
+        spec: of a module in memory, and of nothing else.
 
-    Raises RequestError when there is nothing of that name, CheckpointError when it cannot be used.
+    Raises RequestError when there is nothing of that name or the arguments contradict each other, CheckpointError when
+    a checkpoint or the weights cannot be used.
     """
-    path = Path(source)
+    if isinstance(source, torch.nn.Module):
+        return _open_module(source, config, spec)
+    if not isinstance(source, str | Path):
+        raise RequestError(
+            f"the source is a {type(source).__name__}; pass a path, 'package.module:factory' or a torch.nn.Module"
+        )
+    if spec is not None:
+        raise RequestError(f"spec= describes a module in memory; {source} brings its own Spec, so leave spec= out")
+    path, config = Path(source), config or {}
     if path.is_dir():
-        if config:
-            raise RequestError("a RUN folder knows its own config; leave --config out")
-        run = read_run(path)
-        growth = run.options.growth
-        if growth is not None and run.step < growth.grown:
-            raise CheckpointError(
-                f"{path} has taken {run.step} steps, and its networks grow until step {growth.grown}: train it further"
-            )
-        return _of_family(get_family(run.family), run.config, read_state(run.weights), run.weights)
+        return _open_run(path, config)
     if path.is_file():
-        state, config, others = _joined(path, config)
-        found = recognise(state, path)
-        settings = {**found.family.settings(found.config), **config}
-        loaded = _of_family(found.family, settings, found.state, path)
-        return replace(loaded, origin={**loaded.origin, **others})
-    if _FACTORY.fullmatch(source):
-        return _of_factory(source, config)
+        return _open_checkpoint(path, config)
+    if _FACTORY.fullmatch(str(source)):
+        return _call_factory(str(source), config)
     raise RequestError(f"{source} is neither a RUN folder, nor a checkpoint file, nor package.module:factory")
 
 
-def _joined(path: Path, config: Mapping[str, str]) -> tuple[State, Mapping[str, str], dict[str, Any]]:
-    """The state of a file, joined with those of the further files that settings name (`Family.files`).
+def _open_module(module: torch.nn.Module, config: Mapping[str, Any] | None, spec: Spec | None) -> Source:
+    """A copy of a module in memory; the caller's stays as it is, on its device and in its mode."""
+    name = describe_source(module)
+    if not isinstance(spec, Spec):
+        found = "no spec" if spec is None else f"a {type(spec).__name__} as its spec"
+        raise RequestError(f"{name} came with {found}; describe its inputs and its output: spec=ganrt.Spec(...)")
+    if config:
+        raise RequestError(f"config= is for checkpoints and factories; {name} has its settings already")
+    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    inner = module.module if isinstance(module, parallel) else getattr(module, "_orig_mod", module)
+    if inner is not module:  # also what torch.compile returns
+        return _open_module(cast(torch.nn.Module, inner), config, spec)
+    _reject_script(module, f"{name} is a TorchScript module; pass the module it was made of")
+    copied = _ready(_copy_to_cpu(module, name), name)
+    return Source(copied, spec, None, {"name": name, "sha256": _digest_state(module)})
 
-    Returns also the settings that are left, and the origin of each further file.
+
+def _copy_to_cpu(module: torch.nn.Module, name: str) -> torch.nn.Module:
+    """A deep copy. Tensors that are plain attributes are copied apart from it: where a hook computed them, as spectral
+    norm computes its weight, `copy.deepcopy` rejects them."""
+    held = (value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor))
+    memo: dict[int, Any] = {id(value): value.detach().to("cpu", copy=True) for value in held}
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:  # a module may hold anything: locks, open files, generators
+        raise RequestError(
+            f"{name} cannot be copied ({type(error).__name__}: {error}); pass 'package.module:factory' instead"
+        ) from error
+
+
+def _digest_state(module: torch.nn.Module) -> str:
+    """sha256 over the names, dtypes, shapes and bytes of the parameters and buffers."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _open_run(path: Path, config: Mapping[str, Any]) -> Source:
+    if config:
+        raise RequestError("a RUN folder holds its own config; leave --config out")
+    run = read_run(path)
+    growth = run.options.growth
+    if growth is not None and run.step < growth.grown:
+        raise CheckpointError(
+            f"{path} has taken {run.step} steps, and its networks grow until step {growth.grown}: train it further"
+        )
+    return _load_family(get_family(run.family), run.config, read_state(run.weights), run.weights)
+
+
+def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
+    state, config, others = _merge_files(path, config)
+    found = recognise(state, path)
+    settings = {**found.family.settings(found.config), **config}
+    loaded = _load_family(found.family, settings, found.state, path)
+    return replace(loaded, origin={**loaded.origin, **others})
+
+
+def _merge_files(path: Path, config: Mapping[str, Any]) -> tuple[State, Mapping[str, Any], dict[str, Any]]:
+    """Merge the state of a file with those of the further files that settings name (`Family.files`).
+
+    Returns the state, the settings that are left, and the origin of each further file.
     """
     state = read_state(path)
     for files in (get_family(name).files for name in FAMILIES):
@@ -82,19 +152,19 @@ def _joined(path: Path, config: Mapping[str, str]) -> tuple[State, Mapping[str, 
         missing = [str(file) for file in named.values() if not file.is_file()]
         if missing:
             raise RequestError(f"{missing[0]} was named as a part of {path.name}, but there is no such file")
-        joined = {files[own[0]] + key: value for key, value in state.items()}
+        merged = {files[own[0]] + key: value for key, value in state.items()}
         for name, file in named.items():
-            joined |= {files[name] + key: value for key, value in read_state(file).items()}
+            merged |= {files[name] + key: value for key, value in read_state(file).items()}
         left = {name: value for name, value in config.items() if name not in named}
-        return joined, left, {name: _origin(file) for name, file in named.items()}
+        return merged, left, {name: _digest_file(file) for name, file in named.items()}
     return state, config, {}
 
 
-def _origin(path: Path) -> dict[str, str]:
+def _digest_file(path: Path) -> dict[str, str]:
     return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def _of_family(family: AnyFamily, settings: Mapping[str, Any], state: State, path: Path) -> Source:
+def _load_family(family: AnyFamily, settings: Mapping[str, Any], state: State, path: Path) -> Source:
     config = family.configure(settings)
     module = family.generator(config)
     try:
@@ -105,10 +175,10 @@ def _of_family(family: AnyFamily, settings: Mapping[str, Any], state: State, pat
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit {family.name} with {dict(settings)}: {error}") from error
     model = {"family": family.name, "config": family.settings(config)}
-    return Source(_ready(module, str(path)), family.spec(config), model, _origin(path))
+    return Source(_ready(module, str(path)), family.spec(config), model, _digest_file(path))
 
 
-def _of_factory(source: str, config: Mapping[str, str]) -> Source:
+def _call_factory(source: str, config: Mapping[str, Any]) -> Source:
     """Import and call code that the user names: their own, run because they asked for it."""
     package, _, name = source.partition(":")
     here = str(Path.cwd())
@@ -123,15 +193,21 @@ def _of_factory(source: str, config: Mapping[str, str]) -> Source:
         made[1], Spec
     ):
         raise RequestError(f"{source} returned {type(made).__name__}; it must return (torch.nn.Module, ganrt.Spec)")
-    if isinstance(made[0], torch.jit.ScriptModule):
-        raise RequestError(
-            f"{source} returned a TorchScript module, which is not traced again; return what it was made of"
-        )
+    _reject_script(made[0], f"{source} returned a TorchScript module; return the module it was made of")
     return Source(_ready(made[0], source), made[1], None, {"name": source})
 
 
+def _reject_script(module: torch.nn.Module, message: str) -> None:
+    """TorchScript cannot be traced again. Raises RequestError."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise RequestError(message)
+
+
 def _ready(module: torch.nn.Module, name: str) -> torch.nn.Module:
+    """Check the weights and put the module on the CPU, in evaluation mode, float32, without gradients: in place."""
     for key, value in module.state_dict().items():
+        if not isinstance(value, torch.Tensor):  # whatever get_extra_state returned
+            continue
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{name}: {key} holds values that are not finite (did the training diverge?)")
     return module.to("cpu", torch.float32).eval().requires_grad_(False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -35,12 +35,24 @@ _TRACED = "traced"
 """Form of the variants of a graph that no pass changes."""
 
 
-def check(precisions: Sequence[str], forms: Sequence[str]) -> None:
-    """Raise RequestError for a precision or a form that there is not."""
-    for what, values, known in (("precision", precisions, PRECISIONS), ("form", forms, tuple(FORMS))):
-        for value in values:
-            if value not in known:
-                raise RequestError(f"{what} is {value!r}; choose some of {', '.join(known)}")
+@dataclass(frozen=True)
+class VariantOptions:
+    """Which variants to add to the traced graph. Raises RequestError for an unknown precision or form."""
+
+    precisions: tuple[str, ...]
+    """Some of PRECISIONS."""
+    forms: tuple[str, ...]
+    """Some of FORMS."""
+    quality: float = QUALITY
+    """Worst PSNR in dB that int8 variants must reach; fp16 too, where it is above `fp32_islands.QUALITY`."""
+    pictures: Path | None = None
+    """Folder of calibration pictures for image inputs; None: they are made up."""
+
+    def __post_init__(self) -> None:
+        for what, values, known in (("precision", self.precisions, PRECISIONS), ("form", self.forms, tuple(FORMS))):
+            for value in values:
+                if value not in known:
+                    raise RequestError(f"{what} is {value!r}; choose some of {', '.join(known)}")
 
 
 def save(model: ir.Model, bundle: Bundle, file: str) -> list[str]:
@@ -51,28 +63,18 @@ def save(model: ir.Model, bundle: Bundle, file: str) -> list[str]:
     return [file, data] if data else [file]
 
 
-def add(
-    bundle: Bundle,
-    model: ir.Model,
-    precisions: Sequence[str],
-    forms: Sequence[str],
-    quality: float,
-    pictures: Path | None,
-    progress: Callable[[str], None],
-) -> Bundle:
-    """Add `<precision>-<form>` for every pair, as far as it differs from what is there.
+def add(bundle: Bundle, model: ir.Model, options: VariantOptions, progress: Callable[[str], None]) -> Bundle:
+    """Add the variant `<precision>-<form>` for every pair, where it differs from those that are there.
 
     Args:
         model: the traced graph.
-        pictures: folder of what image inputs are while precisions are chosen; else they are made up.
-        quality: dB, for int8; for fp16 where it is more than `islands.QUALITY`.
 
     Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when fp16 or
     int8 cannot reach the quality.
     """
     opset, nearest = model.opset_imports[""], any(map(find_nearest, model.graph))
-    samples = calibration.samples(bundle.spec, _SAMPLES, pictures)
-    for form in forms:
+    samples = calibration.samples(bundle.spec, _SAMPLES, options.pictures)
+    for form in options.forms:
         progress(f"optimising the graph: {form}")
         graph, passes = optimise(model, form)
         lighter = nearest or PACKING.name in passes
@@ -81,13 +83,13 @@ def add(
             bundle = _with(
                 bundle, f"fp32-{form}", Variant(file, opset, "fp32", lighter, passes), save(graph, bundle, file)
             )
-        if "bf16" in precisions and f"bf16-{name}" not in bundle.variants:
+        if "bf16" in options.precisions and f"bf16-{name}" not in bundle.variants:
             bundle = _with(bundle, f"bf16-{name}", Variant(file, opset, "bf16", lighter, passes), [])
         for precision, lower in (("fp16", in_half), ("int8", _lowered)):
-            if precision not in precisions or f"{precision}-{name}" in bundle.variants:
+            if precision not in options.precisions or f"{precision}-{name}" in bundle.variants:
                 continue
             progress(f"choosing what {precision} may compute: {name}")
-            lowered, notes = lower(graph, bundle.spec, samples, quality)
+            lowered, notes = lower(graph, bundle.spec, samples, options.quality)
             lowered.metadata_props[PRECISION_KEY] = precision
             file = f"model.{precision}-{name}.onnx"
             variant = Variant(file, opset, precision, lighter, (*passes, precision), notes=notes)

@@ -1,9 +1,11 @@
-"""Compare a bundle with its golden samples on the backends of this machine, and write what was found into it."""
+"""`verify`: compare a bundle with its golden samples on the backends of this machine, and record the proofs in it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from ganrt import atomic
 from ganrt.backend import backend_module, backend_names, open_session, runs
@@ -18,12 +20,12 @@ from .card import write_card
 from .contact_sheet import contact_sheet, sheet_stem
 
 Progress = Callable[[str], None]
-"""Told what is being done, one line at a time."""
+"""Called with a line of text before each step."""
 
 
-def usual_backends(bundle: Bundle, device: str) -> list[str]:
-    """The backends to verify a bundle on: those whose library is here and that can run it on this kind of device. The
-    slow reference is left out, because the PyTorch original is the oracle already."""
+def installed_backends(bundle: Bundle, device: str) -> list[str]:
+    """The backends to verify a bundle on by default: those whose library is installed and that run on this kind of
+    device. The slow `reference` is not among them, because the golden samples are PyTorch's already."""
     names = []
     for name in backend_names(device):
         try:
@@ -35,44 +37,82 @@ def usual_backends(bundle: Bundle, device: str) -> list[str]:
     return [name for name in names if name not in left_out]
 
 
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found."""
+
+    bundle: Bundle
+    """The bundle with the new proofs in its record."""
+    proofs: Mapping[str, tuple[Proof, ...]]
+    """Name of a variant -> its proofs of this run, passed or failed, one for each backend."""
+
+    @property
+    def passed(self) -> bool:
+        """True if no variant failed on any backend, and at least one was compared."""
+        return bool(self.proofs) and not self.failures
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A sentence for each failed proof."""
+        return tuple(
+            f"{name} on {proof.backend} does not make the original's images: {'; '.join(proof.failures)}"
+            for name, proofs in self.proofs.items()
+            for proof in proofs
+            if not proof.passed
+        )
+
+
 def verify(
-    bundle: Bundle, backends: Sequence[str] | None = None, device: str = "auto", progress: Progress = lambda _: None
-) -> tuple[Bundle, list[Proof]]:
-    """Prove every variant on every backend and keep the record, a contact sheet each, and the model card in the bundle.
+    bundle: Bundle | str | Path,
+    *,
+    backends: str | Sequence[str] | None = None,
+    device: str = "auto",
+    progress: Progress = lambda _: None,
+) -> Verification:
+    """Compare every variant with the golden samples on every backend, and write proofs, contact sheets and the model
+    card into the bundle.
+
+        verify("faces.ganrt", backends="onnxruntime").passed
 
     Args:
-        backends: names, or None for `usual_backends`; each gets the variants that it runs. Of the usual ones, a variant
-            that this machine cannot compute is left out, and said.
+        bundle: a bundle, or the path of one.
+        backends: a name or several, each of which gets the variants that it runs. Default: all whose library is
+            installed; a variant that this machine cannot compute is then reported to `progress` and skipped.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        progress: called with a line of text before each step.
 
-    Returns the bundle as it is now, and the proofs, passed or not: the caller decides what a failure means. Raises
-    RequestError when there are no golden samples, MachineError when a backend that was named cannot run here.
+    A failed comparison raises nothing: look at `passed` and `failures` of the result. Raises BundleError when the
+    bundle is missing or damaged, RequestError for a bare ONNX file (it has no golden samples) and for an unknown
+    backend, MachineError when a backend that was named cannot run here.
     """
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
     golden = bundle.golden()
     if golden is None:
         raise RequestError(
             f"{bundle.folder} is a bare ONNX file without golden samples; verify the bundle it came from"
         )
-    proofs = []
-    for backend in usual_backends(bundle, device) if backends is None else backends:
+    named = [backends] if isinstance(backends, str) else backends
+    proofs: dict[str, tuple[Proof, ...]] = {}
+    for backend in installed_backends(bundle, device) if named is None else named:
         for variant in [name for name in bundle.variants if runs(backend, bundle, name)]:
             progress(f"verifying {variant} on {backend}")
             try:
                 session = open_session(bundle, backend, device, variant)
             except MachineError as error:
-                if backends is not None:
+                if named is not None:
                     raise
-                progress(f"left out: {error}")
+                progress(f"skipped: {error}")
                 continue
             with session:
                 comparison = prove(session, bundle.spec, golden, proof_key(bundle, variant, session))
-            proofs.append(comparison.proof)
+            proofs[variant] = (*proofs.get(variant, ()), comparison.proof)
             bundle = _record(bundle, variant, comparison)
-    return write_card(bundle), proofs
+    return Verification(write_card(bundle), proofs)
 
 
 def _record(bundle: Bundle, variant: str, comparison: Comparison) -> Bundle:
     """Add the proof and its contact sheet. The sheet's name holds its digest, so an interrupted update leaves the old
-    record whole: the new file is there before the manifest names it, the old one goes afterwards."""
+    record intact: the new file exists before the manifest names it, and the old one is deleted afterwards."""
     proof = comparison.proof
     png = encode_png(contact_sheet(comparison, bundle.spec.output))
     stem = sheet_stem(variant, proof)

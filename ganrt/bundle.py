@@ -73,8 +73,8 @@ class Bundle:
     """Name -> variant."""
     files: Mapping[str, FileDigest]
     model: Mapping[str, Any] | None = None
-    """`family` and `config` that rebuild the PyTorch module from `weights.safetensors`, and `fixed`, the inputs of it
-    that have one value for good, if any (`ganrt.bound_inputs`); None for foreign modules."""
+    """`family` and `config` that rebuild the PyTorch module from `weights.safetensors`, and `bound`, the
+    inputs of it that were bound to a constant, if any (`ganrt.bound_inputs`); None for foreign modules."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     GOLDEN = "golden.npz"
@@ -299,11 +299,11 @@ def _variant_name(name: str) -> str:
 def _model(raw: Any) -> dict[str, Any] | None:
     if raw is None:
         return None
-    fixed = dict(raw.get("fixed", {}))
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in fixed.values()):
-        raise BundleError(f"the manifest lists the fixed inputs {fixed}; they must be numbers")
+    bound = dict(raw.get("bound", raw.get("fixed", {})))  # bundles of ganrt 0.1 have `fixed`
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in bound.values()):
+        raise BundleError(f"the manifest lists the bound inputs {bound}; they must be numbers")
     model = {"family": str(raw["family"]), "config": dict(raw["config"])}
-    return {**model, "fixed": fixed} if fixed else model
+    return {**model, "bound": bound} if bound else model
 
 
 def _plain_name(name: str) -> str:

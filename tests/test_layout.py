@@ -34,7 +34,7 @@ ARROWS = {
     "ganrt.training": {"ganrt", "ganrt.models"},
     EVIDENCE: {"ganrt", "ganrt.models", "ganrt.training"},
     "ganrt.export": {"ganrt", "ganrt.models", "ganrt.training", "ganrt.export.lint", "ganrt.export.passes"}
-    | {"ganrt.export.precision"},
+    | {"ganrt.export.precision", "ganrt.export.engines"},
     "ganrt.export.lint": {"ganrt", "ganrt.models", "ganrt.export", "ganrt.export.passes"},
     "ganrt.export.precision": {"ganrt", "ganrt.export.passes"},
     "ganrt.export.passes": {"ganrt"},

@@ -33,8 +33,9 @@ Progress = Callable[[float, str], None]
 
 
 def build(
-    bundle: Bundle,
-    variant: str,
+    bundle: Bundle | str | Path,
+    *,
+    variant: str | None = None,
     options: EngineOptions | None = None,
     device: str = "auto",
     rebuild: bool = False,
@@ -44,11 +45,15 @@ def build(
     one is waited for.
 
     Args:
+        bundle: a bundle, or the path of one.
+        variant: name of a variant; default: the float32 one that `ganrt.load` prefers.
         rebuild: build it even if it is there.
 
     Raises MachineError without a GPU, RequestError for a variant or options that do not go together, EngineError with
     the parser's or builder's own words.
     """
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
+    variant = variant or bundle.in_precision("fp32")[0]
     options = options or EngineOptions()
     kind, number = parse_device(device)
     if kind == "cpu":

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from ganrt.backend import Pending, Session, check_options, first_line, library_version
-from ganrt.bound_inputs import Fixed, check, rows
+from ganrt.bound_inputs import BoundInputs, check_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds, require
@@ -45,7 +45,7 @@ class _TorchSession(Session):
         self._spec = bundle.spec
         self._where = device
         module = _rebuild(bundle).to(device)
-        self._whole, self._fixed = _whole(bundle)
+        self._whole, self._bound = _whole(bundle)
         self._module: Any = torch.compile(module, dynamic=True) if compiled else module
 
     def submit(self, feeds: Feeds) -> Pending:
@@ -54,7 +54,7 @@ class _TorchSession(Session):
         size = require(self._spec, feeds)
         try:
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                every = feeds | rows(self._whole, self._fixed, size)
+                every = feeds | make_bound_feeds(self._whole, self._bound, size)
                 inputs = [_tensor(every[item.name]).to(self._where) for item in self._whole.inputs]
                 return _TorchPending(self._spec.output.name, self._module(*inputs))
         except Exception as error:  # foreign exceptions end at this boundary
@@ -85,18 +85,18 @@ def _tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _whole(bundle: Bundle) -> tuple[Spec, Fixed]:
-    """The Spec of the whole model, and the inputs of it that the bundle has fixed. Raises BundleError."""
-    fixed: Fixed = bundle.model.get("fixed", {}) if bundle.model else {}
-    if not bundle.model or not fixed:
-        return bundle.spec, fixed
+def _whole(bundle: Bundle) -> tuple[Spec, BoundInputs]:
+    """The Spec of the whole model, and the inputs of it that the bundle has bound. Raises BundleError."""
+    bound: BoundInputs = bundle.model.get("bound", {}) if bundle.model else {}
+    if not bundle.model or not bound:
+        return bundle.spec, bound
     family = get_family(bundle.model["family"])
     spec = family.spec(family.configure(bundle.model["config"]))
     try:
-        check(spec, fixed)
+        check_bound_inputs(spec, bound)
     except RequestError as error:
         raise BundleError(f"{bundle.folder} does not fit its family: {error}") from error
-    return spec, fixed
+    return spec, bound
 
 
 def _rebuild(bundle: Bundle) -> torch.nn.Module:

@@ -40,9 +40,9 @@ def export(
     package.module:factory, a function that returns a torch.nn.Module and a ganrt.Spec.
     """
     exporter = import_extra("ganrt.export.exporter", "export", "exporting")
-    chosen["fix"] = parse_numbers(chosen["fix"], "--fix")
+    chosen["bind"] = parse_numbers(chosen["bind"], "--bind")
     chosen |= {"precisions": precision.split(","), "forms": form.split(","), "quality": parse_decibels(quality)}
-    bundle = exporter.export(source, out, parse_settings(config), progress=log, **chosen)
+    bundle = exporter.export(source, out, config=parse_settings(config), progress=log, **chosen)
     for name, variant in bundle.variants.items():
         print_proofs(f"{out}: {name}", variant.proofs)
 
@@ -65,11 +65,11 @@ def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
     variant does not reproduce the original's images.
     """
     exporter = import_extra("ganrt.export.verification", "export", "verifying")
-    _, proofs = exporter.verify(ganrt.Bundle.read(bundle), backends or None, device, log)
-    print_proofs(str(bundle), proofs)
-    failed = [proof for proof in proofs if not proof.passed]
-    if failed:
-        raise VerificationError(f"{bundle} failed on {failed[0].backend}: {'; '.join(failed[0].failures)}")
+    found = exporter.verify(bundle, backends=backends or None, device=device, progress=log)
+    for name, proofs in found.proofs.items():
+        print_proofs(f"{bundle}: {name}", proofs)
+    if found.failures:
+        raise VerificationError(f"{bundle} failed: {found.failures[0]}")
 
 
 @click.command()
@@ -95,7 +95,8 @@ def build(
         "batches": tuple(sorted(set(wanted["batches"]))) or (1, 8, 32),
     }
     with show_progress(f"building {name}") as progress:
-        engine = engines.build(read, name, engines.EngineOptions(**wanted), device, rebuild, progress)
+        options = engines.EngineOptions(**wanted)
+        engine = engines.build(read, variant=name, options=options, device=device, rebuild=rebuild, progress=progress)
     with ganrt.load(bundle, backend, device, variant=name) as generator:
         shares = generator.session.details["computed in"]
     click.echo(f"{engine.path}: {name} in {shares}, proven on {engine.key.machine.gpu}")

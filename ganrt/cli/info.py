@@ -49,8 +49,8 @@ def print_info(bundle: Bundle, name: str) -> None:
     click.echo(f"{name}: {bundle.spec.family}, {_total_bytes(bundle) / 1e6:.1f} MB; makes {bundle.spec.output}")
     for item in bundle.spec.inputs:
         click.echo(f"  takes {item.name}: {item}")
-    for fixed, value in (bundle.model or {}).get("fixed", {}).items():
-        click.echo(f"  has {fixed} fixed at {value}")
+    for bound, value in (bundle.model or {}).get("bound", {}).items():
+        click.echo(f"  has {bound} bound to {value}")
     findings = bundle.provenance.get("lint")
     for finding in findings if isinstance(findings, list) else ():  # a foreign manifest may hold anything here
         if isinstance(finding, dict):

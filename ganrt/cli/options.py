@@ -65,7 +65,7 @@ def export_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Pictures to calibrate fp16 and int8 on, for models that take pictures.",
         ),
         click.option(
-            "--fix",
+            "--bind",
             multiple=True,
             metavar="NAME=VALUE",
             help="Bind a label or a number to one value, such as label=207; repeatable.",
@@ -149,7 +149,7 @@ def load_generator(bundle: Path, **loading: Any) -> Generator:
     precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
     variant = loading["variant"] or read.in_precision(precision)[0]
     with show_progress(f"building {variant}") as progress:
-        engines.build(read, variant, engines.EngineOptions(), loading["device"], progress=progress)
+        engines.build(read, variant=variant, device=loading["device"], progress=progress)
     return ganrt.load(bundle, **{**loading, "variant": variant})
 
 

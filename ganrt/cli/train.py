@@ -138,7 +138,7 @@ def demo(out: Path, steps: int, seconds: float) -> None:
         training.train(options, draft / "run")
         log("2/5 exporting it, and 3/5 verifying it on every backend")
         exporter.export(str(draft / "run"), draft / bundle.name, progress=log)
-        read, _ = exporter.verify(ganrt.Bundle.read(draft / bundle.name), ["reference"], progress=log)
+        proven = exporter.verify(draft / bundle.name, backends="reference", progress=log).bundle
         log("4/5 sampling")
         with ganrt.load(draft / bundle.name) as generator:
             pictures = generator.sample(1000, seed=7)
@@ -149,7 +149,7 @@ def demo(out: Path, steps: int, seconds: float) -> None:
         report.save(draft / "report.json")
         measuring.write_page(report, draft / bundle.name, draft / "report.html")
     measuring.print_table(report, open_console())
-    print_proofs("every backend makes the PyTorch original's pictures", read.variants["fp32"].proofs)
+    print_proofs("every backend makes the PyTorch original's pictures", proven.variants["fp32"].proofs)
     least = min(range(10), key=metrics.shares.__getitem__)
     click.echo(
         f"\nA classifier trained on the real scans is {metrics.confidence:.1%} sure of 1,000 samples "

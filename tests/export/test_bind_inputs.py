@@ -1,4 +1,4 @@
-"""Inputs that are fixed when a model is exported: the same pictures as when they are given every time."""
+"""Inputs that are bound when a model is exported: the same images as with the values given each time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import torch
 from helpers.manifests import edit_manifest
 
 import ganrt
-from ganrt import bound_inputs, feeds
+from ganrt import feeds
+from ganrt.bound_inputs import check_bound_inputs, drop_bound_inputs, make_bound_feeds
 from ganrt.bundle import Bundle
 from ganrt.errors import BundleError, RequestError
 from ganrt.export import export
-from ganrt.export.bind_inputs import specialise
+from ganrt.export.bind_inputs import bind_inputs
 from ganrt.export.passes.pipeline import optimise
 from ganrt.export.precision.calibration import Evaluator
 from ganrt.export.tracing import original, trace
@@ -36,45 +37,45 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, int | float]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_pictures_are_those_of_the_whole_model(case: str) -> None:
-    family, config, fix = CASES[case]
+    family, config, bound = CASES[case]
     torch.manual_seed(0)
     module = build_generator(family, config).eval()
     known = get_family(family)
     spec = known.spec(known.configure(config))
-    left = bound_inputs.without(spec, fix)
+    left = drop_bound_inputs(spec, bound)
     given = feeds.draw(left, 1, 0, 3, size=picture_size(left))
-    every = given | bound_inputs.rows(spec, fix, 3)
+    every = given | make_bound_feeds(spec, bound, 3)
     wanted = original(module, {item.name: every[item.name] for item in spec.inputs})
-    graph = specialise(trace(module, spec), bound_inputs.rows(spec, fix, 1), left)
+    graph = bind_inputs(trace(module, spec), make_bound_feeds(spec, bound, 1), left)
     assert [value.name for value in graph.graph.inputs] == [item.name for item in left.inputs]
     for made in (graph, optimise(graph, "phases")[0]):
         np.testing.assert_allclose(Evaluator(made)(given)[0], wanted, rtol=0, atol=2e-5 * np.ptp(wanted))
 
 
-def test_a_fixed_class_folds_conditional_norms_away() -> None:
+def test_a_bound_class_folds_conditional_norms_away() -> None:
     torch.manual_seed(0)
     known = get_family("resnet")
     spec = known.spec(known.configure(SMALL))
     whole = trace(build_generator("resnet", SMALL).eval(), spec)
-    fix = {"label": 3}
-    left = specialise(whole, bound_inputs.rows(spec, fix, 1), bound_inputs.without(spec, fix))
+    bound = {"label": 3}
+    left = bind_inputs(whole, make_bound_feeds(spec, bound, 1), drop_bound_inputs(spec, bound))
     counts = [sum(n.op_type in ("Gather", "Mul") for n in optimise(made, "phases")[0].graph) for made in (whole, left)]
     assert counts[1] < counts[0] / 2
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Bundle]:
-    """A conditional model, whole and with its class fixed."""
-    folder = tmp_path_factory.mktemp("fixed")
+    """A conditional model, whole and with its class bound."""
+    folder = tmp_path_factory.mktemp("bound")
     torch.manual_seed(0)
     torch.save(build_generator("resnet", SMALL).state_dict(), folder / "c.pth")
     whole = export(str(folder / "c.pth"), folder / "whole.ganrt")
-    return whole, export(str(folder / "c.pth"), folder / "fixed.ganrt", fix={"label": 3})
+    return whole, export(str(folder / "c.pth"), folder / "bound.ganrt", bind={"label": 3})
 
 
 def test_an_exported_class_needs_no_label(made: tuple[Bundle, Bundle]) -> None:
     whole, left = made
-    assert left.spec.find(Label) is None and left.provenance["options"]["fixed"] == {"label": 3}
+    assert left.spec.find(Label) is None and left.provenance["options"]["bound"] == {"label": 3}
     assert "pytorch" in {proof.backend for proof in left.variants["fp32"].proofs if proof.passed}
     with ganrt.load(whole.folder) as every, ganrt.load(left.folder) as one:
         apart = np.abs(one.sample(4, seed=7).astype(int) - every.sample(4, seed=7, labels=3))
@@ -83,11 +84,11 @@ def test_an_exported_class_needs_no_label(made: tuple[Bundle, Bundle]) -> None:
             one.sample(1, labels=3)
 
 
-def test_fixed_inputs_of_a_manifest_are_checked(made: tuple[Bundle, Bundle], tmp_path: Path) -> None:
+def test_bound_inputs_of_a_manifest_are_checked(made: tuple[Bundle, Bundle], tmp_path: Path) -> None:
     for value, backend, message in (("3", "onnxruntime", "they must be numbers"), (9, "pytorch", "does not fit its")):
         folder = tmp_path / f"{value}{backend}.ganrt"
         shutil.copytree(made[1].folder, folder)
-        edit_manifest(folder, lambda raw, value=value: raw["model"].update(fixed={"label": value}))
+        edit_manifest(folder, lambda raw, value=value: raw["model"].update(bound={"label": value}))
         with pytest.raises(BundleError, match=message):
             ganrt.load(folder, backend=backend, unproven=True)
 
@@ -100,33 +101,35 @@ SPEC = Spec(
 
 
 @pytest.mark.parametrize(
-    ("fix", "message"),
+    ("bound", "message"),
     [
-        ({"z": 1}, "z cannot be fixed; of this model's inputs label, kind, strength can"),
-        ({"other": 1}, "other cannot be fixed"),
-        ({"label": 10}, "label=10 was to be fixed; it takes a class from 0 to 9"),
-        ({"label": 0.5}, "label=0.5 was to be fixed"),
-        ({"strength": 1.5}, "strength=1.5 was to be fixed; it takes 0 to 1"),
-        ({"strength": float("nan")}, "strength=nan was to be fixed"),
+        ({"z": 1}, "z cannot be bound; this model has label, kind, strength to bind"),
+        ({"other": 1}, "other cannot be bound"),
+        ({"label": 10}, "label cannot be bound to 10; it takes a class from 0 to 9"),
+        ({"label": 0.5}, "label cannot be bound to 0.5"),
+        ({"strength": 1.5}, "strength cannot be bound to 1.5; it takes 0 to 1"),
+        ({"strength": float("nan")}, "strength cannot be bound to nan"),
+        ({"label": True}, "label cannot be bound to True; it takes a number"),
+        ({"strength": "1"}, "strength cannot be bound to '1'; it takes a number"),
     ],
 )
-def test_what_cannot_be_fixed_is_named(fix: dict[str, float], message: str) -> None:
+def test_inputs_and_values_that_cannot_be_bound(bound: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        bound_inputs.check(SPEC, fix)
+        check_bound_inputs(SPEC, bound)
 
 
-def test_one_input_must_be_left() -> None:
+def test_one_input_must_stay_unbound() -> None:
     spec = Spec("x", (Label("label", 10),), Output(3, (-1.0, 1.0), (8, 8)))
-    with pytest.raises(RequestError, match="label are all inputs of this model; one at least must be left"):
-        bound_inputs.check(spec, {"label": 1})
+    with pytest.raises(RequestError, match="label are all inputs of this model; at least one must stay unbound"):
+        check_bound_inputs(spec, {"label": 1})
 
 
 def test_rows_are_what_the_inputs_take() -> None:
-    made = bound_inputs.rows(SPEC, {"label": 7, "kind": 1, "strength": 0.5}, 2)
+    made = make_bound_feeds(SPEC, {"label": 7, "kind": 1, "strength": 0.5}, 2)
     assert {name: array.tolist() for name, array in made.items()} == {
         "label": [7, 7],
         "kind": [[0, 1], [0, 1]],
         "strength": [0.5, 0.5],
     }
     assert [made[name].dtype for name in ("label", "kind", "strength")] == [np.int64, np.float32, np.float32]
-    assert [item.name for item in bound_inputs.without(SPEC, {"label": 1}).inputs] == ["z", "kind", "strength"]
+    assert [item.name for item in drop_bound_inputs(SPEC, {"label": 1}).inputs] == ["z", "kind", "strength"]

@@ -182,7 +182,7 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
         ("frozen", RequestError, "takes 2 samples, and fails with one"),
         ("wrong_size", VerificationError, r"returns float \(batch, 1, 8, 8\); the spec says float \(N, 1, 9, 9\)"),
         ("nothing", RequestError, r"returned int; it must return \(torch.nn.Module, ganrt.Spec\)"),
-        ("script", RequestError, "returned a TorchScript module, which is not traced again"),
+        ("script", RequestError, "returned a TorchScript module; return the module it was made of"),
         ("absent", RequestError, "cannot be called"),
         ("angry", RequestError, "cannot be called: RuntimeError: no weights today"),
     ],
@@ -211,9 +211,10 @@ def test_diverged_weights_are_refused(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_verify_again_keeps_one_record_a_backend(exported: Path) -> None:
     before = Bundle.read(exported)
-    updated, proofs = verify(before, ["onnxruntime"])
-    assert [p.backend for p in proofs] == ["onnxruntime"] * len(before.variants)
-    assert len(updated.variants["fp32"].proofs) == len(before.variants["fp32"].proofs)
+    found = verify(before, backends="onnxruntime")
+    assert found.passed and list(found.proofs) == list(before.variants)
+    assert {proof.backend for proofs in found.proofs.values() for proof in proofs} == {"onnxruntime"}
+    assert len(found.bundle.variants["fp32"].proofs) == len(before.variants["fp32"].proofs)
     after = Bundle.read(exported)
     assert set(after.files) == {p.name for p in exported.iterdir()} - {"ganrt.json"}
 
@@ -231,13 +232,14 @@ def test_verify_finds_the_wrong_model(exported: Path, tmp_path: Path) -> None:
     bundle = dataclasses.replace(Bundle.read(exported), folder=impostor).with_files("model.onnx")
     bundle.write_manifest()
 
-    _, proofs = verify(Bundle.read(impostor), ["onnxruntime", "pytorch"])
-    assert [(p.backend, p.passed) for p in proofs] == [
-        ("onnxruntime", False),
-        ("onnxruntime", True),
-        ("pytorch", True),
-    ]
-    assert "below 60 dB" in proofs[0].failures[0]
+    found = verify(str(impostor), backends=["onnxruntime", "pytorch"])
+    assert {name: [(p.backend, p.passed) for p in proofs] for name, proofs in found.proofs.items()} == {
+        "fp32": [("onnxruntime", False), ("pytorch", True)],
+        "fp32-phases": [("onnxruntime", True)],
+    }
+    assert not found.passed and len(found.failures) == 1
+    assert "fp32 on onnxruntime does not make the original's images" in found.failures[0]
+    assert "below 60 dB" in found.failures[0]
     record = Bundle.read(impostor)
     assert any(name.startswith("worst-fp32-onnxruntime") for name in record.files)
     with pytest.raises(UnprovenError, match="does not make the original's images"):

@@ -32,7 +32,9 @@ __all__ = ["start"]
 
 
 def built(machine: Machine, bundle: Bundle, *batches: int, **options: Any) -> Any:
-    return machine.engines.build(bundle, "fp32", machine.engines.EngineOptions(batches=batches or (1, 2, 4), **options))
+    return machine.engines.build(
+        bundle, variant="fp32", options=machine.engines.EngineOptions(batches=batches or (1, 2, 4), **options)
+    )
 
 
 def opened(machine: Machine, bundle: Bundle, device: str = "cuda", **options: Any) -> Session:

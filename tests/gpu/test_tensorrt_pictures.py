@@ -55,7 +55,7 @@ def conditional(folder: Path) -> Bundle:
 
 
 def opened(machine: Machine, bundle: Bundle, *batches: int) -> Any:
-    machine.engines.build(bundle, "fp32", machine.engines.EngineOptions(batches=batches or (1, 2, 4)))
+    machine.engines.build(bundle, variant="fp32", options=machine.engines.EngineOptions(batches=batches or (1, 2, 4)))
     return machine.backend.open(bundle, "fp32", "cuda")
 
 
@@ -187,7 +187,7 @@ def darker(folder: Path) -> Bundle:
 def test_pictures_of_several_sizes_and_none_beyond_the_range_of_the_engine(start: Start, tmp_path: Path) -> None:
     machine, bundle = start(), darker(tmp_path)
     options = machine.engines.EngineOptions(batches=(1, 2), size=(80, 60))
-    machine.engines.build(bundle, "fp32", options)
+    machine.engines.build(bundle, variant="fp32", options=options)
     random = np.random.default_rng(2)
     with machine.backend.open(bundle, "fp32", "cuda") as session:
         for sides in [(48, 64), (80, 60), (64, 62), (48, 64)] + [(50 + k, 60) for k in range(20)]:

@@ -21,7 +21,9 @@ VERSIONS = ["8.6.0", "10.13.3", "10.16.1", "11.4.0"]
 
 
 def built(machine: Machine, bundle: Bundle, *batches: int, **options: Any) -> Machine:
-    machine.engines.build(bundle, "fp32", machine.engines.EngineOptions(batches=batches or (1, 2, 4), **options))
+    machine.engines.build(
+        bundle, variant="fp32", options=machine.engines.EngineOptions(batches=batches or (1, 2, 4), **options)
+    )
     return machine
 
 

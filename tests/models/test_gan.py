@@ -123,7 +123,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     config, scalars = CASES[request.param]
     case = golden_case(request.param, folder)
     case.inputs.update({name: np.full(len(case.output), value, np.float32) for name, value in scalars.items()})
-    export(str(case.checkpoint), folder / "known.ganrt", config)
+    export(str(case.checkpoint), folder / "known.ganrt", config=config)
     return folder / "known.ganrt", case
 
 
@@ -152,7 +152,7 @@ def test_labels_change_the_picture(exported: tuple[Path, GoldenCase]) -> None:
 
 def test_a_fixed_truncation_is_no_input(tmp_path: Path) -> None:
     case = golden_case("biggan_deep_32", tmp_path)
-    export(str(case.checkpoint), tmp_path / "fixed.ganrt", {"upsample": "1,2,4", "truncation": "0.4"})
+    export(str(case.checkpoint), tmp_path / "fixed.ganrt", config={"upsample": "1,2,4", "truncation": "0.4"})
     with ganrt.load(tmp_path / "fixed.ganrt", "onnxruntime") as generator:
         assert np.abs(generator(**case.inputs) - case.output).max() < 1e-5
         assert np.array_equal(generator.sample(2), generator.sample(2, truncation=0.4))

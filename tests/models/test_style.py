@@ -35,7 +35,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[GoldenCas
     parts["vgg"] |= {"32.weight": torch.zeros(512, 512, 3, 3), "32.bias": torch.zeros(512)}
     torch.save(parts["vgg"], folder / "vgg_normalised.pth")
     torch.save(parts["dec"], folder / "decoder.pth")
-    export(str(folder / "decoder.pth"), bundles["adain"], {"encoder": str(folder / "vgg_normalised.pth")})
+    export(str(folder / "decoder.pth"), bundles["adain"], config={"encoder": str(folder / "vgg_normalised.pth")})
     return {name: (made[name], bundles[name]) for name in SETTINGS}
 
 
@@ -155,9 +155,9 @@ def test_parts_that_do_not_belong_together(tmp_path: Path) -> None:
     decoder = tmp_path / "decoder.pth"
     torch.save(adain.Generator(adain.Config(4)).decoder.state_dict(), decoder)
     with pytest.raises(RequestError, match=r"gone\.pth was named as a part of decoder\.pth, but there is no such file"):
-        export(str(decoder), tmp_path / "no.ganrt", {"encoder": "gone.pth"})
+        export(str(decoder), tmp_path / "no.ganrt", config={"encoder": "gone.pth"})
     with pytest.raises(CheckpointError, match="nearest is adain of pytorch-AdaIN"):
-        export(str(decoder), tmp_path / "no.ganrt", {"encoder": str(decoder)})
+        export(str(decoder), tmp_path / "no.ganrt", config={"encoder": str(decoder)})
 
 
 @pytest.fixture(scope="module")

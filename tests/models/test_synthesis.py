@@ -259,7 +259,7 @@ def test_every_backend_makes_the_same_pictures_of_any_size(
     checkpoint: dict[str, Path], tmp_path: Path, names: str, extract: bool
 ) -> None:
     out = tmp_path / "synthesis.ganrt"
-    bundle = export(str(checkpoint[names]), out, {"extract": "true"} if extract else None)
+    bundle = export(str(checkpoint[names]), out, config={"extract": "true"} if extract else None)
     assert bundle.model is not None and bundle.model["config"]["features"] == names
     taken = [item.name for item in bundle.spec.images]
     assert taken == (["picture", "mask"] if "mask" in names else ["picture"] if extract else names.split(","))

@@ -47,7 +47,10 @@ def need(backend: str) -> None:
 def build(bundle: Bundle, variant: str = "fp32", **options: Any) -> Any:
     engines = importlib.import_module("ganrt.export.engines")
     return engines.build(
-        bundle, variant, engines.EngineOptions(**{"batches": (1, 2, 4), "level": 1, **options}), "cuda"
+        bundle,
+        variant=variant,
+        options=engines.EngineOptions(**{"batches": (1, 2, 4), "level": 1, **options}),
+        device="cuda",
     )
 
 

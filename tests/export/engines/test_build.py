@@ -48,7 +48,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
 def build(machine: Machine, bundle: Bundle, **options: Any) -> engine_cache.Engine:
     options.setdefault("batches", (1, 4))
     made: engine_cache.Engine = machine.engines.build(
-        bundle, next(iter(bundle.variants)), machine.engines.EngineOptions(**options)
+        bundle, variant=next(iter(bundle.variants)), options=machine.engines.EngineOptions(**options)
     )
     return made
 
@@ -142,7 +142,9 @@ def test_an_engine_is_built_once_and_again_when_anything_it_depends_on_changes(
     build(machine, small["fp32"], level=2)
     build(machine, small["fp16"])
     assert machine.trt.builds == 3
-    machine.engines.build(small["fp32"], "fp32", machine.engines.EngineOptions(batches=(1, 4)), rebuild=True)
+    machine.engines.build(
+        small["fp32"], variant="fp32", options=machine.engines.EngineOptions(batches=(1, 4)), rebuild=True
+    )
     assert machine.trt.builds == 4
     newer = start("11.4.0")
     build(newer, small["fp32"])
@@ -181,7 +183,7 @@ def test_one_engine_serves_many_checkpoints(start: Start, version: str, stripped
     assert second.notes["refitted"] is True and second.key.graph == bundles[1].digest("fp32")
     assert engine_cache.read(first) != engine_cache.read(second)
     again = machine.engines.EngineOptions(batches=(1, 4), refittable=True, stripped=stripped)
-    assert "refitted" not in machine.engines.build(bundles[1], "fp32", again, rebuild=True).notes
+    assert "refitted" not in machine.engines.build(bundles[1], variant="fp32", options=again, rebuild=True).notes
     assert machine.trt.builds == 2
     (tmp_path / "other").mkdir()
     other = bundle_of(chain(["conv", "relu"]), tmp_path / "other")
@@ -234,20 +236,20 @@ def test_no_gpu_no_builder(start: Start, small: dict[str, Bundle], monkeypatch: 
 
     machine = start("8.6.0", count=0)
     with pytest.raises(MachineError, match="engines are built for an NVIDIA GPU; the CPU was asked for"):
-        machine.engines.build(small["fp32"], "fp32", device="cpu")
+        machine.engines.build(small["fp32"], variant="fp32", device="cpu")
     with pytest.raises(
         MachineError, match=r"cuda:3 was asked for, but the last GPU here is cuda:-1|CUDA does not start"
     ):
-        machine.engines.build(small["fp32"], "fp32", device="cuda:3")
+        machine.engines.build(small["fp32"], variant="fp32", device="cuda:3")
     monkeypatch.setattr(facts, "_NVIDIA_NODES", ())
     with pytest.raises(MachineError, match="cuda:0 was asked for, but this machine has no NVIDIA GPU"):
-        machine.engines.build(small["fp32"], "fp32")
+        machine.engines.build(small["fp32"], variant="fp32")
 
 
 def test_a_precision_that_engines_do_not_have(start: Start, small: dict[str, Bundle]) -> None:
     bundle = dataclasses.replace(small["fp32"], variants={"bf16": Variant("model.onnx", 20, "bf16")})
     with pytest.raises(RequestError, match="bf16 is bf16; engines are built of fp32, fp16, int8"):
-        start().engines.build(bundle, "bf16")
+        start().engines.build(bundle, variant="bf16")
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,7 @@ def test_the_progress_of_a_build_is_told(start: Start, small: dict[str, Bundle])
     machine = start()
     told: list[float] = []
     options = machine.engines.EngineOptions(batches=(1,))
-    machine.engines.build(small["fp32"], "fp32", options, progress=lambda share, _: told.append(share))
+    machine.engines.build(small["fp32"], variant="fp32", options=options, progress=lambda share, _: told.append(share))
     assert told == [0.0, 0.25, 0.5, 1.0]
 
 
