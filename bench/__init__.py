@@ -1,10 +1,10 @@
-"""Measuring: how fast each backend makes a bundle's pictures, and how sure that is.
+"""Measure how fast each backend runs a bundle, with confidence intervals, and find the fastest setup of a machine.
 
     from ganrt.bench import measure, print_table, write_page
 
-    report = measure("digits.ganrt", None, [1, 8], seconds=45)
+    report = measure("digits.ganrt", batches=[1, 8], seconds=45)
 
-Each name is imported when it is first used: a worker process must not carry the plotting library that it never needs.
+Names are imported on first use, because worker processes must not load the plotting library.
 """
 
 from __future__ import annotations
@@ -14,33 +14,54 @@ from typing import TYPE_CHECKING
 from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .clock import now_utc
+    from .context import Context, MatrixProduct
+    from .environment import Environment, MachineMonitor
     from .harness import measure
     from .page import write_page
-    from .results import Backend, Measurement, Report
+    from .results import BackendResult, Measurement, Report
+    from .statistics import Estimate
     from .table import print_table
-    from .tune_table import print_tuned
-    from .tuning import Outcome, tune
+    from .tune_table import print_tuning
+    from .tuning import TuningResult, Verdict, tune
+    from .worker import Facts
 
 __all__ = [
-    "Backend",
+    "BackendResult",
+    "Context",
+    "Environment",
+    "Estimate",
+    "Facts",
+    "MachineMonitor",
+    "MatrixProduct",
     "Measurement",
-    "Outcome",
     "Report",
+    "TuningResult",
+    "Verdict",
     "measure",
+    "now_utc",
     "print_table",
-    "print_tuned",
+    "print_tuning",
     "tune",
     "write_page",
 ]
 
 _MODULES = {
-    "Backend": "results",
+    "BackendResult": "results",
+    "Context": "context",
+    "Environment": "environment",
+    "Estimate": "statistics",
+    "Facts": "worker",
+    "MachineMonitor": "environment",
+    "MatrixProduct": "context",
     "Measurement": "results",
-    "Outcome": "tuning",
     "Report": "results",
+    "TuningResult": "tuning",
+    "Verdict": "tuning",
     "measure": "harness",
+    "now_utc": "clock",
     "print_table": "table",
-    "print_tuned": "tune_table",
+    "print_tuning": "tune_table",
     "tune": "tuning",
     "write_page": "page",
 }

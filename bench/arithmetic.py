@@ -1,4 +1,4 @@
-"""How many multiply-accumulates a graph takes for one image, counted from the shapes of its tensors."""
+"""Count the multiply-accumulates (MACs) and the memory traffic of an ONNX graph from the shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -18,110 +18,112 @@ from .cases import Size
 Shape: TypeAlias = tuple[int, ...]
 
 
-def multiplications(path: Path, spec: Spec, size: Size | None) -> int:
-    """Multiply-accumulates of the convolutions and matrix products of an ONNX file, for one image.
+def count_macs(path: Path, spec: Spec, size: Size | None) -> int:
+    """Return the multiply-accumulates of an ONNX file's convolutions and matrix products, for one image.
 
-    What they multiply with zeros (of padding, of the borders that a transposed convolution cuts off) counts; norms,
-    activations and resizing do not. Of convolutions on 8 bits the same is counted.
+    Multiplications with zeros count: those of padding, and those whose result a transposed convolution crops. Norms,
+    activations and resizing do not count. A convolution in int8 counts like one in float32.
 
     Args:
-        size: height and width of the pictures that the model is given, None for one that takes none.
+        size: height and width of the input pictures in pixels; None for a model that takes none.
 
-    Raises ArtifactError when a shape that is needed does not follow from those of the inputs.
+    Raises ArtifactError when a needed shape cannot be inferred from the shapes of the inputs.
     """
-    return sum(step.multiplications for step in _steps(*_one_image(path, spec, size)))
+    return sum(product.macs for product in _find_products(*_read_graph(path, spec, size)))
 
 
 class Traffic(NamedTuple):
-    """How many values convolutions and matrix products read and write for one image, if each moves once."""
+    """How many values the convolutions and matrix products read and write if each value moves once."""
 
     tensors: int
-    """Inputs and outputs."""
+    """Values of inputs and outputs, per image."""
     weights: int
-    """Once for a whole batch."""
+    """Values of weights, per batch of any size."""
 
 
-def traffic(path: Path, spec: Spec, size: Size | None) -> Traffic:
-    """What an ONNX file moves; arguments and errors are those of `multiplications`."""
-    steps = list(_steps(*_one_image(path, spec, size)))
-    return Traffic(sum(step.tensors for step in steps), sum(step.weights for step in steps))
+def count_traffic(path: Path, spec: Spec, size: Size | None) -> Traffic:
+    """Return the memory traffic of an ONNX file. Arguments and errors are those of `count_macs`."""
+    products = list(_find_products(*_read_graph(path, spec, size)))
+    return Traffic(sum(product.tensors for product in products), sum(product.weights for product in products))
 
 
-def count(model: onnx.ModelProto, inputs: Mapping[str, Shape], name: str = "the graph") -> int:
-    """`multiplications` for inputs of these shapes."""
-    return sum(step.multiplications for step in _steps(model, inputs, name))
+def count_graph_macs(model: onnx.ModelProto, inputs: Mapping[str, Shape], name: str = "the graph") -> int:
+    """Return the multiply-accumulates of a graph for inputs of these shapes, counted as by `count_macs`."""
+    return sum(product.macs for product in _find_products(model, inputs, name))
 
 
-class _Step(NamedTuple):
-    """A convolution or matrix product."""
+class _Product(NamedTuple):
+    """A convolution or a matrix product."""
 
-    multiplications: int
+    macs: int
     tensors: int
     weights: int
 
 
-def _one_image(path: Path, spec: Spec, size: Size | None) -> tuple[onnx.ModelProto, dict[str, Shape], str]:
+def _read_graph(path: Path, spec: Spec, size: Size | None) -> tuple[onnx.ModelProto, dict[str, Shape], str]:
+    """The graph without its weights, the shapes of its inputs at batch 1, and its name for errors."""
     model = onnx.load(path, load_external_data=False)
-    return model, {item.name: (1, *_shape(item, size)) for item in spec.inputs}, path.name
+    return model, {item.name: (1, *_row_shape(item, size)) for item in spec.inputs}, path.name
 
 
-def _steps(model: onnx.ModelProto, inputs: Mapping[str, Shape], name: str) -> Iterator[_Step]:
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    for value in fixed.graph.input:
+def _find_products(model: onnx.ModelProto, inputs: Mapping[str, Shape], name: str) -> Iterator[_Product]:
+    bound = onnx.ModelProto()
+    bound.CopyFrom(model)
+    for value in bound.graph.input:
         if value.name in inputs:
             _set_shape(value, inputs[value.name])
-    del fixed.graph.value_info[:]
-    for value in fixed.graph.output:
+    del bound.graph.value_info[:]
+    for value in bound.graph.output:
         value.type.tensor_type.ClearField("shape")
-    found = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
-    shapes = {value.name: _dimensions(value) for value in (*found.input, *found.value_info, *found.output)}
-    shapes |= {tensor.name: tuple(tensor.dims) for tensor in found.initializer}
+    graph = shape_inference.infer_shapes(bound, strict_mode=True, data_prop=True).graph
+    shapes = {value.name: _read_shape(value) for value in (*graph.input, *graph.value_info, *graph.output)}
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
 
-    def shape(tensor: str) -> Shape:
-        known = shapes.get(tensor)
-        if known is None:
-            raise ArtifactError(f"{name}: the shape of {tensor} does not follow from those of the inputs")
-        return known
+    def shape_of(tensor: str) -> Shape:
+        shape = shapes.get(tensor)
+        if shape is None:
+            raise ArtifactError(f"{name}: the shape of {tensor} cannot be inferred from the shapes of the inputs")
+        return shape
 
-    constant = {tensor.name for tensor in found.initializer}
-    for node in [n for n in found.node if n.domain == "" and n.op_type in _COUNTED]:
-        given, made = [shape(name) for name in node.input[:2]], shape(node.output[0])
-        sizes = {name: math.prod(side) for name, side in zip(node.input, given, strict=False)}
-        weights = sum(values for name, values in sizes.items() if name in constant)
-        moved = sum(sizes.values()) - weights + math.prod(made)
-        yield _Step(_COUNTED[node.op_type](node, given, made), moved, weights)
-
-
-def _convolution(node: onnx.NodeProto, given: Sequence[Shape], made: Shape) -> int:
-    """Every output value sums over the weight's input channels (of its group) and places."""
-    return math.prod(made) * math.prod(given[1][1:])
+    constants = {tensor.name for tensor in graph.initializer}
+    for node in [n for n in graph.node if n.domain == "" and n.op_type in _MACS_OF]:
+        operands, result = [shape_of(tensor) for tensor in node.input[:2]], shape_of(node.output[0])
+        sizes = {tensor: math.prod(shape) for tensor, shape in zip(node.input, operands, strict=False)}
+        weights = sum(values for tensor, values in sizes.items() if tensor in constants)
+        tensors = sum(sizes.values()) - weights + math.prod(result)
+        yield _Product(_MACS_OF[node.op_type](node, operands, result), tensors, weights)
 
 
-def _transposed(node: onnx.NodeProto, given: Sequence[Shape], made: Shape) -> int:
-    """Every input value goes to the weight's output channels (of its group) and places."""
-    return math.prod(given[0]) * math.prod(given[1][1:])
+def _conv_macs(node: onnx.NodeProto, operands: Sequence[Shape], result: Shape) -> int:
+    """Every output value sums over the kernel and the input channels of its group."""
+    return math.prod(result) * math.prod(operands[1][1:])
 
 
-def _product(node: onnx.NodeProto, given: Sequence[Shape], made: Shape) -> int:
-    return math.prod(made) * given[0][-1]
+def _conv_transpose_macs(node: onnx.NodeProto, operands: Sequence[Shape], result: Shape) -> int:
+    """Every input value is spread over the kernel and the output channels of its group."""
+    return math.prod(operands[0]) * math.prod(operands[1][1:])
 
 
-def _gemm(node: onnx.NodeProto, given: Sequence[Shape], made: Shape) -> int:
-    turned = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return math.prod(made) * given[0][0 if turned else 1]
+def _matmul_macs(node: onnx.NodeProto, operands: Sequence[Shape], result: Shape) -> int:
+    return math.prod(result) * operands[0][-1]
 
 
-_COUNTED: dict[str, Callable[[onnx.NodeProto, Sequence[Shape], Shape], int]] = {
-    "Conv": _convolution,
-    "ConvTranspose": _transposed,
-    "MatMul": _product,
-    "Gemm": _gemm,
+def _gemm_macs(node: onnx.NodeProto, operands: Sequence[Shape], result: Shape) -> int:
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(result) * operands[0][0 if transposed else 1]
+
+
+_MACS_OF: dict[str, Callable[[onnx.NodeProto, Sequence[Shape], Shape], int]] = {
+    "Conv": _conv_macs,
+    "ConvTranspose": _conv_transpose_macs,
+    "MatMul": _matmul_macs,
+    "Gemm": _gemm_macs,
 }
+"""Operator -> MACs of a node with these operand shapes and this result shape."""
 
 
-def _shape(item: object, size: Size | None) -> Shape:
-    """Of one row of an input."""
+def _row_shape(item: object, size: Size | None) -> Shape:
+    """The shape of an input without its batch dimension."""
     if isinstance(item, Latent):
         return item.shape
     if isinstance(item, Label):
@@ -133,13 +135,12 @@ def _shape(item: object, size: Size | None) -> Shape:
 
 
 def _set_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
-    dimensions = value.type.tensor_type.shape.dim
-    for dimension, side in zip(dimensions, shape, strict=True):
+    for dimension, side in zip(value.type.tensor_type.shape.dim, shape, strict=True):
         dimension.dim_value = side
 
 
-def _dimensions(value: onnx.ValueInfoProto) -> Shape | None:
-    """None where a side is not known."""
+def _read_shape(value: onnx.ValueInfoProto) -> Shape | None:
+    """None where a dimension is unknown."""
     if not value.type.tensor_type.HasField("shape"):
         return None
     sides = value.type.tensor_type.shape.dim

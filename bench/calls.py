@@ -1,4 +1,4 @@
-"""The two calls that are timed in turn: the bare session, and the whole way that users go, on the same inputs."""
+"""The two calls that are timed in turn on the same inputs: the bare session, and `Generator` end to end."""
 
 from __future__ import annotations
 
@@ -19,23 +19,30 @@ from . import clock
 from .cases import Size
 
 SEED = 0
+"""All inputs are samples of this seed."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Samples first, first + 1, ... of SEED."""
+    """The same `batch` inputs for both calls: samples first, first + 1, ... of SEED."""
 
     first: int
+    """Index of the first sample."""
     batch: int
+    """Number of samples."""
     feeds: Feeds
-    """What the session gets."""
+    """Inputs of the session."""
     pictures: dict[str, Array] | None
-    """What `Generator.transform` gets: the same, with pictures as uint8 NHWC; None for a model that is sampled."""
+    """Inputs of `Generator.transform`, with images as uint8 NHWC; None for a model that is sampled from a seed."""
 
 
-def draw(spec: Spec, first: int, batch: int, size: Size | None) -> Inputs:
-    """Inputs for one call of each kind. `size`: of made-up pictures, for models that take some; they have as many
-    channels as the network takes, so a luma network gets grey ones."""
+def draw_inputs(spec: Spec, first: int, batch: int, size: Size | None) -> Inputs:
+    """Draw inputs for one pair of calls.
+
+    Args:
+        size: height and width in pixels of the synthetic input pictures, for models that take pictures. They have as
+            many channels as the network takes, so a luma network gets grey ones.
+    """
     drawn = feeds.draw(spec, SEED, first, batch, size=size)
     if not spec.images:
         return Inputs(first, batch, drawn, None)
@@ -44,37 +51,41 @@ def draw(spec: Spec, first: int, batch: int, size: Size | None) -> Inputs:
     return Inputs(first, batch, drawn | rounded, drawn | pictures)
 
 
-def time_pair(generator: Generator, inputs: Inputs, whole_first: bool) -> tuple[int, int]:
-    """Nanoseconds of the bare session and of the whole way, called in either order. Raises BackendError when they did
-    not make the same pictures."""
-    if whole_first:
-        whole_ns, pictures = _timed_whole(generator, inputs)
+def time_pair(generator: Generator, inputs: Inputs, session_first: bool) -> tuple[int, int]:
+    """Time the bare session and the end-to-end call, in either order. Returns the nanoseconds of each.
+
+    Raises BackendError when the two made different pictures.
+    """
+    if session_first:
         session_ns, raw = time_session(generator.session, inputs.feeds)
+        end_to_end_ns, pictures = _time_end_to_end(generator, inputs)
     else:
+        end_to_end_ns, pictures = _time_end_to_end(generator, inputs)
         session_ns, raw = time_session(generator.session, inputs.feeds)
-        whole_ns, pictures = _timed_whole(generator, inputs)
     same = images.to_uint8(raw[generator.spec.output.name], generator.spec.output.range)
     if same.shape != pictures.shape or int(np.abs(same.astype(np.int16) - pictures).max()) > 1:
-        way = "Generator.sample" if inputs.pictures is None else "Generator.transform"
-        raise BackendError(f"the session and {way} made different pictures of the same inputs while timed")
-    return session_ns, whole_ns
+        call = "Generator.sample" if inputs.pictures is None else "Generator.transform"
+        raise BackendError(f"the session and {call} made different pictures from the same inputs while timed")
+    return session_ns, end_to_end_ns
 
 
-def time_session(session: Session, given: Feeds) -> tuple[int, dict[str, Array]]:
-    """Nanoseconds of one batch through the bare session, and what it made. Padded beforehand to a size that the session
-    has."""
-    count = len(next(iter(given.values())))
+def time_session(session: Session, inputs: Feeds) -> tuple[int, dict[str, Array]]:
+    """Time one batch on the bare session. Returns the nanoseconds and the outputs.
+
+    The batch is padded to a size that the session has, before the clock starts.
+    """
+    count = len(next(iter(inputs.values())))
     size = next((size for size in session.batch_sizes if size >= count), count)
-    padded = rows(given, Batch(0, count, size))
+    padded = rows(inputs, Batch(0, count, size))
     started = clock.now_ns()
     outputs = session.submit(padded).wait()
     return clock.now_ns() - started, {name: array[:count] for name, array in outputs.items()}
 
 
-def _timed_whole(generator: Generator, inputs: Inputs) -> tuple[int, Pictures]:
+def _time_end_to_end(generator: Generator, inputs: Inputs) -> tuple[int, Pictures]:
     started = clock.now_ns()
     if inputs.pictures is None:
-        made = generator.sample(inputs.batch, SEED, inputs.first)
+        pictures = generator.sample(inputs.batch, SEED, inputs.first)
     else:
-        made = generator.transform(tile=0, **inputs.pictures)
-    return clock.now_ns() - started, made
+        pictures = generator.transform(tile=0, **inputs.pictures)
+    return clock.now_ns() - started, pictures

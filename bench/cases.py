@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -17,29 +17,33 @@ from ganrt.spec import Spec
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
 Scope: TypeAlias = Literal["session", "sample", "transform"]
+"""What the time of a call includes (`SCOPES`)."""
 
 SCOPES: dict[Scope, str] = {
     "session": "inputs ready on the host to float32 images on the host: one submit() and wait() of the bare session",
     "sample": "a seed to uint8 pictures on the host: Generator.sample(batch), which draws the inputs, runs the "
     "session, checks the values and converts them",
     "transform": "uint8 pictures on the host to uint8 pictures on the host: Generator.transform(pictures, tile=0), "
-    "which converts the pictures, runs the session (on as many at a time as a bounded memory allows), checks the "
-    "values and converts them",
+    "which converts the pictures, runs the session (in batches that fit a bounded memory), checks the values and "
+    "converts them",
 }
-"""What the time of each scope includes, in words; every report prints those that it has."""
-
-
-def end_to_end(pictures: bool) -> Scope:
-    """The whole way that users go: of a model that takes pictures, or of one that is sampled from a seed."""
-    return "transform" if pictures else "sample"
-
+"""Scope -> what its time includes, in words. Every report prints those of its own scopes."""
 
 METHOD = (
-    "One fresh process per backend; the others are idle, checked, while one runs. Rounds of all cases in shuffled "
-    "order, both scopes call by call in turn, every call on new inputs. The first call of a round of several, loading "
-    "and warm-up are not counted; no sample is discarded. The median and its 95 % interval are those of the rounds' "
-    "medians."
+    "Each backend runs in a fresh process. While one runs, the others are idle, and that is checked. Rounds of all "
+    "cases alternate in shuffled order; within a round, calls of both scopes alternate, and every call gets new "
+    "inputs. Loading, warm-up and the first call of each round of several are not counted; no other call is discarded. "
+    "A median is the median of the rounds' medians, and its 95 % interval follows from their order."
 )
+"""How reports were measured, in words. Every report prints it."""
+
+LONGEST_S = 1e6
+"""Upper limit of the seconds that a measurement may take."""
+
+
+def end_to_end_scope(takes_pictures: bool) -> Scope:
+    """Return the scope of a user's call to a model that takes pictures, or to one that is sampled from a seed."""
+    return "transform" if takes_pictures else "sample"
 
 
 @dataclass(frozen=True)
@@ -47,73 +51,100 @@ class Setup:
     """What one worker process loads."""
 
     bundle: Path
+    """Folder of the bundle."""
     backend: str
+    """Name of the backend."""
     variant: str
+    """Name of the bundle's variant."""
     device: str
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
     size: Size | None = None
-    """Of the pictures that the model is given; None for one that takes none."""
+    """Height and width of the pictures that the model is given; None for one that takes none."""
     options: tuple[tuple[str, int | str], ...] = ()
     """Of the backend, name and value, such as `threads`."""
-    known: bool = False
-    """Whether a proof that this machine knows already will do in the place of a comparison with the golden samples."""
+    reuse_proof: bool = False
+    """Accept an existing proof of this machine instead of comparing with the golden samples again."""
 
     @property
     def name(self) -> str:
-        """As tables have it: the backend, with the variant where that is not the model as it was traced, and the
-        options."""
-        form = () if self.variant == FAITHFUL else (self.variant,)
-        return " ".join([self.backend, *form, *(f"{name}={value}" for name, value in self.options)])
+        """As tables show it: the backend, the variant unless it is the traced model itself, and the options."""
+        variant = () if self.variant == FAITHFUL else (self.variant,)
+        return " ".join([self.backend, *variant, *(f"{name}={value}" for name, value in self.options)])
 
 
 @dataclass(frozen=True)
 class Case:
-    """A setup at one batch size; it is measured in every scope."""
+    """A setup at one batch size. It is measured in both scopes."""
 
     setup: Setup
+    """What is loaded."""
     batch: int
+    """Images per call."""
     slow: bool
-    """Whether the backend is slow by design (`Session.slow`): then batch 1, and the few calls that time allows."""
+    """Whether the backend is slow by design (`Session.slow`): then it runs at batch 1 only, with few calls."""
 
     def __str__(self) -> str:
         return f"{self.setup.name}, batch {self.batch}"
 
 
-def setups(
+def open_bundle(bundle: str | Path | Bundle) -> Bundle:
+    """Read a bundle unless it is one, and make its folder absolute. Raises BundleError."""
+    found = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
+    return replace(found, folder=found.folder.resolve())
+
+
+def list_setups(
     bundle: Bundle,
     backends: Sequence[str] | Mapping[str, Sequence[str]] | None,
     variants: Sequence[str] | None,
     device: str,
     size: Size | None = None,
 ) -> list[Setup]:
-    """One per backend and variant that it runs; None stands for all there are, a mapping gives each backend variants of
-    its own. `size` as `check_size` returns it.
-    Raises RequestError for an unknown backend or variant, or when nothing is left."""
+    """Return one setup per backend and variant that it runs.
+
+    Args:
+        backends: names, or a mapping of names to the variants of each; None: all backends for the device.
+        variants: names; None: all of the bundle.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        size: as `check_size` returns it.
+
+    Raises RequestError for an unknown backend or variant, or when no backend runs any of the variants.
+    """
     known = backend_names()
     chosen = backend_names(device) if backends is None else list(dict.fromkeys(backends))
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
-        wrong = f"there is no backend {unknown[0]!r}" if unknown else "no backend was named"
-        raise RequestError(f"{wrong}; choose from {', '.join(known)}")
+        problem = f"there is no backend {unknown[0]!r}" if unknown else "no backend was named"
+        raise RequestError(f"{problem}; choose from {', '.join(known)}")
     for variant in variants or ():
         bundle.variant(variant)
     own = backends if isinstance(backends, Mapping) else {}
     pairs = [(name, variant) for name in chosen for variant in own.get(name) or variants or bundle.variants]
-    made = [Setup(bundle.folder, *pair, device, size) for pair in pairs if runs(pair[0], bundle, pair[1])]
-    if not made:
+    setups = [Setup(bundle.folder, *pair, device, size) for pair in pairs if runs(pair[0], bundle, pair[1])]
+    if not setups:
         raise RequestError(f"none of {', '.join(chosen)} runs {', '.join(variants or bundle.variants)}")
-    return made
+    return setups
 
 
 def check_batches(batches: Sequence[int]) -> list[int]:
-    """The batch sizes in order, each once. Raises RequestError unless they are whole numbers from 1, one at least."""
+    """Return the batch sizes sorted and without duplicates. Raises RequestError unless they are integers from 1, and at
+    least one."""
     if not batches or any(isinstance(b, bool) or not isinstance(b, int) or b < 1 for b in batches):
-        raise RequestError(f"the batch sizes are {list(batches)}; give whole numbers from 1, one at least")
+        raise RequestError(f"the batch sizes are {list(batches)}; give at least one, each a whole number from 1")
     return sorted(set(batches))
 
 
+def check_seconds(seconds: float) -> None:
+    """Raise RequestError unless a measurement may take this long."""
+    if not 0 < seconds < LONGEST_S:
+        raise RequestError(f"{seconds} seconds were asked for; give a number above 0 and below {LONGEST_S:g}")
+
+
 def check_size(spec: Spec, size: Size | None) -> Size | None:
-    """Height and width of the pictures to measure with, None for a model that takes none; by default as large as the
-    pictures of a proof, which is small.
+    """Return height and width of the pictures to measure with; None for a model that takes none.
+
+    Args:
+        size: None: the size of the pictures of a proof, which is small (`golden.picture_size`).
 
     Raises RequestError for a size that the model does not take.
     """
@@ -124,17 +155,19 @@ def check_size(spec: Spec, size: Size | None) -> Size | None:
     first = spec.images[0]
     if first.size is not None:
         if size is not None and size != first.size:
-            raise RequestError(f"{_sides(size)} pictures were asked for; this model takes {_sides(first.size)} only")
+            raise RequestError(
+                f"{_format_size(size)} pictures were asked for; this model takes {_format_size(first.size)} only"
+            )
         return first.size
     if size is None:
         return picture_size(spec)
     rule = math.lcm(*(item.multiple_of for item in spec.images))
     if any(side < 1 or side % rule for side in size):
         raise RequestError(
-            f"{_sides(size)} pictures were asked for; both sides must be multiples of {rule}, from {rule}"
+            f"{_format_size(size)} pictures were asked for; both sides must be positive multiples of {rule}"
         )
     return size
 
 
-def _sides(size: Size) -> str:
+def _format_size(size: Size) -> str:
     return f"{size[0]}x{size[1]}"

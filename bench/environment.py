@@ -1,4 +1,4 @@
-"""The machine that a measurement was made on, as far as the numbers depend on it; no names of people, hosts, paths."""
+"""The machine that a measurement ran on, as far as the figures depend on it. No user names, host names or paths."""
 
 from __future__ import annotations
 
@@ -31,38 +31,45 @@ _BUSY_STATES = ("user", "nice", "system", "irq", "softirq", "steal")
 
 @dataclass(frozen=True)
 class Environment:
-    """Taken at the end of a measurement; `load_before` at its start."""
+    """A machine at the end of a measurement (`load_before`: at its start)."""
 
     processor: str
+    """Model name of the CPU."""
     cores: int
     """Logical processors that this process may use."""
     memory_gib: float
+    """Physical memory in GiB."""
     governor: str | None
-    """Frequency policy of the processor, where the system tells."""
+    """Frequency governor of the CPU; None where the system does not report one."""
     system: str
+    """Operating system and architecture: `Linux x86_64`."""
     python: str
+    """Version of Python."""
     libraries: dict[str, str]
+    """Library -> version, of those that are installed."""
     gpus: tuple[str, ...]
     """Name, memory and driver of each NVIDIA GPU."""
     load_before: float
-    """Runnable processes, averaged over the minute before the start."""
+    """Load average of the minute before the measurement."""
     load_after: float
+    """Load average of its last minute."""
     foreign_share: float
-    """Share of all processor time that others used meanwhile."""
+    """Share of all CPU time that other programs used during the measurement, 0 to 1."""
 
 
-class Witness:
-    """Watches who uses the processor from its making until `environment`."""
+class MachineMonitor:
+    """Records who uses the CPU, from construction until `finish`."""
 
     def __init__(self) -> None:
         self._load = os.getloadavg()[0]
-        self._busy, self._total = _machine_seconds()
-        self._own = _own_seconds()
+        self._busy, self._total = _read_machine_seconds()
+        self._own = _read_own_seconds()
 
-    def environment(self) -> Environment:
-        """To be called after the worker processes have ended: only then does their time count as our own."""
-        busy, total = _machine_seconds()
-        own = _own_seconds() - self._own
+    def finish(self) -> Environment:
+        """Describe the machine. Call it after the worker processes have ended: only then is their CPU time counted as
+        our own and not as that of other programs."""
+        busy, total = _read_machine_seconds()
+        own = _read_own_seconds() - self._own
         foreign = (busy - self._busy - own) / max(total - self._total, 1e-9)
         return Environment(
             processor=cpu_name(),
@@ -73,27 +80,27 @@ class Witness:
             python=platform.python_version(),
             libraries={"ganrt": __version__}
             | {name: version for name in _LIBRARIES if (version := library_version(name)) != "?"},
-            gpus=_gpus(),
+            gpus=_describe_gpus(),
             load_before=round(self._load, 2),
             load_after=round(os.getloadavg()[0], 2),
             foreign_share=round(min(max(foreign, 0.0), 1.0), 4),
         )
 
 
-def _machine_seconds() -> tuple[float, float]:
-    """(busy, all) seconds of all processors since the machine started."""
+def _read_machine_seconds() -> tuple[float, float]:
+    """(busy, total) CPU seconds of the machine since it started."""
     times = psutil.cpu_times()._asdict()
     busy = sum(times.get(state, 0.0) for state in _BUSY_STATES)
     return busy, busy + times["idle"] + times.get("iowait", 0.0)
 
 
-def _own_seconds() -> float:
-    """Processor seconds of this process and of its children that have ended."""
+def _read_own_seconds() -> float:
+    """CPU seconds of this process and of its children that have ended."""
     times = psutil.Process().cpu_times()
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
-def _gpus() -> tuple[str, ...]:
+def _describe_gpus() -> tuple[str, ...]:
     if not has_nvidia_gpu():
         return ()
     try:

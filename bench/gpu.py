@@ -33,9 +33,9 @@ from ganrt.images import to_uint8
 from ganrt.machine import has_nvidia_gpu
 
 from . import clock
-from .arithmetic import multiplications, traffic
-from .environment import Witness
-from .generators import GENERATORS, write
+from .arithmetic import count_macs, count_traffic
+from .environment import MachineMonitor
+from .generators import GENERATORS, write_checkpoint
 
 _say = partial(click.echo, err=True)
 NAMES = ("dcgan-64", "biggan-128", "biggan-deep-128", "srresnet-x4")
@@ -122,8 +122,8 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     """Make, export, build and measure one generator."""
     from . import gpu_torch
 
-    folder, witness = work / f"{name}.ganrt", Witness()
-    _ganrt("export", str(write(name, work)), "--out", str(folder), "--precision", "fp32,fp16")
+    folder, monitor = work / f"{name}.ganrt", MachineMonitor()
+    _ganrt("export", str(write_checkpoint(name, work)), "--out", str(folder), "--precision", "fp32,fp16")
     bundle = Bundle.read(folder)
     side = GENERATORS[name].picture
     size = (side, side) if side else None
@@ -147,11 +147,11 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     card = gpu_torch.card()
     medians = {batch: {what: statistics.median(r) for what, r in of.items()} for batch, of in found.items()}
     graph = (bundle.onnx(variant), bundle.spec, size)
-    cost = Work(2 * multiplications(*graph), *(_FP16_BYTES * values for values in traffic(*graph)))
+    cost = Work(2 * count_macs(*graph), *(_FP16_BYTES * values for values in count_traffic(*graph)))
     return {
         "generator": name,
-        "date": clock.date(),
-        "environment": dataclasses.asdict(witness.environment()),
+        "date": clock.now_utc(),
+        "environment": dataclasses.asdict(monitor.finish()),
         "details": details,
         "card": card,
         "images per second": found,

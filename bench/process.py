@@ -1,4 +1,4 @@
-"""The harness's side of a worker process."""
+"""The parent's side of a worker process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import threading
 from typing import TypeVar
 
 from .cases import Setup
-from .worker import Facts, Failure, Order, Round, serve
+from .worker import Facts, Failure, Round, RoundRequest, serve
 
-_PATIENCE_S = 600.0
-"""A worker that is silent for longer hangs."""
-_FAREWELL_S = 5.0
+_TIMEOUT_S = 600.0
+"""A worker that does not answer within this time hangs."""
+_EXIT_TIMEOUT_S = 5.0
+"""A worker that does not end within this time is killed."""
 
 _Answer = TypeVar("_Answer", Facts, Round)
 
 
 class WorkerFailed(Exception):
-    """A worker gave up, died or hangs."""
+    """A worker raised an error, died or hangs. `failure` has the reason."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
@@ -27,63 +28,64 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """One fresh process that loads one setup. Every method raises WorkerFailed when it gives up or dies."""
+    """A fresh process that loads one setup. Every method but `close` raises WorkerFailed."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, setup), name=f"ganrt-{setup.backend}", daemon=True)
-        # Ctrl-C reaches every process of the terminal; this one ends the others, so they need not hear of it.
-        heard = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
+        # Ctrl-C interrupts every process of the terminal. This process ends its workers itself, so they ignore it.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
         try:
             self._process.start()
         finally:
-            if heard is not None:
-                signal.signal(signal.SIGINT, heard)
+            if handler is not None:
+                signal.signal(signal.SIGINT, handler)
         theirs.close()
 
     @property
     def pid(self) -> int | None:
+        """Process id."""
         return self._process.pid
 
-    def facts(self) -> Facts:
-        """Wait until the bundle is loaded and checked; once, before the first round."""
-        return self._answer(Facts)
+    def wait_until_loaded(self) -> Facts:
+        """Wait until the bundle is loaded and proven. Call it once, before the first round."""
+        return self._receive(Facts)
 
-    def round(self, order: Order) -> Round:
+    def time_round(self, request: RoundRequest) -> Round:
         """Time some calls."""
         try:
-            self._connection.send(order)
+            self._connection.send(request)
         except OSError as error:
-            raise WorkerFailed(self._death()) from error
-        return self._answer(Round)
+            raise WorkerFailed(self._describe_exit()) from error
+        return self._receive(Round)
 
     def close(self) -> None:
-        """End the process, kindly at first."""
-        with contextlib.suppress(OSError):  # it may be gone already
+        """Ask the process to end; kill it if it does not."""
+        with contextlib.suppress(OSError):  # it may have ended already
             self._connection.send(None)
         self._connection.close()
-        self._process.join(_FAREWELL_S)
+        self._process.join(_EXIT_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
 
-    def _answer(self, wanted: type[_Answer]) -> _Answer:
+    def _receive(self, kind: type[_Answer]) -> _Answer:
         try:
-            if not self._connection.poll(_PATIENCE_S):
-                raise WorkerFailed(Failure("Hung", f"it gave no answer in {_PATIENCE_S:.0f} s"))
+            if not self._connection.poll(_TIMEOUT_S):
+                raise WorkerFailed(Failure("Hung", f"it gave no answer in {_TIMEOUT_S:.0f} s"))
             answer = self._connection.recv()
         except (EOFError, OSError) as error:
-            raise WorkerFailed(self._death()) from error
+            raise WorkerFailed(self._describe_exit()) from error
         if isinstance(answer, Failure):
             raise WorkerFailed(answer)
-        if not isinstance(answer, wanted):
-            raise WorkerFailed(Failure("BackendError", f"it answered {type(answer).__name__}, not {wanted.__name__}"))
+        if not isinstance(answer, kind):
+            raise WorkerFailed(Failure("BackendError", f"it answered {type(answer).__name__}, not {kind.__name__}"))
         return answer
 
-    def _death(self) -> Failure:
-        self._process.join(_FAREWELL_S)
+    def _describe_exit(self) -> Failure:
+        self._process.join(_EXIT_TIMEOUT_S)
         code = self._process.exitcode
         if code is not None and code < 0:
             return Failure("Died", f"its process was killed by {signal.Signals(-code).name}")
@@ -91,5 +93,5 @@ class Worker:
 
 
 def _in_main_thread() -> bool:
-    """The only one that may set signal handlers."""
+    """Whether this thread may set signal handlers; only the main thread may."""
     return threading.current_thread() is threading.main_thread()

@@ -1,9 +1,11 @@
-"""Many candidates, one winner per batch size: those that cannot win leave early, so that the time goes to the others.
+"""Find the fastest of many setups at each batch size. Setups that cannot win leave early, so that the time goes to the
+others.
 
-First each candidate is loaded in turn and timed for a moment; one that takes several times as long as the best at every
-batch size is dropped at once. The others take turns, round by round. At each batch size a candidate is measured until
-taking the best in its place would cost next to nothing, as far as the interval of their ratio in rounds near in time
-tells: on a machine that others use as well, the intervals of the two times would overlap for long.
+First, each setup is loaded in turn and timed briefly. A setup that takes several times as long as the best at every
+batch size is dropped at once. The others take turns, round by round. At each batch size, a setup is measured until the
+regret of taking the best instead is next to nothing. The regret is bounded by the confidence interval of the ratio of
+their times in rounds of the same sweep. On a machine with other load, the intervals of the two times alone would
+overlap for much longer.
 """
 
 from __future__ import annotations
@@ -21,229 +23,237 @@ from .cases import Case, Setup
 from .process import WorkerFailed
 from .schedule import Clock, Track
 from .statistics import Estimate
-from .worker import Facts, Order, Round
+from .worker import Facts, Round, RoundRequest
 
-Progress: TypeAlias = Callable[[float, str], None]
-"""Gets the share of the time that is over, and what is being done."""
+OnProgress: TypeAlias = Callable[[float, str], None]
+"""Receives the share of the time that has passed, 0 to 1, and what is being done."""
 
 REGRET = 0.02
-"""By how much of its time another may be the better choice, as far as the intervals tell, when one is beaten."""
+"""A setup is beaten when it may be faster than the best by at most this share of its time."""
 HOPELESS = 2.0
-"""A candidate that took this many times as long as the best at first sight, at every batch size, is dropped."""
+"""A setup is dropped when its first calls took this many times as long as the best's at every batch size."""
 
-_CLEARLY = 3
-"""Rounds after which a candidate is dropped that took HOPELESS times as long as the best in each of them."""
-
-_GLANCE_NS, _LONG_NS = 30e6, 300e6
+_HOPELESS_ROUNDS = 3
+"""Rounds after which a setup is beaten that took HOPELESS times as long as the best in each of them."""
+_FIRST_ROUND_NS, _LONG_CALL_NS = 30e6, 300e6
 _LOADING_SHARE = 0.5
-"""Of the time; candidates that were not loaded by then are left out."""
-_ROOM = 1.3
-"""Another worker is started when this many times the memory of the largest one so far is free."""
+"""Share of the time after which no further setup is loaded."""
+_MEMORY_MARGIN = 1.3
+"""A further worker starts only if this many times the memory of the largest one so far is free."""
 
 
-class Started(Protocol):
-    """A Worker, or a pretended one. Its methods raise WorkerFailed."""
+class RaceWorker(Protocol):
+    """A `Worker`, or a fake. Its methods raise WorkerFailed."""
 
-    def facts(self) -> Facts: ...
-    def round(self, order: Order) -> Round: ...
+    def wait_until_loaded(self) -> Facts: ...
+    def time_round(self, request: RoundRequest) -> Round: ...
     def close(self) -> None: ...
 
 
 @dataclass
-class Entrant:
-    """A candidate that was loaded."""
+class Racer:
+    """A setup that was loaded and takes part."""
 
     setup: Setup
-    worker: Started
+    """What was loaded."""
+    worker: RaceWorker
+    """The process that it runs in."""
     facts: Facts
+    """What the process reported."""
     tracks: dict[int, Track]
     """Batch size -> its track."""
     eligible: bool
-    """Whether it may win; else it is measured for comparison only."""
+    """Whether it may win; otherwise it is measured for comparison only."""
     baseline: bool
-    """What the winner is to be compared with: it is never dropped."""
-    glances: dict[int, float] = field(default_factory=dict)
-    """Batch size -> nanoseconds of the quickest call at first sight: what disturbs a call only makes it longer."""
+    """Whether the winner is compared with it; then it is never dropped."""
+    first_ns: dict[int, float] = field(default_factory=dict)
+    """Batch size -> nanoseconds of the fastest of its first calls: disturbances only make a call longer."""
     beaten: set[int] = field(default_factory=set)
-    """Batch sizes at which another was found to be faster, or as good."""
+    """Batch sizes at which another was found to be faster, or as fast."""
 
-    def estimate(self, batch: int) -> Estimate | None:
-        """Median seconds of a batch, the whole way; None without a round."""
+    def estimate_seconds(self, batch: int) -> Estimate | None:
+        """Return the median seconds of an end-to-end call; None before the first round."""
         rounds = self.tracks[batch].rounds.values()
-        return statistics.median([r.whole for r in rounds]).map(1e-9) if rounds else None
+        return statistics.median([r.end_to_end for r in rounds]).scale(1e-9) if rounds else None
 
     @property
-    def failed(self) -> str:
-        """Why its worker gave up; empty when it did not."""
+    def failure_reason(self) -> str:
+        """Why its worker stopped; empty when it did not."""
         return next((t.failure.reason for t in self.tracks.values() if t.failure is not None), "")
 
 
-class Contest:
-    """Candidates enter one by one (`enter`), then `decide`; then every batch size has a `winner`."""
+class Race:
+    """Measures setups against each other: `enter` them one by one, then `decide`, then `find_winner`."""
 
     def __init__(
         self,
         batches: Sequence[int],
         quality: float,
         span: tuple[int, int],
-        tell: Progress,
+        on_progress: OnProgress,
         now: Clock,
-        start: Callable[[Setup], Started],
+        start_worker: Callable[[Setup], RaceWorker],
     ) -> None:
-        """
+        """Prepare a race without racers.
+
         Args:
-            quality: dB that the worst golden sample must reach.
-            span: from when to when it may take, on the clock `now`.
+            batches: batch sizes, each with a winner of its own.
+            quality: PSNR in dB that the worst golden sample of a winner must reach.
+            span: start and end of the time that it may take, on the clock `now`.
         """
-        self.batches, self.quality, self.now, self._start = tuple(batches), quality, now, start
+        self.batches, self.quality, self.now, self._start_worker = tuple(batches), quality, now, start_worker
         self.began, self.deadline = span
-        self._tell = tell
-        self.entrants: list[Entrant] = []
+        self._on_progress = on_progress
+        self.racers: list[Racer] = []
         self.left_out: dict[str, str] = {}
-        """Name of a candidate -> why it takes no part any more."""
+        """Name of a setup -> why it takes no part, or no longer."""
         self._peak_mib = 0.0
 
-    def tell(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """Report progress."""
-        self._tell(min(1.0, (self.now() - self.began) / (self.deadline - self.began)), text)
+        self._on_progress(min(1.0, (self.now() - self.began) / (self.deadline - self.began)), text)
 
-    def enter(self, setup: Setup, eligible: bool = True, baseline: bool = False) -> Entrant | None:
-        """Load a candidate and look at its speed; None, with the reason in `left_out`, when it takes no part."""
-        enough = any(entrant.eligible for entrant in self.entrants)
-        if enough and self.now() - self.began > _LOADING_SHARE * (self.deadline - self.began):
-            self.left_out[setup.name] = "not tried: the time was up"
+    def enter(self, setup: Setup, eligible: bool = True, baseline: bool = False) -> Racer | None:
+        """Load a setup and time its first calls. Returns None, with the reason in `left_out`, when it takes no part.
+
+        Args:
+            eligible: whether it may win.
+            baseline: whether the winner is compared with it.
+        """
+        may_skip = any(racer.eligible for racer in self.racers)
+        if may_skip and self.now() - self.began > _LOADING_SHARE * (self.deadline - self.began):
+            self.left_out[setup.name] = "not tried: no time was left"
             return None
-        if enough and psutil.virtual_memory().available < _ROOM * 2**20 * self._peak_mib:
-            self.left_out[setup.name] = "not tried: there is not enough memory for one more process"
+        if may_skip and psutil.virtual_memory().available < _MEMORY_MARGIN * 2**20 * self._peak_mib:
+            self.left_out[setup.name] = "not tried: there is not enough memory for another process"
             return None
-        self.tell(f"loading {setup.name}")
-        worker = self._start(setup)
+        self.report(f"loading {setup.name}")
+        worker = self._start_worker(setup)
         try:
-            entrant = self._admit(setup, worker, eligible, baseline)
+            racer = self._admit(setup, worker, eligible, baseline)
         except WorkerFailed as error:
             missing = error.failure.kind == "MissingLibraryError"
             self.left_out[setup.name] = ("not installed: " if missing else "failed: ") + error.failure.reason
-            entrant = None
-        if entrant is None:
+            racer = None
+        if racer is None:
             worker.close()
-        self._cull()
-        return entrant
+        self._drop_hopeless()
+        return racer
 
-    def _admit(self, setup: Setup, worker: Started, eligible: bool, baseline: bool) -> Entrant | None:
-        facts = worker.facts()
+    def _admit(self, setup: Setup, worker: RaceWorker, eligible: bool, baseline: bool) -> Racer | None:
+        facts = worker.wait_until_loaded()
         if facts.slow:
             self.left_out[setup.name] = "slow by design"
             return None
-        enough = facts.worst_psnr >= self.quality
-        if eligible and not enough:
-            self.left_out[setup.name] = f"{facts.worst_psnr:.1f} dB, where {self.quality:g} dB are asked for"
-        if not (eligible and enough) and not baseline:
+        good_enough = facts.worst_psnr >= self.quality
+        if eligible and not good_enough:
+            self.left_out[setup.name] = f"{facts.worst_psnr:.1f} dB, but {self.quality:g} dB are required"
+        if not (eligible and good_enough) and not baseline:
             return None
-        tracks = {b: Track(Case(setup, b, False), worker, round_ns=_GLANCE_NS) for b in self.batches}
-        entrant = Entrant(setup, worker, facts, tracks, eligible and enough, baseline)
+        tracks = {b: Track(Case(setup, b, False), worker, round_ns=_FIRST_ROUND_NS) for b in self.batches}
+        racer = Racer(setup, worker, facts, tracks, eligible and good_enough, baseline)
         for batch, track in tracks.items():
-            found, took_ns = track.time(1)
-            if took_ns < _LONG_NS:  # the first call at a batch size prepares it, which is little of a long one
-                found, _ = track.time(track.pairs)
-            entrant.glances[batch] = min(found.whole)
-            self._peak_mib = max(self._peak_mib, found.peak_mib or 0.0)
-        self.entrants.append(entrant)
-        return entrant
+            timed, pair_ns = track.time(1)
+            if pair_ns < _LONG_CALL_NS:  # preparation takes most of a short first call at a batch size
+                timed, _ = track.time(track.pairs)
+            racer.first_ns[batch] = min(timed.end_to_end)
+            self._peak_mib = max(self._peak_mib, timed.peak_mib or 0.0)
+        self.racers.append(racer)
+        return racer
 
-    def lag(self, entrant: Entrant) -> float:
-        """How many times as long as the best it took at first sight, at the batch size where that is least."""
-        rivals = [rival for rival in self.entrants if rival.eligible] or [entrant]
-        return min(entrant.glances[b] / min(r.glances[b] for r in rivals) for b in self.batches)
+    def slowdown(self, racer: Racer) -> float:
+        """Return how many times as long as the best its first calls took, at the batch size where that is least."""
+        rivals = [rival for rival in self.racers if rival.eligible] or [racer]
+        return min(racer.first_ns[b] / min(r.first_ns[b] for r in rivals) for b in self.batches)
 
-    def _cull(self) -> None:
-        """Drop those that are hopeless at every batch size."""
-        for entrant in [e for e in self.entrants if not e.baseline]:
-            if (lag := self.lag(entrant)) > HOPELESS:
-                entrant.worker.close()
-                self.entrants.remove(entrant)
-                self.left_out[entrant.setup.name] = f"at first sight at least {lag:.1f} times as slow as the best"
+    def _drop_hopeless(self) -> None:
+        for racer in [r for r in self.racers if not r.baseline]:
+            if (slowdown := self.slowdown(racer)) > HOPELESS:
+                racer.worker.close()
+                self.racers.remove(racer)
+                self.left_out[racer.setup.name] = f"first calls at least {slowdown:.1f} times as slow as the best"
 
     def decide(self) -> None:
         """Measure until every batch size is decided or the time is up."""
-        tracks = [track for entrant in self.entrants for track in entrant.tracks.values()]
-        schedule.run(tracks, self.deadline, self.now, self.tell, settle=self._settle)
+        tracks = [track for racer in self.racers for track in racer.tracks.values()]
+        schedule.run(tracks, self.deadline, self.now, self.report, after_sweep=self._finish_sweep)
 
-    def winner(self, batch: int) -> tuple[Entrant, str] | None:
-        """The fastest at a batch size and how sure that is; None when nothing eligible was measured."""
-        best = self._best(batch)
+    def find_winner(self, batch: int) -> tuple[Racer, str] | None:
+        """Return the fastest at a batch size and how certain that is; None when nothing eligible was measured."""
+        best = self._find_best(batch)
         if best is None:
             return None
-        rivals = [e for e in self._measured(batch) if e is not best]
-        unsure = [e.setup.name for e in rivals if batch not in e.beaten]
-        regrets = {e.setup.name: _regret(best, e, batch) for e in rivals}
-        near = {name: regret for name, regret in regrets.items() if 0 < regret < math.inf}
-        if unsure:
-            return best, f"the time was up before it was told apart from {', '.join(unsure)}"
-        if near:
-            return best, f"{', '.join(near)} may be faster, by {max(near.values()):.1%} at most"
-        return best, "every other is slower" if rivals else "nothing else came near"
+        rivals = [r for r in self._list_measured(batch) if r is not best]
+        undecided = [r.setup.name for r in rivals if batch not in r.beaten]
+        regrets = {r.setup.name: _bound_regret(best, r, batch) for r in rivals}
+        close = {name: regret for name, regret in regrets.items() if 0 < regret < math.inf}
+        if undecided:
+            return best, f"the time ran out before {', '.join(undecided)} could be ruled out"
+        if close:
+            return best, f"{', '.join(close)} may be faster, by at most {max(close.values()):.1%}"
+        return best, "all others are slower" if rivals else "no other came close"
 
-    def _settle(self) -> None:
-        """Ask no more of what is decided, and end the workers of whom nothing is asked any more."""
-        states = [f"batch {batch}: {self._settled(batch) or 'decided'}" for batch in self.batches]
-        for entrant in self.entrants:
-            if all(track.done for track in entrant.tracks.values()):
-                entrant.worker.close()
-        self.tell("candidates left: " + ", ".join(states))
+    def _finish_sweep(self) -> None:
+        """Mark what is decided, and end the workers that are no longer needed."""
+        states = [f"batch {batch}: {self._update_batch(batch) or 'decided'}" for batch in self.batches]
+        for racer in self.racers:
+            if all(track.done for track in racer.tracks.values()):
+                racer.worker.close()
+        self.report("candidates left: " + ", ".join(states))
 
-    def _settled(self, batch: int) -> int:
-        """Mark those that need no more rounds at a batch size; how many may still win, 0 when it is decided."""
-        best = self._best(batch)
+    def _update_batch(self, batch: int) -> int:
+        """Mark the racers that need no more rounds at a batch size. Returns how many may still win; 0 when decided."""
+        best = self._find_best(batch)
         if best is None:
-            return len(self.entrants)
-        others = [e for e in self.entrants if e is not best and not e.failed and not e.tracks[batch].done]
-        for entrant in others:
-            if _regret(best, entrant, batch) <= REGRET or (
-                _clearly_slower(entrant, best, batch) and not entrant.baseline
-            ):
-                entrant.beaten.add(batch)
-            compared = not entrant.eligible and _enough(entrant, batch)
-            entrant.tracks[batch].done = batch in entrant.beaten or compared
-        left = [e for e in others if not e.tracks[batch].done]
-        best.tracks[batch].done = not left and _enough(best, batch)
-        return 0 if best.tracks[batch].done else 1 + sum(e.eligible for e in left)
+            return len(self.racers)
+        others = [r for r in self.racers if r is not best and not r.failure_reason and not r.tracks[batch].done]
+        for racer in others:
+            hopeless = _is_hopeless(racer, best, batch) and not racer.baseline
+            if hopeless or _bound_regret(best, racer, batch) <= REGRET:
+                racer.beaten.add(batch)
+            compared = not racer.eligible and _has_interval(racer, batch)
+            racer.tracks[batch].done = batch in racer.beaten or compared
+        left = [r for r in others if not r.tracks[batch].done]
+        best.tracks[batch].done = not left and _has_interval(best, batch)
+        return 0 if best.tracks[batch].done else 1 + sum(r.eligible for r in left)
 
-    def _measured(self, batch: int) -> list[Entrant]:
-        return [e for e in self.entrants if e.eligible and not e.failed and e.tracks[batch].rounds]
+    def _list_measured(self, batch: int) -> list[Racer]:
+        return [r for r in self.racers if r.eligible and not r.failure_reason and r.tracks[batch].rounds]
 
-    def _best(self, batch: int) -> Entrant | None:
-        """The one with the least median of those that are not beaten there, if any of those still lives."""
-        measured = self._measured(batch)
-        left = [e for e in measured if batch not in e.beaten] or measured
-        return min(left, key=lambda e: _median(e, batch), default=None)
+    def _find_best(self, batch: int) -> Racer | None:
+        """The one with the least median among those that are not beaten, or among all when all are."""
+        measured = self._list_measured(batch)
+        left = [r for r in measured if batch not in r.beaten] or measured
+        return min(left, key=lambda r: _median_seconds(r, batch), default=None)
 
 
-def _median(entrant: Entrant, batch: int) -> float:
-    estimate = entrant.estimate(batch)
+def _median_seconds(racer: Racer, batch: int) -> float:
+    estimate = racer.estimate_seconds(batch)
     return math.inf if estimate is None else estimate.value
 
 
-def _enough(entrant: Entrant, batch: int) -> bool:
-    """Whether there are rounds enough for an interval."""
-    return len(entrant.tracks[batch].rounds) >= statistics.MIN_ROUNDS
+def _has_interval(racer: Racer, batch: int) -> bool:
+    """Whether it has enough rounds for an interval."""
+    return len(racer.tracks[batch].rounds) >= statistics.MIN_ROUNDS
 
 
-def ratios(slower: Entrant, faster: Entrant, batch: int) -> list[float]:
-    """How many times as long one takes as the other, sweep by sweep: rounds of one sweep are near in time, so that a
-    machine that others use as well hurts both alike."""
+def compare_rounds(slower: Racer, faster: Racer, batch: int) -> list[float]:
+    """Return how many times as long one takes as the other, sweep by sweep. Rounds of one sweep are close in time, so
+    other load on the machine slows both alike."""
     one, two = slower.tracks[batch].rounds, faster.tracks[batch].rounds
-    return [float(np.median(one[s].whole) / np.median(two[s].whole)) for s in sorted(one.keys() & two.keys())]
+    sweeps = sorted(one.keys() & two.keys())
+    return [float(np.median(one[s].end_to_end) / np.median(two[s].end_to_end)) for s in sweeps]
 
 
-def _regret(best: Entrant, other: Entrant, batch: int) -> float:
-    """By how much of its time `other` may be faster than `best`, as far as the interval of their ratio tells; infinite
-    where there is none yet."""
-    found = ratios(other, best, batch)
-    low = statistics.quantile(found, 0.5).low if found else None
+def _bound_regret(best: Racer, other: Racer, batch: int) -> float:
+    """By how much, as a share of its time, `other` may be faster than `best`: the upper bound of the interval. Infinite
+    while there is no interval."""
+    ratios = compare_rounds(other, best, batch)
+    low = statistics.quantile(ratios, 0.5).low if ratios else None
     return math.inf if low is None else 1 / low - 1
 
 
-def _clearly_slower(entrant: Entrant, best: Entrant, batch: int) -> bool:
-    """Whether it is too far behind for an interval to matter."""
-    found = ratios(entrant, best, batch)
-    return len(found) >= _CLEARLY and min(found) > HOPELESS
+def _is_hopeless(racer: Racer, best: Racer, batch: int) -> bool:
+    """Whether it is so far behind that no interval is needed."""
+    ratios = compare_rounds(racer, best, batch)
+    return len(ratios) >= _HOPELESS_ROUNDS and min(ratios) > HOPELESS

@@ -1,4 +1,4 @@
-"""What a measurement found: raw samples, and the figures and doubts that follow from them. To and from JSON."""
+"""The report of a measurement: raw samples, and the figures and warnings that follow from them. To and from JSON."""
 
 from __future__ import annotations
 
@@ -15,156 +15,182 @@ from ganrt.bundle import parse_json
 from ganrt.errors import ArtifactError
 
 from . import statistics
-from .cases import SCOPES, Scope, Size, end_to_end
+from .cases import SCOPES, Scope, Size, end_to_end_scope
 from .context import Context
 from .decode import decode
 from .environment import Environment
 from .statistics import Estimate
 from .worker import Facts
 
-SCHEMA = 2
-"""1 had no pictures as inputs and no context."""
+SCHEMA = 3
+"""Version of the JSON. 1 had no `picture` and no `context`; 2 had other names in `context` (`_OLD_CONTEXT_KEYS`)."""
 BASELINE = "pytorch"
-"""Speeds are compared with it where it was measured."""
-
-_MAX_BYTES = 2**28
+"""Speeds are relative to this backend where it was measured."""
 BUSY = 0.1
-"""Share of the processor that others may use before the figures are doubted."""
+"""Share of the CPU that other programs may use before a report warns about it."""
+
+_OLD_CONTEXT_KEYS = {"multiplications": "macs", "refused": "missing_precisions"}
+"""Name in schema 2 -> name now."""
+_MAX_BYTES = 2**28
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One backend at one batch size in one scope."""
+    """The times of one backend at one batch size in one scope."""
 
     backend: str
+    """Name of the setup: the backend, with the variant and the options where they differ from the defaults."""
     batch: int
+    """Images per call."""
     scope: Scope
+    """What the times include."""
     rounds: tuple[tuple[int, ...], ...]
     """Nanoseconds of every counted call, round by round."""
     sweeps: tuple[int, ...]
-    """Number of the sweep over all cases that each round belongs to: rounds of one sweep are near in time."""
+    """For each round, the number of its sweep over all cases. Rounds of one sweep are close in time."""
     warm_up_calls: int
+    """Calls before the first round, which are not counted."""
     steady: bool
     """Whether the last windows of the warm-up agreed."""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or not self.rounds or len(self.rounds) != len(self.sweeps):
-            raise ArtifactError(f"{self.backend}: a measurement needs a batch from 1, and rounds with their sweeps")
+            raise ArtifactError(f"{self.backend}: a measurement needs a batch of at least 1, and rounds with sweeps")
         if not all(calls and min(calls) > 0 for calls in self.rounds):
-            raise ArtifactError(f"{self.backend}: a round is empty or has a call that took no time")
+            raise ArtifactError(f"{self.backend}: a round is empty, or one of its calls has no positive time")
 
     @property
     def calls(self) -> int:
+        """Number of counted calls."""
         return sum(map(len, self.rounds))
 
     @property
     def latency(self) -> Estimate:
         """Median milliseconds of a call."""
-        return statistics.median(self.rounds).map(1e-6)
+        return statistics.median(self.rounds).scale(1e-6)
 
     def tail(self, q: float) -> Estimate | None:
-        """The q-quantile in milliseconds, or None when there are fewer calls than `statistics.calls_needed(q)`."""
+        """Return the q-quantile in milliseconds; None with fewer calls than `statistics.calls_needed(q)`."""
         found = statistics.tail(self.rounds, q)
-        return found and found.map(1e-6)
+        return found and found.scale(1e-6)
 
     @property
     def images_per_second(self) -> Estimate:
-        return self.latency.inverse(1e3 * self.batch)
+        """Throughput at the median latency."""
+        return self.latency.invert(1e3 * self.batch)
 
     @property
-    def doubts(self) -> dict[str, str]:
-        """Kind of doubt -> how much of it there is (`statistics.doubts`)."""
-        return statistics.doubts(self.rounds) | ({} if self.steady else {"not steady after the warm-up": ""})
+    def warnings(self) -> dict[str, str]:
+        """Warning -> how much, as text (`statistics.find_warnings`)."""
+        return statistics.find_warnings(self.rounds) | ({} if self.steady else {"not steady after the warm-up": ""})
 
 
 @dataclass(frozen=True)
-class Backend:
-    """How a backend fared as a whole."""
+class BackendResult:
+    """What happened to one setup as a whole."""
 
     name: str
+    """Name of the setup, as in `Measurement.backend`."""
     status: Literal["measured", "failed", "not installed"]
+    """Whether there are measurements of it."""
     reason: str = ""
-    """Why it failed, or what would install it."""
+    """Why it failed, or what installs it; empty when it was measured."""
     facts: Facts | None = None
+    """What its worker process reported; None unless it was measured."""
     peak_mib: float | None = None
-    """Most memory its process used, libraries included."""
+    """Peak resident memory of its process in MiB, libraries included; None where the system does not report it."""
     quiet: bool = True
-    """Whether its process left the processor alone while others were measured."""
+    """Whether its process was idle while others were measured."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A whole measurement. The figures are computed from the raw samples whenever they are asked for."""
+    """A complete measurement. Figures are computed from the raw samples on request."""
 
     schema: int
+    """Version of the JSON (`SCHEMA`)."""
     bundle: str
     """Name of the bundle's folder."""
     digest: str
-    """Of the graph and the weights that were measured (`Bundle.digest`)."""
+    """SHA-256 of the measured graph and weights (`Bundle.digest`)."""
     family: str
+    """Family of the generator."""
     image: str
-    """What one image is: `32 x 32 grey`."""
+    """Width, height and colours of one image: `32 x 32 grey`."""
     precision: str
+    """Precisions that were measured, separated by commas."""
     date: str
+    """End of the measurement, in UTC."""
     seconds: float
-    """How long it all took, loading included."""
+    """Duration of the measurement, loading included."""
     environment: Environment
-    backends: tuple[Backend, ...]
+    """The machine."""
+    backends: tuple[BackendResult, ...]
+    """Every setup that was asked for."""
     measurements: tuple[Measurement, ...]
+    """Two of every case: in scope `session`, and in the scope `end_to_end`."""
     picture: Size | None = None
     """Height and width of the pictures that an image-to-image model was given; None for one that takes none."""
     context: Context | None = None
-    """What the suite found out around it; None for a measurement by itself."""
+    """What the suite adds; None for a measurement by itself."""
 
     def __post_init__(self) -> None:
         if self.picture is not None and (len(self.picture) != 2 or min(self.picture) < 1):
             raise ArtifactError(f"{self.bundle}: picture is {self.picture}; it must be a height and a width in pixels")
-        strange = [m.scope for m in self.measurements if m.scope not in self.scopes]
-        if strange:
+        foreign = [m.scope for m in self.measurements if m.scope not in self.scopes]
+        if foreign:
             raise ArtifactError(
-                f"{self.bundle}: a measurement has the scope {strange[0]}; this report's are session and {self.whole}"
+                f"{self.bundle}: a measurement has the scope {foreign[0]}; "
+                f"this report's scopes are session and {self.end_to_end}"
             )
 
     @property
-    def whole(self) -> Scope:
-        """The scope that speeds are stated for: the whole way that users go."""
-        return end_to_end(self.picture is not None)
+    def end_to_end(self) -> Scope:
+        """The scope of a user's call; speeds refer to it."""
+        return end_to_end_scope(self.picture is not None)
 
     @property
     def scopes(self) -> dict[Scope, str]:
         """The scopes of this report -> what their time includes, in words."""
-        return {scope: SCOPES[scope] for scope in ("session", self.whole)}
+        return {scope: SCOPES[scope] for scope in ("session", self.end_to_end)}
 
     def facts(self, backend: str) -> Facts:
-        """About a backend that was measured."""
+        """Return what the worker process of a measured setup reported."""
         return next(b.facts for b in self.backends if b.name == backend and b.facts is not None)
 
     def find(self, backend: str, batch: int, scope: Scope) -> Measurement | None:
-        """The measurement of a case, or None."""
+        """Return the measurement of a case, or None."""
         key = (backend, batch, scope)
         return next((m for m in self.measurements if (m.backend, m.batch, m.scope) == key), None)
 
     @property
     def cases(self) -> list[tuple[str, int]]:
-        """(backend, batch) of every case that was measured: batch by batch, fastest first."""
-        ends = [m for m in self.measurements if m.scope == self.whole]
-        return [(m.backend, m.batch) for m in sorted(ends, key=lambda m: (m.batch, m.latency.value))]
+        """(backend, batch) of every measured case, by batch size, the fastest first."""
+        measured = [m for m in self.measurements if m.scope == self.end_to_end]
+        return [(m.backend, m.batch) for m in sorted(measured, key=lambda m: (m.batch, m.latency.value))]
 
     def overhead(self, backend: str, batch: int) -> Estimate | None:
-        """How many times as long the whole way takes as the bare session on the same inputs, in paired calls."""
-        whole, session = self.find(backend, batch, self.whole), self.find(backend, batch, "session")
-        return None if whole is None or session is None else statistics.paired_ratio(whole.rounds, session.rounds)
+        """Return how many times as long the end-to-end call takes as the bare session, in paired calls on the same
+        inputs; None where the case was not measured."""
+        ours, session = self.find(backend, batch, self.end_to_end), self.find(backend, batch, "session")
+        return None if ours is None or session is None else statistics.paired_ratio(ours.rounds, session.rounds)
 
     def baseline(self, batch: int) -> str | None:
-        """What the speeds at a batch size are compared with: PyTorch, or else the slowest that is not slow by
-        design."""
+        """Return the backend that speeds at a batch size are relative to: PyTorch, or else the slowest of at least two,
+        without those that are slow by design."""
         names = [name for name, size in self.cases if size == batch and not self.facts(name).slow]
         return BASELINE if BASELINE in names else (names[-1] if len(names) > 1 else None)
 
     def speedup(self, backend: str, batch: int, base: str | None = None, scope: Scope | None = None) -> Estimate | None:
-        """How many times as fast as `base` (by default `baseline`), from rounds of the same sweeps, in a scope (by
-        default `whole`); None where one of the two was not measured."""
-        base, scope = base or self.baseline(batch), scope or self.whole
+        """Return how many times as fast a backend is as another, from rounds of the same sweeps.
+
+        Args:
+            base: the other backend; None: `baseline(batch)`.
+            scope: None: `end_to_end`.
+
+        Returns None where one of the two was not measured.
+        """
+        base, scope = base or self.baseline(batch), scope or self.end_to_end
         top = base and self.find(base, batch, scope)
         bottom = self.find(backend, batch, scope)
         if not top or not bottom:
@@ -176,33 +202,34 @@ class Report:
 
     @property
     def warnings(self) -> list[str]:
-        """Every reason to doubt a figure of this report, one line per kind."""
+        """Every reason why a figure of this report may be unreliable, one line per kind."""
         cases: dict[str, dict[str, str]] = {}
         for m in self.measurements:
-            for kind, amount in m.doubts.items():
+            for kind, amount in m.warnings.items():
                 cases.setdefault(kind, {})[f"{m.backend} batch {m.batch}"] = amount
         kinds = (f"{kind}: " + ", ".join(f"{c} {a}".strip() for c, a in found.items()) for kind, found in cases.items())
-        return [*self._warnings(), *kinds]
+        return [*self._list_backend_warnings(), *kinds]
 
-    def _warnings(self) -> Iterator[str]:
+    def _list_backend_warnings(self) -> Iterator[str]:
         for backend in self.backends:
             if backend.status == "failed":
                 yield f"{backend.name} failed: {backend.reason}"
             if backend.facts is not None and backend.facts.slow:
-                yield f"{backend.name} is slow by design: batch 1 and a few calls only, {backend.facts.samples} samples"
+                yield f"{backend.name} is slow by design: batch 1, few calls, {backend.facts.samples} samples only"
             if backend.facts is not None and (backend.facts.precision, backend.facts.device) == ("fp16", "cpu"):
-                yield f"{backend.name} spells float16 out in float32 on the CPU: its times say nothing about fp16"
+                yield f"{backend.name} computes fp16 in float32 on the CPU: its times are not those of fp16"
             if not backend.quiet:
-                yield f"{backend.name} kept the processor busy while others were measured: their figures suffer"
+                yield f"{backend.name} kept the CPU busy while others were measured: their figures are too slow"
         if self.environment.foreign_share > BUSY:
-            yield f"other programs used {self.environment.foreign_share:.0%} of the processor: the figures suffer"
+            share = f"{self.environment.foreign_share:.0%}"
+            yield f"other programs used {share} of the CPU: the figures are less reliable"
 
     def to_json(self) -> str:
-        """The raw samples with the figures that follow from them, for readers of other tools, under `figures`."""
-        figures = [self._figures(m) for m in self.measurements]
+        """Return the raw samples as JSON. For other tools, `figures` and `warnings` hold what follows from them."""
+        figures = [self._to_figures(m) for m in self.measurements]
         return json.dumps(asdict(self) | {"figures": figures, "warnings": self.warnings}, allow_nan=False)
 
-    def _figures(self, m: Measurement) -> dict[str, Any]:
+    def _to_figures(self, m: Measurement) -> dict[str, Any]:
         p90, p99 = m.tail(0.9), m.tail(0.99)
         return {
             "backend": m.backend,
@@ -218,23 +245,20 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str | bytes, name: str = "the report") -> Report:
-        """Read what `to_json` wrote; the figures are computed anew. Raises ArtifactError, with `name`, when it is
-        anything else, or of a newer schema."""
+        """Read what `to_json` wrote, in this schema or an older one. The figures are computed again.
+
+        Raises ArtifactError, which begins with `name`, for anything else and for a newer schema.
+        """
         raw = parse_json(text.encode() if isinstance(text, str) else text, name)
-        if isinstance(raw, dict):
-            raw = {key: value for key, value in raw.items() if key not in ("figures", "warnings")}
-            schema = raw.get("schema")
-            if isinstance(schema, int) and schema > SCHEMA:
-                raise ArtifactError(f"{name} has schema {schema}; this ganrt reads up to {SCHEMA}: update ganrt")
-        report = decode(cls, raw, name)
+        report = decode(cls, _upgrade(raw, name) if isinstance(raw, dict) else raw, name)
         known = {b.name for b in report.backends if b.facts is not None}
         missing = sorted({m.backend for m in report.measurements} - known)
         if missing:
-            raise ArtifactError(f"{name} has measurements of {missing[0]}, but nothing about that backend")
+            raise ArtifactError(f"{name} has measurements of {missing[0]}, but that backend is not in its backends")
         return report
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON file, in one step. Raises MachineError when it cannot be written."""
+        """Write the JSON file atomically. Raises MachineError when it cannot be written."""
         atomic.write_file(Path(path), self.to_json().encode() + b"\n")
 
     @classmethod
@@ -243,7 +267,20 @@ class Report:
         path = Path(path)
         try:
             if path.stat().st_size > _MAX_BYTES:
-                raise ArtifactError(f"{path} is larger than {_MAX_BYTES} bytes, which no report is")
+                raise ArtifactError(f"{path} is larger than {_MAX_BYTES} bytes; no report is that large")
             return cls.from_json(path.read_bytes(), str(path))
         except OSError as error:
             raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _upgrade(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    """The fields of a report of any schema up to SCHEMA, with the names of SCHEMA."""
+    fields = {key: value for key, value in raw.items() if key not in ("figures", "warnings")}
+    schema, context = fields.get("schema"), fields.get("context")
+    if type(schema) is not int:
+        return fields
+    if schema > SCHEMA:
+        raise ArtifactError(f"{name} has schema {schema}; this ganrt reads up to {SCHEMA}: update ganrt")
+    if schema < SCHEMA and isinstance(context, dict):
+        fields["context"] = {_OLD_CONTEXT_KEYS.get(key, key): value for key, value in context.items()}
+    return fields | {"schema": SCHEMA}

@@ -1,10 +1,10 @@
-"""The evidence of what exporting gains: every generator of `generators`, made, exported, measured and summed up.
+"""Measure what exporting gains: build, export and measure every generator of `generators`, and summarize the reports.
 
     python -m ganrt.bench.suite FOLDER [NAME ...]
 
-FOLDER gets a report NAME.json for each, and `summary.md`, which is made of the reports alone: a generator may be
-measured anew, or on another day, and the others stay. What is there already is kept as long as it was made by the
-recipe of today.
+FOLDER gets a report NAME.json for each generator, and `summary.md`. The summary depends on the reports alone, so one
+generator can be measured again, or on another day, while the reports of the others stay. A report is kept as long as
+its generator has the same recipe.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from ganrt.errors import GanrtError, MachineError, VerificationError
 from ganrt.images import parse_size
 
 from . import clock, roofline
-from .arithmetic import multiplications
+from .arithmetic import count_macs
 from .cases import Size, check_size
 from .context import Context
-from .generators import GENERATORS, Recipe, write
+from .generators import GENERATORS, GeneratorRecipe, write_checkpoint
 from .harness import measure
 from .results import Report
-from .summary import summary
+from .summary import format_summary
 
-_say = partial(click.echo, err=True)
+_log = partial(click.echo, err=True)
 SUMMARY = "summary.md"
+"""File name of the summary."""
 _PRECISIONS = ("fp32,bf16,int8", "fp32,bf16", "fp32,int8", "fp32")
-"""What is asked for in turn, until all of it can be proven."""
+"""Sets of precisions to try in turn, until all of a set can be proven."""
 
 
 @dataclass(frozen=True)
@@ -47,92 +48,100 @@ class Plan:
     work: Path
     """Folder for checkpoints and bundles."""
     batches: Sequence[int]
+    """Batch sizes."""
     seconds: float
+    """Time for the measurement of each generator."""
     size: Size | None = None
-    """Of the pictures that image-to-image generators are given; None for that of their recipe."""
+    """Height and width of the pictures that image-to-image generators are given; None: as in their recipe."""
 
 
-def run(name: str, plan: Plan) -> Report:
-    """Make, export and measure one generator. Raises a GanrtError when it cannot be exported or measured at all; a
-    backend that fails is in the report."""
+def measure_generator(name: str, plan: Plan) -> Report:
+    """Build, export and measure one generator of `GENERATORS`.
+
+    Raises a GanrtError when it cannot be exported or measured at all. A backend that fails is in the report.
+    """
     recipe = GENERATORS[name]
-    _say(f"{name}: making the checkpoint")
-    checkpoint = write(name, plan.work)
+    _log(f"{name}: making the checkpoint")
+    checkpoint = write_checkpoint(name, plan.work)
     folder = plan.work / f"{name}.ganrt"
-    seconds, refused = export(checkpoint, folder)
+    seconds, missing_precisions = export_checkpoint(checkpoint, folder)
     bundle = Bundle.read(folder)
-    size = _picture(recipe, plan)
-    counts = {
-        variant: multiplications(bundle.onnx(variant), bundle.spec, check_size(bundle.spec, size))
+    size = _picture_size(recipe, plan)
+    macs = {
+        variant: count_macs(bundle.onnx(variant), bundle.spec, check_size(bundle.spec, size))
         for variant in bundle.variants
     }
-    before = roofline.matrix_products()
-    compared = {
+    before = roofline.measure_matrix_products()
+    backends = {
         "onnxruntime": [FAITHFUL],
         "pytorch": [FAITHFUL],
         "openvino": [v for v in bundle.variants if v != FAITHFUL],
     }
-    report = measure(folder, compared, plan.batches, plan.seconds, progress=_say, size=size)
-    products = roofline.joined(before, roofline.matrix_products())
-    return replace(report, context=Context(_text(recipe), seconds, refused, counts, products))
+    report = measure(bundle, backends=backends, batches=plan.batches, seconds=plan.seconds, size=size, progress=_log)
+    products = roofline.merge_products(before, roofline.measure_matrix_products())
+    return replace(report, context=Context(_to_json(recipe), seconds, missing_precisions, macs, products))
 
 
-def export(checkpoint: Path, out: Path) -> tuple[float, str]:
+def export_checkpoint(checkpoint: Path, out: Path) -> tuple[float, str]:
     """Run `ganrt export` in as many precisions as can be proven.
 
-    Returns the seconds of the run that succeeded, and why a precision is missing. Raises VerificationError when not
-    even float32 can be proven, MachineError when the command fails for another reason.
+    Returns the seconds of the run that succeeded, and why a precision is missing (empty when none is).
+
+    Raises VerificationError when not even float32 can be proven, and MachineError when the command fails for another
+    reason.
     """
-    refused = ""
+    missing = ""
     for precisions in _PRECISIONS:
+        arguments = ("export", str(checkpoint), "--out", str(out), "--precision", precisions, "--overwrite")
         started = clock.now_ns()
-        code, reason = _command("export", str(checkpoint), "--out", str(out), "--precision", precisions, "--overwrite")
+        code, reason = _run_ganrt(*arguments)
         seconds = (clock.now_ns() - started) / 1e9
         if code == 0:
-            return seconds, refused
-        reason = reason.removeprefix("error: ").replace(f"{checkpoint.parent}/", "")  # a report is shown to others
+            return seconds, missing
+        reason = reason.removeprefix("error: ").replace(f"{checkpoint.parent}/", "")  # reports are published
         if code != VerificationError.exit_code:
             raise MachineError(f"{checkpoint.name} could not be exported (exit code {code}): {reason}")
-        if f": {reason}." not in refused:  # with fewer precisions, it may be the same one that fails
-            refused = " ".join(filter(None, (refused, f"{precisions}: {reason}.")))
-    raise VerificationError(f"{checkpoint.name} could not be exported in any precision. {refused}")
+        if f": {reason}." not in missing:  # the same precision may fail again in a smaller set
+            missing = " ".join(filter(None, (missing, f"{precisions}: {reason}.")))
+    raise VerificationError(f"{checkpoint.name} could not be exported in any precision. {missing}")
 
 
-def _command(*arguments: str) -> tuple[int, str]:
-    """Run `ganrt` in a process of its own, its lines passed on. Returns the exit code and the last line."""
+def _run_ganrt(*arguments: str) -> tuple[int, str]:
+    """Run `ganrt` in a process of its own and pass its lines on. Returns the exit code and the last line."""
     last = ""
     command = [sys.executable, "-m", "ganrt.cli", *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             last = line.strip() or last
-            _say(line.rstrip())
+            _log(line.rstrip())
     return process.returncode, last
 
 
-def is_current(path: Path, recipe: Recipe, plan: Plan) -> bool:
-    """Whether a report is there that was made by this recipe, with pictures of this size. Raises ArtifactError when it
-    is no report."""
+def is_current(path: Path, recipe: GeneratorRecipe, plan: Plan) -> bool:
+    """Return whether the file is a report of this recipe, with input pictures of this size.
+
+    Raises ArtifactError when there is a file that is not a report.
+    """
     if not path.exists():
         return False
     report = Report.load(path)
-    size = _picture(recipe, plan)
-    return report.context is not None and (report.context.recipe, report.picture) == (_text(recipe), size)
+    size = _picture_size(recipe, plan)
+    return report.context is not None and (report.context.recipe, report.picture) == (_to_json(recipe), size)
 
 
 def write_summary(folder: Path) -> None:
-    """Make the summary of the reports that are in the folder. Raises ArtifactError for a file that is no report."""
-    found = {name: folder / f"{name}.json" for name in GENERATORS}
-    reports = {name: Report.load(path) for name, path in found.items() if path.exists()}
-    write_file(folder / SUMMARY, summary(reports).encode())
+    """Write the summary of the reports in a folder. Raises ArtifactError for a file that is not a report."""
+    paths = {name: folder / f"{name}.json" for name in GENERATORS}
+    reports = {name: Report.load(path) for name, path in paths.items() if path.exists()}
+    write_file(folder / SUMMARY, format_summary(reports).encode())
 
 
-def _picture(recipe: Recipe, plan: Plan) -> Size | None:
+def _picture_size(recipe: GeneratorRecipe, plan: Plan) -> Size | None:
     return None if recipe.picture is None else plan.size or (recipe.picture, recipe.picture)
 
 
-def _text(recipe: Recipe) -> str:
-    """All that decides what is made."""
+def _to_json(recipe: GeneratorRecipe) -> str:
     return json.dumps(recipe._asdict(), sort_keys=True)
 
 
@@ -141,10 +150,10 @@ def _text(recipe: Recipe) -> str:
 @click.argument("names", nargs=-1, type=click.Choice(list(GENERATORS)))
 @click.option("--seconds", default=240.0, show_default=True, help="Time for the measurement of each generator.")
 @click.option("--batch", "batches", multiple=True, type=int, default=(1, 8), show_default=True, help="May be repeated.")
-@click.option("--size", metavar="H[xW]", help="Of the pictures that are given, in place of each recipe's own.")
+@click.option("--size", metavar="H[xW]", help="Size of the input pictures, instead of each recipe's own.")
 @click.option("--work", default="out/suite", show_default=True, type=click.Path(path_type=Path), help="For bundles.")
-@click.option("--anew", is_flag=True, help="Measure again what FOLDER has already.")
-@click.option("--summary-only", is_flag=True, help="Measure nothing; make the summary of what FOLDER has.")
+@click.option("--anew", is_flag=True, help="Measure again what FOLDER already has.")
+@click.option("--summary-only", is_flag=True, help="Measure nothing; only write the summary of what FOLDER has.")
 def main(
     folder: Path,
     names: tuple[str, ...],
@@ -155,32 +164,31 @@ def main(
     anew: bool,
     summary_only: bool,
 ) -> None:
-    """Measure the generators NAMES, by default all; those that fail do not stop the others."""
+    """Measure the generators NAMES, by default all. If one fails, the others are still measured."""
     failed = []
     try:
         plan = Plan(work, batches, seconds, parse_size(size) if size else None)
         for name in () if summary_only else names or GENERATORS:
             path = folder / f"{name}.json"
             if not anew and is_current(path, GENERATORS[name], plan):
-                _say(f"{name}: kept as it is")
+                _log(f"{name}: its report is up to date")
                 continue
             try:
-                run(name, plan).save(path)
+                measure_generator(name, plan).save(path)
                 write_summary(folder)
             except GanrtError as error:
-                _say(f"{name} failed: {error}")
+                _log(f"{name} failed: {error}")
                 failed.append(name)
         write_summary(folder)
     except GanrtError as error:
-        _end(str(error), error.exit_code)
+        _exit(str(error), error.exit_code)
     if failed:
-        _end(f"{', '.join(failed)} could not be measured, for the reasons above", MachineError.exit_code)
+        _exit(f"{', '.join(failed)} could not be measured; see the reasons above", MachineError.exit_code)
     click.echo(f"{folder / SUMMARY}")
 
 
-def _end(message: str, code: int) -> NoReturn:
-    """One sentence on standard error, and an exit code."""
-    _say(f"error: {message}")
+def _exit(message: str, code: int) -> NoReturn:
+    _log(f"error: {message}")
     sys.exit(code)
 
 

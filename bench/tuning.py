@@ -1,4 +1,4 @@
-"""`tune`: which backend, variant and number of threads is fastest on this machine at each batch size."""
+"""`tune`: find the backend, variant and options that are fastest on this machine at each batch size."""
 
 from __future__ import annotations
 
@@ -21,222 +21,230 @@ from ganrt.tuned import Choice, Timing, Tuned
 
 from . import cases, clock, statistics
 from .cases import Setup, Size
-from .environment import Environment, Witness
+from .environment import Environment, MachineMonitor
 from .process import Worker
-from .race import HOPELESS, Contest, Entrant, Progress, ratios
+from .race import HOPELESS, OnProgress, Race, Racer, compare_rounds
 from .results import BUSY
 from .statistics import Estimate
 
 QUALITY = 60.0
-"""dB: what float32 reaches and nothing else is likely to."""
+"""Default quality in dB. float32 reaches it; lower precisions hardly ever do."""
 
 _BATCHES = (1, 8, 32)
-_LONGEST_S = 1e6
-_NARROW_FIRST = ("int8", "fp16", "bf16", "fp32")
-"""The order of loading: what is likely to be fast first, so that the rest can be dropped at first sight."""
+_LOADING_ORDER = ("int8", "fp16", "bf16", "fp32")
+"""Precisions that are likely to be fast are loaded first, so that slower setups are dropped after their first calls."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found at one batch size."""
+    """The winner at one batch size."""
 
     batch: int
+    """Images per call."""
     winner: str
+    """Name of the fastest setup."""
     seconds: Estimate
-    """Of a batch, the whole way."""
+    """Median seconds of an end-to-end call."""
     worst_psnr: float
+    """PSNR in dB of its worst golden sample."""
     speedup: Estimate | None
-    """How many times as fast as `Outcome.untuned`, in rounds near in time; None where that is the winner itself."""
+    """How many times as fast as `TuningResult.untuned` it is, in rounds of the same sweeps; None where that is the
+    winner itself."""
     reason: str
-    """How sure it is."""
+    """How certain it is."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TuningResult:
     """What `tune` found."""
 
     bundle: str
     """Name of the bundle's folder."""
     record: Tuned
+    """What `load` uses from now on."""
     untuned: str | None
-    """What `load` takes without a record; None when nothing of it runs here."""
+    """Name of the setup that `load` opens without a record; None when no such setup runs here."""
     verdicts: tuple[Verdict, ...]
+    """One per batch size."""
     left_out: dict[str, str]
-    """Name of a candidate -> why it did not come to the end."""
+    """Name of a setup -> why it was not measured to the end."""
     environment: Environment
+    """The machine."""
     seconds: float
-    """How long it all took."""
+    """Duration of the measurement, loading included."""
 
     @property
     def warnings(self) -> list[str]:
-        """Every reason to doubt the figures."""
+        """Every reason why the figures may be unreliable."""
         share = self.environment.foreign_share
-        busy = f"other programs used {share:.0%} of the processor: the figures suffer, tune again when it is quiet"
+        busy = f"other programs used {share:.0%} of the CPU: the figures are less reliable; tune again without them"
         return [busy] if share > BUSY else []
 
     def to_json(self) -> str:
-        """For readers of other tools."""
+        """Return it as JSON, for other tools."""
         return json.dumps(asdict(self) | {"record": self.record.to_dict()}, indent=1, allow_nan=False)
 
 
 def tune(
-    bundle_path: str | Path,
+    bundle: str | Path | Bundle,
+    *,
     quality: float = QUALITY,
     batches: Sequence[int] | None = None,
     seconds: float = 120.0,
     backends: Sequence[str] | None = None,
     device: str = "auto",
-    progress: Progress | None = None,
     size: Size | None = None,
-) -> Outcome:
-    """Measure the ways to run a bundle on this machine, each in a process of its own, and remember the fastest, in the
-    place of an earlier record.
+    progress: OnProgress | None = None,
+) -> TuningResult:
+    """Measure the setups that run a bundle on this machine, each in a process of its own, and remember the fastest.
+
+    The record replaces an earlier one of the same bundle, machine and library versions.
 
     Args:
-        quality: dB that the worst golden sample must reach; it decides which precisions take part.
-        batches: batch sizes; by default 1, 8 and 32, or what the model's size allows.
-        seconds: how long it may take in all, loading included; every candidate that is left gets one round at least.
-        backends: names, or None: all that are installed here, but for those that are slow by design.
-        progress: called now and then.
-        size: height and width of the pictures that an image-to-image model is given, as for `measure`.
+        bundle: the bundle, or its folder.
+        quality: PSNR in dB that the worst golden sample must reach. It decides which precisions take part.
+        batches: batch sizes; None: 1, 8 and 32, or what fits with large images.
+        seconds: total time, loading included. Every setup that is not dropped gets at least one round, even if that
+            takes longer.
+        backends: names; None: all that are installed, without those that are slow by design.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        size: height and width in pixels of the pictures that an image-to-image model is given, as for `measure`.
+        progress: called now and then with the share of the time that has passed, 0 to 1, and a line of text.
 
-    Raises BundleError for a bundle that cannot be used, RequestError for an argument that makes no sense, MachineError
-    when nothing here reaches the quality, or when the record cannot be written.
+    Raises BundleError for a bundle that cannot be used, RequestError for a wrong argument, and MachineError when no
+    setup reaches the quality or the record cannot be written.
     """
     started = clock.now_ns()
-    bundle = Bundle.read(Path(bundle_path).resolve())
-    sizes = _batch_sizes(bundle.spec.output, batches)
+    bundle = cases.open_bundle(bundle)
+    sizes = _check_batches(bundle.spec.output, batches)
     size = cases.check_size(bundle.spec, size)
-    if not 0 < seconds < _LONGEST_S:
-        raise RequestError(f"{seconds} seconds were asked for; give a number above 0 and below {_LONGEST_S:g}")
+    cases.check_seconds(seconds)
     if not 0 <= quality < float("inf"):
         raise RequestError(f"a quality of {quality} dB was asked for; give a number from 0")
     chosen = [n for n in backends_here(device) if n not in BACKENDS or not BACKENDS[n].slow]
-    setups = cases.setups(bundle, chosen if backends is None else backends, None, device, size)
-    witness = Witness()
+    setups = cases.list_setups(bundle, chosen if backends is None else backends, None, device, size)
+    monitor = MachineMonitor()
     with ExitStack() as stack:
 
-        def start(setup: Setup) -> Worker:
+        def start_worker(setup: Setup) -> Worker:
             worker = Worker(setup)
             stack.callback(worker.close)
             return worker
 
         span = (started, started + round(seconds * 1e9))
-        contest = Contest(sizes, quality, span, progress or (lambda share, text: None), clock.now_ns, start)
-        untuned = _enter_all(contest, bundle, setups, device, size)
-        if any(entrant.eligible for entrant in contest.entrants):
-            contest.decide()
-    for entrant in contest.entrants:
-        if entrant.failed:
-            contest.left_out[entrant.setup.name] = f"failed: {entrant.failed}"
-    outcome = _outcome(contest, bundle, untuned, witness.environment(), (clock.now_ns() - started) / 1e9)
-    tuned.remember(outcome.record)
-    return outcome
+        race = Race(sizes, quality, span, progress or (lambda share, text: None), clock.now_ns, start_worker)
+        untuned = _enter_all(race, bundle, setups, device, size)
+        if any(racer.eligible for racer in race.racers):
+            race.decide()
+    for racer in race.racers:
+        if racer.failure_reason:
+            race.left_out[racer.setup.name] = f"failed: {racer.failure_reason}"
+    result = _make_result(race, bundle, untuned, monitor.finish(), (clock.now_ns() - started) / 1e9)
+    tuned.remember(result.record)
+    return result
 
 
-def _batch_sizes(output: Output, batches: Sequence[int] | None) -> list[int]:
+def _check_batches(output: Output, batches: Sequence[int] | None) -> list[int]:
     largest = batching.largest(output)
     if batches is None:
         return sorted({min(batch, largest) for batch in _BATCHES})
     sizes = cases.check_batches(batches)
     if sizes[-1] > largest:
         raise RequestError(
-            f"a batch of {sizes[-1]} was asked for; of this model at most {largest} pictures are computed at a time, "
-            f"and larger requests are cut: give sizes up to {largest}"
+            f"a batch of {sizes[-1]} was asked for; this model computes at most {largest} images at a time and splits "
+            f"larger requests: give sizes up to {largest}"
         )
     return sizes
 
 
-def _enter_all(
-    contest: Contest, bundle: Bundle, setups: Sequence[Setup], device: str, size: Size | None
-) -> Entrant | None:
-    """First what `load` takes without a record (it is returned), then the others with the library's own number of
-    threads; then other numbers of threads, or the options for GPUs, of those that are left."""
+def _enter_all(race: Race, bundle: Bundle, setups: Sequence[Setup], device: str, size: Size | None) -> Racer | None:
+    """Enter the setup that `load` opens without a record; then the others with default options; then, for those that
+    are still in the race, other numbers of threads, or the backend's options on a GPU. Returns the first."""
     untuned = None
     for rule in by_rules(bundle, Wish(device=device)):
-        setup = Setup(bundle.folder, rule.backend, rule.variant, device, size, known=True)
-        untuned = contest.enter(setup, eligible=_plain(setup) in map(_plain, setups), baseline=True)
+        setup = Setup(bundle.folder, rule.backend, rule.variant, device, size, reuse_proof=True)
+        eligible = _without_options(setup) in map(_without_options, setups)
+        untuned = race.enter(setup, eligible=eligible, baseline=True)
         if untuned is not None:
             break
-    entered = {_plain(entrant.setup) for entrant in contest.entrants}
-    for setup in sorted(setups, key=lambda s: _likely_speed(bundle, s)):
-        if _plain(setup) in entered or setup.name in contest.left_out:
+    entered = {_without_options(racer.setup) for racer in race.racers}
+    for setup in sorted(setups, key=lambda s: _rank_for_loading(bundle, s)):
+        if _without_options(setup) in entered or setup.name in race.left_out:
             continue
-        if reason := _too_poor(bundle, setup, contest.quality):
-            contest.left_out[setup.name] = reason
+        if reason := _explain_low_quality(bundle, setup, race.quality):
+            race.left_out[setup.name] = reason
         else:
-            contest.enter(_with(setup))
-    for entrant in list(contest.entrants):
-        for options in _further_options(entrant) if entrant.eligible else ():
-            if contest.lag(entrant) <= HOPELESS:
-                contest.enter(_with(entrant.setup, **options))
+            race.enter(_with_options(setup))
+    for racer in list(race.racers):
+        for options in _list_other_options(racer) if racer.eligible else ():
+            if race.slowdown(racer) <= HOPELESS:
+                race.enter(_with_options(racer.setup, **options))
     return untuned
 
 
-def _plain(setup: Setup) -> tuple[str, str]:
+def _without_options(setup: Setup) -> tuple[str, str]:
     return setup.backend, setup.variant
 
 
-def _further_options(entrant: Entrant) -> Sequence[Mapping[str, int | str]]:
-    """What else a backend may be opened with where it runs."""
-    entry = BACKENDS.get(entrant.setup.backend)
+def _with_options(setup: Setup, **options: int | str) -> Setup:
+    return Setup(
+        setup.bundle, setup.backend, setup.variant, setup.device, setup.size, tuple(options.items()), reuse_proof=True
+    )
+
+
+def _list_other_options(racer: Racer) -> Sequence[Mapping[str, int | str]]:
+    """Options that a backend may be opened with, other than its defaults, on the device where it runs."""
+    entry = BACKENDS.get(racer.setup.backend)
     if entry is None:
         return ()
-    if entrant.facts.device != "cpu":
+    if racer.facts.device != "cpu":
         return entry.on_gpu
-    return [{"threads": threads} for threads in _thread_counts()] if entry.threads else ()
+    return [{"threads": threads} for threads in _list_thread_counts()] if entry.threads else ()
 
 
-def _with(setup: Setup, **options: int | str) -> Setup:
-    return Setup(
-        setup.bundle, setup.backend, setup.variant, setup.device, setup.size, tuple(options.items()), known=True
-    )
+def _list_thread_counts() -> list[int]:
+    """One, half and all of the cores that this process may use, without the libraries' default: one thread per physical
+    core."""
+    usable = usable_cores()
+    default = psutil.cpu_count(logical=False)
+    return sorted({1, max(1, usable // 2), usable} - {default})
 
 
-def _likely_speed(bundle: Bundle, setup: Setup) -> tuple[int, bool]:
+def _rank_for_loading(bundle: Bundle, setup: Setup) -> tuple[int, bool]:
     variant = bundle.variant(setup.variant)
-    return _NARROW_FIRST.index(variant.precision), not variant.lighter
+    return _LOADING_ORDER.index(variant.precision), not variant.lighter
 
 
-def _too_poor(bundle: Bundle, setup: Setup, quality: float) -> str:
-    """Why the bundle's own record rules a candidate out; empty when it does not."""
+def _explain_low_quality(bundle: Bundle, setup: Setup, quality: float) -> str:
+    """Why the bundle's own record rules a setup out; empty when it does not."""
     proofs = [p for p in bundle.variant(setup.variant).proofs if p.backend == setup.backend]
     best = max((p.worst_psnr for p in proofs), default=quality)
-    return "" if best >= quality else f"{best:.1f} dB in the bundle's record, where {quality:g} dB are asked for"
+    return "" if best >= quality else f"{best:.1f} dB in the bundle's record, but {quality:g} dB are required"
 
 
-def _thread_counts() -> list[int]:
-    """One, half and all of the cores that this process may use, but for the number that libraries take by themselves:
-    one thread per physical core."""
-    usable = usable_cores()
-    own = psutil.cpu_count(logical=False)
-    return sorted({1, max(1, usable // 2), usable} - {own})
-
-
-def _outcome(
-    contest: Contest, bundle: Bundle, untuned: Entrant | None, environment: Environment, seconds: float
-) -> Outcome:
-    found = {batch: contest.winner(batch) for batch in contest.batches}
-    won = {batch: pair for batch, pair in found.items() if pair is not None}
-    if not won:
-        reasons = "".join(f"\n- {name}: {reason}" for name, reason in contest.left_out.items())
-        raise MachineError(f"nothing on this machine runs {bundle.folder} at {contest.quality:g} dB or more:{reasons}")
-    entrants = [entrant for entrant in contest.entrants if entrant.eligible and not entrant.failed]
+def _make_result(
+    race: Race, bundle: Bundle, untuned: Racer | None, environment: Environment, seconds: float
+) -> TuningResult:
+    winners = {batch: pair for batch in race.batches if (pair := race.find_winner(batch)) is not None}
+    if not winners:
+        reasons = "".join(f"\n- {name}: {reason}" for name, reason in race.left_out.items())
+        raise MachineError(f"nothing on this machine runs {bundle.folder} at {race.quality:g} dB or more:{reasons}")
+    racers = [racer for racer in race.racers if racer.eligible and not racer.failure_reason]
     record = Tuned(
         key=tuned.tuned_key(bundle),
-        quality=contest.quality,
-        date=clock.date(),
+        quality=race.quality,
+        date=clock.now_utc(),
         versions=tuned.versions(),
-        choices=tuple(_choice(entrant) for entrant in entrants),
-        winners={batch: entrants.index(entrant) for batch, (entrant, _) in won.items()},
+        choices=tuple(_make_choice(racer) for racer in racers),
+        winners={batch: racers.index(racer) for batch, (racer, _) in winners.items()},
     )
-    verdicts = tuple(_verdict(batch, *pair, untuned) for batch, pair in won.items())
+    verdicts = tuple(_make_verdict(batch, *pair, untuned) for batch, pair in winners.items())
     name = None if untuned is None else untuned.setup.name
-    return Outcome(bundle.folder.name, record, name, verdicts, contest.left_out, environment, seconds)
+    return TuningResult(bundle.folder.name, record, name, verdicts, race.left_out, environment, seconds)
 
 
-def _choice(entrant: Entrant) -> Choice:
-    setup, facts = entrant.setup, entrant.facts
+def _make_choice(racer: Racer) -> Choice:
+    setup, facts = racer.setup, racer.facts
     return Choice(
         backend=setup.backend,
         variant=setup.variant,
@@ -244,25 +252,25 @@ def _choice(entrant: Entrant) -> Choice:
         options=dict(setup.options),
         precision=facts.precision,
         worst_psnr=facts.worst_psnr,
-        timings={b: Timing(e.value, e.low, e.high) for b, e in _estimates(entrant)},
+        timings={b: Timing(e.value, e.low, e.high) for b, e in _list_estimates(racer)},
     )
 
 
-def _estimates(entrant: Entrant) -> Iterator[tuple[int, Estimate]]:
-    for batch in entrant.tracks:
-        estimate = entrant.estimate(batch)
+def _list_estimates(racer: Racer) -> Iterator[tuple[int, Estimate]]:
+    for batch in racer.tracks:
+        estimate = racer.estimate_seconds(batch)
         if estimate is not None:
             yield batch, estimate
 
 
-def _verdict(batch: int, entrant: Entrant, reason: str, untuned: Entrant | None) -> Verdict:
-    estimate = entrant.estimate(batch)
+def _make_verdict(batch: int, racer: Racer, reason: str, untuned: Racer | None) -> Verdict:
+    estimate = racer.estimate_seconds(batch)
     assert estimate is not None  # a winner was measured
-    speedup = None if untuned is None or untuned is entrant else _speedup(entrant, untuned, batch)
-    return Verdict(batch, entrant.setup.name, estimate, entrant.facts.worst_psnr, speedup, reason)
+    speedup = None if untuned is None or untuned is racer else _estimate_speedup(racer, untuned, batch)
+    return Verdict(batch, racer.setup.name, estimate, racer.facts.worst_psnr, speedup, reason)
 
 
-def _speedup(entrant: Entrant, base: Entrant, batch: int) -> Estimate | None:
-    """How many times as fast as `base`, from the rounds of the same sweeps."""
-    found = ratios(base, entrant, batch)
-    return statistics.quantile(found, 0.5) if found else None
+def _estimate_speedup(racer: Racer, base: Racer, batch: int) -> Estimate | None:
+    """How many times as fast as `base` it is, from rounds of the same sweeps."""
+    ratios = compare_rounds(base, racer, batch)
+    return statistics.quantile(ratios, 0.5) if ratios else None

@@ -1,7 +1,8 @@
-"""What runs in a worker process: one bundle on one backend, checked against its golden samples, then timed on order.
+"""The code of a worker process: it loads one bundle on one backend, proves it, and times calls on request.
 
-A process of its own, because thread pools of different libraries (and the spinning threads of some) disturb each other.
-Nothing here imports a library that the backend does not need, so that the memory reported is the backend's.
+Each backend gets a process of its own because the thread pools of different libraries disturb each other; some threads
+even spin while idle. This module imports no library that the backend does not need, so that the reported memory is the
+backend's.
 """
 
 from __future__ import annotations
@@ -31,67 +32,79 @@ from .cases import Setup, Size
 _PROOF_BATCH = 8
 _SHEET = 2
 """Pictures shown of each golden run."""
-_REST_S, _QUIET_SHARE, _RESTS = 0.02, 0.1, 50
+_IDLE_WAIT_S, _IDLE_SHARE, _IDLE_WAITS = 0.02, 0.1, 50
+"""A process is idle when it uses less than _IDLE_SHARE of a wait; it gets _IDLE_WAITS of them."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a worker found out while it loaded a bundle."""
+    """What a worker reports once it has loaded a bundle."""
 
     device: str
+    """Where the session runs: `cpu`, `cuda:0` and so on."""
     precision: str
+    """Precision of the session: `fp32`, `bf16`, `fp16` or `int8`."""
     slow: bool
     """Whether the backend is slow by design; then only a few golden samples are compared."""
     details: dict[str, str]
-    """Library versions and options that results depend on."""
+    """Library versions and options that the results depend on."""
     load_ms: float
-    """Importing the library and opening the session."""
+    """Milliseconds to import the library and open the session."""
     first_call_ms: float
-    """The first call, one image."""
+    """Milliseconds of the first call, with one image."""
     worst_psnr: float
-    """dB, of the worst of `samples` golden samples against the PyTorch original."""
+    """PSNR in dB of the worst of `samples` golden samples against the PyTorch original."""
     samples: int
+    """Number of golden samples that were compared."""
     sheet: str
-    """PNG, base64: its pictures of the first golden samples (`sheet_of`); empty where a known proof did."""
+    """The session's pictures of the first golden samples (`select_sheet`), as PNG in base64; empty where an existing
+    proof was used."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """Time `pairs` calls of each scope, on the samples from `first` on."""
+class RoundRequest:
+    """A request for a round: time `pairs` calls of each scope."""
 
     batch: int
+    """Images per call."""
     pairs: int
+    """Calls of each scope."""
     first: int
+    """Index of the first sample."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Nanoseconds of each call; call k of both scopes had the same inputs, one right after the other."""
+    """Times of a round. Call k of both scopes had the same inputs and ran right after the other."""
 
     session: tuple[int, ...]
-    whole: tuple[int, ...]
-    """Of `Generator.sample` or `Generator.transform`."""
-    quiet: bool
-    """Whether the process stopped using the processor after the round."""
+    """Nanoseconds of each call of the bare session."""
+    end_to_end: tuple[int, ...]
+    """Nanoseconds of each call of `Generator.sample` or `Generator.transform`."""
+    idle_after: bool
+    """Whether the process stopped using the CPU after the round."""
     peak_mib: float | None
-    """Most memory the process has used so far; None where the system does not tell."""
+    """Peak resident memory of the process so far, in MiB; None where the system does not report it."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a worker gave up: the name of the exception, or `Died` or `Hung`, and a sentence."""
+    """Why a worker stopped."""
 
     kind: str
+    """Name of the exception, or `Died` or `Hung`."""
     reason: str
+    """A sentence."""
 
 
 def serve(connection: Connection, setup: Setup) -> None:
-    """Send Facts, then a Round for each Order until None arrives or the other side is gone. A Failure ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the harness ends its workers itself
+    """Send Facts, then a Round for each RoundRequest, until None arrives or the other side closes. An error ends it: it
+    sends a Failure."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
     try:
-        with _load(connection, setup) as generator:
-            while (order := connection.recv()) is not None:
-                connection.send(time_round(generator, order, setup.size))
+        with _load_generator(connection, setup) as generator:
+            while (request := connection.recv()) is not None:
+                connection.send(time_round(generator, request, setup.size))
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:
@@ -99,36 +112,58 @@ def serve(connection: Connection, setup: Setup) -> None:
         connection.send(Failure(type(error).__name__, reason))
 
 
-def sheet_of(golden: Golden) -> Golden:
-    """The golden samples that a sheet shows: the first of each run, then the second of each."""
+def select_sheet(golden: Golden) -> Golden:
+    """Return the golden samples that a sheet shows: the first of each run, then the second of each."""
     runs = len(golden.seeds)
     per_run = len(golden.images) // runs
     order = np.arange(len(golden.images)).reshape(runs, per_run)[:, :_SHEET].T.ravel()
     return Golden(golden.seeds, golden.starts, golden.images[order])
 
 
-def _load(connection: Connection, setup: Setup) -> Generator:
+def time_round(generator: Generator, request: RoundRequest, size: Size | None = None) -> Round:
+    """Time a round of paired calls.
+
+    A round of several pairs starts with one that is not counted, so that caches and buffers adapt to the batch size.
+
+    Args:
+        size: height and width in pixels of the pictures that the model is given; None for a model that takes none.
+
+    Raises BackendError when both calls of a pair made different pictures.
+    """
+    uncounted = int(request.pairs > 1)
+    session, end_to_end = [], []
+    for k in range(-uncounted, request.pairs):
+        first = request.first + (k + uncounted) * request.batch
+        inputs = calls.draw_inputs(generator.spec, first, request.batch, size)
+        pair = calls.time_pair(generator, inputs, session_first=k % 2 == 0)
+        if k >= 0:
+            session.append(pair[0])
+            end_to_end.append(pair[1])
+    return Round(tuple(session), tuple(end_to_end), _wait_until_idle(), _read_peak_mib())
+
+
+def _load_generator(connection: Connection, setup: Setup) -> Generator:
     bundle = Bundle.read(setup.bundle)
     started = clock.now_ns()
     session = backend_module(setup.backend).open(bundle, setup.variant, setup.device, **dict(setup.options))
     load_ns = clock.now_ns() - started
     try:
-        connection.send(_facts(bundle, setup, session, load_ns))
+        connection.send(_gather_facts(bundle, setup, session, load_ns))
     except BaseException:
         session.close()
         raise
     return Generator(bundle.spec, session)
 
 
-def _facts(bundle: Bundle, setup: Setup, session: Session, load_ns: int) -> Facts:
-    """Raises UnprovenError when the session does not make the original's images, because the speed of wrong pictures
-    is worth nothing."""
-    first_ns, _ = calls.time_session(session, calls.draw(bundle.spec, 0, 1, setup.size).feeds)
-    if setup.known:
+def _gather_facts(bundle: Bundle, setup: Setup, session: Session, load_ns: int) -> Facts:
+    """Raises UnprovenError when the session does not make the original's images: the speed of wrong images is of no
+    use."""
+    first_ns, _ = calls.time_session(session, calls.draw_inputs(bundle.spec, 0, 1, setup.size).feeds)
+    if setup.reuse_proof:
         proof = require_proof(bundle, setup.variant, session)
-        found: dict[str, Any] = {"worst_psnr": proof.worst_psnr, "samples": proof.samples, "sheet": ""}
+        agreement: dict[str, Any] = {"worst_psnr": proof.worst_psnr, "samples": proof.samples, "sheet": ""}
     else:
-        found = _compared(bundle, session)
+        agreement = _compare(bundle, session)
     return Facts(
         device=session.device,
         precision=session.precision,
@@ -136,12 +171,12 @@ def _facts(bundle: Bundle, setup: Setup, session: Session, load_ns: int) -> Fact
         details=dict(session.details),
         load_ms=load_ns / 1e6,
         first_call_ms=first_ns / 1e6,
-        **found,
+        **agreement,
     )
 
 
-def _compared(bundle: Bundle, session: Session) -> dict[str, Any]:
-    """Compare the session with the golden samples: what Facts says of that."""
+def _compare(bundle: Bundle, session: Session) -> dict[str, Any]:
+    """Compare the session with the golden samples. Returns the fields of Facts that follow from it."""
     golden = bundle.golden()
     if golden is None:
         raise UnprovenError(f"{bundle.folder} has no golden samples to compare with: measure the bundle it came from")
@@ -152,7 +187,7 @@ def _compared(bundle: Bundle, session: Session) -> dict[str, Any]:
     failures = agreement.failures(THRESHOLDS[session.precision])
     if failures:
         raise UnprovenError(f"it does not make the original's images: {failures[0]}")
-    shown = sheet_of(Golden(golden.seeds, golden.starts, found)).images
+    shown = select_sheet(Golden(golden.seeds, golden.starts, found)).images
     sheet = images.encode_png(images.grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown)))
     return {
         "worst_psnr": float(agreement.psnr.min()),
@@ -161,31 +196,17 @@ def _compared(bundle: Bundle, session: Session) -> dict[str, Any]:
     }
 
 
-def time_round(generator: Generator, order: Order, size: Size | None = None) -> Round:
-    """A round of several pairs starts with one that is not counted: caches and buffers get back to this batch size.
-    `size`: of the pictures that the model is given."""
-    extra = int(order.pairs > 1)
-    session, whole = [], []
-    for k in range(-extra, order.pairs):
-        inputs = calls.draw(generator.spec, order.first + (k + extra) * order.batch, order.batch, size)
-        pair = calls.time_pair(generator, inputs, whole_first=bool(k % 2))
-        if k >= 0:
-            session.append(pair[0])
-            whole.append(pair[1])
-    return Round(tuple(session), tuple(whole), _rest(), _peak_mib())
-
-
-def _rest() -> bool:
-    """Wait until this process leaves the processor alone; the threads of some libraries spin on for a while."""
-    for _ in range(_RESTS):
-        used = clock.processor_ns()
-        clock.wait(_REST_S)
-        if clock.processor_ns() - used < _QUIET_SHARE * _REST_S * 1e9:
+def _wait_until_idle() -> bool:
+    """Wait until this process stops using the CPU: the threads of some libraries keep spinning after a call."""
+    for _ in range(_IDLE_WAITS):
+        used = clock.cpu_time_ns()
+        clock.wait(_IDLE_WAIT_S)
+        if clock.cpu_time_ns() - used < _IDLE_SHARE * _IDLE_WAIT_S * 1e9:
             return True
     return False
 
 
-def _peak_mib() -> float | None:
+def _read_peak_mib() -> float | None:
     """From the kernel's own record: getrusage also counts the process that started this one."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()

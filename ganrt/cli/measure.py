@@ -68,13 +68,13 @@ def bench(
     measuring = import_extra("ganrt.bench", "bench", "the benchmark")
     report = measuring.measure(
         bundle,
-        backends or None,
-        batches or (1, 8),
-        seconds,
-        variants or None,
-        device,
-        log,
-        parse_size(size) if size else None,
+        backends=backends or None,
+        batches=batches or (1, 8),
+        seconds=seconds,
+        variants=variants or None,
+        device=device,
+        size=parse_size(size) if size else None,
+        progress=log,
     )
     if json_path is not None:
         report.save(json_path)
@@ -129,8 +129,16 @@ def tune(
     decibels, picture = parse_decibels(quality), parse_size(size) if size else None
     measuring = import_extra("ganrt.bench", "bench", "tuning")
     with show_progress(f"tuning {bundle}") as progress:
-        wanted = (batches or None, seconds, backends or None, device, progress, picture)
-        outcome = measuring.tune(bundle, decibels, *wanted)
+        result = measuring.tune(
+            bundle,
+            quality=decibels,
+            batches=batches or None,
+            seconds=seconds,
+            backends=backends or None,
+            device=device,
+            size=picture,
+            progress=progress,
+        )
     if json_path is not None:
-        write_file(json_path, outcome.to_json().encode() + b"\n")
-    measuring.print_tuned(outcome, open_console())
+        write_file(json_path, result.to_json().encode() + b"\n")
+    measuring.print_tuning(result, open_console())

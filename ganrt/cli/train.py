@@ -145,7 +145,7 @@ def demo(out: Path, steps: int, seconds: float) -> None:
         write_file(draft / "samples.png", encode_png(grid(pictures[:100], scale=2)))
         metrics = training.DigitClassifier(32).evaluate(pictures)
         log("5/5 measuring every backend")
-        report = measuring.measure(draft / bundle.name, None, (1, 8), seconds, progress=log)
+        report = measuring.measure(draft / bundle.name, seconds=seconds, progress=log)
         report.save(draft / "report.json")
         measuring.write_page(report, draft / bundle.name, draft / "report.html")
     measuring.print_table(report, open_console())

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of graphs, against counts by hand and PyTorch's own; and the machine's matrix products."""
+"""MACs of graphs against counts by hand and by PyTorch, and the roofline peaks of the machine."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganrt import feeds
 from ganrt.bench import roofline
-from ganrt.bench.arithmetic import count, multiplications, traffic
+from ganrt.bench.arithmetic import count_graph_macs, count_macs, count_traffic
 from ganrt.bench.context import MatrixProduct
-from ganrt.bench.roofline import joined, matrix_products
+from ganrt.bench.roofline import measure_matrix_products, merge_products
 from ganrt.bundle import Bundle
 from ganrt.errors import ArtifactError
 from ganrt.export.tracing import trace
@@ -26,7 +26,7 @@ from ganrt.spec import Latent, Output, Spec
 def graph(
     nodes: Sequence[onnx.NodeProto], weights: dict[str, tuple[int, ...]], inputs: dict[str, tuple[object, ...]]
 ) -> onnx.ModelProto:
-    """A graph whose last node's output is `y`, with weights of zeros."""
+    """A graph whose last node makes `y`, with zeros as weights."""
     made = helper.make_graph(
         nodes,
         "graph",
@@ -43,16 +43,16 @@ def graph(
 @pytest.mark.parametrize(
     ("node", "weights", "shape", "by_hand"),
     [
-        # 8 filters of 3 x 5 x 5 at each of 16 x 16 places
+        # 8 filters of 3 x 5 x 5 at each of 16 x 16 positions
         (helper.make_node("Conv", ["x", "w"], ["y"], pads=[2] * 4), {"w": (8, 3, 5, 5)}, (1, 3, 16, 16), 8 * 75 * 256),
-        # every second place; each of 6 filters sees the 2 channels of its group
+        # stride 2; each of 6 filters sees the 2 channels of its group
         (
             helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4, strides=[2, 2], group=3),
             {"w": (6, 2, 3, 3)},
             (2, 6, 8, 8),
             2 * 6 * 18 * 16,
         ),
-        # each of 4 x 5 x 5 values goes to 4 x 4 places of 7 channels
+        # each of 4 x 5 x 5 values is spread over 4 x 4 positions of 7 channels
         (
             helper.make_node("ConvTranspose", ["x", "w"], ["y"], pads=[1] * 4, strides=[2, 2]),
             {"w": (4, 7, 4, 4)},
@@ -66,11 +66,11 @@ def graph(
     ],
 )
 def test_one_operator(node: onnx.NodeProto, weights: dict[str, tuple[int, ...]], shape: tuple[int, ...], by_hand: int):
-    free = ("batch", *shape[1:-1], "width")  # what the graph leaves open is given
-    assert count(graph([node], weights, {"x": free}), {"x": shape}) == by_hand
+    free = ("batch", *shape[1:-1], "width")  # the inputs bind what the graph leaves open
+    assert count_graph_macs(graph([node], weights, {"x": free}), {"x": shape}) == by_hand
 
 
-def test_sizes_that_the_graph_computes_are_followed() -> None:
+def test_sizes_that_the_graph_computes_are_inferred() -> None:
     nodes = [
         helper.make_node("Shape", ["x"], ["s"], start=2, end=4),
         helper.make_node("Constant", [], ["two"], value=helper.make_tensor("t", TensorProto.INT64, [1], [2])),
@@ -81,17 +81,17 @@ def test_sizes_that_the_graph_computes_are_followed() -> None:
         helper.make_node("Conv", ["large", "w"], ["y"]),
     ]
     made = graph(nodes, {"w": (1, 3, 1, 1)}, {"x": ("batch", 3, "height", "width")})
-    assert count(made, {"x": (1, 3, 4, 6)}) == 3 * 8 * 12
+    assert count_graph_macs(made, {"x": (1, 3, 4, 6)}) == 3 * 8 * 12
 
 
-def test_a_shape_that_does_not_follow_is_an_error_and_not_a_zero() -> None:
+def test_a_shape_that_cannot_be_inferred_is_an_error_and_not_zero() -> None:
     nodes = [
         helper.make_node("NonZero", ["x"], ["places"]),
         helper.make_node("Cast", ["places"], ["p"], to=TensorProto.FLOAT),
         helper.make_node("MatMul", ["w", "p"], ["y"]),
     ]
-    with pytest.raises(ArtifactError, match="the shape of p does not follow"):
-        count(graph(nodes, {"w": (3, 4)}, {"x": ("batch", 2, 2, 2)}), {"x": (1, 2, 2, 2)})
+    with pytest.raises(ArtifactError, match="the shape of p cannot be inferred"):
+        count_graph_macs(graph(nodes, {"w": (3, 4)}, {"x": ("batch", 2, 2, 2)}), {"x": (1, 2, 2, 2)})
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_shape_that_does_not_follow_is_an_error_and_not_a_zero() -> None:
         ("transformer_net", {"width": 4, "blocks": 1}),
     ],
 )
-def test_a_traced_network_takes_what_pytorch_counts(family: str, values: dict[str, Any], tmp_path: Path) -> None:
+def test_a_traced_network_has_the_macs_that_pytorch_counts(family: str, values: dict[str, Any], tmp_path: Path) -> None:
     torch.manual_seed(0)
     module, size = build_generator(family, values).eval(), (24, 32)
     spec = get_family(family).spec(get_family(family).configure(values))
@@ -109,10 +109,10 @@ def test_a_traced_network_takes_what_pytorch_counts(family: str, values: dict[st
     drawn = feeds.draw(spec, 0, 0, 1, size=size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*(torch.from_numpy(drawn[item.name]) for item in spec.inputs))
-    assert 2 * multiplications(tmp_path / "model.onnx", spec, size) == counter.get_total_flops()
+    assert 2 * count_macs(tmp_path / "model.onnx", spec, size) == counter.get_total_flops()
 
 
-def test_what_moves_is_counted_by_hand(tmp_path: Path) -> None:
+def test_traffic_is_as_counted_by_hand(tmp_path: Path) -> None:
     """A convolution of 2 to 3 channels at 4 x 4 with 18 weights each, and a product of a tensor with itself."""
     nodes = [
         helper.make_node("Conv", ["z", "w"], ["c"], pads=[1, 1, 1, 1]),
@@ -121,24 +121,26 @@ def test_what_moves_is_counted_by_hand(tmp_path: Path) -> None:
     made = graph(nodes, {"w": (3, 2, 3, 3)}, {"z": ("n", 2, 4, 4)})
     onnx.save(made, tmp_path / "x.onnx")
     spec = Spec("by_hand", (Latent("z", (2, 4, 4)),), Output(3, (0.0, 1.0), (4, 4)))
-    assert traffic(tmp_path / "x.onnx", spec, None) == ((32 + 48) + (48 + 48), 54)
+    assert count_traffic(tmp_path / "x.onnx", spec, None) == ((32 + 48) + (48 + 48), 54)
 
 
-def test_transposed_convolutions_as_phases_multiply_nearly_as_often(bundle: Bundle) -> None:
-    counted = [multiplications(bundle.onnx(name), bundle.spec, None) for name in bundle.variants]
-    assert len(counted) > 1 and 1 <= max(counted) / min(counted) < 1.5  # a border is computed and cut: much of 8 pixels
+def test_phases_have_nearly_the_macs_of_transposed_convolutions(bundle: Bundle) -> None:
+    counted = [count_macs(bundle.onnx(name), bundle.spec, None) for name in bundle.variants]
+    assert (
+        len(counted) > 1 and 1 <= max(counted) / min(counted) < 1.5
+    )  # a border is computed and cropped: a large share of 8 pixels
 
 
 def test_matrix_products_are_timed_in_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roofline, "_SIDE", 16)
-    products = matrix_products()
+    products = measure_matrix_products()
     assert list(products) == ["fp32", "bf16", "int8"]
-    both = joined(products, products)["int8"]
-    assert (both.side, len(both.nanoseconds)) == (16, 20) and both.rate > 0
+    both = merge_products(products, products)["int8"]
+    assert (both.side, len(both.nanoseconds)) == (16, 20) and both.peak > 0
 
 
-def test_the_rate_is_that_of_the_fastest_product() -> None:
-    assert MatrixProduct(100, (2_000_000, 1_000_000, 9_000_000)).rate == pytest.approx(1e9)
+def test_the_peak_is_that_of_the_fastest_product() -> None:
+    assert MatrixProduct(100, (2_000_000, 1_000_000, 9_000_000)).peak == pytest.approx(1e9)
     for side, taken in ((0, (1,)), (2, ()), (2, (0,))):
         with pytest.raises(ArtifactError, match="matrix product"):
             MatrixProduct(side, taken)

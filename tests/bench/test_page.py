@@ -1,4 +1,4 @@
-"""What people see: the page and the table."""
+"""What users see: the page and the table."""
 
 import base64
 import html.parser
@@ -9,18 +9,18 @@ import sys
 
 import pytest
 from helpers import reports as bench_reports
-from helpers.reports import report, steady_report
+from helpers.reports import make_report, make_steady_report
 from rich.console import Console
 
 import ganrt
 import ganrt.bench
 from ganrt.bench import print_table, write_page
-from ganrt.bench.results import Backend
+from ganrt.bench.results import BackendResult
 from ganrt.images import decode
 
 
 class _Reader(html.parser.HTMLParser):
-    """Collects what a browser would fetch, the pictures, and the text."""
+    """Collects the addresses that a browser would fetch, the tags and the text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -46,8 +46,8 @@ def page(bundle, tmp_path):
     return write
 
 
-def test_the_page_needs_nothing_from_anywhere(page):
-    text = page(steady_report())
+def test_the_page_is_self_contained(page):
+    text = page(make_steady_report())
     reader = _Reader(text)
     assert all(address.startswith(("data:", "#")) for address in reader.addresses)
     assert "url(http" not in text
@@ -56,8 +56,8 @@ def test_the_page_needs_nothing_from_anywhere(page):
     assert "svg" in reader.tags
 
 
-def test_the_page_shows_the_figures_the_machine_and_what_the_time_includes(page):
-    text = " ".join(" ".join(_Reader(page(steady_report())).text).split())
+def test_the_page_shows_the_figures_the_machine_and_what_the_times_include(page):
+    text = " ".join(" ".join(_Reader(page(make_steady_report())).text).split())
     for words in ("quick", "1.04", "5.20", "1538", "3.00x", "+4.0 % (+4.0 to +4.0)", "123", "A processor", "numpy 2.0"):
         assert words in text
     assert "Generator.sample(batch)" in text
@@ -66,51 +66,51 @@ def test_the_page_shows_the_figures_the_machine_and_what_the_time_includes(page)
 
 
 def test_the_page_carries_the_raw_report(page):
-    made = steady_report()
+    made = make_steady_report()
     embedded = re.search(r'<script type="application/json" id="report">(.*)</script>', page(made)).group(1)
     assert ganrt.bench.Report.from_json(embedded) == made
 
 
-def test_the_original_leads_the_pictures(page, bundle):
-    pictures = [a for a in _Reader(page(steady_report())).addresses if a.startswith("data:image/png;base64,")]
+def test_the_originals_pictures_come_first(page, bundle):
+    pictures = [a for a in _Reader(page(make_steady_report())).addresses if a.startswith("data:image/png;base64,")]
     assert len(pictures) == 3  # the original, quick, pytorch
     sheet = decode(base64.b64decode(pictures[0].partition(",")[2]), bundle.spec.output.channels)
     assert sheet.shape == (16 + 4, 8 * 18 + 2, 3)
     assert sheet[2:18, 2:18].std() > 5
 
 
-def test_names_cannot_smuggle_markup_into_the_page(page):
-    text = page(steady_report(name="</script><script>alert(1)</script>.ganrt"))
+def test_names_are_escaped_on_the_page(page):
+    text = page(make_steady_report(name="</script><script>alert(1)</script>.ganrt"))
     assert "<script>alert" not in text
     assert json.loads(re.search(r'id="report">(.*)</script>', text).group(1))["bundle"].startswith("</script>")
 
 
 def test_failed_and_absent_backends_are_shown_with_their_reasons(page):
-    made = report(
-        [bench_reports.measurement("quick", 1, scope, [[1.0]] * 3) for scope in ("session", "sample")],
+    made = make_report(
+        [bench_reports.make_measurement("quick", 1, scope, [[1.0]] * 3) for scope in ("session", "sample")],
         [
-            Backend("quick", "measured", "", bench_reports.facts()),
-            Backend("broken", "failed", "it ran into [a] wall"),
-            Backend("absent", "not installed", 'pip install "ganrt[cpu]"'),
+            BackendResult("quick", "measured", "", bench_reports.make_facts()),
+            BackendResult("broken", "failed", "out of [device] memory"),
+            BackendResult("absent", "not installed", 'pip install "ganrt[cpu]"'),
         ],
     )
     written = " ".join(_Reader(page(made)).text)
     printed = _printed(made, 200)
     for text in (written, printed):
-        assert "it ran into [a] wall" in text
+        assert "out of [device] memory" in text
         assert 'pip install "ganrt[cpu]"' in text
         assert "too few rounds" in text
 
 
 def test_a_report_without_measurements_can_be_shown(page):
-    made = report([], [Backend("broken", "failed", "it fell")])
+    made = make_report([], [BackendResult("broken", "failed", "it fell")])
     assert "it fell" in page(made)
     assert "it fell" in _printed(made, 80)
 
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_the_table_fits_and_shows_every_case(width):
-    text = _printed(steady_report(), width)
+    text = _printed(make_steady_report(), width)
     assert max(map(len, text.splitlines())) <= width
     for words in ("pytorch", "1.04-1.04", "1538", "3.00x", "+4.0 %", "uint8 pictures on the host", "95 %"):
         assert words in text
@@ -130,7 +130,7 @@ def test_a_missing_plotting_library_names_its_extra(monkeypatch):
         _ = ganrt.bench.write_page
 
 
-def test_public_names_are_there_and_others_are_not():
+def test_the_package_has_its_public_names_and_no_others():
     assert all(getattr(ganrt.bench, name) is not None for name in ganrt.bench.__all__)
     with pytest.raises(AttributeError):
         _ = ganrt.bench.nothing

@@ -1,4 +1,4 @@
-"""Measuring image-to-image models: what they are given, both scopes, and what reports say of it."""
+"""Measuring image-to-image models: their inputs, both scopes, and the texts of their reports."""
 
 import io
 import json
@@ -36,7 +36,9 @@ def style(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def report(style: Bundle) -> Report:
-    return measure(style.folder, ["onnxruntime", "pytorch"], [1, 2], 3.0, ["fp32"], size=(24, 32))
+    return measure(
+        style, backends=["onnxruntime", "pytorch"], batches=[1, 2], seconds=3.0, variants=["fp32"], size=(24, 32)
+    )
 
 
 def test_a_model_that_takes_pictures_is_measured_from_pictures_to_pictures(report: Report) -> None:
@@ -50,25 +52,25 @@ def test_a_model_that_takes_pictures_is_measured_from_pictures_to_pictures(repor
     assert Report.from_json(report.to_json()) == report
 
 
-def test_what_people_read_says_pictures_and_not_seeds(report: Report, style: Bundle, tmp_path: Path) -> None:
+def test_the_texts_are_about_pictures_and_not_seeds(report: Report, style: Bundle, tmp_path: Path) -> None:
     buffer = io.StringIO()
     print_table(report, Console(file=buffer, width=140))
     write_page(report, style.folder, tmp_path / "page.html")
     for text in (buffer.getvalue(), (tmp_path / "page.html").read_text()):
         words = " ".join(text.split())
         assert "uint8 pictures on the host to uint8 pictures on the host: Generator.transform" in words
-        assert "Pictures given: 32 x 24" in words
+        assert "Input pictures: 32 x 24" in words
         assert "Generator.sample" not in words
 
 
 @pytest.mark.parametrize("family", ["espcn", "adain", "transformer_net"])
 def test_both_scopes_get_the_same_pictures(family: str) -> None:
-    """Of a luma network, and of one with two pictures and a number."""
+    """With a luma network, one with two pictures and a scalar, and one with a single RGB picture."""
     values = {"espcn": {}, "adain": {"width": 4}, "transformer_net": {"width": 4, "blocks": 1}}[family]
     spec, compute = net(family, **values)
     session = _Net(spec, compute)
-    drawn = calls.draw(spec, 5, 2, (24, 32))
-    assert min(calls.time_pair(Generator(spec, session), drawn, whole_first=True)) > 0
+    drawn = calls.draw_inputs(spec, 5, 2, (24, 32))
+    assert min(calls.time_pair(Generator(spec, session), drawn, session_first=False)) > 0
     first, second = session.seen
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)
@@ -76,10 +78,10 @@ def test_both_scopes_get_the_same_pictures(family: str) -> None:
 
 
 class _Net(ganrt.backend.HostSession):
-    """A network that remembers what it was given."""
+    """A network that records its inputs."""
 
     def __init__(self, spec: Spec, compute: object) -> None:
-        super().__init__("pretended", "fp32", spec, {})
+        super().__init__("fake", "fp32", spec, {})
         self.compute, self.seen = compute, list[Feeds]()
 
     def run(self, feeds: Feeds) -> Floats:
@@ -112,31 +114,25 @@ def test_the_size_of_pictures_follows_the_model(spec: Spec, asked: object, got: 
 @pytest.mark.parametrize(
     ("spec", "asked", "words"),
     [
-        (FREE, (256, 255), "256x255 pictures were asked for; both sides must be multiples of 4"),
+        (FREE, (256, 255), "256x255 pictures were asked for; both sides must be positive multiples of 4"),
         (FREE, (0, 4), "multiples of 4"),
         (FIXED, (16, 16), "takes 16x24 only"),
         (NONE, (64, 64), "takes no picture"),
     ],
 )
-def test_a_size_that_a_model_does_not_take_is_refused(spec: Spec, asked: tuple[int, int], words: str) -> None:
+def test_a_size_that_a_model_does_not_take_is_rejected(spec: Spec, asked: tuple[int, int], words: str) -> None:
     with pytest.raises(ganrt.RequestError, match=words):
         check_size(spec, asked)
 
 
-def test_reports_from_before_pictures_are_read() -> None:
-    raw = json.loads(bench_reports.steady_report().to_json())
-    del raw["picture"]
-    assert Report.from_json(json.dumps(raw | {"schema": 1})).whole == "sample"
-
-
 @pytest.mark.parametrize("picture", [[24], [24, 32, 3], [0, 32], [24, 32.0]])
-def test_a_picture_size_that_is_none_is_refused(picture: object) -> None:
-    raw = json.loads(bench_reports.report([]).to_json()) | {"picture": picture}
+def test_an_invalid_picture_size_is_rejected(picture: object) -> None:
+    raw = json.loads(bench_reports.make_report([]).to_json()) | {"picture": picture}
     with pytest.raises(ganrt.ArtifactError, match="picture"):
         Report.from_json(json.dumps(raw))
 
 
-def test_a_report_holds_its_own_scopes_only() -> None:
-    raw = json.loads(bench_reports.steady_report().to_json()) | {"picture": [24, 32]}
+def test_a_report_with_a_foreign_scope_is_rejected() -> None:
+    raw = json.loads(bench_reports.make_steady_report().to_json()) | {"picture": [24, 32]}
     with pytest.raises(ganrt.ArtifactError, match="scope sample"):
         Report.from_json(json.dumps(raw))

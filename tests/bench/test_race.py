@@ -1,165 +1,165 @@
-"""Many candidates, one winner: who is dropped when, with pretended processes and a pretended clock."""
+"""The race of setups: which one is dropped when and which one wins, with fake processes and a fake clock."""
 
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fakes.workers import SECOND, Clock, Model, Pretended, world
+from fakes.workers import SECOND, Behaviour, FakeClock, FakeWorker, fake_processes
 
-from ganrt.bench import race as module
+from ganrt.bench import race
 from ganrt.bench.cases import Setup
-from ganrt.bench.race import Contest
+from ganrt.bench.race import Race
 from ganrt.bench.worker import Failure
 
 
-def setup(name: str, **options: int) -> Setup:
-    return Setup(Path("x.ganrt"), name, "fp32", "auto", options=tuple(options.items()))
+def make_setup(name: str) -> Setup:
+    return Setup(Path("x.ganrt"), name, "fp32", "auto")
 
 
-class Race:
-    """A contest of named models; the first is what the others are compared with."""
+class Trial:
+    """A race of named setups; the first is the baseline."""
 
-    def __init__(self, seconds: float, batches: tuple[int, ...] = (1, 8), quality: float = 60.0, **models: Model):
-        self.clock, self.told = Clock(), []
-        start, self.started = world(self.clock, lambda s: models[s.backend])
+    def __init__(self, seconds: float, batches: tuple[int, ...] = (1, 8), quality: float = 60.0, **setups: Behaviour):
+        self.clock, self.progress = FakeClock(), []
+        start, self.started = fake_processes(self.clock, lambda s: setups[s.backend])
         span = (0, round(seconds * SECOND))
-        self.contest = Contest(batches, quality, span, lambda share, text: self.told.append((share, text)),
-                               self.clock, start)  # fmt: skip
-        for k, name in enumerate(models):
-            self.contest.enter(setup(name), baseline=not k)
+        self.race = Race(batches, quality, span, lambda share, text: self.progress.append((share, text)),
+                         self.clock, start)  # fmt: skip
+        for k, name in enumerate(setups):
+            self.race.enter(make_setup(name), baseline=not k)
 
-    def decide(self) -> "Race":
-        self.contest.decide()
+    def decide(self) -> "Trial":
+        self.race.decide()
         return self
 
     def winner(self, batch: int) -> tuple[str, str]:
-        entrant, reason = self.contest.winner(batch)
-        return entrant.setup.name, reason
+        racer, reason = self.race.find_winner(batch)
+        return racer.setup.name, reason
 
-    def worker(self, name: str) -> Pretended:
+    def worker(self, name: str) -> FakeWorker:
         return next(w for w in self.started if w.setup.backend == name)
 
 
-def test_the_fastest_wins_and_the_time_is_not_used_up() -> None:
-    race = Race(600, plain=Model(10), quick=Model(6), middle=Model(8)).decide()
-    assert race.winner(1) == race.winner(8) == ("quick", "every other is slower")
-    assert race.clock.time < 60 * SECOND
-    assert all(worker.closed for worker in race.started)
-    assert race.contest.left_out == {}
+def test_the_fastest_wins_before_the_time_is_up() -> None:
+    trial = Trial(600, plain=Behaviour(10), quick=Behaviour(6), middle=Behaviour(8)).decide()
+    assert trial.winner(1) == trial.winner(8) == ("quick", "all others are slower")
+    assert trial.clock.time < 60 * SECOND
+    assert all(worker.closed for worker in trial.started)
+    assert trial.race.left_out == {}
 
 
 def test_each_batch_size_has_its_own_winner() -> None:
-    race = Race(600, batches=(1, 32), small=Model(1, scale=1), large=Model(5, scale=0.1)).decide()
-    assert race.winner(1)[0] == "small"
-    assert race.winner(32)[0] == "large"
+    trial = Trial(600, batches=(1, 32), small=Behaviour(1, scale=1), large=Behaviour(5, scale=0.1)).decide()
+    assert trial.winner(1)[0] == "small"
+    assert trial.winner(32)[0] == "large"
 
 
-def test_those_that_are_hopeless_everywhere_are_ended_at_first_sight() -> None:
-    race = Race(600, plain=Model(10), quick=Model(2), bad=Model(30), other=Model(3))
-    assert list(race.contest.left_out) == ["bad"]
-    assert re.fullmatch(r"at first sight at least 1[45]\.\d times as slow as the best", race.contest.left_out["bad"])
-    assert race.worker("bad").closed and race.worker("bad").rounds == 3
-    assert not race.worker("plain").closed, "the baseline is measured all the same"
-    race.decide()
-    assert race.winner(8)[0] == "quick"
+def test_setups_that_are_hopeless_at_every_size_are_dropped_after_their_first_calls() -> None:
+    trial = Trial(600, plain=Behaviour(10), quick=Behaviour(2), bad=Behaviour(30), other=Behaviour(3))
+    assert list(trial.race.left_out) == ["bad"]
+    assert re.fullmatch(r"first calls at least 1[45]\.\d times as slow as the best", trial.race.left_out["bad"])
+    assert trial.worker("bad").closed and trial.worker("bad").rounds == 3
+    assert not trial.worker("plain").closed, "the baseline is always measured"
+    trial.decide()
+    assert trial.winner(8)[0] == "quick"
 
 
-def test_what_disturbs_some_calls_drops_nobody_at_first_sight() -> None:
-    race = Race(600, batches=(1,), plain=Model(1), quick=Model(0.9, disturbed=5))
-    assert race.contest.left_out == {}
+def test_disturbed_first_calls_drop_nothing() -> None:
+    trial = Trial(600, batches=(1,), plain=Behaviour(1), quick=Behaviour(0.9, disturbed=5))
+    assert trial.race.left_out == {}
 
 
-def test_one_that_was_best_until_a_faster_came_is_dropped_then() -> None:
-    race = Race(600, plain=Model(30), good=Model(9), better=Model(2))
-    assert race.contest.left_out["good"].startswith("at first sight at least 4.")
-    assert [e.setup.name for e in race.contest.entrants] == ["plain", "better"]
+def test_the_best_so_far_is_dropped_when_a_much_faster_one_enters() -> None:
+    trial = Trial(600, plain=Behaviour(30), good=Behaviour(9), better=Behaviour(2))
+    assert trial.race.left_out["good"].startswith("first calls at least 4.")
+    assert [r.setup.name for r in trial.race.racers] == ["plain", "better"]
 
 
-def test_one_that_is_good_at_one_size_stays_for_it() -> None:
-    race = Race(600, batches=(1, 32), small=Model(1, scale=1), large=Model(7, scale=0.1))
-    assert race.contest.left_out == {}
-    race.decide()
-    assert race.winner(1)[0] == "small" and race.winner(32)[0] == "large"
-    entrants = {e.setup.name: e for e in race.contest.entrants}
-    assert len(entrants["large"].tracks[1].rounds) == 3, "it is not measured on where it has lost"
+def test_a_setup_that_is_good_at_one_size_stays_for_that_size() -> None:
+    trial = Trial(600, batches=(1, 32), small=Behaviour(1, scale=1), large=Behaviour(7, scale=0.1))
+    assert trial.race.left_out == {}
+    trial.decide()
+    assert trial.winner(1)[0] == "small" and trial.winner(32)[0] == "large"
+    racers = {r.setup.name: r for r in trial.race.racers}
+    assert len(racers["large"].tracks[1].rounds) == 3, "where it has lost, it is not measured any longer"
 
 
-def test_equals_are_settled_when_the_choice_costs_next_to_nothing() -> None:
-    race = Race(3000, one=Model(10, noise=0.01), two=Model(10.01, noise=0.01)).decide()
-    name, reason = race.winner(1)
+def test_equals_are_decided_when_the_regret_is_next_to_nothing() -> None:
+    trial = Trial(3000, one=Behaviour(10, noise=0.01), two=Behaviour(10.01, noise=0.01)).decide()
+    name, reason = trial.winner(1)
     other = {"one": "two", "two": "one"}[name]
-    assert re.fullmatch(rf"{other} may be faster, by [012]\.\d% at most", reason)
-    assert race.clock.time < 300 * SECOND
+    assert re.fullmatch(rf"{other} may be faster, by at most [012]\.\d%", reason)
+    assert trial.clock.time < 300 * SECOND
 
 
-def test_without_time_the_best_so_far_wins_and_says_so() -> None:
-    race = Race(3, one=Model(10, noise=0.3), two=Model(9, noise=0.3)).decide()
-    name, reason = race.winner(8)
-    assert reason.startswith("the time was up before it was told apart from ") and name not in reason
-    assert race.clock.time < 10 * SECOND
+def test_without_time_the_best_so_far_wins_with_a_reservation() -> None:
+    trial = Trial(3, one=Behaviour(10, noise=0.3), two=Behaviour(9, noise=0.3)).decide()
+    name, reason = trial.winner(8)
+    assert reason == f"the time ran out before {'two' if name == 'one' else 'one'} could be ruled out"
+    assert trial.clock.time < 10 * SECOND
 
 
-def test_a_slow_one_does_not_keep_the_others_waiting_for_its_interval() -> None:
-    race = Race(3000, batches=(1,), plain=Model(5), quick=Model(5.5), late=Model(9)).decide()
-    late = next(e for e in race.contest.entrants if e.setup.name == "late")
-    assert race.winner(1)[0] == "plain"
+def test_a_much_slower_setup_needs_no_full_interval() -> None:
+    trial = Trial(3000, batches=(1,), plain=Behaviour(5), quick=Behaviour(5.5), late=Behaviour(9)).decide()
+    late = next(r for r in trial.race.racers if r.setup.name == "late")
+    assert trial.winner(1)[0] == "plain"
     assert len(late.tracks[1].rounds) <= 6
 
 
-def test_one_that_falls_far_behind_later_is_dropped_after_three_rounds() -> None:
-    race = Race(3000, batches=(1,), plain=Model(5), late=Model(9))
-    race.worker("late").model.ms = 50
-    late = race.contest.entrants[1]
-    race.decide()
+def test_a_setup_that_falls_far_behind_later_is_beaten_after_three_rounds() -> None:
+    trial = Trial(3000, batches=(1,), plain=Behaviour(5), late=Behaviour(9))
+    trial.worker("late").behaviour.ms = 50
+    late = trial.race.racers[1]
+    trial.decide()
     assert len(late.tracks[1].rounds) == 3
-    assert race.winner(1) == ("plain", "every other is slower")
+    assert trial.winner(1) == ("plain", "all others are slower")
 
 
-def test_too_poor_and_too_slow_ones_take_no_part() -> None:
-    race = Race(600, quality=40, plain=Model(10), coarse=Model(1, psnr=36.4), oracle=Model(1, slow=True),
-                broken=Model(failure=Failure("BundleError", "its graph is damaged")),
-                absent=Model(failure=Failure("MissingLibraryError", "absent needs it")))  # fmt: skip
-    assert race.contest.left_out == {
-        "coarse": "36.4 dB, where 40 dB are asked for",
+def test_setups_below_the_quality_and_slow_ones_take_no_part() -> None:
+    trial = Trial(600, quality=40, plain=Behaviour(10), coarse=Behaviour(1, psnr=36.4), oracle=Behaviour(1, slow=True),
+                broken=Behaviour(failure=Failure("BundleError", "its graph is damaged")),
+                absent=Behaviour(failure=Failure("MissingLibraryError", "absent needs it")))  # fmt: skip
+    assert trial.race.left_out == {
+        "coarse": "36.4 dB, but 40 dB are required",
         "oracle": "slow by design",
         "broken": "failed: its graph is damaged",
         "absent": "not installed: absent needs it",
     }
-    assert all(race.worker(name).closed for name in race.contest.left_out)
-    assert race.decide().winner(1) == ("plain", "nothing else came near")
+    assert all(trial.worker(name).closed for name in trial.race.left_out)
+    assert trial.decide().winner(1) == ("plain", "no other came close")
 
 
 def test_a_baseline_below_the_quality_is_measured_but_cannot_win() -> None:
-    race = Race(600, quality=100, plain=Model(1, psnr=80), exact=Model(9)).decide()
-    assert race.winner(1) == ("exact", "nothing else came near")
-    assert len(race.contest.entrants[0].tracks[1].rounds) >= 6
-    assert race.clock.time < 300 * SECOND
+    trial = Trial(600, quality=100, plain=Behaviour(1, psnr=80), exact=Behaviour(9)).decide()
+    assert trial.winner(1) == ("exact", "no other came close")
+    assert len(trial.race.racers[0].tracks[1].rounds) >= 6
+    assert trial.clock.time < 300 * SECOND
 
 
-def test_a_worker_that_dies_is_no_winner() -> None:
-    race = Race(600, plain=Model(10), quick=Model(6, dies_after=12)).decide()
-    assert race.winner(1)[0] == race.winner(8)[0] == "plain"
-    assert race.contest.entrants[1].failed == "its process was killed by SIGKILL"
+def test_a_worker_that_dies_does_not_win() -> None:
+    trial = Trial(600, plain=Behaviour(10), quick=Behaviour(6, dies_after=12)).decide()
+    assert trial.winner(1)[0] == trial.winner(8)[0] == "plain"
+    assert trial.race.racers[1].failure_reason == "its process was killed by SIGKILL"
 
 
-def test_those_that_the_time_does_not_reach_are_named() -> None:
-    race = Race(10, first=Model(10), second=Model(9, load_s=6), third=Model(1))
-    assert race.contest.left_out == {"third": "not tried: the time was up"}
-    assert race.decide().winner(1)[0] == "second"
+def test_setups_that_are_not_loaded_in_time_are_named() -> None:
+    trial = Trial(10, first=Behaviour(10), second=Behaviour(9, load_s=6), third=Behaviour(1))
+    assert trial.race.left_out == {"third": "not tried: no time was left"}
+    assert trial.decide().winner(1)[0] == "second"
 
 
-def test_no_more_processes_than_the_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_starts_without_enough_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     free = SimpleNamespace(available=500 * 2**20)
-    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: free)
-    race = Race(600, first=Model(10, peak_mib=300), second=Model(9, peak_mib=400), third=Model(1))
-    assert race.contest.left_out == {"third": "not tried: there is not enough memory for one more process"}
-    assert len(race.started) == 2
+    monkeypatch.setattr(race.psutil, "virtual_memory", lambda: free)
+    trial = Trial(600, first=Behaviour(10, peak_mib=300), second=Behaviour(9, peak_mib=400), third=Behaviour(1))
+    assert trial.race.left_out == {"third": "not tried: there is not enough memory for another process"}
+    assert len(trial.started) == 2
 
 
 def test_progress_is_a_share_and_a_text() -> None:
-    race = Race(600, plain=Model(10), quick=Model(6)).decide()
-    shares, texts = zip(*race.told, strict=True)
+    trial = Trial(600, plain=Behaviour(10), quick=Behaviour(6)).decide()
+    shares, texts = zip(*trial.progress, strict=True)
     assert texts[0] == "loading plain"
     assert any(text.startswith("candidates left: batch 1: 2") for text in texts)
     assert texts[-1] == "candidates left: batch 1: decided, batch 8: decided"

@@ -1,27 +1,32 @@
-"""Reports: figures that follow from raw samples, and JSON from anybody."""
+"""Reports: figures that follow from raw samples, and JSON of every schema and of unknown origin."""
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from helpers import reports as bench_reports
-from helpers.reports import measurement, report, steady_report
+from helpers.reports import make_measurement, make_report, make_steady_report
 
 import ganrt
-from ganrt.bench import Report
-from ganrt.bench.results import Backend
+from ganrt.bench import Context, Report
+from ganrt.bench.results import SCHEMA, BackendResult
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = (ROOT / "bench" / "results", ROOT / "bench" / "results" / "cpu", ROOT / "tests" / "data" / "first_version")
+COMMITTED = [path for folder in FOLDERS for path in sorted(folder.glob("*.json")) if "figures" in path.read_text()]
 
 
-def test_a_report_survives_json(tmp_path):
-    made = steady_report()
+def test_a_report_is_the_same_after_json(tmp_path):
+    made = make_steady_report()
     assert Report.from_json(made.to_json()) == made
     made.save(tmp_path / "r.json")
     assert Report.load(tmp_path / "r.json") == made
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
 
 
-def test_the_json_holds_raw_samples_and_figures_with_the_agreement_beside_the_speed():
-    raw = json.loads(steady_report().to_json())
+def test_the_json_has_raw_samples_and_figures_and_the_psnr_beside_the_speed():
+    raw = json.loads(make_steady_report().to_json())
     assert raw["measurements"][0]["rounds"][0] == [bench_reports.MS] * 10
     figures = next(f for f in raw["figures"] if (f["backend"], f["batch"], f["scope"]) == ("quick", 8, "session"))
     assert figures["images_per_second"]["value"] == pytest.approx(8 / 0.005)
@@ -32,52 +37,75 @@ def test_the_json_holds_raw_samples_and_figures_with_the_agreement_beside_the_sp
 
 
 def test_cases_come_fastest_first_and_are_compared_with_pytorch():
-    made = steady_report()
+    made = make_steady_report()
     assert made.cases == [("quick", 1), ("pytorch", 1), ("quick", 8), ("pytorch", 8)]
     assert made.speedup("quick", 8).value == pytest.approx(3.0)
     assert made.overhead("quick", 1).value == pytest.approx(1.04)
 
 
-def test_without_pytorch_the_slowest_is_the_measure_but_never_one_that_is_slow_by_design():
-    rows = [measurement(name, 1, "sample", [[ms]] * 8) for name, ms in (("a", 1), ("b", 2), ("oracle", 500))]
+def test_without_pytorch_the_slowest_is_the_baseline_unless_it_is_slow_by_design():
+    rows = [make_measurement(name, 1, "sample", [[ms]] * 8) for name, ms in (("a", 1), ("b", 2), ("oracle", 500))]
     backends = [
-        Backend("a", "measured", "", bench_reports.facts()),
-        Backend("b", "measured", "", bench_reports.facts()),
-        Backend("oracle", "measured", "", bench_reports.facts(slow=True)),
+        BackendResult("a", "measured", "", bench_reports.make_facts()),
+        BackendResult("b", "measured", "", bench_reports.make_facts()),
+        BackendResult("oracle", "measured", "", bench_reports.make_facts(slow=True)),
     ]
-    made = report(rows, backends)
+    made = make_report(rows, backends)
     assert made.speedup("a", 1).value == 2.0
     assert any(warning.startswith("oracle is slow by design") for warning in made.warnings)
-    assert report(rows[:1], backends[:1]).speedup("a", 1) is None
+    assert make_report(rows[:1], backends[:1]).speedup("a", 1) is None
 
 
 def test_a_speedup_compares_rounds_of_the_same_sweeps():
     # the machine slows down fourfold; `pytorch` has no rounds in the fast half
-    quick = measurement("quick", 1, "sample", [[1]] * 8 + [[4]] * 8)
-    slow = measurement("pytorch", 1, "sample", [[8]] * 8, sweeps=list(range(8, 16)))
-    assert report([quick, slow]).speedup("quick", 1).value == 2.0
+    quick = make_measurement("quick", 1, "sample", [[1]] * 8 + [[4]] * 8)
+    slow = make_measurement("pytorch", 1, "sample", [[8]] * 8, sweeps=list(range(8, 16)))
+    assert make_report([quick, slow]).speedup("quick", 1).value == 2.0
 
 
-def test_warnings_name_the_failed_the_noisy_and_the_busy():
-    failed = Backend("broken", "failed", "it does not make the original's images")
-    noisy = Backend("noisy", "measured", "", bench_reports.facts(), None, quiet=False)
-    made = report([measurement("noisy", 1, "sample", [[1]] * 3)], [failed, noisy])
+def test_warnings_name_failed_and_busy_backends():
+    failed = BackendResult("broken", "failed", "it does not make the original's images")
+    noisy = BackendResult("noisy", "measured", "", bench_reports.make_facts(), None, quiet=False)
+    made = make_report([make_measurement("noisy", 1, "sample", [[1]] * 3)], [failed, noisy])
     text = "\n".join(made.warnings)
     assert "broken failed: it does not make" in text
-    assert "noisy kept the processor busy" in text
+    assert "noisy kept the CPU busy" in text
     assert "too few rounds" in text
 
 
 def test_times_of_fp16_on_the_cpu_come_with_a_warning():
-    low = replace(bench_reports.facts(), precision="fp16")
-    made = report([measurement("low", 1, "sample", [[1]] * 8)], [Backend("low", "measured", "", low)])
-    assert "low spells float16 out in float32 on the CPU: its times say nothing about fp16" in made.warnings
-    gpu = [Backend("low", "measured", "", replace(low, device="cuda:0"))]
-    assert not any("float16" in warning for warning in replace(made, backends=gpu).warnings)
+    low = replace(bench_reports.make_facts(), precision="fp16")
+    made = make_report([make_measurement("low", 1, "sample", [[1]] * 8)], [BackendResult("low", "measured", "", low)])
+    assert "low computes fp16 in float32 on the CPU: its times are not those of fp16" in made.warnings
+    gpu = [BackendResult("low", "measured", "", replace(low, device="cuda:0"))]
+    assert not any("fp16" in warning for warning in replace(made, backends=gpu).warnings)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_reports_are_read_with_the_same_figures(path):
+    read = json.loads(Report.load(path).to_json())
+    assert read["figures"] == json.loads(path.read_bytes())["figures"]
+    assert read["schema"] == SCHEMA
+
+
+def test_reports_of_schema_1_are_read():
+    raw = json.loads(make_steady_report().to_json())
+    old = {key: value for key, value in raw.items() if key not in ("picture", "context")} | {"schema": 1}
+    assert Report.from_json(json.dumps(old)) == make_steady_report()
+
+
+def test_reports_of_schema_2_are_read():
+    made = replace(make_steady_report(), context=Context("{}", 1.5, "int8: 20 dB", {"fp32": 7}, {}))
+    raw = json.loads(made.to_json())
+    context = {"recipe": "{}", "export_seconds": 1.5, "refused": "int8: 20 dB", "multiplications": {"fp32": 7}}
+    old = raw | {"schema": 2, "context": context | {"products": {}}}
+    assert Report.from_json(json.dumps(old)) == made
+    with pytest.raises(ganrt.ArtifactError, match="multiplications"):
+        Report.from_json(json.dumps(old | {"schema": 3}))
 
 
 def _edited(**changes) -> str:
-    return json.dumps(json.loads(steady_report().to_json()) | changes)
+    return json.dumps(json.loads(make_steady_report().to_json()) | changes)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +120,13 @@ def _edited(**changes) -> str:
         (_edited(surprise=1), "surprise"),
         (_edited(seconds=True), "seconds"),
         (_edited(bundle=None), "bundle"),
-        (_edited(backends=[]), "nothing about that backend"),
+        (_edited(backends=[]), "but that backend is not in its backends"),
         (_edited(measurements=[{}]), "measurements[0] lacks"),
         (_edited(measurements=7), "measurements"),
         (_edited(environment={}), "environment lacks"),
     ],
 )
-def test_json_that_is_no_report_is_refused_in_a_sentence(text, words):
+def test_json_that_is_not_a_report_is_rejected_in_a_sentence(text, words):
     with pytest.raises(ganrt.ArtifactError) as caught:
         Report.from_json(text, "r.json")
     assert words in str(caught.value)
@@ -108,16 +136,16 @@ def test_json_that_is_no_report_is_refused_in_a_sentence(text, words):
 @pytest.mark.parametrize(
     "change", [{"rounds": []}, {"rounds": [[]]}, {"rounds": [[0]]}, {"batch": 0}, {"scope": "x"}, {"sweeps": [1]}]
 )
-def test_impossible_measurements_are_refused(change):
-    raw = json.loads(steady_report().to_json())
+def test_impossible_measurements_are_rejected(change):
+    raw = json.loads(make_steady_report().to_json())
     raw["measurements"][0] |= change
     with pytest.raises(ganrt.ArtifactError):
         Report.from_json(json.dumps(raw))
 
 
-def test_a_report_that_cannot_be_read_or_written_is_one_sentence(tmp_path):
+def test_a_report_that_cannot_be_read_or_written_is_an_error(tmp_path):
     with pytest.raises(ganrt.ArtifactError, match="cannot be read"):
         Report.load(tmp_path / "none.json")
     (tmp_path / "file").write_text("")
     with pytest.raises(ganrt.MachineError, match="cannot be written"):
-        steady_report().save(tmp_path / "file" / "r.json")
+        make_steady_report().save(tmp_path / "file" / "r.json")

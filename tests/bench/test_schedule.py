@@ -1,41 +1,41 @@
-"""The order of rounds, with a pretended clock and pretended workers."""
+"""The order of rounds, with a fake clock and fake workers."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from fakes.workers import SECOND, Clock
+from fakes.workers import SECOND, FakeClock
 
 from ganrt.bench import schedule
-from ganrt.bench.cases import Case, Setup, check_batches, setups
+from ganrt.bench.cases import Case, Setup, check_batches, list_setups
 from ganrt.bench.process import WorkerFailed
 from ganrt.bench.schedule import Track
-from ganrt.bench.worker import Failure, Order, Round
+from ganrt.bench.worker import Failure, Round, RoundRequest
 from ganrt.errors import RequestError
 
 
 @dataclass
-class Pretended:
-    """Takes `call_ns` per call and image, and breaks at the round number `breaks`."""
+class FakeTimer:
+    """Takes `call_ns` per call and image, and fails at the round number `breaks`."""
 
-    clock: Clock
+    clock: FakeClock
     call_ns: int
-    log: list[tuple["Pretended", Order]]
+    log: list[tuple["FakeTimer", RoundRequest]]
     breaks: int | None = None
     jitter: tuple[int, ...] = (0,)
-    orders: list[Order] = field(default_factory=list)
+    requests: list[RoundRequest] = field(default_factory=list)
 
-    def round(self, order: Order) -> Round:
-        if len(self.orders) == self.breaks:
+    def time_round(self, request: RoundRequest) -> Round:
+        if len(self.requests) == self.breaks:
             raise WorkerFailed(Failure("Died", "killed"))
-        self.orders.append(order)
-        self.log.append((self, order))
-        one = self.call_ns * order.batch + self.jitter[len(self.orders) % len(self.jitter)]
-        self.clock.time += 2 * one * order.pairs
-        return Round((one,) * order.pairs, (one,) * order.pairs, True, None)
+        self.requests.append(request)
+        self.log.append((self, request))
+        one = self.call_ns * request.batch + self.jitter[len(self.requests) % len(self.jitter)]
+        self.clock.time += 2 * one * request.pairs
+        return Round((one,) * request.pairs, (one,) * request.pairs, True, None)
 
 
-def _tracks(*timers: Pretended, batches: tuple[int, ...] = (1,), slow: bool = False) -> list[Track]:
+def make_tracks(*timers: FakeTimer, batches: tuple[int, ...] = (1,), slow: bool = False) -> list[Track]:
     made = []
     for k, timer in enumerate(timers):
         setup = Setup(Path("x.ganrt"), f"backend{k}", "fp32", "cpu")
@@ -43,18 +43,18 @@ def _tracks(*timers: Pretended, batches: tuple[int, ...] = (1,), slow: bool = Fa
     return made
 
 
-def _run(tracks: list[Track], clock: Clock, seconds: float) -> list[str]:
-    told: list[str] = []
-    schedule.run(tracks, clock.time + round(seconds * SECOND), clock, told.append)
-    return told
+def run(tracks: list[Track], clock: FakeClock, seconds: float) -> list[str]:
+    lines: list[str] = []
+    schedule.run(tracks, clock.time + round(seconds * SECOND), clock, lines.append)
+    return lines
 
 
-def test_rounds_of_all_cases_take_turns_in_changing_order():
-    clock, log = Clock(), []
+def test_rounds_of_all_cases_alternate_in_changing_order():
+    clock, log = FakeClock(), []
     noisy = (0, 400_000, 900_000)
-    timers = [Pretended(clock, 1_000_000, log, jitter=noisy) for _ in range(3)]
-    tracks = _tracks(*timers)
-    _run(tracks, clock, 20)
+    timers = [FakeTimer(clock, 1_000_000, log, jitter=noisy) for _ in range(3)]
+    tracks = make_tracks(*timers)
+    run(tracks, clock, 20)
     counts = [len(t.rounds) for t in tracks]
     assert min(counts) > 15
     assert max(counts) - min(counts) <= 1
@@ -64,20 +64,20 @@ def test_rounds_of_all_cases_take_turns_in_changing_order():
     assert len({tuple(id(timer) for timer, _ in measured[k : k + 3]) for k in range(0, len(measured) - 3, 3)}) > 1
 
 
-def test_sure_numbers_end_it_before_the_time_is_up():
-    clock = Clock()
-    tracks = _tracks(Pretended(clock, 1_000_000, []), Pretended(clock, 2_000_000, []))
-    _run(tracks, clock, 600)
-    assert all(track.sure and track.steady for track in tracks)
+def test_converged_figures_end_it_before_the_time_is_up():
+    clock = FakeClock()
+    tracks = make_tracks(FakeTimer(clock, 1_000_000, []), FakeTimer(clock, 2_000_000, []))
+    run(tracks, clock, 600)
+    assert all(track.converged and track.steady for track in tracks)
     assert clock.time < 60 * SECOND
 
 
 def test_the_deadline_holds_and_a_slow_case_does_not_starve_the_others():
-    clock, log = Clock(), []
-    slow = Pretended(clock, SECOND, log)
-    quick = [Pretended(clock, 1_000_000, log, jitter=(0, 500_000, 900_000)) for _ in range(3)]
-    tracks = _tracks(slow, *quick, slow=True)
-    _run(tracks, clock, 30)
+    clock, log = FakeClock(), []
+    slow = FakeTimer(clock, SECOND, log)
+    quick = [FakeTimer(clock, 1_000_000, log, jitter=(0, 500_000, 900_000)) for _ in range(3)]
+    tracks = make_tracks(slow, *quick, slow=True)
+    run(tracks, clock, 30)
     assert clock.time <= 31 * SECOND
     assert tracks[0].rounds
     assert not tracks[0].steady
@@ -86,37 +86,37 @@ def test_the_deadline_holds_and_a_slow_case_does_not_starve_the_others():
 
 
 def test_every_case_gets_one_round_even_without_time():
-    clock = Clock()
-    tracks = _tracks(Pretended(clock, 5 * SECOND, []), Pretended(clock, SECOND, []), batches=(1, 2))
-    _run(tracks, clock, 0)
+    clock = FakeClock()
+    tracks = make_tracks(FakeTimer(clock, 5 * SECOND, []), FakeTimer(clock, SECOND, []), batches=(1, 2))
+    run(tracks, clock, 0)
     assert [len(track.rounds) for track in tracks] == [1, 1, 1, 1]
 
 
-def test_a_worker_that_dies_takes_its_own_cases_with_it_and_no_others():
-    clock = Clock()
-    tracks = _tracks(Pretended(clock, 1_000_000, [], breaks=8), Pretended(clock, 1_000_000, []), batches=(1, 4))
-    _run(tracks, clock, 20)
+def test_a_worker_that_dies_ends_its_own_cases_and_no_others():
+    clock = FakeClock()
+    tracks = make_tracks(FakeTimer(clock, 1_000_000, [], breaks=8), FakeTimer(clock, 1_000_000, []), batches=(1, 4))
+    run(tracks, clock, 20)
     assert [track.failure and track.failure.kind for track in tracks] == ["Died", "Died", None, None]
     assert all(len(track.rounds) > 5 for track in tracks[2:])
 
 
-def test_no_call_sees_the_inputs_of_an_earlier_one():
-    clock = Clock()
-    timer = Pretended(clock, 1_000_000, [])
-    _run(_tracks(timer), clock, 5)
-    ends = [order.first + (order.pairs + 1) * order.batch for order in timer.orders]
-    assert [order.first for order in timer.orders] == [0, *ends[:-1]]
+def test_no_call_reuses_the_inputs_of_an_earlier_one():
+    clock = FakeClock()
+    timer = FakeTimer(clock, 1_000_000, [])
+    run(make_tracks(timer), clock, 5)
+    ends = [request.first + (request.pairs + 1) * request.batch for request in timer.requests]
+    assert [request.first for request in timer.requests] == [0, *ends[:-1]]
 
 
-def test_progress_is_told_a_few_times():
-    clock = Clock()
-    told = _run(_tracks(Pretended(clock, 1_000_000, [], jitter=(0, 700_000))), clock, 30)
-    assert told[0] == "warming up backend0, batch 1"
-    assert 3 < len(told) < 15
+def test_progress_is_logged_a_few_times():
+    clock = FakeClock()
+    lines = run(make_tracks(FakeTimer(clock, 1_000_000, [], jitter=(0, 700_000))), clock, 30)
+    assert lines[0] == "warming up backend0, batch 1"
+    assert 3 < len(lines) < 15
 
 
 @pytest.mark.parametrize("batches", [[], [0], [1, -1], [True], [1.0], ["8"]])
-def test_batch_sizes_that_are_none_are_refused(batches):
+def test_invalid_batch_sizes_are_rejected(batches):
     with pytest.raises(RequestError, match="batch sizes"):
         check_batches(batches)
 
@@ -125,18 +125,18 @@ def test_setups_are_the_pairs_of_a_backend_and_a_variant_that_it_runs(bundle):
     fast = replace(bundle.variants["fp32"], passes=("phases",))
     variants = {**bundle.variants, "fp32-phases": fast, "bf16-phases": replace(fast, precision="bf16")}
     several = replace(bundle, variants=variants)
-    found = [setup.name for setup in setups(several, ["pytorch", "onnxruntime", "openvino"], None, "auto")]
+    found = [setup.name for setup in list_setups(several, ["pytorch", "onnxruntime", "openvino"], None, "auto")]
     assert found == [
         *("pytorch", "onnxruntime", "onnxruntime fp32-phases"),
         *("openvino", "openvino fp32-phases", "openvino bf16-phases"),
     ]
     with pytest.raises(RequestError, match="none of pytorch runs bf16-phases"):
-        setups(several, ["pytorch"], ["bf16-phases"], "auto")
+        list_setups(several, ["pytorch"], ["bf16-phases"], "auto")
 
 
-def test_unknown_backends_are_refused_with_the_names_there_are(bundle):
-    assert [s.backend for s in setups(bundle, ["openvino", "openvino"], ["fp32"], "auto")] == ["openvino"]
+def test_unknown_backends_are_rejected_with_the_known_names(bundle):
+    assert [s.backend for s in list_setups(bundle, ["openvino", "openvino"], ["fp32"], "auto")] == ["openvino"]
     with pytest.raises(RequestError, match=r"no backend 'onnx'; choose from .*onnxruntime"):
-        setups(bundle, ["onnx"], None, "auto")
+        list_setups(bundle, ["onnx"], None, "auto")
     with pytest.raises(RequestError, match="no backend was named"):
-        setups(bundle, [], None, "auto")
+        list_setups(bundle, [], None, "auto")

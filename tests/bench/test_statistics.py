@@ -22,7 +22,7 @@ def test_the_interval_is_the_narrowest_pair_of_order_statistics_with_equal_tails
     assert below.sf(high - 1) <= 0.025 < below.sf(high - 2)
 
 
-def test_the_interval_covers_the_true_median_as_often_as_it_says():
+def test_the_interval_covers_the_true_median_in_95_percent_of_cases():
     draws = np.random.default_rng(1).lognormal(size=(2000, 25))
     found = [statistics.quantile(row, 0.5) for row in draws]
     share = np.mean([e.low <= 1.0 <= e.high for e in found])
@@ -36,7 +36,7 @@ def test_five_rounds_have_a_median_and_no_interval_and_six_have_one():
 
 
 def test_the_round_is_the_unit_of_the_median():
-    # 1000 calls of one lucky round must not outvote the others
+    # the 1000 calls of one fast round must not outvote the others
     rounds = [[1] * 1000] + [[10]] * 6
     assert statistics.median(rounds).value == 10.0
 
@@ -51,9 +51,9 @@ def test_a_tail_is_stated_only_with_ten_calls_beyond_it(q, needed):
     assert found.low < found.value
 
 
-def test_a_paired_ratio_cancels_what_both_suffer():
+def test_a_paired_ratio_cancels_shared_disturbances():
     rng = np.random.default_rng(2)
-    machine = rng.lognormal(0, 1, (20, 30))  # the weather, shared by the two calls of a pair
+    machine = rng.lognormal(0, 1, (20, 30))  # disturbances that both calls of a pair share
     bottom = (1e6 * machine).astype(int)
     top = (1.07e6 * machine * rng.lognormal(0, 0.01, machine.shape)).astype(int)
     found = statistics.paired_ratio(top.tolist(), bottom.tolist())
@@ -64,9 +64,9 @@ def test_a_paired_ratio_cancels_what_both_suffer():
 
 
 def test_scaling_and_inverting_keep_the_bounds_in_order():
-    assert Estimate(4.0, 2.0, 8.0).map(0.5) == Estimate(2.0, 1.0, 4.0)
-    assert Estimate(4.0, 2.0, 8.0).inverse(16) == Estimate(4.0, 2.0, 8.0)
-    assert Estimate(4.0, None, None).inverse(8) == Estimate(2.0, None, None)
+    assert Estimate(4.0, 2.0, 8.0).scale(0.5) == Estimate(2.0, 1.0, 4.0)
+    assert Estimate(4.0, 2.0, 8.0).invert(16) == Estimate(4.0, 2.0, 8.0)
+    assert Estimate(4.0, None, None).invert(8) == Estimate(2.0, None, None)
     assert Estimate(4.0, 3.0, 5.0).half_width == 0.25
 
 
@@ -79,9 +79,9 @@ def test_scaling_and_inverting_keep_the_bounds_in_order():
         ([[50, 100, 150]] * 10, "spreads widely"),
     ],
 )
-def test_numbers_say_themselves_when_they_cannot_be_trusted(rounds, words):
-    assert [kind for kind in statistics.doubts(rounds) if words in kind]
+def test_unreliable_figures_come_with_a_warning(rounds, words):
+    assert [kind for kind in statistics.find_warnings(rounds) if words in kind]
 
 
-def test_steady_numbers_raise_no_doubt():
-    assert statistics.doubts([[100, 101, 99, 100]] * 12) == {}
+def test_steady_figures_come_without_a_warning():
+    assert statistics.find_warnings([[100, 101, 99, 100]] * 12) == {}

@@ -1,4 +1,4 @@
-"""Worker processes, and `measure` with them: what is measured, and what is reported when something breaks."""
+"""Worker processes and `measure`: what is measured, and what is reported when something fails."""
 
 import os
 import shutil
@@ -13,18 +13,23 @@ from ganrt.backend import HostSession
 from ganrt.bench import harness, measure
 from ganrt.bench.cases import Setup
 from ganrt.bench.process import Worker, WorkerFailed
-from ganrt.bench.worker import Failure, Order, sheet_of, time_round
+from ganrt.bench.worker import Failure, RoundRequest, select_sheet, time_round
 from ganrt.bundle import Bundle
 from ganrt.generator import Generator
 
 
 @pytest.fixture(scope="module")
 def report(bundles):
-    told = []
+    lines = []
     made = measure(
-        bundles["dcgan"].folder, ["onnxruntime", "openvino", "reference"], [4, 1], 4.0, ["fp32"], progress=told.append
+        bundles["dcgan"].folder,
+        backends=["onnxruntime", "openvino", "reference"],
+        batches=[4, 1],
+        seconds=4.0,
+        variants=["fp32"],
+        progress=lines.append,
     )
-    assert told[0] == "loading onnxruntime and comparing it with the original"
+    assert lines[0] == "loading onnxruntime and comparing it with the original"
     return made
 
 
@@ -61,84 +66,88 @@ def test_the_report_names_versions_and_no_paths_or_hosts(report, bundles):
 
 
 def test_a_backend_that_cannot_run_is_reported_and_the_others_go_on(bundle):
-    report = measure(bundle.folder, ["openvino", "onnxruntime"], [1], 0.5, ["fp32"], device="cuda")
+    report = measure(
+        bundle, backends=["openvino", "onnxruntime"], batches=[1], seconds=0.5, variants=["fp32"], device="cuda"
+    )
     assert [b.status for b in report.backends] == ["failed", "failed"]
     assert "runs on the CPU only" in report.backends[0].reason
     assert report.measurements == ()
     assert any("openvino failed" in warning for warning in report.warnings)
 
 
-def test_wrong_pictures_have_no_speed(bundle, tmp_path):
+def test_a_backend_with_wrong_pictures_is_not_measured(bundle, tmp_path):
     folder = tmp_path / "wrong.ganrt"
     shutil.copytree(bundle.folder, folder)
     golden = bundle.golden()
     replace(golden, images=-golden.images).save(folder / Bundle.GOLDEN)
     replace(bundle, folder=folder).with_files(Bundle.GOLDEN).write_manifest()
-    report = measure(folder, ["onnxruntime"], [1], 0.5, ["fp32"])
+    report = measure(folder, backends=["onnxruntime"], batches=[1], seconds=0.5, variants=["fp32"])
     assert report.backends[0].status == "failed"
     assert "does not make the original's images" in report.backends[0].reason
     assert str(tmp_path) not in report.to_json()
     assert report.measurements == ()
 
 
-def test_a_broken_graph_is_one_backends_failure_and_its_reason_names_no_folder(bundle, tmp_path):
+def test_a_broken_graph_is_one_backends_failure_and_its_reason_has_no_path(bundle, tmp_path):
     folder = tmp_path / "broken.ganrt"
     shutil.copytree(bundle.folder, folder)
     (folder / "model.onnx").write_bytes(b"no graph")
     replace(bundle, folder=folder).with_files("model.onnx").write_manifest()
-    report = measure(folder, ["onnxruntime", "pytorch"], [1], 0.5, ["fp32"])
+    report = measure(folder, backends=["onnxruntime", "pytorch"], batches=[1], seconds=0.5, variants=["fp32"])
     assert [b.status for b in report.backends] == ["failed", "measured"]
     assert "cannot load broken.ganrt/model.onnx" in report.backends[0].reason
     assert str(tmp_path) not in report.to_json()
 
 
-def test_a_worker_that_is_killed_says_so(bundle):
+def test_a_killed_worker_is_reported(bundle):
     worker = Worker(Setup(bundle.folder, "onnxruntime", "fp32", "cpu"))
     try:
-        worker.facts()
-        assert len(worker.round(Order(2, 3, 0)).whole) == 3
+        worker.wait_until_loaded()
+        assert len(worker.time_round(RoundRequest(2, 3, 0)).end_to_end) == 3
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(WorkerFailed) as caught:
-            worker.round(Order(2, 3, 0))
+            worker.time_round(RoundRequest(2, 3, 0))
         assert caught.value.failure == Failure("Died", "its process was killed by SIGKILL")
     finally:
         worker.close()
 
 
 class _Missing:
-    """A worker whose library is not there."""
+    """A worker whose library is not installed."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
 
-    def facts(self):
+    def wait_until_loaded(self):
         raise WorkerFailed(Failure("MissingLibraryError", f"{self.setup.backend} is not installed"))
 
     def close(self) -> None:
         pass
 
 
-def test_a_missing_library_is_a_failure_only_when_the_backend_was_asked_for(bundle, monkeypatch):
+def test_a_missing_library_is_a_failure_only_when_the_backend_was_named(bundle, monkeypatch):
     monkeypatch.setattr(harness, "Worker", _Missing)
-    assert {b.status for b in measure(bundle.folder, None, [1], 1.0).backends} == {"not installed"}
-    assert [b.status for b in measure(bundle.folder, ["pytorch"], [1], 1.0).backends] == ["failed"]
+    assert {b.status for b in measure(bundle, batches=[1], seconds=1.0).backends} == {"not installed"}
+    assert [b.status for b in measure(bundle, backends=["pytorch"], batches=[1], seconds=1.0).backends] == ["failed"]
 
 
-def test_requests_that_make_no_sense_start_no_worker(bundle, tmp_path, monkeypatch):
+def test_invalid_arguments_start_no_worker(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "Worker", None)
     with pytest.raises(ganrt.RequestError, match="int8"):
-        measure(bundle.folder, None, [1], 1.0, variants=["int8-phases"])
+        measure(bundle, variants=["int8-phases"])
+    with pytest.raises(ganrt.RequestError, match="0 seconds were asked for"):
+        measure(bundle, seconds=0)
     with pytest.raises(ganrt.RequestError, match="batch sizes"):
-        measure(bundle.folder, None, [0], 1.0)
+        measure(bundle, batches=[0])
     with pytest.raises(ganrt.BundleError):
-        measure(tmp_path / "nothing", None, [1], 1.0)
+        measure(tmp_path / "nothing")
 
 
 class _Session(HostSession):
-    """Makes pictures of its latents; `wrong` makes other ones at every second call."""
+    """Makes images from its latents; with `wrong`, other ones at every second call."""
 
     def __init__(self, spec: ganrt.Spec, wrong: bool) -> None:
-        super().__init__("pretended", "fp32", spec, {})
+        super().__init__("fake", "fp32", spec, {})
         self.wrong, self.calls = wrong, 0
         self.shape = (spec.output.channels, *spec.output.size)
 
@@ -151,18 +160,18 @@ class _Session(HostSession):
         pass
 
 
-def test_both_scopes_must_make_the_same_pictures_while_they_are_timed(bundle):
+def test_both_scopes_must_make_the_same_pictures_while_timed(bundle):
     right = _Session(bundle.spec, wrong=False)
-    found = time_round(Generator(bundle.spec, right), Order(2, 3, 0))
-    assert len(found.session) == len(found.whole) == 3
-    assert min(found.session + found.whole) > 0
+    found = time_round(Generator(bundle.spec, right), RoundRequest(2, 3, 0))
+    assert len(found.session) == len(found.end_to_end) == 3
+    assert min(found.session + found.end_to_end) > 0
     assert right.calls == 2 * (3 + 1)  # the first pair is not counted
     with pytest.raises(ganrt.BackendError, match="different pictures"):
-        time_round(Generator(bundle.spec, _Session(bundle.spec, wrong=True)), Order(2, 3, 0))
+        time_round(Generator(bundle.spec, _Session(bundle.spec, wrong=True)), RoundRequest(2, 3, 0))
 
 
 def test_sheets_of_few_and_of_many_samples_show_the_same_pictures_first(bundle):
     golden = bundle.golden()
-    many, few = sheet_of(golden).images, sheet_of(golden.subset(1)).images
+    many, few = select_sheet(golden).images, select_sheet(golden.subset(1)).images
     assert len(few) == 4
     np.testing.assert_array_equal(many[:4], few)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from fakes.workers import Clock, Model, world
+from fakes.workers import Behaviour, FakeClock, fake_processes
 
 from ganrt import tuned
 from ganrt.bench import tuning
@@ -27,8 +27,8 @@ def run(*arguments: object) -> Result:
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which OpenVINO takes half the time of the others."""
-    clock = Clock()
-    start, _ = world(clock, lambda setup: Model(5 if setup.backend == "openvino" else 10))
+    clock = FakeClock()
+    start, _ = fake_processes(clock, lambda setup: Behaviour(5 if setup.backend == "openvino" else 10))
     monkeypatch.setattr(tuning, "Worker", start)
     monkeypatch.setattr(tuning.clock, "now_ns", clock)
 
@@ -68,7 +68,7 @@ def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, pret
         (["--quality", "high"], 2, "--quality high is not a number of decibels, such as 40dB"),
         (["--seconds", "nan"], 2, "nan seconds were asked for"),
         (["--batch", "0"], 2, "the batch sizes are [0]"),
-        (["--batch", "33"], 2, "at most 32 pictures are computed at a time"),
+        (["--batch", "33"], 2, "computes at most 32 images at a time"),
         (["--backend", "abacus"], 2, "there is no backend 'abacus'"),
         (["--quality", "190dB", "--seconds", "9"], 3, "nothing on this machine runs"),
         (["--json", "/proc/x.json"], 3, "cannot be written"),

@@ -1,4 +1,4 @@
-"""Worker processes that are none, for tests of what is done with their times: they state times, and a clock obeys."""
+"""Fake worker processes for tests of the benchmark: they state their times, and a fake clock advances by them."""
 
 from __future__ import annotations
 
@@ -6,56 +6,62 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from helpers.reports import facts
+from helpers.reports import make_facts
 
 from ganrt.bench.cases import Setup
 from ganrt.bench.process import WorkerFailed
-from ganrt.bench.worker import Facts, Failure, Order, Round
+from ganrt.bench.worker import Facts, Failure, Round, RoundRequest
 
 SECOND = 1_000_000_000
+"""Nanoseconds of a second."""
 
 
-class Clock:
-    """Time passes only while a worker works."""
+class FakeClock:
+    """Time passes only while a fake worker works."""
 
     def __init__(self) -> None:
         self.time = 0
+        """Nanoseconds."""
 
     def __call__(self) -> int:
         return self.time
 
 
 @dataclass
-class Model:
-    """How a candidate behaves."""
+class Behaviour:
+    """How a setup behaves."""
 
     ms: float = 10.0
-    """Of a call at batch 1."""
+    """Milliseconds of a call at batch 1."""
     scale: float = 1.0
-    """How many times as long each further picture takes, as a share of the first."""
+    """Time that each further image takes, as a share of the first."""
     psnr: float = 120.0
+    """PSNR in dB of the worst golden sample."""
     noise: float = 0.02
-    """Share of its time by which a call may be off."""
+    """Relative error of the time of a round."""
     disturbed: float = 1.0
-    """How many times as long all calls of a round take but for its last."""
+    """Factor on the time of all calls of a round but the last."""
     load_s: float = 0.5
+    """Seconds to load."""
     slow: bool = False
+    """Whether the backend is slow by design."""
     failure: Failure | None = None
     """Why it cannot be loaded."""
     dies_after: int = 10**9
     """Rounds after which its process is killed."""
     peak_mib: float | None = 100.0
+    """Peak memory of the process in MiB."""
     precision: str = "fp32"
     device: str = "cpu"
 
 
 @dataclass
-class Pretended:
-    """One process. `started` of its world remembers it."""
+class FakeWorker:
+    """A process that loads and times nothing."""
 
     setup: Setup
-    model: Model
-    clock: Clock
+    behaviour: Behaviour
+    clock: FakeClock
     closed: bool = False
     rounds: int = 0
     random: random.Random = field(init=False)
@@ -63,35 +69,37 @@ class Pretended:
     def __post_init__(self) -> None:
         self.random = random.Random(self.setup.name)
 
-    def facts(self) -> Facts:
-        self.clock.time += round(self.model.load_s * SECOND)
-        if self.model.failure is not None:
-            raise WorkerFailed(self.model.failure)
-        found = facts(self.model.slow)
-        return replace(found, worst_psnr=self.model.psnr, precision=self.model.precision, device=self.model.device)
+    def wait_until_loaded(self) -> Facts:
+        own = self.behaviour
+        self.clock.time += round(own.load_s * SECOND)
+        if own.failure is not None:
+            raise WorkerFailed(own.failure)
+        return replace(make_facts(own.slow), worst_psnr=own.psnr, precision=own.precision, device=own.device)
 
-    def round(self, order: Order) -> Round:
-        assert not self.closed, "a process that was ended is asked for a round"
+    def time_round(self, request: RoundRequest) -> Round:
+        assert not self.closed, "a round was requested from a closed worker"
         self.rounds += 1
-        if self.rounds > self.model.dies_after:
+        own = self.behaviour
+        if self.rounds > own.dies_after:
             raise WorkerFailed(Failure("Died", "its process was killed by SIGKILL"))
-        middle = self.model.ms * 1e6 * (1 + self.model.scale * (order.batch - 1))
-        off = 1 + self.random.uniform(-self.model.noise, self.model.noise)
-        long = round(middle * off * self.model.disturbed)
-        calls = (*(long for _ in range(order.pairs - 1)), round(middle * off))
+        mean = own.ms * 1e6 * (1 + own.scale * (request.batch - 1))
+        error = 1 + self.random.uniform(-own.noise, own.noise)
+        calls = (*[round(mean * error * own.disturbed)] * (request.pairs - 1), round(mean * error))
         self.clock.time += 2 * sum(calls)
-        return Round(calls, calls, True, self.model.peak_mib)
+        return Round(calls, calls, True, own.peak_mib)
 
     def close(self) -> None:
         self.closed = True
 
 
-def world(clock: Clock, behaviour: Callable[[Setup], Model]) -> tuple[Callable[[Setup], Pretended], list[Pretended]]:
-    """What starts processes, and the list of those that it started."""
-    started: list[Pretended] = []
+def fake_processes(
+    clock: FakeClock, behave: Callable[[Setup], Behaviour]
+) -> tuple[Callable[[Setup], FakeWorker], list[FakeWorker]]:
+    """Return a function that starts fake workers, and the list of those that it started."""
+    started: list[FakeWorker] = []
 
-    def start(setup: Setup) -> Pretended:
-        started.append(Pretended(setup, behaviour(setup), clock))
+    def start(setup: Setup) -> FakeWorker:
+        started.append(FakeWorker(setup, behave(setup), clock))
         return started[-1]
 
     return start, started

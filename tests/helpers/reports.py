@@ -1,8 +1,7 @@
-"""A report made of given times, for the tests of what is done with one."""
+"""Reports made from given times, for tests of tables, pages and figures."""
 
-from ganrt.bench.environment import Environment
-from ganrt.bench.results import SCHEMA, Backend, Measurement, Report
-from ganrt.bench.worker import Facts
+from ganrt.bench import BackendResult, Environment, Facts, Measurement, Report
+from ganrt.bench.results import SCHEMA
 
 ENVIRONMENT = Environment(
     processor="A processor",
@@ -18,21 +17,25 @@ ENVIRONMENT = Environment(
     foreign_share=0.01,
 )
 MS = 1_000_000
+"""Nanoseconds of a millisecond."""
 
 
-def facts(slow: bool = False) -> Facts:
+def make_facts(slow: bool = False) -> Facts:
     return Facts("cpu", "fp32", slow, {"library": "1.0"}, 12.5, 3.25, 123.456, 64, "aGVsbG8=")
 
 
-def measurement(backend: str, batch: int, scope: str, rounds: list[list[float]], sweeps: list[int] | None = None):
+def make_measurement(backend: str, batch: int, scope: str, rounds: list[list[float]], sweeps: list[int] | None = None):
     """`rounds` in milliseconds."""
     nanoseconds = tuple(tuple(round(ms * MS) for ms in calls) for calls in rounds)
     return Measurement(backend, batch, scope, nanoseconds, tuple(sweeps or range(len(rounds))), 9, True)
 
 
-def report(measurements: list[Measurement], backends: list[Backend] | None = None, name: str = "faces.ganrt") -> Report:
+def make_report(
+    measurements: list[Measurement], backends: list[BackendResult] | None = None, name: str = "faces.ganrt"
+) -> Report:
     if backends is None:
-        backends = [Backend(b, "measured", "", facts(), 100.0) for b in dict.fromkeys(m.backend for m in measurements)]
+        names = dict.fromkeys(m.backend for m in measurements)
+        backends = [BackendResult(b, "measured", "", make_facts(), 100.0) for b in names]
     return Report(
         schema=SCHEMA,
         bundle=name,
@@ -48,12 +51,12 @@ def report(measurements: list[Measurement], backends: list[Backend] | None = Non
     )
 
 
-def steady_report(**options) -> Report:
-    """Two backends at two batch sizes: `quick` takes a third of the time of `pytorch`; sampling adds 4 %."""
+def make_steady_report(**options) -> Report:
+    """Two backends at two batch sizes: `quick` takes a third of the time of `pytorch`, and `sample` adds 4 %."""
     times = {("quick", 1): 1.0, ("pytorch", 1): 3.0, ("quick", 8): 5.0, ("pytorch", 8): 15.0}
-    return report(
+    return make_report(
         [
-            measurement(name, batch, scope, [[ms * factor] * 10] * 12)
+            make_measurement(name, batch, scope, [[ms * factor] * 10] * 12)
             for (name, batch), ms in times.items()
             for scope, factor in (("session", 1.0), ("sample", 1.04))
         ],

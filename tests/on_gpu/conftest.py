@@ -28,10 +28,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish() -> None:
     if not _outcomes or not has_nvidia_gpu():
         return
-    from ganrt.bench import clock
-    from ganrt.bench.environment import Witness
+    from ganrt.bench import MachineMonitor, now_utc
 
     RECORD.parent.mkdir(parents=True, exist_ok=True)
-    environment = dataclasses.asdict(Witness().environment())
-    body = {"date": clock.date(), "environment": environment, "outcomes": _outcomes}
+    environment = dataclasses.asdict(MachineMonitor().finish())
+    body = {"date": now_utc(), "environment": environment, "outcomes": _outcomes}
     RECORD.write_text(json.dumps(body, indent=1) + "\n")
