@@ -110,4 +110,4 @@ def _draw_distributions(axes: Axes, measured: list[Measurement], batches: list[i
     axes.set_yticks([k + 0.25 for k in range(len(measured))], [f"{m.backend} · {m.batch}" for m in measured])
     axes.set_ylim(-0.15, len(measured))
     axes.set_title("Milliseconds of each call", loc="left", fontweight="bold")
-    axes.set_xlabel("lower is better; the tick is the median")
+    axes.set_xlabel("lower is better; the tick is the median, “· 1” means batch 1")

@@ -203,12 +203,14 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """Every reason why a figure of this report may be unreliable, one line per kind."""
-        cases: dict[str, dict[str, str]] = {}
+        lines, cases = [*self._list_backend_warnings()], dict[str, dict[str, str]]()
         for m in self.measurements:
             for kind, amount in m.warnings.items():
                 cases.setdefault(kind, {})[f"{m.backend} batch {m.batch}"] = amount
-        kinds = (f"{kind}: " + ", ".join(f"{c} {a}".strip() for c, a in found.items()) for kind, found in cases.items())
-        return [*self._list_backend_warnings(), *kinds]
+        for kind, found in cases.items():
+            where = (f"{case} ({amount})" if amount else case for case, amount in found.items())
+            lines.append(f"{kind}: {', '.join(where)}")
+        return lines
 
     def _list_backend_warnings(self) -> Iterator[str]:
         for backend in self.backends:

@@ -70,6 +70,7 @@ def test_warnings_name_failed_and_busy_backends():
     text = "\n".join(made.warnings)
     assert "broken failed: it does not make" in text
     assert "noisy kept the CPU busy" in text
+    assert "noisy batch 1 (3)" in text
     assert "too few rounds" in text
 
 

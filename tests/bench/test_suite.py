@@ -1,6 +1,7 @@
 """The suite: what is compared, which reports are kept, and what happens when something fails."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ganrt.bench import Report, generators, roofline, suite
 from ganrt.bench.context import Context, MatrixProduct
 from ganrt.bench.generators import GeneratorRecipe
 from ganrt.bench.results import BackendResult
-from ganrt.bench.suite import Plan, export_checkpoint, is_current
+from ganrt.bench.suite import Plan, export_checkpoint, is_current, write_summary
 from ganrt.bench.summary import find_fastest, format_summary, macs_per_second, memory_ratio, share_of_peak
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, RequestError, VerificationError
@@ -201,6 +202,14 @@ def test_the_summary_depends_on_the_reports_alone(monkeypatch: pytest.MonkeyPatc
     result = run(tmp_path, "--summary-only")
     assert result.exit_code == 3 and "style.json is list, not an object" in result.stderr
     assert run(tmp_path, "--size", "big").exit_code == 2
+
+
+def test_the_committed_summary_is_made_from_the_committed_reports(tmp_path: Path) -> None:
+    committed = Path(__file__).parents[2] / "bench" / "results" / "cpu"
+    folder = tmp_path / "cpu"
+    shutil.copytree(committed, folder)
+    write_summary(folder)
+    assert (folder / suite.SUMMARY).read_text() == (committed / suite.SUMMARY).read_text()
 
 
 @pytest.mark.usefixtures("tiny_generators")
