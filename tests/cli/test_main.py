@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -237,10 +238,10 @@ def test_verify_says_no_with_exit_code_1(bundle: Bundle, tmp_path: Path, monkeyp
         (copy / file.name).write_bytes(file.read_bytes())
     session = verification.open_session
 
-    def darker(*arguments: object) -> object:
-        opened = session(*arguments)  # type: ignore[arg-type]
+    def darker(*arguments: Any) -> Any:
+        opened: Any = session(*arguments)
         compute = opened.run
-        opened.run = lambda feeds: compute(feeds) * np.float32(0.9)  # type: ignore[attr-defined]
+        opened.run = lambda feeds: compute(feeds) * np.float32(0.9)
         return opened
 
     monkeypatch.setattr(verification, "open_session", darker)

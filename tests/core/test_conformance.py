@@ -368,9 +368,9 @@ def test_a_foreign_exception_when_opening_is_caught() -> None:
 
 
 def test_a_failed_contract_is_an_assertion_and_an_error_of_ganrt() -> None:
-    with pytest.raises(AssertionError) as caught:
+    with pytest.raises(ContractError) as caught:
         check_session(OtherDevice, SPEC, *samples())
-    assert isinstance(caught.value, GanrtError)
+    assert isinstance(caught.value, AssertionError) and isinstance(caught.value, GanrtError)
     assert caught.value.promise == "The session states the device and the precision that were asked for"
 
 

@@ -99,8 +99,10 @@ def conditional() -> Generator:
 @pytest.mark.parametrize("start", [0, np.int32(2**31 - 3), np.uint64(2**63)])
 def test_numpy_integers_do_as_well(seed: Any, start: Any, generator: Generator) -> None:
     wanted = generator.sample(70, int(seed), int(start))
-    np.testing.assert_array_equal(generator.sample(np.int8(70), seed, start), wanted)
-    batches = generator.stream(np.int8(70), seed, start, batch=np.int64(7))
+    count: Any = np.int8(70)
+    batch: Any = np.int64(7)
+    np.testing.assert_array_equal(generator.sample(count, seed, start), wanted)
+    batches = generator.stream(count, seed, start, batch=batch)
     np.testing.assert_array_equal(np.concatenate(list(batches)), wanted)
 
 

@@ -57,8 +57,9 @@ def test_a_pillow_image_is_read_as_its_file_is(tmp_path: Path) -> None:
     image.getexif()[0x0112] = 6  # to be turned by a quarter
     image.save(tmp_path / "turned.png", exif=image.getexif())
     with PIL.Image.open(tmp_path / "turned.png") as opened:
-        made = [transform(ENLARGING, {"low": given}, enlarged, None) for given in (opened, tmp_path / "turned.png")]
-    assert made[0].shape[1:3] == (128, 96) and np.array_equal(*made)
+        from_image = transform(ENLARGING, {"low": opened}, enlarged, None)
+    assert from_image.shape[1:3] == (128, 96)
+    assert np.array_equal(from_image, transform(ENLARGING, {"low": tmp_path / "turned.png"}, enlarged, None))
 
 
 def test_grey_pictures() -> None:

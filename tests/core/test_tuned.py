@@ -85,13 +85,13 @@ def test_it_is_read_as_it_was_written() -> None:
 
 def changed(path: str, value: Any) -> dict[str, Any]:
     """A good record as JSON with one entry replaced; `path` as in `choices.0.device`."""
-    raw: Any = json.loads(json.dumps(THREE.to_dict()))
+    raw = json.loads(json.dumps(THREE.to_dict()))
     *parents, last = path.split(".")
     inner = raw
     for name in parents:
         inner = inner[int(name) if isinstance(inner, list) else name]
     inner[last] = value
-    return raw  # type: ignore[no-any-return]
+    return raw
 
 
 @pytest.mark.parametrize(

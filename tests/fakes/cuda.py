@@ -62,7 +62,7 @@ class FakeCuda:
         self.count, self.limit = count, limit
         self.random = None if seed is None else random.Random(seed)
         self.favoured = 0
-        self.make: dict[str, type] = {}
+        self.make: dict[str, Any] = {}
         """The strict classes, once the fake is installed."""
         self.calls: list[str] = []
         self.work: list[Work] = []
@@ -362,7 +362,7 @@ def behaviours(cuda: FakeCuda) -> dict[str, type]:
 
     class StridedMemoryView:
         @staticmethod
-        def from_any_interface(obj: Any, stream_ptr: int | None = None) -> Any:
+        def from_any_interface(obj: Any, stream_ptr: int) -> Any:
             """Of objects with `buffer`, `shape`, `dtype` and `ready`, as `foreign` makes them."""
             cuda.note("from_any_interface")
             cuda.streams[stream_ptr].wait(obj.ready)

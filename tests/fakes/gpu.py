@@ -6,7 +6,6 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -43,7 +42,7 @@ class Machine:
 
     cuda: FakeCuda
     trt: FakeTensorRT
-    modules: dict[str, ModuleType]
+    modules: dict[str, Any]
     asked: list[dict[str, Any]] = field(default_factory=list)
     """What ONNX Runtime's provider was asked for, session by session."""
 
@@ -72,7 +71,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         fake_kernels.install(cuda)
         trt = fake_tensorrt.install(monkeypatch, cuda, version, "tensorrt_lean" if lean else "tensorrt")
         importlib.import_module("ganrt.export")
-        modules = {}
+        modules: dict[str, Any] = {}
         names = OURS if lean else OURS + BUILDER
         for name in names:
             monkeypatch.delitem(sys.modules, name, raising=False)

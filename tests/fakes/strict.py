@@ -7,7 +7,6 @@ anything used after its `close` raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -80,7 +79,7 @@ def _use(owner: Any, name: str, member: str) -> None:
 
 def _method(name: str, member: str, signatures: list[Signature], found: Any) -> Any:
     static = isinstance(found, staticmethod)
-    work: Callable[..., Any] | None = found.__func__ if static else found
+    work: Any = found.__func__ if static else found
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         _use(self, name, member)
@@ -91,7 +90,7 @@ def _method(name: str, member: str, signatures: list[Signature], found: Any) -> 
 
     def call_static(*args: Any, **kwargs: Any) -> Any:
         _check(name, member, signatures, args, kwargs)
-        return work(*args, **kwargs)  # type: ignore[misc]
+        return work(*args, **kwargs)
 
     return staticmethod(call_static) if static else call
 
@@ -101,7 +100,9 @@ def _property(name: str, member: str, found: Any, settable: bool) -> property:
         _use(self, name, member)
         if found is None:
             raise NotImplementedError(f"the fake has no behaviour for {name}.{member}")
-        return found.fget(self) if isinstance(found, property) else getattr(self, f"_{member}", found)
+        if isinstance(found, property) and found.fget:
+            return found.fget(self)
+        return getattr(self, f"_{member}", found)
 
     def set_(self: Any, value: Any) -> None:
         _use(self, name, member)

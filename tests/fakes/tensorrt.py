@@ -24,7 +24,7 @@ from onnx import TensorProto
 API = foreign_api.versions("tensorrt_api.json")
 FULL = {"8.6.0": "8.6.0", "10.13.3": "10.13.3.9", "10.16.1": "10.16.1.11", "11.4.0": "11.4.0.106"}
 MAGIC = b"fake plan "
-_TYPES = {
+_TYPES: dict[int, str] = {
     TensorProto.FLOAT: "FLOAT",
     TensorProto.FLOAT16: "HALF",
     TensorProto.INT64: "INT64",
@@ -208,7 +208,8 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
 
     class OnnxParser:
         def __init__(self, network: Any, logger: Any) -> None:
-            self._network, self._errors = network, []
+            self._network = network
+            self._errors: list[Any] = []
 
         num_errors = property(lambda self: len(self._errors))
 
@@ -425,7 +426,8 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
 
     class OnnxParserRefitter:
         def __init__(self, refitter: Any, logger: Any) -> None:
-            self._refitter, self._errors = refitter, []
+            self._refitter = refitter
+            self._errors: list[Any] = []
 
         num_errors = property(lambda self: len(self._errors))
 
@@ -498,6 +500,7 @@ def behaviours(fake: FakeTensorRT) -> dict[str, type]:
         def _act(self) -> None:
             inputs = {}
             if self._managed:
+                assert self._scratch is not None
                 memory = cuda.at(self._scratch[0])
                 needed = self._engine.get_device_memory_size_for_profile_v2(self._profile)
                 assert memory.size == self._scratch[1] >= needed

@@ -22,9 +22,10 @@ from helpers.foreign_api import Api, Signature, versions
 ROOT = Path(__file__).parents[2]
 TAG = f"-cp{sys.version_info[0]}{sys.version_info[1]}-"
 WHEELS = sorted(path for path in (ROOT / "out" / "bindings").glob("*.whl") if TAG in path.name)
+PARAMS: list[Path | None] = [*WHEELS] or [None]
 
 
-@pytest.fixture(scope="module", params=WHEELS or [None], ids=lambda wheel: wheel.name if wheel else "none")
+@pytest.fixture(scope="module", params=PARAMS, ids=lambda wheel: wheel.name if wheel else "none")
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a wheel has."""
     if request.param is None:

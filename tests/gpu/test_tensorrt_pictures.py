@@ -37,7 +37,7 @@ def conditional(folder: Path) -> Bundle:
         helper.make_node("Add", ["scaled", "of_class"], ["flat"], "n_add"),
         helper.make_node("Reshape", ["flat", "shape"], ["image"], "n_reshape"),
     ]
-    kinds = {
+    kinds: dict[str, tuple[int, list[str | int | None]]] = {
         "z": (TensorProto.FLOAT, ["n", 4]),
         "y": (TensorProto.INT64, ["n"]),
         "truncation": (TensorProto.FLOAT, ["n"]),
@@ -172,7 +172,7 @@ DARKER = Spec("darker", (Image("x", "content", 3, (0.0, 1.0)),), Output(3, (0.0,
 
 def darker(folder: Path) -> Bundle:
     """image = x / 2, of any size."""
-    sides = ["n", 3, "h", "w"]
+    sides: list[str | int | None] = ["n", 3, "h", "w"]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name in ("x", "image")]
     half = numpy_helper.from_array(np.array(0.5, np.float32), "half")
     nodes = [helper.make_node("Mul", ["x", "half"], ["image"], "n_mul")]

@@ -127,7 +127,7 @@ def test_the_order_of_the_streams(start: Start, bundle: Bundle) -> None:
     for k in range(5):
         assert not out[k].comes_after(graphs[k + 1])
     for k in range(4):
-        slots = [one.buffers[1] for one in (aside[k], aside[k + 1], aside[k + 2])]  # type: ignore[attr-defined]
+        slots = [one.buffers[1] for one in (aside[k], aside[k + 1], aside[k + 2])]
         assert slots[0] == slots[2] != slots[1]
 
 
@@ -185,19 +185,19 @@ def wrong_pictures(machine: Machine, bundle: Bundle) -> bool:
 
 
 def no_wait_before_the_copy_out(machine: Machine) -> None:
-    machine.cuda.make["Stream"].wait = lambda self, event: None  # type: ignore[attr-defined]
+    machine.cuda.make["Stream"].wait = lambda self, event: None
 
 
 def results_read_without_waiting(machine: Machine) -> None:
-    machine.modules["ganrt.gpu.slots"].wait_for_event = lambda event, deadline: None  # type: ignore[attr-defined]
+    machine.modules["ganrt.gpu.slots"].wait_for_event = lambda event, deadline: None
 
 
 def slots_not_settled(machine: Machine) -> None:
-    machine.modules["ganrt.gpu.slots"].Slot.settle = lambda self, deadline: None  # type: ignore[attr-defined]
+    machine.modules["ganrt.gpu.slots"].Slot.settle = lambda self, deadline: None
 
 
 def one_slot(machine: Machine) -> None:
-    machine.modules["ganrt.gpu.session"]._SLOTS = 1  # type: ignore[attr-defined]
+    machine.modules["ganrt.gpu.session"]._SLOTS = 1
     slots_not_settled(machine)
 
 

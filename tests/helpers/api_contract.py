@@ -43,7 +43,10 @@ def locals_of(tree: ast.Module) -> dict[str, Local]:
                 local.others |= {target.attr for target in part.targets if isinstance(target, ast.Attribute)}
             elif isinstance(part, ast.FunctionDef):
                 is_property = any(isinstance(d, ast.Name) and d.id == "property" for d in part.decorator_list)
-                (local.fields if is_property and part.returns else local.returns)[part.name] = part.returns  # type: ignore[index]
+                if is_property and part.returns:
+                    local.fields[part.name] = part.returns
+                else:
+                    local.returns[part.name] = part.returns
     return found
 
 

@@ -44,7 +44,8 @@ def types(model: ir.Model) -> list[str]:
 
 
 def run(model: ir.Model, x: np.ndarray) -> np.ndarray:
-    return ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})[0]
+    found: Any = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
+    return found[0]
 
 
 def same(before: ir.Model, after: ir.Model, seed: int, size: tuple[int, int] = (3, 5)) -> None:

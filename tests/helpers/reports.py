@@ -1,5 +1,8 @@
 """Reports made from given times, for tests of tables, pages and figures."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from ganrt.bench import BackendResult, Environment, Facts, Measurement, Report
 from ganrt.bench.results import SCHEMA
 
@@ -18,13 +21,20 @@ ENVIRONMENT = Environment(
 )
 MS = 1_000_000
 """Nanoseconds of a millisecond."""
+_SCOPES: tuple[tuple[Literal["session", "sample"], float], ...] = (("session", 1.0), ("sample", 1.04))
 
 
 def make_facts(slow: bool = False) -> Facts:
     return Facts("cpu", "fp32", slow, {"library": "1.0"}, 12.5, 3.25, 123.456, 64, "aGVsbG8=")
 
 
-def make_measurement(backend: str, batch: int, scope: str, rounds: list[list[float]], sweeps: list[int] | None = None):
+def make_measurement(
+    backend: str,
+    batch: int,
+    scope: Literal["session", "sample", "transform"],
+    rounds: Sequence[Sequence[float]],
+    sweeps: list[int] | None = None,
+) -> Measurement:
     """`rounds` in milliseconds."""
     nanoseconds = tuple(tuple(round(ms * MS) for ms in calls) for calls in rounds)
     return Measurement(backend, batch, scope, nanoseconds, tuple(sweeps or range(len(rounds))), 9, True)
@@ -51,14 +61,15 @@ def make_report(
     )
 
 
-def make_steady_report(**options) -> Report:
+def make_steady_report(backends: list[BackendResult] | None = None, name: str = "faces.ganrt") -> Report:
     """Two backends at two batch sizes: `quick` takes a third of the time of `pytorch`, and `sample` adds 4 %."""
     times = {("quick", 1): 1.0, ("pytorch", 1): 3.0, ("quick", 8): 5.0, ("pytorch", 8): 15.0}
     return make_report(
         [
             make_measurement(name, batch, scope, [[ms * factor] * 10] * 12)
             for (name, batch), ms in times.items()
-            for scope, factor in (("session", 1.0), ("sample", 1.04))
+            for scope, factor in _SCOPES
         ],
-        **options,
+        backends,
+        name,
     )

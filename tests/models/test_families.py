@@ -14,6 +14,13 @@ from ganrt.spec import Label
 
 _CHANNELS = st.sampled_from([1, 3])
 _LATENT = st.integers(1, 20)
+
+
+def with_upsampling(values: dict[str, Any]) -> dict[str, Any]:
+    """The config with every second stage upsampling."""
+    return {**values, "upsample": tuple(range(1, len(values["widths"]) - 1, 2))}
+
+
 CONFIGS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "dcgan": st.fixed_dictionaries(
         {
@@ -68,7 +75,7 @@ CONFIGS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "latent": _LATENT,
             "classes": st.integers(1, 3),
         }
-    ).map(lambda values: {**values, "upsample": tuple(range(1, len(values["widths"]) - 1, 2))}),
+    ).map(with_upsampling),
 }
 any_config = st.sampled_from(sorted(CONFIGS)).flatmap(lambda name: st.tuples(st.just(name), CONFIGS[name]))
 
@@ -96,6 +103,7 @@ def test_parameter_counts_are_those_of_the_literature(
 ) -> None:
     found = get_family(family)
     made = found.configure(config)
+    assert found.discriminator is not None
     assert parameters(found.generator(made)) == generator
     assert parameters(found.discriminator(made)) == discriminator
 
@@ -199,6 +207,7 @@ def test_any_checkpoint_is_guessed_or_not(state: dict[str, tuple[int, ...]], nam
 def test_a_discriminator_is_no_generator() -> None:
     for name in set(CONFIGS) - {"biggan_deep"}:
         family = get_family(name)
+        assert family.discriminator is not None
         state = family.discriminator(family.configure({})).state_dict()
         found = {key: tuple(tensor.shape) for key, tensor in state.items()}
         assert all(get_family(other).layouts[0].guess(found) is None for other in FAMILIES)

@@ -89,9 +89,11 @@ def test_parameter_counts_are_those_of_the_literature(
         config |= {"hierarchical": True, "attention": "64", "spectral": "none"}
     found = get_family(family)
     made = found.configure(config)
+    assert found.trainable is not None
     with torch.device("meta"):
         assert parameters(found.trainable(made)) == generator
         if discriminator is not None:
+            assert found.discriminator is not None
             assert parameters(found.discriminator(made)) == discriminator
 
 
@@ -296,6 +298,7 @@ def test_a_discriminator_judges_the_picture_and_its_class(name: str) -> None:
     family = get_family("resnet")
     config = family.configure(TINY[name])
     torch.manual_seed(0)
+    assert family.discriminator is not None
     judge = family.discriminator(config).eval()
     images = torch.randn(4, 3, config.size, config.size)
     if not config.classes:
@@ -309,6 +312,7 @@ def test_a_discriminator_judges_the_picture_and_its_class(name: str) -> None:
 def test_spectral_norm_bounds_every_layer_of_the_discriminator() -> None:
     family = get_family("resnet")
     torch.manual_seed(0)
+    assert family.discriminator is not None
     judge = family.discriminator(family.configure(TINY["biggan"])).train()
     images, labels = torch.randn(2, 3, 64, 64), torch.tensor([0, 2])
     for _ in range(30):
@@ -324,7 +328,9 @@ def test_progan_grows_without_a_jump() -> None:
     family = get_family("progan")
     config = family.configure(GROWING)
     torch.manual_seed(0)
-    grower, judge = family.trainable(config).eval(), family.discriminator(config).eval()
+    assert family.trainable is not None and family.discriminator is not None
+    grower: Any = family.trainable(config).eval()
+    judge: Any = family.discriminator(config).eval()
     z, real = torch.randn(4, 5), torch.randn(4, 3, 32, 32)
     whole = grower(z)
     assert torch.allclose(fold(grower)(z), whole, atol=1e-6)
@@ -365,7 +371,7 @@ def test_truncation_is_interpolated_as_the_original_does() -> None:
     family = get_family("biggan_deep")
     config = family.configure({**DEEP, "truncation": 0.0})
     torch.manual_seed(0)
-    module = lively(family.generator(config))
+    module: Any = lively(family.generator(config))
     module.norms.means.normal_()
     module.norms.variances.uniform_(0.5, 1.5)
     given = inputs(family.spec(config), 1)[:2]

@@ -91,7 +91,7 @@ def test_reach_is_how_far_a_pixel_is_felt(name: str, values: dict[str, Any]) -> 
     reach, scale, rule = spec.output.reach, spec.output.scale, spec.images[0].multiple_of
     assert reach is not None
     torch.manual_seed(0)
-    module = family.generator(config).double().eval()
+    module: Any = family.generator(config).double().eval()
     for tensor in module.parameters():
         tensor.data.abs_().add_(0.1)
     if isinstance(getattr(module, "enlarge", None), Bicubic):

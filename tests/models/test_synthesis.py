@@ -242,7 +242,7 @@ def test_sizes_are_multiples_of_what_the_pipeline_divides_by() -> None:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Features -> a checkpoint of a generator whose pictures have contrast."""
     folder = tmp_path_factory.mktemp("synthesis")
-    made = {}
+    made: dict[str, Path] = {}
     for names in ("edges,colour,texture", "mask,colour,edges,texture"):
         torch.manual_seed(4)
         module = build_generator("synthesis", TINY | {"features": names})

@@ -78,10 +78,10 @@ def test_the_device_draws_what_the_host_draws(truncation: float | None) -> None:
     stream = gpu.stream()
     wish = Draw(2**40 + 7, 2**32 - 100, 256, None, truncation)
     host = wish.feeds(DRAWN)
-    device = {name: gpu.memory(array.nbytes, stream) for name, array in host.items()}
+    memories = {name: gpu.memory(array.nbytes, stream) for name, array in host.items()}
     pinned = {name: gpu.pinned(array.shape, array.dtype) for name, array in host.items()}
-    latents.DeviceLatents(gpu).put(DRAWN, wish, device, {n: a.dtype for n, a in host.items()}, stream)
-    for name, memory in device.items():
+    latents.DeviceLatents(gpu).put(DRAWN, wish, memories, {n: a.dtype for n, a in host.items()}, stream)
+    for name, memory in memories.items():
         pinned[name].buffer.copy_from(memory, stream=stream)
     stream.sync()
     for name, array in host.items():
