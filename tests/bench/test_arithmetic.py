@@ -23,7 +23,7 @@ from ganrt.models import build_generator, get_family
 from ganrt.spec import Latent, Output, Spec
 
 
-def graph(
+def make_graph(
     nodes: Sequence[onnx.NodeProto], weights: dict[str, tuple[int, ...]], inputs: dict[str, tuple[object, ...]]
 ) -> onnx.ModelProto:
     """A graph whose last node makes `y`, with zeros as weights."""
@@ -67,7 +67,7 @@ def graph(
 )
 def test_one_operator(node: onnx.NodeProto, weights: dict[str, tuple[int, ...]], shape: tuple[int, ...], by_hand: int):
     free = ("batch", *shape[1:-1], "width")  # the inputs bind what the graph leaves open
-    assert count_graph_macs(graph([node], weights, {"x": free}), {"x": shape}) == by_hand
+    assert count_graph_macs(make_graph([node], weights, {"x": free}), {"x": shape}) == by_hand
 
 
 def test_sizes_that_the_graph_computes_are_inferred() -> None:
@@ -80,7 +80,7 @@ def test_sizes_that_the_graph_computes_are_inferred() -> None:
         helper.make_node("Resize", ["x", "", "", "sizes"], ["large"], mode="nearest"),
         helper.make_node("Conv", ["large", "w"], ["y"]),
     ]
-    made = graph(nodes, {"w": (1, 3, 1, 1)}, {"x": ("batch", 3, "height", "width")})
+    made = make_graph(nodes, {"w": (1, 3, 1, 1)}, {"x": ("batch", 3, "height", "width")})
     assert count_graph_macs(made, {"x": (1, 3, 4, 6)}) == 3 * 8 * 12
 
 
@@ -91,7 +91,7 @@ def test_a_shape_that_cannot_be_inferred_is_an_error_and_not_zero() -> None:
         helper.make_node("MatMul", ["w", "p"], ["y"]),
     ]
     with pytest.raises(ArtifactError, match="the shape of p cannot be inferred"):
-        count_graph_macs(graph(nodes, {"w": (3, 4)}, {"x": ("batch", 2, 2, 2)}), {"x": (1, 2, 2, 2)})
+        count_graph_macs(make_graph(nodes, {"w": (3, 4)}, {"x": ("batch", 2, 2, 2)}), {"x": (1, 2, 2, 2)})
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_traffic_is_as_counted_by_hand(tmp_path: Path) -> None:
         helper.make_node("Conv", ["z", "w"], ["c"], pads=[1, 1, 1, 1]),
         helper.make_node("MatMul", ["c", "c"], ["y"]),
     ]
-    made = graph(nodes, {"w": (3, 2, 3, 3)}, {"z": ("n", 2, 4, 4)})
+    made = make_graph(nodes, {"w": (3, 2, 3, 3)}, {"z": ("n", 2, 4, 4)})
     onnx.save(made, tmp_path / "x.onnx")
     spec = Spec("by_hand", (Latent("z", (2, 4, 4)),), Output(3, (0.0, 1.0), (4, 4)))
     assert count_traffic(tmp_path / "x.onnx", spec, None) == ((32 + 48) + (48 + 48), 54)

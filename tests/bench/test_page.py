@@ -95,7 +95,7 @@ def test_failed_and_absent_backends_are_shown_with_their_reasons(page):
         ],
     )
     written = " ".join(_Reader(page(made)).text)
-    printed = _printed(made, 200)
+    printed = print_text(made, 200)
     for text in (written, printed):
         assert "out of [device] memory" in text
         assert 'pip install "ganrt[cpu]"' in text
@@ -105,19 +105,19 @@ def test_failed_and_absent_backends_are_shown_with_their_reasons(page):
 def test_a_report_without_measurements_can_be_shown(page):
     made = make_report([], [BackendResult("broken", "failed", "it fell")])
     assert "it fell" in page(made)
-    assert "it fell" in _printed(made, 80)
+    assert "it fell" in print_text(made, 80)
 
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_the_table_fits_and_shows_every_case(width):
-    text = _printed(make_steady_report(), width)
+    text = print_text(make_steady_report(), width)
     assert max(map(len, text.splitlines())) <= width
     for words in ("pytorch", "1.04-1.04", "1538", "3.00x", "+4.0 %", "uint8 pictures on the host", "95 %"):
         assert words in text
     assert "…" not in text
 
 
-def _printed(made, width: int) -> str:
+def print_text(made, width: int) -> str:
     buffer = io.StringIO()
     print_table(made, Console(file=buffer, width=width))
     return buffer.getvalue()

@@ -105,7 +105,7 @@ def test_reports_of_schema_2_are_read():
         Report.from_json(json.dumps(old | {"schema": 3}))
 
 
-def _edited(**changes) -> str:
+def edit_report(**changes) -> str:
     return json.dumps(json.loads(make_steady_report().to_json()) | changes)
 
 
@@ -116,15 +116,15 @@ def _edited(**changes) -> str:
         ("[" * 100_000, "damaged"),
         ("[]", "not an object"),
         ('{"schema": NaN}', "NaN"),
-        (_edited(schema=99), "update ganrt"),
-        (_edited(schema="1"), "schema"),
-        (_edited(surprise=1), "surprise"),
-        (_edited(seconds=True), "seconds"),
-        (_edited(bundle=None), "bundle"),
-        (_edited(backends=[]), "but that backend is not in its backends"),
-        (_edited(measurements=[{}]), "measurements[0] lacks"),
-        (_edited(measurements=7), "measurements"),
-        (_edited(environment={}), "environment lacks"),
+        (edit_report(schema=99), "update ganrt"),
+        (edit_report(schema="1"), "schema"),
+        (edit_report(surprise=1), "surprise"),
+        (edit_report(seconds=True), "seconds"),
+        (edit_report(bundle=None), "bundle"),
+        (edit_report(backends=[]), "but that backend is not in its backends"),
+        (edit_report(measurements=[{}]), "measurements[0] lacks"),
+        (edit_report(measurements=7), "measurements"),
+        (edit_report(environment={}), "environment lacks"),
     ],
 )
 def test_json_that_is_not_a_report_is_rejected_in_a_sentence(text, words):

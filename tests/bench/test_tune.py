@@ -26,7 +26,7 @@ PSNR = {"int8": 36.4, "bf16": 47.7, "fp32": 120.0}
 
 
 @pytest.fixture
-def several(bundle: Bundle) -> Bundle:
+def four_variants(bundle: Bundle) -> Bundle:
     """The bundle as if it had more variants; no test loads them."""
     plain = replace(bundle.variants["fp32"], proofs=())
     variants = {
@@ -39,7 +39,7 @@ def several(bundle: Bundle) -> Bundle:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[FakeWorker]]:
+def fake_workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[FakeWorker]]:
     """Replace the worker processes by fakes. Returns the list of those that are started. Four cores, all physical."""
 
     def install(behaviour: Callable[[Setup], Behaviour]) -> list[FakeWorker]:
@@ -61,14 +61,14 @@ def by_precision(setup: Setup) -> Behaviour:
     return Behaviour(ms * (0.8 if ("threads", 1) in setup.options else 1), psnr=PSNR[precision], precision=precision)
 
 
-def names(started: list[FakeWorker]) -> list[str]:
+def list_names(started: list[FakeWorker]) -> list[str]:
     return [worker.setup.name for worker in started]
 
 
-def test_the_untuned_setup_comes_first_then_the_likely_fast_ones_then_threads(several, fake):
-    started = fake(by_precision)
-    result = tune(several, quality=30, seconds=600)
-    assert names(started) == [
+def test_the_untuned_setup_comes_first_then_the_likely_fast_ones_then_threads(four_variants, fake_workers):
+    started = fake_workers(by_precision)
+    result = tune(four_variants, quality=30, seconds=600)
+    assert list_names(started) == [
         "onnxruntime fp32-phases",
         *("onnxruntime int8-phases", "openvino int8-phases", "openvino bf16-phases", "openvino fp32-phases"),
         *("onnxruntime", "openvino", "pytorch"),
@@ -81,14 +81,14 @@ def test_the_untuned_setup_comes_first_then_the_likely_fast_ones_then_threads(se
     assert all(worker.closed for worker in started)
 
 
-def test_on_a_gpu_the_options_of_the_provider_are_measured(several, fake):
+def test_on_a_gpu_the_options_of_the_provider_are_measured(four_variants, fake_workers):
     def behaviour(setup: Setup) -> Behaviour:
         options = dict(setup.options)
         return replace(by_precision(setup), device="cuda:0", ms=5.0 if options.get("prefer_nhwc") else 10.0)
 
-    started = fake(behaviour)
-    result = tune(several, quality=60, seconds=600, backends=["onnxruntime"])
-    tried = [name for name in names(started) if name.startswith("onnxruntime fp32-phases ")]
+    started = fake_workers(behaviour)
+    result = tune(four_variants, quality=60, seconds=600, backends=["onnxruntime"])
+    tried = [name for name in list_names(started) if name.startswith("onnxruntime fp32-phases ")]
     assert tried == [
         "onnxruntime fp32-phases prefer_nhwc=True",
         "onnxruntime fp32-phases search=EXHAUSTIVE",
@@ -105,30 +105,29 @@ def test_on_a_gpu_the_options_of_the_provider_are_measured(several, fake):
         (36.4, "openvino int8-phases threads=1", set()),
     ],
 )
-def test_the_quality_decides_which_precisions_take_part(quality, wanted, excluded, several, fake):
-    fake(by_precision)
-    result = tune(several, quality=quality, seconds=600)
+def test_the_quality_decides_which_precisions_take_part(quality, wanted, excluded, four_variants, fake_workers):
+    fake_workers(by_precision)
+    result = tune(four_variants, quality=quality, seconds=600)
     assert {v.winner for v in result.verdicts} == {wanted}
     poor = {name for name, reason in result.left_out.items() if "dB are required" in reason}
     assert {name.split()[1].partition("-")[0] for name in poor} == excluded
     assert {c.precision for c in result.record.choices}.isdisjoint(excluded)
 
 
-def test_the_bundles_own_record_rules_setups_out_without_loading_them(several, fake, bundle):
-    proofs = tuple(replace(bundle.variants["fp32"].proofs[0], backend=b, worst_psnr=36.4) for b in ("openvino",))
-    recorded = {**several.variants, "int8-phases": replace(several.variants["int8-phases"], proofs=proofs)}
-    several.variants.clear()
-    several.variants.update(recorded)
-    started = fake(by_precision)
-    result = tune(several, quality=40, seconds=600)
-    assert "openvino int8-phases" not in names(started) and "onnxruntime int8-phases" in names(started)
+def test_the_bundles_own_record_rules_setups_out_without_loading_them(four_variants, fake_workers, bundle):
+    proof = replace(bundle.variants["fp32"].proofs[0], backend="openvino", worst_psnr=36.4)
+    int8 = replace(four_variants.variants["int8-phases"], proofs=(proof,))
+    recorded = replace(four_variants, variants=four_variants.variants | {"int8-phases": int8})
+    started = fake_workers(by_precision)
+    result = tune(recorded, quality=40, seconds=600)
+    assert "openvino int8-phases" not in list_names(started) and "onnxruntime int8-phases" in list_names(started)
     assert result.left_out["openvino int8-phases"] == "36.4 dB in the bundle's record, but 40 dB are required"
 
 
-def test_the_record_is_remembered_for_load(several, fake):
-    fake(by_precision)
-    result = tune(several, quality=30, seconds=600, batches=[8, 2])
-    record = tuned.find(several)
+def test_the_record_is_remembered_for_load(four_variants, fake_workers):
+    fake_workers(by_precision)
+    result = tune(four_variants, quality=30, seconds=600, batches=[8, 2])
+    record = tuned.find(four_variants)
     assert record == result.record
     assert sorted(record.winners) == [2, 8]
     choice, reason = record.pick(None)
@@ -137,29 +136,29 @@ def test_the_record_is_remembered_for_load(several, fake):
     assert tuned.Tuned.from_dict(json.loads(result.to_json())["record"]) == record
 
 
-def test_backends_that_were_not_named_are_measured_for_comparison_only(several, fake):
-    started = fake(by_precision)
-    result = tune(several, backends=["pytorch"], seconds=600)
-    assert names(started) == ["onnxruntime fp32-phases", "pytorch"]
+def test_backends_that_were_not_named_are_measured_for_comparison_only(four_variants, fake_workers):
+    started = fake_workers(by_precision)
+    result = tune(four_variants, backends=["pytorch"], seconds=600)
+    assert list_names(started) == ["onnxruntime fp32-phases", "pytorch"]
     assert {v.winner for v in result.verdicts} == {"pytorch"}
     assert [c.backend for c in result.record.choices] == ["pytorch"]
     assert result.verdicts[0].speedup.value == pytest.approx(9 * 1.2 / (9 * 1.2 * 1.1), rel=0.03)
 
 
-def test_a_missing_library_is_skipped(several, fake):
+def test_a_missing_library_is_skipped(four_variants, fake_workers):
     def behaviour(setup: Setup) -> Behaviour:
         missing = Failure("MissingLibraryError", "the onnxruntime backend needs onnxruntime")
         return replace(by_precision(setup), failure=missing if setup.backend == "onnxruntime" else None)
 
-    fake(behaviour)
-    result = tune(several, quality=30, seconds=600)
+    fake_workers(behaviour)
+    result = tune(four_variants, quality=30, seconds=600)
     assert result.untuned == "openvino fp32-phases"
     assert result.left_out["onnxruntime"] == "not installed: the onnxruntime backend needs onnxruntime"
 
 
-def test_a_worker_that_dies_is_left_out_with_its_reason(several, fake):
-    fake(lambda s: replace(by_precision(s), dies_after=9 if s.options else 10**9))
-    result = tune(several, quality=30, seconds=600)
+def test_a_worker_that_dies_is_left_out_with_its_reason(four_variants, fake_workers):
+    fake_workers(lambda s: replace(by_precision(s), dies_after=9 if s.options else 10**9))
+    result = tune(four_variants, quality=30, seconds=600)
     assert result.left_out["openvino int8-phases threads=1"] == "failed: its process was killed by SIGKILL"
     assert {v.winner for v in result.verdicts} == {"openvino int8-phases"}
 
@@ -182,17 +181,17 @@ def test_invalid_arguments_start_no_process(arguments, message, bundle, monkeypa
         tune(bundle.folder, **arguments)
 
 
-def test_a_quality_that_nothing_reaches_is_an_error_with_what_was_found(several, fake):
-    fake(by_precision)
+def test_a_quality_that_nothing_reaches_is_an_error_with_what_was_found(four_variants, fake_workers):
+    fake_workers(by_precision)
     with pytest.raises(ganrt.MachineError, match=r"(?s)nothing on this machine .* at 150 dB or more:.*pytorch: 120"):
-        tune(several, quality=150, seconds=60)
-    assert tuned.find(several) is None
+        tune(four_variants, quality=150, seconds=60)
+    assert tuned.find(four_variants) is None
 
 
-def test_large_pictures_are_tuned_at_the_batches_that_fit(several):
-    output = dataclasses.replace(several.spec.output, size=(1024, 1024))
+def test_large_pictures_are_tuned_at_the_batches_that_fit(four_variants):
+    output = dataclasses.replace(four_variants.spec.output, size=(1024, 1024))
     assert tuning._check_batches(output, None) == [1, 5]
-    assert tuning._check_batches(several.spec.output, None) == [1, 8, 32]
+    assert tuning._check_batches(four_variants.spec.output, None) == [1, 8, 32]
 
 
 RESULT = TuningResult(
