@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from ganrt.backend import backend_names, runs
 from ganrt.bundle import FAITHFUL, Bundle
+from ganrt.checks import is_whole
 from ganrt.errors import RequestError
 from ganrt.golden import picture_size
 from ganrt.spec import Spec
@@ -129,7 +130,7 @@ def list_setups(
 def check_batches(batches: Sequence[int]) -> list[int]:
     """Return the batch sizes sorted and without duplicates. Raises RequestError unless they are integers from 1, and at
     least one."""
-    if not batches or any(isinstance(b, bool) or not isinstance(b, int) or b < 1 for b in batches):
+    if not batches or not all(is_whole(b) and b >= 1 for b in batches):
         raise RequestError(f"the batch sizes are {list(batches)}; give at least one, each a whole number from 1")
     return sorted(set(batches))
 

@@ -135,7 +135,7 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     found: dict[str, dict[str, Rates]] = {}
     for batch in BATCHES:
         _say(f"{name}: batches of {batch}")
-        with ganrt.load(folder, "tensorrt", "cuda", variant=variant, batches=(batch,)) as generator:
+        with ganrt.load(folder, "tensorrt", device="cuda", variant=variant, batches=(batch,)) as generator:
             given = feeds.draw(bundle.spec, 0, 0, batch, size=size)
             found[str(batch)] = {
                 "ganrt, everything included": rates(using(generator, batch, size)),
@@ -202,7 +202,7 @@ def main(folder: Path, names: tuple[str, ...], stream_seconds: float) -> None:
             body = measure(name, Path(work))
             if stream_seconds and not GENERATORS[name].picture:
                 _say(f"{name}: streaming for {stream_seconds:g} s")
-                with ganrt.load(Path(work) / f"{name}.ganrt", "tensorrt", "cuda", precision="fp16") as generator:
+                with ganrt.load(Path(work) / f"{name}.ganrt", "tensorrt", device="cuda", precision="fp16") as generator:
                     body["memory in use"] = long_stream(generator, stream_seconds, _LOOK_S)
             write_file(folder / f"{name}.json", json.dumps(body, indent=1).encode() + b"\n")
             _say(json.dumps(body["summary"], indent=1))

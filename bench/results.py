@@ -11,13 +11,12 @@ from typing import Any, Literal
 import numpy as np
 
 from ganrt import atomic
-from ganrt.bundle import parse_json
 from ganrt.errors import ArtifactError
+from ganrt.json_reader import decode, parse_json
 
 from . import statistics
 from .cases import SCOPES, Scope, Size, end_to_end_scope
 from .context import Context
-from .decode import decode
 from .environment import Environment
 from .statistics import Estimate
 from .worker import Facts

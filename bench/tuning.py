@@ -11,13 +11,14 @@ from pathlib import Path
 import psutil
 
 from ganrt import batching, tuned
-from ganrt.backend import BACKENDS
+from ganrt.backend import backend_table
 from ganrt.bundle import Bundle
-from ganrt.choosing import Wish, backends_here, by_rules
+from ganrt.choosing import LoadRequest, backends_to_try, candidates_by_rule
 from ganrt.errors import MachineError, RequestError
 from ganrt.machine import usable_cores
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Output
-from ganrt.tuned import Choice, Timing, Tuned
+from ganrt.tuned import Timing, Tuned, TunedConfig
 
 from . import cases, clock, statistics
 from .cases import Setup, Size
@@ -121,7 +122,8 @@ def tune(
     cases.check_seconds(seconds)
     if not 0 <= quality < float("inf"):
         raise RequestError(f"a quality of {quality} dB was asked for; give a number from 0")
-    chosen = [n for n in backends_here(device) if n not in BACKENDS or not BACKENDS[n].slow]
+    table = backend_table()
+    chosen = [name for name in backends_to_try(device) if not table[name].slow]
     setups = cases.list_setups(bundle, chosen if backends is None else backends, None, device, size)
     monitor = MachineMonitor()
     with ExitStack() as stack:
@@ -140,7 +142,7 @@ def tune(
         if racer.failure_reason:
             race.left_out[racer.setup.name] = f"failed: {racer.failure_reason}"
     result = _make_result(race, bundle, untuned, monitor.finish(), (clock.now_ns() - started) / 1e9)
-    tuned.remember(result.record)
+    tuned.save_record(result.record)
     return result
 
 
@@ -161,8 +163,8 @@ def _enter_all(race: Race, bundle: Bundle, setups: Sequence[Setup], device: str,
     """Enter the setup that `load` opens without a record; then the others with default options; then, for those that
     are still in the race, other numbers of threads, or the backend's options on a GPU. Returns the first."""
     untuned = None
-    for rule in by_rules(bundle, Wish(device=device)):
-        setup = Setup(bundle.folder, rule.backend, rule.variant, device, size, reuse_proof=True)
+    for rule in candidates_by_rule(bundle, LoadRequest(device=device)):
+        setup = Setup(bundle.folder, rule.config.backend, rule.config.variant, device, size, reuse_proof=True)
         eligible = _without_options(setup) in map(_without_options, setups)
         untuned = race.enter(setup, eligible=eligible, baseline=True)
         if untuned is not None:
@@ -194,9 +196,7 @@ def _with_options(setup: Setup, **options: int | str) -> Setup:
 
 def _list_other_options(racer: Racer) -> Sequence[Mapping[str, int | str]]:
     """Options that a backend may be opened with, other than its defaults, on the device where it runs."""
-    entry = BACKENDS.get(racer.setup.backend)
-    if entry is None:
-        return ()
+    entry = backend_table()[racer.setup.backend]
     if racer.facts.device != "cpu":
         return entry.on_gpu
     return [{"threads": threads} for threads in _list_thread_counts()] if entry.threads else ()
@@ -212,7 +212,7 @@ def _list_thread_counts() -> list[int]:
 
 def _rank_for_loading(bundle: Bundle, setup: Setup) -> tuple[int, bool]:
     variant = bundle.variant(setup.variant)
-    return _LOADING_ORDER.index(variant.precision), not variant.lighter
+    return _LOADING_ORDER.index(variant.precision), not variant.fewer_macs
 
 
 def _explain_low_quality(bundle: Bundle, setup: Setup, quality: float) -> str:
@@ -234,7 +234,7 @@ def _make_result(
         key=tuned.tuned_key(bundle),
         quality=race.quality,
         date=clock.now_utc(),
-        versions=tuned.versions(),
+        versions=tuned.library_versions(),
         choices=tuple(_make_choice(racer) for racer in racers),
         winners={batch: racers.index(racer) for batch, (racer, _) in winners.items()},
     )
@@ -243,13 +243,10 @@ def _make_result(
     return TuningResult(bundle.folder.name, record, name, verdicts, race.left_out, environment, seconds)
 
 
-def _make_choice(racer: Racer) -> Choice:
+def _make_choice(racer: Racer) -> TunedConfig:
     setup, facts = racer.setup, racer.facts
-    return Choice(
-        backend=setup.backend,
-        variant=setup.variant,
-        device=facts.device,
-        options=dict(setup.options),
+    return TunedConfig(
+        SessionConfig(setup.backend, setup.variant, facts.device, dict(setup.options)),
         precision=facts.precision,
         worst_psnr=facts.worst_psnr,
         timings={b: Timing(e.value, e.low, e.high) for b, e in _list_estimates(racer)},

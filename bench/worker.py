@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from ganrt import images
-from ganrt.agreement import THRESHOLDS, compare
-from ganrt.backend import Session, backend_module
-from ganrt.batching import run_all
+from ganrt.backend import Session, open_session
 from ganrt.bundle import Bundle
 from ganrt.errors import GanrtError, UnprovenError
 from ganrt.generator import Generator
 from ganrt.golden import Golden
+from ganrt.proving import compare_with_golden
+from ganrt.session_config import SessionConfig
 from ganrt.trust import require_proof
 
 from . import calls, clock
@@ -145,7 +145,8 @@ def time_round(generator: Generator, request: RoundRequest, size: Size | None = 
 def _load_generator(connection: Connection, setup: Setup) -> Generator:
     bundle = Bundle.read(setup.bundle)
     started = clock.now_ns()
-    session = backend_module(setup.backend).open(bundle, setup.variant, setup.device, **dict(setup.options))
+    config = SessionConfig(setup.backend, setup.variant, setup.device, dict(setup.options))
+    session = open_session(bundle, config)
     load_ns = clock.now_ns() - started
     try:
         connection.send(_gather_facts(bundle, setup, session, load_ns))
@@ -180,18 +181,14 @@ def _compare(bundle: Bundle, session: Session) -> dict[str, Any]:
     golden = bundle.golden()
     if golden is None:
         raise UnprovenError(f"{bundle.folder} has no golden samples to compare with: measure the bundle it came from")
-    if session.slow:
-        golden = golden.subset(1)
-    found = run_all(session, bundle.spec.output, golden.feeds(bundle.spec), _PROOF_BATCH)
-    agreement = compare(found, golden.images, bundle.spec.output.range)
-    failures = agreement.failures(THRESHOLDS[session.precision])
-    if failures:
-        raise UnprovenError(f"it does not make the original's images: {failures[0]}")
-    shown = select_sheet(Golden(golden.seeds, golden.starts, found)).images
+    compared = compare_with_golden(session, bundle.spec, golden)
+    if compared.failures:
+        raise UnprovenError(f"it does not make the original's images: {compared.failures[0]}")
+    shown = select_sheet(Golden(golden.seeds, golden.starts, compared.found)).images
     sheet = images.encode_png(images.grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown)))
     return {
-        "worst_psnr": float(agreement.psnr.min()),
-        "samples": len(found),
+        "worst_psnr": float(compared.agreement.psnr.min()),
+        "samples": len(compared.found),
         "sheet": base64.b64encode(sheet).decode(),
     }
 

@@ -133,9 +133,9 @@ def _proofs(bundle: Bundle) -> str:
 
 
 def _moved(proof: Proof, value_range: Range) -> str:
-    if proof.moved is None:
+    if proof.batch_drift is None:
         return "-"
-    return f"{proof.moved / (value_range[1] - value_range[0]):.0e}" if proof.moved else "0"
+    return f"{proof.batch_drift / (value_range[1] - value_range[0]):.0e}" if proof.batch_drift else "0"
 
 
 def _sheet(bundle: Bundle, variant: str, proof: Proof) -> str:

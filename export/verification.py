@@ -14,6 +14,7 @@ from ganrt.errors import MachineError, MissingLibraryError, RequestError
 from ganrt.images import encode_png
 from ganrt.proof import Proof
 from ganrt.proving import Comparison, prove
+from ganrt.session_config import SessionConfig
 from ganrt.trust import proof_key
 
 from .card import write_card
@@ -97,7 +98,7 @@ def verify(
         for variant in [name for name in bundle.variants if runs(backend, bundle, name)]:
             progress(f"verifying {variant} on {backend}")
             try:
-                session = open_session(bundle, backend, device, variant)
+                session = open_session(bundle, SessionConfig(backend, variant, device))
             except MachineError as error:
                 if named is not None:
                     raise

@@ -1,7 +1,7 @@
 """The contract between ganrt and an inference library: `Session`, and the table of backends.
 
-To add a backend: one file with `open(bundle, variant, device, **options) -> Session`, one row in BACKENDS (or, from
-another package, an entry point of the group `ganrt.backends` that names such a module), one extra.
+To add a backend: one file with `open(bundle, variant, device, **options) -> Session`, one row in BACKENDS, one extra.
+From another package: an entry point of the group `ganrt.backends` that names an `Entry`.
 `ganrt.testing.check_backend` is the contract as code.
 """
 
@@ -14,10 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from ganrt.agreement import THRESHOLDS
 from ganrt.bundle import FAITHFUL, Bundle
+from ganrt.checks import require_whole
 from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Array, Draw, Feeds, require
 from ganrt.machine import parse_device
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 
 if TYPE_CHECKING:
@@ -161,26 +164,26 @@ class BackendModule(Protocol):
 
 
 class Entry(NamedTuple):
-    """A row of the table."""
+    """A row of the table: what is known of a backend before its library is imported."""
 
     module: str
-    """Where the backend is."""
+    """The module with `open`, to be imported by name."""
     extra: str
-    """What installs its library."""
+    """The extra of ganrt that installs its library; empty for a backend of another package."""
     package: str
-    """What its library is called."""
+    """Distribution of its library, whose version is part of a tuned record's key."""
     precisions: tuple[str, ...]
-    """Of the variants that it runs; all that a row does not name is refused."""
+    """Precisions of the variants that it runs; any other is rejected."""
     gpu: bool = False
     """Whether it can use an NVIDIA GPU."""
     graphs: bool = True
-    """Whether it runs the ONNX graphs; else it rebuilds the original, and has the variant `fp32` alone."""
+    """Whether it runs the ONNX graphs; otherwise it rebuilds the PyTorch original and runs the variant `fp32` alone."""
     cpu: bool = True
-    """Whether it can do without a GPU."""
+    """Whether it can run without a GPU."""
     threads: bool = False
-    """Whether it has the option `threads`."""
+    """Whether it has the option `threads`, which is then tuned."""
     on_gpu: tuple[Mapping[str, int | str], ...] = ()
-    """Options that may be faster on some GPUs, and are tuned there."""
+    """Sets of options that are faster on some GPUs, and are tuned there."""
     slow: bool = False
     """Whether it takes seconds per image; such a backend is not tuned."""
 
@@ -200,59 +203,83 @@ BACKENDS = {
 """In the order in which `load` tries them."""
 
 
+def backend_table() -> dict[str, Entry]:
+    """Name -> row of every backend, installed or not: those of BACKENDS, then those of other packages by their names.
+
+    An entry point of the group `ganrt.backends` names an `Entry` in a module that is quick to import
+    (`my_package.entry:ENTRY`), or the backend's module itself, about which nothing more is known then.
+    """
+    outside = {point.name: _outside_entry(point) for point in _entry_points() if point.name not in BACKENDS}
+    return {**BACKENDS, **dict(sorted(outside.items()))}
+
+
+def _outside_entry(point: importlib.metadata.EntryPoint) -> Entry:
+    package = point.dist.name if point.dist is not None else point.module
+    unknown = Entry(point.value, "", package, tuple(THRESHOLDS), gpu=True)
+    if not point.attr:
+        return unknown
+    try:
+        found = point.load()
+    except Exception:  # another package's code; opening the backend raises it again, and says so
+        return unknown
+    return found if isinstance(found, Entry) else unknown
+
+
 def backend_names(device: str = "auto") -> list[str]:
-    """Every backend there is a row or an entry point for, installed or not; those that can run on a kind of device. The
-    order is that in which `load` tries them."""
+    """The backends that can run on a kind of device, installed or not, in the order in which `load` tries them."""
     kind = parse_device(device)[0]
-    rows = [n for n, entry in BACKENDS.items() if {"cuda": entry.gpu, "cpu": entry.cpu}.get(kind, True)]
-    return [*rows, *sorted(e.name for e in entry_points() if e.name not in BACKENDS)]
+    return [n for n, entry in backend_table().items() if {"cuda": entry.gpu, "cpu": entry.cpu}.get(kind, True)]
 
 
 def runs(backend: str, bundle: Bundle, variant: str) -> bool:
-    """Whether a backend is made for a variant, as far as the table tells; those of other packages decide in `open`."""
-    entry = BACKENDS.get(backend)
+    """Whether a backend is made for a variant, as far as its row tells. `open_session` rejects unknown ones."""
+    entry = backend_table().get(backend)
     if entry is None:
         return True
     return bundle.variant(variant).precision in entry.precisions and (entry.graphs or variant == FAITHFUL)
 
 
 def backend_module(name: str) -> BackendModule:
-    """Import a backend. Raises RequestError for an unknown name, MissingLibraryError naming the extra for a missing
-    library."""
-    if name not in BACKENDS:
-        outside = [e for e in entry_points() if e.name == name]
-        if not outside:
-            raise RequestError(f"there is no backend {name!r}; choose one of {', '.join(backend_names())}")
-        try:
-            return cast(BackendModule, outside[0].load())
-        except Exception as error:  # another package's code
-            raise MachineError(f"the backend {name!r} ({outside[0].value}) cannot be imported: {error}") from error
-    entry = BACKENDS[name]
+    """Import a backend. Raises RequestError for an unknown name, MissingLibraryError, naming the extra, for a missing
+    library, MachineError for a backend of another package that cannot be imported."""
+    entry = backend_table().get(name)
+    if entry is None:
+        raise RequestError(f"there is no backend {name!r}; choose one of {', '.join(backend_names())}")
     try:
-        return cast(BackendModule, importlib.import_module(entry.module))
+        module, _, attribute = entry.module.partition(":")
+        found = importlib.import_module(module)
+        return cast(BackendModule, getattr(found, attribute) if attribute else found)
     except ModuleNotFoundError as error:
-        missing = error.name or entry.package
-        top = missing.partition(".")[0]
-        if top == "ganrt":
+        if (error.name or "").startswith("ganrt."):  # a defect of ganrt, not of the machine
             raise
-        # Of a library that shares its top-level name with others, such as cuda.core, some other part may be here.
-        if top != entry.package or importlib.util.find_spec(top) is None:
-            raise MissingLibraryError(missing, entry.extra, f"the {name} backend") from error
-        raise MachineError(f"{entry.package} is installed but broken ({error}): install it anew") from error
-    except (ImportError, AttributeError, OSError) as error:  # half of a library, or of one it needs
-        raise MachineError(f"{entry.package} is installed but broken ({first_line(error)}): install it anew") from error
+        raise _missing_library(name, entry, error) from error
+    except Exception as error:  # half of a library, or another package's code
+        if name in BACKENDS and not isinstance(error, ImportError | AttributeError | OSError):
+            raise
+        what = f"{entry.package} is installed but broken" if name in BACKENDS else f"the backend {name!r} is broken"
+        raise MachineError(f"{what} ({first_line(error)}): install it again") from error
 
 
-def open_session(
-    bundle: Bundle, backend: str, device: str = "auto", variant: str = FAITHFUL, **options: Any
-) -> Session:
-    """Open a variant without asking for a proof; `ganrt.load` is what users call. Raises RequestError for one that
-    this backend does not run, and what its `open` raises."""
-    module = backend_module(backend)
-    if not runs(backend, bundle, variant):
-        what = ", ".join(BACKENDS[backend].precisions) if BACKENDS[backend].graphs else f"the variant {FAITHFUL} alone"
-        raise RequestError(f"the {backend} backend does not run {variant}; it runs {what}")
-    return module.open(bundle, variant, device, **options)
+def _missing_library(name: str, entry: Entry, error: ModuleNotFoundError) -> MachineError:
+    if name not in BACKENDS:
+        return MachineError(f"the backend {name!r} ({entry.module}) cannot be imported: {error}")
+    missing = error.name or entry.package
+    top = missing.partition(".")[0]
+    # Of a library that shares its top-level name with others, such as cuda.core, some other part may be here.
+    if top != entry.package or importlib.util.find_spec(top) is None:
+        return MissingLibraryError(missing, entry.extra, f"the {name} backend")
+    return MachineError(f"{entry.package} is installed but broken ({error}): install it again")
+
+
+def open_session(bundle: Bundle, config: SessionConfig) -> Session:
+    """Open a session without asking for a proof; `ganrt.load` is what users call. Raises RequestError for a variant
+    that the backend does not run, and what its `open` raises."""
+    module = backend_module(config.backend)
+    if not runs(config.backend, bundle, config.variant):
+        entry = backend_table()[config.backend]
+        supported = ", ".join(entry.precisions) if entry.graphs else f"the variant {FAITHFUL} alone"
+        raise RequestError(f"the {config.backend} backend does not run {config.variant}; it runs {supported}")
+    return module.open(bundle, config.variant, config.device, **config.options)
 
 
 def library_version(package: str) -> str:
@@ -272,10 +299,7 @@ def check_options(backend: str, options: Mapping[str, Any], known: tuple[str, ..
 
 def thread_count(options: Mapping[str, Any]) -> int:
     """The option `threads`; 0, the default, leaves it to the library. Raises RequestError."""
-    threads = options.get("threads", 0)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
-        raise RequestError(f"threads is {threads!r}; it must be a whole number from 0")
-    return threads
+    return require_whole("threads", options.get("threads", 0), 0)
 
 
 def first_line(error: Exception) -> str:
@@ -283,6 +307,6 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def entry_points() -> importlib.metadata.EntryPoints:
+def _entry_points() -> importlib.metadata.EntryPoints:
     """The backends of other packages."""
     return importlib.metadata.entry_points(group="ganrt.backends")

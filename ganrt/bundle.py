@@ -23,14 +23,17 @@ from typing import Any
 
 from ganrt import atomic
 from ganrt.agreement import THRESHOLDS
+from ganrt.checks import is_finite, is_whole
 from ganrt.errors import BundleError, RequestError
 from ganrt.golden import Golden
+from ganrt.json_reader import parse_json, read_bytes
 from ganrt.onnx_metadata import read_metadata
 from ganrt.proof import Proof
 from ganrt.spec import Spec
 
-FORMAT = 2
-"""1 had one variant per precision, and no notes."""
+FORMAT = 3
+"""1 had one variant per precision and no notes; 2 had the keys `lighter`, `moved` and `fixed` for `fewer_macs`,
+`batch_drift` and `bound`. All are read."""
 FAITHFUL = "fp32"
 """Name of the variant that is the model as it was traced."""
 MANIFEST = "ganrt.json"
@@ -53,7 +56,7 @@ class Variant:
     """ONNX file; `files` of the bundle also lists its external data. Variants may share one."""
     opset: int
     precision: str
-    lighter: bool = False
+    fewer_macs: bool = False
     """Whether it takes less work than the graph as it was traced: fewer multiplications, or fewer idle lanes."""
     passes: tuple[str, ...] = ()
     """Graph passes applied, in order."""
@@ -94,6 +97,8 @@ class Bundle:
             if not path.is_dir():
                 found = "a file" if path.exists() else "nothing"
                 raise BundleError(f"{path} is no bundle: there is {found} where a folder with {MANIFEST} should be")
+            if not (path / MANIFEST).exists():
+                raise BundleError(f"{path} is no bundle: it has no {MANIFEST}")
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
         bundle = _parse(path, _read_manifest(path / MANIFEST))
@@ -115,7 +120,7 @@ class Bundle:
         if not names:
             known = ", ".join(dict.fromkeys(variant.precision for variant in self.variants.values()))
             raise RequestError(f"{self.folder} has no {precision} variant; it has {known}")
-        return sorted(names, key=lambda name: (not self.variants[name].lighter, name != FAITHFUL))
+        return sorted(names, key=lambda name: (not self.variants[name].fewer_macs, name != FAITHFUL))
 
     def onnx(self, name: str) -> Path:
         """Path of a variant's ONNX file."""
@@ -158,7 +163,7 @@ class Bundle:
                     "file": v.file,
                     "opset": v.opset,
                     "precision": v.precision,
-                    "lighter": v.lighter,
+                    "fewer_macs": v.fewer_macs,
                     "passes": list(v.passes),
                     "proofs": [p.to_dict() for p in v.proofs],
                     "notes": dict(v.notes),
@@ -220,10 +225,10 @@ def _manifest_bytes(body: dict[str, Any]) -> bytes:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    content = _read_small(path)
-    raw = parse_json(content, str(path))
+    content = read_bytes(path, _MAX_MANIFEST, BundleError)
+    raw = parse_json(content, str(path), BundleError)
     version = raw.get("format") if isinstance(raw, dict) else None
-    if not isinstance(raw, dict) or not isinstance(version, int) or version < 1:
+    if not isinstance(raw, dict) or not is_whole(version) or version < 1:
         raise BundleError(f"{path} is not a manifest of ganrt")
     if version > FORMAT:
         raise BundleError(f"{path} has format {version}; this ganrt reads up to {FORMAT}: update ganrt")
@@ -236,29 +241,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not intact:
         raise BundleError(f"{path} was changed after it was written (its sha256 differs): fetch the bundle again")
     return raw
-
-
-def _read_small(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_MANIFEST + 1)
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}; is {path.parent} a bundle?") from error
-    if len(content) > _MAX_MANIFEST:
-        raise BundleError(f"{path} is larger than {_MAX_MANIFEST} bytes, which no manifest is")
-    return content
-
-
-def parse_json(content: bytes, name: str) -> object:
-    """Parse JSON from anybody: NaN, infinities and bottomless nesting are refused with BundleError."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        return json.loads(content, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{name} is damaged: {error or 'nested too deeply'}") from error
 
 
 def _parse(folder: Path, raw: dict[str, Any]) -> Bundle:
@@ -283,7 +265,7 @@ def _variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDigest]) ->
         file=str(raw["file"]),
         opset=int(raw["opset"]),
         precision=str(raw.get("precision", name)),
-        lighter=raw.get("lighter") is True,
+        fewer_macs=raw.get("fewer_macs", raw.get("lighter")) is True,
         passes=tuple(map(str, raw["passes"])),
         proofs=tuple(map(Proof.from_dict, raw["proofs"])),
         notes=dict(raw.get("notes", {})),
@@ -299,8 +281,8 @@ def _variant_name(name: str) -> str:
 def _model(raw: Any) -> dict[str, Any] | None:
     if raw is None:
         return None
-    bound = dict(raw.get("bound", raw.get("fixed", {})))  # bundles of ganrt 0.1 have `fixed`
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in bound.values()):
+    bound = dict(raw.get("bound", raw.get("fixed", {})))
+    if not all(map(is_finite, bound.values())):
         raise BundleError(f"the manifest lists the bound inputs {bound}; they must be numbers")
     model = {"family": str(raw["family"]), "config": dict(raw["config"])}
     return {**model, "bound": bound} if bound else model
@@ -318,7 +300,7 @@ def _read_bare(path: Path) -> Bundle:
     metadata = read_metadata(path.read_bytes(), str(path))
     if METADATA_KEY not in metadata:
         raise BundleError(f"{path} has no ganrt spec in its metadata; export the model with `ganrt export`")
-    spec = Spec.from_dict(parse_json(metadata[METADATA_KEY].encode(), f"the spec in {path}"))
+    spec = Spec.from_dict(parse_json(metadata[METADATA_KEY].encode(), f"the spec in {path}", BundleError))
     precision = metadata.get(PRECISION_KEY, "fp32")
     if precision not in THRESHOLDS:
         raise BundleError(f"{path} says it is {precision!r}, which this ganrt does not know")

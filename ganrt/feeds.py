@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ganrt import latents
+from ganrt.checks import is_finite
 from ganrt.errors import RequestError
 from ganrt.spec import Image, Input, Label, Latent, Scalar, Spec
 
@@ -129,9 +130,7 @@ def check_truncation(spec: Spec, truncation: float | None) -> None:
     inside = next((i for i in spec.inputs if isinstance(i, Scalar) and i.name == TRUNCATION), None)
     if inside is None and (latent is None or latent.truncation == "none"):
         raise RequestError(f"truncation was given, but this {spec.family} model has none: leave it out")
-    if isinstance(truncation, bool) or not isinstance(truncation, int | float | np.floating | np.integer):
-        raise RequestError(f"truncation is {truncation!r}; it must be a number from 0")
-    if not math.isfinite(truncation) or truncation < 0:
+    if not is_finite(truncation) or truncation < 0:
         raise RequestError(f"truncation is {truncation!r}; it must be a finite number from 0")
     if inside is not None and not inside.range[0] <= truncation <= inside.range[1]:
         low, high = inside.range

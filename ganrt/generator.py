@@ -16,11 +16,15 @@ from ganrt import batching, choosing, feeds
 from ganrt.backend import PictureSession, Session, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
-from ganrt.choosing import Candidate, Wish
+from ganrt.checks import require_whole
+from ganrt.choosing import Candidate, LoadRequest
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
 from ganrt.feeds import Draw, Feeds, Labels
 from ganrt.images import Floats, Pictures, to_uint8
+from ganrt.info import Info
 from ganrt.latents import check_seed
+from ganrt.proof import Proof
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 from ganrt.transform import Picture, transform
 from ganrt.trust import require_proof
@@ -34,53 +38,57 @@ _log = logging.getLogger(__name__)
 
 
 def load(
-    path: str | Path,
+    bundle: str | Path | Bundle,
     backend: str = "auto",
+    *,
+    variant: str | None = None,
     device: str = "auto",
     precision: str = "auto",
-    unproven: bool = False,
-    variant: str | None = None,
     batch: int | None = None,
+    unproven: bool = False,
     **options: Any,
 ) -> Generator:
-    """Load a bundle (a folder), or a bare .onnx file that ganrt exported.
+    """Load a bundle, or a bare .onnx file that ganrt exported.
 
-    What `ganrt tune` measured fastest on this machine is taken, if it is what the arguments ask for. Without such a
-    record, or if that choice cannot be opened any more, the first is taken that is installed here, runs the bundle and
-    is proven to make the original's images: of the backends tensorrt, onnxruntime, openvino, pytorch and reference, in
-    float32; a variant that takes less work than the graph as it was traced before that graph.
+    The configuration that `ganrt tune` measured fastest on this machine is used, if it fits the arguments. Without a
+    tuned record, or if that configuration cannot be opened any more, the first one is used that is installed here, runs
+    the bundle and is proven to make the original's images: backends in the order tensorrt, onnxruntime, openvino,
+    pytorch, reference; in float32; a variant with fewer MACs before the graph as it was traced.
 
     Args:
-        backend: a name from `ganrt doctor`, or `auto`.
+        bundle: a bundle's folder, an .onnx file, or a `Bundle` that was read already.
+        backend: a name that `ganrt doctor` lists, or `auto`.
+        variant: name of one variant, such as `int8-phases`; `precision` is then ignored.
         device: `auto` (a GPU where the backend finds one), `cpu`, `cuda` or `cuda:N`.
-        precision: what may be computed in; `auto` is what was tuned, else float32.
-        unproven: use a variant that was not proven, or failed, on this machine.
-        variant: one variant by its name, such as `int8-phases`; then `precision` says nothing.
-        batch: how many pictures you will mostly ask for at a time, where the tuned record has several winners; by
-            default the one that is best over all measured sizes.
-        options: passed to the backend.
+        precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`: that of the tuned record, else float32.
+        batch: how many pictures you will mostly ask for at a time, which decides between the winners of the tuned
+            record. By default the configuration that is best over all measured sizes.
+        unproven: also use a variant that was not proven on this machine, or that failed.
+        options: options of the backend, such as `threads=2`.
 
     Raises BundleError, MachineError, RequestError, UnprovenError.
     """
-    bundle = Bundle.read(path)
+    read = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
     refusals: list[tuple[Candidate, GanrtError]] = []
-    for candidate in choosing.candidates(bundle, Wish(backend, device, precision, variant, batch, options)):
+    request = LoadRequest(backend, variant, device, options, precision, batch)
+    for candidate in choosing.find_candidates(read, request):
         try:
-            session = _open(bundle, candidate, unproven)
+            session, proof = _open_proven(read, candidate.config, unproven)
         except GanrtError as error:
             refusals.append((candidate, error))
             continue
-        for passed, reason in refusals:
-            if passed.seconds or not isinstance(reason, MissingLibraryError):
-                _log.warning("%s is passed over%s: %s", passed, " though it was tuned" * bool(passed.seconds), reason)
-        _log.info("%s: %s (%s)", path, candidate, candidate.reason)
-        return Generator(bundle.spec, session, candidate.seconds)
-    raise _summary(path, [error for _, error in refusals])
+        for skipped, reason in refusals:
+            if skipped.seconds or not isinstance(reason, MissingLibraryError):
+                _log.warning("%s is skipped%s: %s", skipped, " although it was tuned" * bool(skipped.seconds), reason)
+        info = Info.of_session(session, read, candidate.config, proof, candidate.reason)
+        _log.info("%s: %s (%s)", read.folder, info.config, info.reason)
+        return Generator(read.spec, session, candidate.seconds, info)
+    raise _summarize_refusals(read, [error for _, error in refusals])
 
 
-def _summary(path: str | Path, refusals: list[GanrtError]) -> GanrtError:
-    """One error for the refusals of all backends: UnprovenError where that is what stopped one of them, else their own
-    class where those that are installed agree on it."""
+def _summarize_refusals(bundle: Bundle, refusals: list[GanrtError]) -> GanrtError:
+    """One error for the refusals of all candidates: UnprovenError if one of them is, else the class that all installed
+    backends agree on."""
     classes = {type(e) for e in refusals if not isinstance(e, MissingLibraryError)}
     if UnprovenError in classes:
         classes = {UnprovenError}
@@ -88,18 +96,18 @@ def _summary(path: str | Path, refusals: list[GanrtError]) -> GanrtError:
     reasons = dict.fromkeys(map(str, refusals))
     if len(reasons) == 1:
         return refusals[0]
-    return kind(f"no backend of this machine can run {path}:\n" + "\n".join(f"- {reason}" for reason in reasons))
+    return kind(
+        f"no backend of this machine can run {bundle.folder}:\n" + "\n".join(f"- {reason}" for reason in reasons)
+    )
 
 
-def _open(bundle: Bundle, candidate: Candidate, unproven: bool) -> Session:
-    session = open_session(bundle, candidate.backend, candidate.device, candidate.variant, **candidate.options)
+def _open_proven(bundle: Bundle, config: SessionConfig, unproven: bool) -> tuple[Session, Proof | None]:
+    session = open_session(bundle, config)
     try:
-        if not unproven:
-            require_proof(bundle, candidate.variant, session)
+        return session, None if unproven else require_proof(bundle, config.variant, session)
     except BaseException:
         session.close()
         raise
-    return session
 
 
 class Generator:
@@ -109,16 +117,23 @@ class Generator:
     machine.
     """
 
-    def __init__(self, spec: Spec, session: Session, seconds: Mapping[int, float] | None = None) -> None:
-        """Takes the session over: `close` closes it.
+    def __init__(
+        self, spec: Spec, session: Session, seconds: Mapping[int, float] | None = None, info: Info | None = None
+    ) -> None:
+        """Take over a session; `close` closes it.
 
         Args:
-            seconds: what a batch of some sizes was measured to take; larger requests are cut by it
-            (`ganrt.batching.plan`).
+            seconds: batch size -> measured seconds; larger requests are cut into batches by it (`ganrt.batching.plan`).
+            info: what stands behind the pictures; by default what the session states.
         """
         self.spec = spec
+        """What goes in and what comes out."""
         self.session = session
+        """The session that computes."""
         self.seconds = dict(seconds or {})
+        """Batch size -> measured seconds."""
+        self.info = info or Info.of_session(session)
+        """Which bundle, variant, backend, device, library versions, proof and tuning stand behind the pictures."""
         self._lock = threading.Lock()
 
     @overload
@@ -212,10 +227,7 @@ class Generator:
         For n = 0 one empty array comes, so that joining the batches always works.
         """
         draw = self._checked(n, seed, start, labels, truncation)
-        size = self.max_batch if batch is None else batch
-        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-            raise RequestError(f"batch is {batch!r}; it must be a whole number from 1")
-        size = int(size)
+        size = self.max_batch if batch is None else require_whole("batch", batch)
 
         def compute(first: int) -> Pictures:
             part = draw.part(first, min(size, draw.rows - first))
@@ -278,8 +290,7 @@ class Generator:
         self.close()
 
     def __repr__(self) -> str:
-        session = self.session
-        return f"<Generator {self.spec.family} on {session.backend} ({session.device}, {session.precision})>"
+        return f"<Generator {self.spec.family} on {self.info.config} ({self.session.device}, {self.info.precision})>"
 
     def _checked(self, n: int, seed: int, start: int, labels: Labels, truncation: float | None) -> Draw:
         """Check every argument before any work. The labels become None, one class, or an array of one per image."""

@@ -73,7 +73,7 @@ def from_uint8(pictures: Pictures, value_range: Range) -> Floats:
     return scaled
 
 
-def decode(source: Path | bytes, channels: int) -> Pictures:
+def read_picture(source: Path | bytes, channels: int) -> Pictures:
     """Read a PNG, JPEG or WebP file (or its bytes) as uint8 HWC with 1 (grey) or 3 (RGB) channels.
 
     The orientation tag is applied, transparency is dropped and the low byte of 16 bits too; of an animation the first

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ganrt.checks import is_whole
 from ganrt.errors import RequestError
 
 Words = NDArray[np.uint32]
@@ -34,7 +35,7 @@ def check_seed(seed: object, start: object = 0, count: object = 0) -> tuple[int,
     """The three as Python integers. Raises RequestError unless seed and every index lie in [0, 2^64)."""
     numbers = {"seed": seed, "start": start, "n": count}
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < MAX_64:
+        if not is_whole(value) or not 0 <= value < MAX_64:
             raise RequestError(f"{name} is {value!r}; it must be a whole number from 0 to 2^64 - 1")
     whole = [int(value) for value in numbers.values()]  # type: ignore[call-overload]
     if whole[1] + whole[2] > MAX_64:

@@ -1,5 +1,5 @@
-"""A proof: one session compared with the golden samples of its bundle (DESIGN: seeded samples, worst first, and
-invariances)."""
+"""Making a proof: one session compared with the golden samples of its bundle, worst sample first, and checked for what
+an image must not depend on."""
 
 from __future__ import annotations
 
@@ -28,8 +28,21 @@ threshold of int8 allows differences of 3 % in every pixel."""
 
 
 @dataclass(frozen=True)
+class GoldenComparison:
+    """The golden samples, and what a session makes of the same inputs."""
+
+    inputs: Feeds
+    found: Array
+    """float32 NCHW, as `expected`."""
+    expected: Array
+    agreement: Agreement
+    failures: tuple[str, ...]
+    """Why the images do not agree, by the threshold of the session's precision; empty when they do."""
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """A proof with the images it was made from, for a contact sheet."""
+    """A proof with the images that it was made from, for a contact sheet."""
 
     proof: Proof
     agreement: Agreement
@@ -37,54 +50,63 @@ class Comparison:
     expected: Array
 
 
-def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
-    """Run the golden samples through a session and judge it by the threshold of its precision. Never raises for a bad
-    picture: the proof says so."""
+def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenComparison:
+    """Run the golden samples through a session, of a slow session only the first of each run, and compare the images
+    by the threshold of its precision."""
     if session.slow:
         golden = golden.subset(1)
     inputs = golden.feeds(spec)
     found = run_all(session, spec.output, inputs, BATCH)
     agreement = compare(found, golden.images, spec.output.range)
-    failures = agreement.failures(THRESHOLDS[session.precision])
-    moved = None
+    return GoldenComparison(inputs, found, golden.images, agreement, agreement.failures(THRESHOLDS[session.precision]))
+
+
+def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
+    """Compare a session with the golden samples, and check that an image depends on nothing but its own row of the
+    inputs. Never raises for a wrong image: the proof records it."""
+    compared = compare_with_golden(session, spec, golden)
+    failures, batch_drift = compared.failures, None
     if not failures:
-        movements = _movements(session, spec, inputs, found)
-        most = float(np.max(list(movements.values())))
-        moved = most if np.isfinite(most) else None
-        failures = tuple(_too_far(movements, drift(spec, session.precision, found)))
+        drifts = _measure_drifts(session, spec, compared.inputs, compared.found)
+        largest = float(np.max(list(drifts.values())))
+        batch_drift = largest if np.isfinite(largest) else None
+        failures = tuple(_describe_drifts(drifts, allowed_drift(spec, session.precision, compared.found)))
+    agreement = compared.agreement
     proof = Proof(
         key=key,
         backend=session.backend,
         device=session.device,
         precision=session.precision,
         details=dict(session.details),
-        samples=len(found),
-        worst_psnr=_plain(agreement.psnr.min()),
-        median_psnr=_plain(np.median(agreement.psnr)),
-        max_abs=_plain(agreement.max_abs.max()),
+        samples=len(compared.found),
+        worst_psnr=_finite(agreement.psnr.min()),
+        median_psnr=_finite(np.median(agreement.psnr)),
+        max_abs=_finite(agreement.max_abs.max()),
         failures=failures,
-        moved=moved,
+        batch_drift=batch_drift,
     )
-    return Comparison(proof, agreement, found, golden.images)
+    return Comparison(proof, agreement, compared.found, compared.expected)
 
 
-def variances(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iterator[str]:
-    """Where a row depends on more than its own inputs: on its place, its neighbours, its batch size or an earlier run.
+def find_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iterator[str]:
+    """Describe where an image depends on more than its own row: on its place, its neighbours, the batch size or an
+    earlier run.
 
     Args:
         inputs: rows to try; the first BATCH of them are used.
-        found: the images that the session made of them.
+        found: the images that the session made of them, float32 NCHW.
     """
-    yield from _too_far(_movements(session, spec, inputs, found), drift(spec, session.precision, found))
+    drifts = _measure_drifts(session, spec, inputs, found)
+    yield from _describe_drifts(drifts, allowed_drift(spec, session.precision, found))
 
 
-def _movements(session: Session, spec: Spec, inputs: Feeds, found: Array) -> dict[str, float]:
-    """What may not change an image -> by how much it does, at most."""
+def _measure_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> dict[str, float]:
+    """Each change that must not change an image -> the largest difference that it makes."""
     count = min(BATCH, len(found))
     turned = np.roll(np.arange(count), 1)
 
     def images(places: Array) -> Array:
-        return run_all(session, spec.output, pick(inputs, places), BATCH)
+        return run_all(session, spec.output, take_rows(inputs, places), BATCH)
 
     copies = images(np.zeros(count, int))
     trials = {
@@ -97,24 +119,24 @@ def _movements(session: Session, spec: Spec, inputs: Feeds, found: Array) -> dic
     return {failure: float(np.abs(one - other).max()) for failure, (one, other) in trials.items()}
 
 
-def _too_far(movements: Mapping[str, float], allowed: float) -> Iterator[str]:
-    for failure, moved in movements.items():
-        if not moved <= allowed:
-            yield f"{failure}: by {moved:.3g}, where {allowed:.3g} is allowed"
+def _describe_drifts(drifts: Mapping[str, float], allowed: float) -> Iterator[str]:
+    for failure, drift in drifts.items():
+        if not drift <= allowed:  # NaN is a failure, too
+            yield f"{failure}: by {drift:.3g}, where {allowed:.3g} is allowed"
 
 
-def drift(spec: Spec, precision: str, images: Array) -> float:
-    """How far the values of images may move, in their own units, when only their batch changes. Rounding goes with the
-    size of the values, which may be beyond the range of the output."""
+def allowed_drift(spec: Spec, precision: str, images: Array) -> float:
+    """How far values of images may drift with their batch, in their own units. Rounding errors scale with the values,
+    which may lie outside the range of the output."""
     low, high = spec.output.range
     return max(high - low, float(np.ptp(images))) * _DRIFT.get(precision, _REDUCED_DRIFT)
 
 
-def pick(feeds: Feeds, places: Array) -> Feeds:
-    """Some rows of the feeds, in the order of `places`."""
+def take_rows(feeds: Feeds, places: Array) -> Feeds:
+    """Some rows of the feeds, in the order of `places`, C-contiguous."""
     return {name: np.ascontiguousarray(array[places]) for name, array in feeds.items()}
 
 
-def _plain(value: Any) -> float:
+def _finite(value: Any) -> float:
     """A finite Python float: JSON has no infinity."""
     return float(np.nan_to_num(value, nan=-1e9, posinf=1e9, neginf=-1e9))

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
+from ganrt.checks import is_finite, is_whole
 from ganrt.errors import BundleError, RequestError
+from ganrt.json_reader import decode
 
 Range: TypeAlias = tuple[float, float]
 """Smallest and largest value, both included."""
@@ -39,7 +40,7 @@ class Latent:
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_counts(self.name, "shape", self.shape)
-        if not _is_number(self.default) or not self.default > 0:
+        if not is_finite(self.default) or not self.default > 0:
             raise RequestError(f"{self.name}: default is {self.default!r}; it must be a number above 0")
         _check_choice(self.name, "distribution", self.distribution, ("normal", "uniform"))
         _check_choice(self.name, "truncation", self.truncation, ("resampled", "scaled", "none"))
@@ -112,7 +113,7 @@ class Scalar:
         _check_name(self.name)
         _check_range(self.name, self.range)
         low, high = self.range
-        if not _is_number(self.default) or not low <= self.default <= high:
+        if not is_finite(self.default) or not low <= self.default <= high:
             raise RequestError(f"{self.name}: the default {self.default!r} is outside {low} to {high}")
 
     def __str__(self) -> str:
@@ -216,41 +217,27 @@ class Spec:
 
         Raises BundleError, naming the field, when something is missing, unknown or out of bounds.
         """
-        top = _mapping(raw, "spec")
-        if set(top) != {"family", "inputs", "output"} or not isinstance(top["inputs"], list):
-            raise BundleError(f"spec has the keys {sorted(top)}; it needs family, a list of inputs, and output")
-        inputs = tuple(_input_from(item, f"spec.inputs[{k}]") for k, item in enumerate(top["inputs"]))
-        output = _build(Output, _mapping(top["output"], "spec.output"), "spec.output")
-        return _build(cls, {"family": top["family"], "inputs": inputs, "output": output}, "spec")
+        if not isinstance(raw, dict) or set(raw) != {"family", "inputs", "output"} or type(raw["inputs"]) is not list:
+            found = f"has the keys {sorted(raw)}" if isinstance(raw, dict) else f"is {raw!r:.100}"
+            raise BundleError(f"spec {found}; it needs family, a list of inputs, and output")
+        inputs = tuple(_decode_input(item, f"spec.inputs[{k}]") for k, item in enumerate(raw["inputs"]))
+        output = decode(Output, raw["output"], "spec.output", BundleError)
+        try:
+            return cls(raw["family"], inputs, output)
+        except RequestError as error:
+            raise BundleError(f"spec is not valid: {error}") from error
 
 
 _KINDS: dict[object, type[Any]] = {"latent": Latent, "label": Label, "image": Image, "scalar": Scalar}
-_T = TypeVar("_T")
 
 
-def _input_from(raw: object, where: str) -> Input:
-    item = dict(_mapping(raw, where))
-    kind = str(item.pop("kind", None))
-    if kind not in _KINDS:
-        raise BundleError(f"{where}.kind is {kind!r}; it must be one of {', '.join(map(str, _KINDS))}")
-    return cast(Input, _build(_KINDS[kind], item, where))
-
-
-def _build(cls: type[_T], raw: Mapping[str, Any], where: str) -> _T:
-    """Make a dataclass of parsed JSON; its own checks judge the values."""
-    unknown = sorted(set(raw) - {f.name for f in fields(cls)})  # type: ignore[arg-type]
-    if unknown:
-        raise BundleError(f"{where} has the unknown keys {unknown}; a newer ganrt may have written it")
-    try:
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()})
-    except (TypeError, RequestError) as error:
-        raise BundleError(f"{where} does not make sense: {error}") from error
-
-
-def _mapping(raw: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(raw, dict):
-        raise BundleError(f"{where} is {type(raw).__name__}, not an object")
-    return raw
+def _decode_input(raw: object, where: str) -> Input:
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    if not isinstance(raw, dict) or not isinstance(kind, str) or kind not in _KINDS:
+        found = f"{where}.kind is {kind!r}" if isinstance(raw, dict) else f"{where} is {raw!r:.100}"
+        raise BundleError(f"{found}; an input has a kind, one of {', '.join(map(str, _KINDS))}")
+    values = {name: value for name, value in raw.items() if name != "kind"}
+    return cast(Input, decode(_KINDS[kind], values, where, BundleError))
 
 
 def _check_name(name: object) -> None:
@@ -266,12 +253,12 @@ def _check_size(name: str, size: object) -> None:
 
 
 def _check_range(name: str, value: object) -> None:
-    if not isinstance(value, tuple) or len(value) != 2 or not all(map(_is_number, value)) or not value[0] < value[1]:
+    if not isinstance(value, tuple) or len(value) != 2 or not all(map(_is_bound, value)) or not value[0] < value[1]:
         raise RequestError(f"{name}: range is {value!r}; it must be (low, high) with low < high")
 
 
 def _check_counts(name: str, field: str, values: object) -> None:
-    if not isinstance(values, tuple) or not values or not all(map(_is_count, values)):
+    if not isinstance(values, tuple) or not values or not all(is_whole(value) and value >= 1 for value in values):
         raise RequestError(f"{name}: {field} is {values!r}; it takes whole numbers from 1")
     if math.prod(values) > MAX_VALUES:
         raise RequestError(f"{name}: {field} {values!r} is more than {MAX_VALUES} values")
@@ -282,9 +269,5 @@ def _check_choice(name: str, field: str, value: object, choices: tuple[str, ...]
         raise RequestError(f"{name}: {field} is {value!r}; it must be one of {', '.join(choices)}")
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_MAGNITUDE
+def _is_bound(value: object) -> bool:
+    return is_finite(value) and abs(value) < MAX_MAGNITUDE

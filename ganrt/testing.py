@@ -30,7 +30,7 @@ from ganrt.errors import BackendError, ContractError, GanrtError, RequestError
 from ganrt.feeds import Array, Draw, Feeds
 from ganrt.images import to_uint8
 from ganrt.machine import parse_device
-from ganrt.proving import BATCH, drift, pick, variances
+from ganrt.proving import BATCH, allowed_drift, find_drifts, take_rows
 from ganrt.spec import Spec
 
 _ANY = (1, 2, 5)
@@ -40,7 +40,7 @@ _DLPACK_DEVICES = {"cpu": (1,), "cuda": (2, 13)}
 
 
 def check_backend(
-    backend: str | BackendModule, bundle: Bundle, device: str = "cpu", variant: str = FAITHFUL, **options: Any
+    backend: str | BackendModule, bundle: Bundle, *, variant: str = FAITHFUL, device: str = "cpu", **options: Any
 ) -> None:
     """Check that sessions of a backend keep their promises, on the golden samples of a bundle.
 
@@ -134,18 +134,18 @@ class _Case:
         return np.arange(first, first + size) % len(self.expected)
 
     def feeds(self, places: Array) -> Feeds:
-        return pick(self.inputs, places)
+        return take_rows(self.inputs, places)
 
     def run(self, places: Array) -> Array:
         """The images of some rows, computed as one batch."""
         return self.session.submit(self.feeds(places)).wait()[self.spec.output.name]
 
-    def moved(self, images: Array, right: Array) -> str | None:
+    def describe_drift(self, images: Array, right: Array) -> str | None:
         """How images differ from the session's own earlier ones, or None."""
         if images.shape != right.shape:
             return f"in shape, {images.shape} for {right.shape}"
         most = float(np.abs(images.astype(np.float64) - right).max())
-        return None if most <= drift(self.spec, self.precision, self.expected) else f"by {most:.3g}"
+        return None if most <= allowed_drift(self.spec, self.precision, self.expected) else f"by {most:.3g}"
 
     def wrong(self, images: Array, places: Array) -> str | None:
         """How images differ from the expected ones, or None."""
@@ -203,7 +203,7 @@ def _repeats_itself(case: _Case) -> Iterator[str]:
     if not np.isfinite(first).all():
         yield f"the image of row {np.argwhere(~np.isfinite(first))[0, 0]} is not finite"
     case.run(case.places(1, case.size))
-    if moved := case.moved(case.run(case.places(0, case.size)), first):
+    if moved := case.describe_drift(case.run(case.places(0, case.size)), first):
         yield f"it differs {moved}"
 
 
@@ -217,7 +217,7 @@ def _leaves_the_feeds_alone(case: _Case) -> Iterator[str]:
         if not np.array_equal(array, before[name]):
             yield f"{name} was changed by `submit`"
         array[...] = 0
-    if moved := case.moved(pending.wait()[case.spec.output.name], right):
+    if moved := case.describe_drift(pending.wait()[case.spec.output.name], right):
         yield f"the caller wrote into its feeds after `submit`, and the result changed {moved}"
     for array in before.values():
         array.setflags(write=False)
@@ -237,7 +237,7 @@ def _gives_its_results_away(case: _Case) -> Iterator[str]:
     if not np.array_equal(first, right):
         yield "an earlier result changed when another batch was submitted: a shared buffer was handed out"
     first[...] = np.nan
-    if moved := case.moved(case.run(case.places(0, case.size)), right):
+    if moved := case.describe_drift(case.run(case.places(0, case.size)), right):
         yield f"the caller wrote into a result, and later results changed {moved}"
 
 
@@ -247,14 +247,14 @@ def _takes_two_batches_at_once(case: _Case) -> Iterator[str]:
     right = [case.run(places).copy() for places in batches]
     pending = [case.session.submit(case.feeds(places)) for places in batches]
     for which, under_way, images in zip(("first", "second"), pending, right, strict=True):
-        if moved := case.moved(under_way.wait()[case.spec.output.name], images):
+        if moved := case.describe_drift(under_way.wait()[case.spec.output.name], images):
             yield f"the {which} of two batches differs {moved} from the same batch alone"
 
 
 def _makes_each_row_by_itself(case: _Case) -> Iterator[str]:
     """A row depends on its own inputs alone: not on its place, its neighbours or its batch size."""
     found = run_all(case.session, case.spec.output, case.inputs, BATCH)
-    yield from variances(case.session, case.spec, case.inputs, found)
+    yield from find_drifts(case.session, case.spec, case.inputs, found)
 
 
 def _makes_the_right_images(case: _Case) -> Iterator[str]:
@@ -275,7 +275,7 @@ def _works_in_any_thread(case: _Case) -> Iterator[str]:
         except Exception as error:
             yield f"in another thread it raised {type(error).__name__}: {error}"
             return
-    if moved := case.moved(images, case.run(places)):
+    if moved := case.describe_drift(images, case.run(places)):
         yield f"in another thread the result differs {moved}"
 
 
@@ -293,7 +293,7 @@ def _gives_device_arrays(case: _Case) -> Iterator[str]:
         yield f"the array is on DLPack device {where}, and the session on {case.session.device}"
         return
     host: Array = np.from_dlpack(array) if kind == "cpu" else np.from_dlpack(array, device="cpu")
-    if moved := case.moved(host, waited):
+    if moved := case.describe_drift(host, waited):
         yield f"their values differ from those of `wait` {moved}"
 
 
@@ -332,7 +332,7 @@ def _refuses_wrong_feeds(case: _Case) -> Iterator[str]:
         bad[f"a batch of {size}, which it does not state,"] = case.feeds(case.places(0, size))
     for what, feeds in bad.items():
         yield from _refusal(case, what, feeds)
-    if moved := case.moved(case.run(places), right):
+    if moved := case.describe_drift(case.run(places), right):
         yield f"after a refusal the next result differs {moved}"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ganrt import images
+from ganrt.checks import is_whole
 from ganrt.errors import RequestError
 from ganrt.feeds import Array, Feeds, as_array
 from ganrt.images import Floats, Pictures
@@ -94,7 +95,7 @@ def to_pictures(item: Image, given: Any) -> Pictures:
     """
     channels = 3 if item.role == LUMA else item.channels
     if isinstance(given, str | Path):
-        return images.decode(Path(given), channels)[None]
+        return images.read_picture(Path(given), channels)[None]
     if hasattr(given, "convert") and hasattr(given, "mode"):
         return images.from_pillow(given, channels)[None]
     if isinstance(given, list | tuple):
@@ -159,7 +160,7 @@ def _side(spec: Spec, pixels: int, tile: int | None) -> int:
     can, rule = spec.output.reach is not None and spec.output.size is None, spec.images[0].multiple_of
     if tile is None:
         return _TILE // rule * rule if can and pixels > _AT_ONCE else 0
-    if isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < 0 or tile % rule:
+    if not is_whole(tile) or tile < 0 or tile % rule:
         raise RequestError(f"tile is {tile!r}; it must be 0 or a multiple of {rule}")
     if tile and not can:
         raise RequestError(f"this {spec.family} model looks at the whole picture at once, so it cannot work in tiles")

@@ -1,8 +1,7 @@
-"""The tuned record: what `ganrt tune` measured of a bundle on this machine, and which choice follows from it.
+"""The tuned record: what `ganrt tune` measured of a bundle on this machine, and which configuration follows from it.
 
 A record holds for the bytes of every variant, the processor, the cores that this process may use, the GPUs, and the
-versions of ganrt and of every backend's library. Of a machine where one of them is another, it says nothing: it is not
-found there.
+versions of ganrt and of every backend's library. When one of them changes, the record is no longer found.
 """
 
 from __future__ import annotations
@@ -19,21 +18,25 @@ from typing import Any, NamedTuple
 
 from ganrt import atomic
 from ganrt._version import __version__
-from ganrt.backend import BACKENDS, entry_points, library_version
-from ganrt.bundle import Bundle, parse_json
-from ganrt.errors import ArtifactError, MissingLibraryError
+from ganrt.backend import backend_table, library_version
+from ganrt.bundle import Bundle
+from ganrt.cache import cache_folder, find_cache_folder
+from ganrt.errors import ArtifactError, MachineError, MissingLibraryError, RequestError
+from ganrt.json_reader import decode, read_json
 from ganrt.machine import cpu_name, nvidia_details, usable_cores
+from ganrt.session_config import SessionConfig
 
 _log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _MAX_BYTES, _MAX_BATCH = 2**20, 2**16
+_OPTION, _WORD = re.compile("[a-z_]{1,40}"), re.compile("[A-Z_]{1,40}")
 _RESERVED = ("bundle", "backend", "device", "variant", "precision")
 
 
 class Timing(NamedTuple):
-    """Seconds that a batch takes from its inputs to uint8 pictures, with the 95 % interval of the median; the bounds
-    are None where there were too few rounds to tell."""
+    """Seconds from the inputs of a batch to its uint8 pictures, with the 95 % interval of the median. The bounds are
+    None when there were too few rounds for an interval."""
 
     median: float
     low: float | None
@@ -41,20 +44,28 @@ class Timing(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One way to run a bundle, as it was measured."""
+class TunedConfig:
+    """One way to run a bundle, as it was measured. Raises RequestError for values that no measurement gives."""
 
-    backend: str
-    variant: str
-    device: str
-    """Where it ran: `cpu`, `cuda:0` and so on."""
-    options: Mapping[str, int | str]
-    """Of the backend, such as `threads`."""
+    config: SessionConfig
+    """Its device is where the session really ran: `cpu`, `cuda:0` and so on."""
     precision: str
+    """What the session computed in."""
     worst_psnr: float
     """dB, of the worst golden sample against the PyTorch original."""
     timings: Mapping[int, Timing]
     """Batch size -> how long it takes."""
+
+    def __post_init__(self) -> None:
+        for name, value in self.config.options.items():
+            word = isinstance(value, str) and _WORD.fullmatch(value)
+            if not _OPTION.fullmatch(name) or name in _RESERVED or not (word or isinstance(value, int)):
+                raise RequestError(f"an option is {name!r:.50} = {value!r:.50}")
+        for batch, timing in self.timings.items():
+            if not 1 <= batch <= _MAX_BATCH:
+                raise RequestError(f"a batch size is {batch!r:.50}")
+            if timing.median <= 0:
+                raise RequestError(f"the time of a batch of {batch} is {timing.median}")
 
     @property
     def seconds(self) -> dict[int, float]:
@@ -62,32 +73,42 @@ class Choice:
         return {batch: timing.median for batch, timing in self.timings.items()}
 
     def __str__(self) -> str:
-        return " ".join([self.backend, self.variant, *(f"{name}={value}" for name, value in self.options.items())])
+        return str(self.config)
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A record. `winners` names choices by their place in `choices`."""
+    """A record. Raises RequestError when its parts do not fit together."""
 
     key: str
-    """Digest of all that it holds for (`tuned_key`)."""
+    """Digest of everything that it holds for (`tuned_key`)."""
     quality: float
     """dB that the worst golden sample of every choice reaches."""
     date: str
+    """When it was measured, ISO 8601 in UTC."""
     versions: Mapping[str, str]
     """Of ganrt and the libraries."""
-    choices: tuple[Choice, ...]
+    choices: tuple[TunedConfig, ...]
     winners: Mapping[int, int]
-    """Batch size -> the fastest choice."""
+    """Batch size -> the fastest, as its place in `choices`."""
 
-    def pick(self, batch: int | None, fits: Callable[[Choice], bool] = lambda _: True) -> tuple[Choice, str] | None:
-        """The choice that suits best, with the reason; None when none is left.
+    def __post_init__(self) -> None:
+        if not self.winners:
+            raise RequestError("it has no winner")
+        for batch, place in self.winners.items():
+            if not 0 <= place < len(self.choices) or batch not in self.choices[place].timings:
+                raise RequestError(f"its winner at batch {batch} is {place!r:.100}")
+
+    def pick(
+        self, batch: int | None, fits: Callable[[TunedConfig], bool] = lambda _: True
+    ) -> tuple[TunedConfig, str] | None:
+        """The choice that suits best, with the reason; None when none fits.
 
         Args:
-            batch: how many pictures will be asked for at a time: then the fastest at the nearest measured size at or
-                above it, else at the largest. None: the least geometric mean, over all measured sizes, of (its time) /
-                (the best time at that size).
-            fits: says which choices may take part.
+            batch: how many pictures will be asked for at a time; the fastest choice at the next larger measured size
+                wins, at the largest size if there is none. None: the choice with the least geometric mean, over all
+                measured sizes, of (its time) / (the best time at that size).
+            fits: whether a choice may be picked.
         """
         sizes = sorted(self.winners)
         if batch is not None:
@@ -95,7 +116,7 @@ class Tuned:
         left = [c for c in self.choices if fits(c) and set(sizes) <= c.timings.keys()]
         if not left:
             return None
-        among = "" if all(map(fits, self.choices)) else " of those that were asked for"
+        among = "" if all(map(fits, self.choices)) else " of those that fit the request"
         if batch is not None:
             winner = self.choices[self.winners[sizes[0]]]
             best = winner if winner in left else min(left, key=lambda c: c.seconds[sizes[0]])
@@ -108,6 +129,7 @@ class Tuned:
         return best, f"tuned on {self.date[:10]} for {self.quality:g} dB: {lead} batch {where}"
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` gives the same record back."""
         return {
             "format": _FORMAT,
             "key": self.key,
@@ -115,7 +137,13 @@ class Tuned:
             "date": self.date,
             "versions": dict(self.versions),
             "choices": [
-                {**vars(c), "options": dict(c.options), "timings": {str(b): list(t) for b, t in c.timings.items()}}
+                {
+                    **vars(c.config),
+                    "options": dict(c.config.options),
+                    "precision": c.precision,
+                    "worst_psnr": c.worst_psnr,
+                    "timings": {str(batch): list(timing) for batch, timing in c.timings.items()},
+                }
                 for c in self.choices
             ],
             "winners": {str(batch): place for batch, place in self.winners.items()},
@@ -124,25 +152,25 @@ class Tuned:
     @classmethod
     def from_dict(cls, raw: object) -> Tuned:
         """Read a record from parsed JSON of anybody. Raises ArtifactError when it is not one."""
-        try:
-            kinds = {"format": int, "key": str, "date": str, "versions": dict, "choices": list, "winners": dict}
-            fields = _typed(raw, kinds)
-            if fields["format"] != _FORMAT:
-                raise ValueError(f"it has format {fields['format']}, and this ganrt reads {_FORMAT}")
-            choices = tuple(map(_choice, fields["choices"]))
-            winners = {_size(batch): place for batch, place in fields["winners"].items()}
-            for batch, place in winners.items():
-                if type(place) is not int or not 0 <= place < len(choices) or batch not in choices[place].timings:
-                    raise ValueError(f"its winner at batch {batch} is {place!r:.100}")
-            if not winners:
-                raise ValueError("it has no winner")
-            versions = {str(name): str(version) for name, version in fields["versions"].items()}
-            return cls(fields["key"], _number(fields.get("quality")), fields["date"], versions, choices, winners)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ArtifactError(f"a tuned record cannot be read: {error}") from error
+        where = "tuned record"
+        if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
+            found = f"has format {raw.get('format')!r:.50}" if isinstance(raw, dict) else f"is {raw!r:.50}"
+            raise ArtifactError(f"{where} {found}; this ganrt reads format {_FORMAT}")
+        fields = {name: value for name, value in raw.items() if name != "format"}
+        if isinstance(fields.get("choices"), list):
+            fields["choices"] = [_nest_config(choice) for choice in fields["choices"]]
+        return decode(cls, fields, where)
 
 
-def _most_even(choices: Sequence[Choice], sizes: Sequence[int]) -> tuple[Choice, float]:
+def _nest_config(raw: object) -> object:
+    """A choice of a file, where the configuration is not an object of its own."""
+    if not isinstance(raw, dict):
+        return raw
+    config = {name: raw[name] for name in ("backend", "variant", "device", "options") if name in raw}
+    return {"config": config, **{name: value for name, value in raw.items() if name not in config}}
+
+
+def _most_even(choices: Sequence[TunedConfig], sizes: Sequence[int]) -> tuple[TunedConfig, float]:
     """The choice with the least geometric mean of (its time) / (the best time at that size), and that mean."""
     least = {size: min(c.seconds[size] for c in choices) for size in sizes}
     ratios = [math.exp(sum(math.log(c.seconds[s] / least[s]) for s in sizes) / len(sizes)) for c in choices]
@@ -156,106 +184,43 @@ def tuned_key(bundle: Bundle) -> str:
         "processor": cpu_name(),
         "cores": usable_cores(),
         "gpu": nvidia_details(),
-        "versions": versions(),
+        "versions": library_versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Of ganrt and of the library of every backend that is installed."""
-    packages = {*(entry.package for entry in BACKENDS.values()), "onnxruntime-gpu"}
-    packages |= {point.dist.name for point in entry_points() if point.dist is not None}
+def library_versions() -> dict[str, str]:
+    """Versions of ganrt and of the library of every backend that is installed."""
+    packages = {*(entry.package for entry in backend_table().values()), "onnxruntime-gpu"}
     found = {name: library_version(name) for name in sorted(packages)}
     return {"ganrt": __version__, **{name: version for name, version in found.items() if version != "?"}}
 
 
-def find(bundle: Bundle) -> Tuned | None:
-    """The record of a bundle on this machine as it is now; None where there is none. A damaged one is warned about."""
+def find_record(bundle: Bundle) -> Tuned | None:
+    """The record of a bundle on this machine as it is now; None when there is none. One that is damaged, or that others
+    could have written, is ignored with a warning."""
     try:
-        folder = _folder()
-    except MissingLibraryError:  # without it no record can have been written
-        return None
-    if not folder.is_dir():
-        return None
-    key = tuned_key(bundle)
-    path = folder / f"{key}.json"
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        _log.warning("%s cannot be read (%s); tune the bundle again", path, error.strerror)
-        return None
-    try:
-        if len(content) > _MAX_BYTES:
-            raise ArtifactError(f"a tuned record cannot be read: it is larger than {_MAX_BYTES} bytes")
-        record = Tuned.from_dict(parse_json(content, str(path)))
+        folder = find_cache_folder("tuned")
+        if folder is None:
+            return None
+        key = tuned_key(bundle)
+        path = folder / f"{key}.json"
+        if not path.exists():
+            return None
+        record = Tuned.from_dict(read_json(path, _MAX_BYTES))
         if record.key != key:
-            raise ArtifactError("a tuned record cannot be read: it is of another bundle or machine")
-    except ArtifactError as error:
-        _log.warning("%s (%s); it is ignored: tune the bundle again", error, path)
+            raise ArtifactError(f"{path} is a tuned record of another bundle or machine")
+    except MissingLibraryError:  # without platformdirs no record can have been written
+        return None
+    except (ArtifactError, MachineError) as error:
+        _log.warning("%s; the tuned record is ignored: tune the bundle again", error)
         return None
     return record
 
 
-def remember(record: Tuned) -> Path:
-    """Keep a record where `find` looks, in the place of an earlier one. Raises MachineError when it cannot be written,
+def save_record(record: Tuned) -> Path:
+    """Keep a record where `find_record` looks, replacing an earlier one. Raises MachineError when it cannot be written,
     MissingLibraryError without platformdirs."""
-    path = _folder() / f"{record.key}.json"
+    path = cache_folder("tuned") / f"{record.key}.json"
     atomic.write_file(path, json.dumps(record.to_dict(), indent=1, allow_nan=False).encode() + b"\n")
     return path
-
-
-def _folder() -> Path:
-    try:
-        import platformdirs
-    except ImportError as error:
-        raise MissingLibraryError("platformdirs", "cpu", "remembering what was tuned") from error
-    return platformdirs.user_cache_path("ganrt") / "tuned"
-
-
-def _choice(raw: object) -> Choice:
-    kinds = {"backend": str, "variant": str, "device": str, "precision": str, "options": dict, "timings": dict}
-    fields = _typed(raw, kinds)
-    for name, value in fields["options"].items():
-        word = isinstance(value, str) and re.fullmatch("[A-Z_]{1,40}", value)
-        if not re.fullmatch("[a-z_]{1,40}", name) or name in _RESERVED or not (word or type(value) in (int, bool)):
-            raise ValueError(f"an option is {name!r:.50} = {value!r:.50}")
-    return Choice(
-        **{name: fields[name] for name in ("backend", "variant", "device", "options", "precision")},
-        worst_psnr=_number(fields.get("worst_psnr")),
-        timings={_size(batch): _timing(timing) for batch, timing in fields["timings"].items()},
-    )
-
-
-def _timing(raw: object) -> Timing:
-    if not isinstance(raw, list) or len(raw) != 3:
-        raise ValueError(f"a time is {raw!r:.100}")
-    bounds = [None if value is None else _number(value) for value in raw[1:]]
-    made = Timing(_number(raw[0]), *bounds)
-    if made.median <= 0:
-        raise ValueError(f"a time is {made.median}")
-    return made
-
-
-def _size(text: str) -> int:
-    if not re.fullmatch("[1-9][0-9]{0,5}", text) or int(text) > _MAX_BATCH:
-        raise ValueError(f"a batch size is {text!r:.50}")
-    return int(text)
-
-
-def _number(value: object) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
-        raise ValueError(f"a number is {value!r:.50}")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _typed(raw: object, kinds: Mapping[str, type]) -> dict[str, Any]:
-    """`raw` as an object whose named entries have these types."""
-    if not isinstance(raw, dict):
-        raise TypeError(f"{raw!r:.100} is no object")
-    for name, kind in kinds.items():
-        if type(raw.get(name)) is not kind:
-            raise TypeError(f"its {name} is {raw.get(name)!r:.100}")
-    return raw

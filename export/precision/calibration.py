@@ -18,7 +18,7 @@ from ganrt import feeds
 from ganrt.errors import ArtifactError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import picture_size
-from ganrt.images import Floats, decode, from_uint8, picture_files
+from ganrt.images import Floats, from_uint8, picture_files, read_picture
 from ganrt.rounding import spell_out
 from ganrt.spec import Image, Spec
 
@@ -82,7 +82,7 @@ def samples(spec: Spec, count: int, pictures: Path | None = None) -> Samples:
 def _read(path: Path, item: Image, size: tuple[int, int]) -> Floats:
     """(1, C, height, width), the middle of the picture."""
     height, width = item.size or size
-    picture = decode(path, 1 if item.channels == 1 else 3)
+    picture = read_picture(path, 1 if item.channels == 1 else 3)
     fitted = ImageOps.fit(PIL.Image.fromarray(picture.squeeze(-1) if item.channels == 1 else picture), (width, height))
     return from_uint8(np.asarray(fitted).reshape(1, height, width, item.channels), item.range)
 

@@ -97,6 +97,6 @@ def build(
     with show_progress(f"building {name}") as progress:
         options = engines.EngineOptions(**wanted)
         engine = engines.build(read, variant=name, options=options, device=device, rebuild=rebuild, progress=progress)
-    with ganrt.load(bundle, backend, device, variant=name) as generator:
+    with ganrt.load(bundle, backend, device=device, variant=name) as generator:
         shares = generator.session.details["computed in"]
     click.echo(f"{engine.path}: {name} in {shares}, proven on {engine.key.machine.gpu}")

@@ -9,7 +9,7 @@ import click
 
 from ganrt import notes, tuned
 from ganrt.bundle import Bundle
-from ganrt.choosing import RULE, Wish, by_rules
+from ganrt.choosing import RULE, LoadRequest, candidates_by_rule
 from ganrt.cli.terminal import print_proofs
 from ganrt.errors import RequestError
 from ganrt.tuned import Timing, Tuned
@@ -17,7 +17,7 @@ from ganrt.tuned import Timing, Tuned
 
 def collect_facts(bundle: Bundle) -> dict[str, Any]:
     """The facts of the manifest and the choice of `ganrt.load` on this machine, ready for JSON."""
-    record = tuned.find(bundle)
+    record = tuned.find_record(bundle)
     first, then, reason = explain_choice(bundle, record)
     return {
         "spec": bundle.spec.to_dict(),
@@ -34,7 +34,7 @@ def explain_choice(bundle: Bundle, record: Tuned | None) -> tuple[str | None, li
     reason."""
     picked = record and record.pick(None)
     try:
-        rules = [str(candidate) for candidate in by_rules(bundle, Wish())]
+        rules = [str(candidate) for candidate in candidates_by_rule(bundle, LoadRequest())]
     except RequestError as error:
         return str(picked[0]) if picked else None, [], picked[1] if picked else str(error)
     return (str(picked[0]), rules, picked[1]) if picked else (rules[0], rules[1:], RULE)
@@ -66,7 +66,7 @@ def print_info(bundle: Bundle, name: str) -> None:
 
 
 def _describe_choice(bundle: Bundle, name: str) -> Iterator[str]:
-    record = tuned.find(bundle)
+    record = tuned.find_record(bundle)
     first, then, reason = explain_choice(bundle, record)
     if record is None:
         yield f"load tries {', then '.join([first, *then])}" if first else "load needs a precision"

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ganrt import atomic
-from ganrt.bundle import parse_json
-from ganrt.errors import ArtifactError, BundleError, MachineError, MissingLibraryError, NoEngineError
+from ganrt.cache import cache_folder
+from ganrt.errors import ArtifactError, NoEngineError
+from ganrt.json_reader import read_json
 
 FORMAT = 1
+_MAX_SIDECAR = 2**22
 _log = logging.getLogger(__name__)
 
 
@@ -65,23 +66,8 @@ class Engine:
 
 
 def folder() -> Path:
-    """The cache, made if it is not there. Raises MachineError when others may write to it."""
-    try:
-        import platformdirs
-    except ImportError as error:
-        raise MissingLibraryError("platformdirs", "tensorrt", "the cache of engines") from error
-    path = platformdirs.user_cache_path("ganrt") / "engines"
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        status = path.stat()
-    except OSError as error:
-        raise MachineError(f"{path}, the cache of engines, cannot be made: {error.strerror}") from error
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise MachineError(
-            f"{path} can be written by others, and an engine is executable code: chmod 700 it, or delete it and build "
-            "the engines again"
-        )
-    return path
+    """The cache, created if it is not there. Raises MachineError when others may write to it."""
+    return cache_folder("engines", "tensorrt")
 
 
 def store(key: Key, plan: bytes, notes: Mapping[str, Any]) -> Engine:
@@ -202,7 +188,7 @@ def _unwanted(key: Key, wanted: Mapping[str, Any]) -> str | None:
 def _read(sidecar: Path) -> Engine | None:
     """None for a sidecar that is not there, is damaged, or whose plan is gone: all mend themselves by a build."""
     try:
-        raw: Any = parse_json(sidecar.read_bytes(), str(sidecar))
+        raw: Any = read_json(sidecar, _MAX_SIDECAR)
         if raw["format"] != FORMAT:
             return None
         key = Key(raw["key"]["graph"], dict(raw["key"]["options"]), Machine(**raw["key"]["machine"]))
@@ -210,7 +196,7 @@ def _read(sidecar: Path) -> Engine | None:
         engine = Engine(path, str(raw["sha256"]), key, dict(raw["notes"]))
     except FileNotFoundError:
         return None
-    except (OSError, BundleError, KeyError, TypeError, ValueError) as error:
+    except (ArtifactError, KeyError, TypeError, ValueError) as error:
         _log.warning("%s is no record of an engine (%s) and is passed over", sidecar, error)
         return None
     return engine if key.digest() == sidecar.stem and path.is_file() else None

@@ -11,6 +11,7 @@ import cuda.core as core
 import numpy as np
 
 from ganrt.backend import Pending, PictureSession
+from ganrt.checks import is_finite
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, RequestError
 from ganrt.feeds import Array, Draw, Feeds, require
 from ganrt.gpu.device import BorrowedArray, Gpu, translate_errors
@@ -30,7 +31,7 @@ _ABANDONED: list[object] = []
 def parse_deadline(options: Mapping[str, Any]) -> float:
     """The option `deadline`, seconds that the GPU may take for a batch. Raises RequestError."""
     deadline = options.get("deadline", _DEADLINE_S)
-    if isinstance(deadline, bool) or not isinstance(deadline, int | float) or deadline <= 0:
+    if not is_finite(deadline) or deadline <= 0:
         raise RequestError(f"deadline is {deadline!r}; it must be a number of seconds above 0")
     return float(deadline)
 

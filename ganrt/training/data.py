@@ -110,7 +110,7 @@ def _load_folder(folder: Path, size: int, channels: int) -> Pictures:
     if not files:
         raise ArtifactError(f"{folder} holds no pictures: no file in it ends in {', '.join(images.SUFFIXES)}")
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(lambda path: _fit(images.decode(path, channels), size), files)))
+        return np.stack(list(pool.map(lambda path: _fit(images.read_picture(path, channels), size), files)))
 
 
 def _load_npz(path: Path, channels: int) -> tuple[Pictures, NDArray[np.int64] | None]:

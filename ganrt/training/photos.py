@@ -102,7 +102,7 @@ def _in_folder(folder: Path, least: int) -> tuple[list[Pictures], list[Pictures]
     files = picture_files(folder)
     if len(files) < 2:
         raise ArtifactError(f"{folder} holds {len(files)} pictures; at least 2 are needed, as one is held out")
-    pictures = [images.decode(path, 3) for path in files]
+    pictures = [images.read_picture(path, 3) for path in files]
     for path, picture in zip(files, pictures, strict=True):
         if min(picture.shape[:2]) < least:
             height, width = picture.shape[:2]

@@ -25,8 +25,9 @@ from torch import nn
 
 from ganrt import atomic
 from ganrt._version import __version__
-from ganrt.bundle import parse_json
-from ganrt.errors import BundleError, CheckpointError, RequestError
+from ganrt.checks import is_whole, require_whole
+from ganrt.errors import CheckpointError, RequestError
+from ganrt.json_reader import decode, read_json
 from ganrt.models import build_generator
 from ganrt.models.unpickle import read_state, unpickle
 from ganrt.training.networks import Networks
@@ -121,37 +122,32 @@ def sample_path(run: Path, step: int) -> Path:
 def read_run(path: str | Path) -> RunRecord:
     """Read run.json of a RUN folder, which may come from anybody. Raises CheckpointError, saying what is wrong."""
     file = Path(path) / _RECORD
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(_MAX_RECORD + 1)
-    except OSError as error:
-        raise CheckpointError(f"{path} is no training run: {_RECORD} cannot be read ({error.strerror})") from error
-    if len(content) > _MAX_RECORD:
-        raise CheckpointError(f"{file} is larger than {_MAX_RECORD} bytes, which no record of a run is")
-    try:
-        raw = parse_json(content, str(file))
-    except BundleError as error:
-        raise CheckpointError(str(error)) from error
-    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
+    if not file.is_file():
+        raise CheckpointError(f"{path} is no training run: it has no {_RECORD}")
+    raw = read_json(file, _MAX_RECORD, CheckpointError)
+    if not isinstance(raw, dict) or not is_whole(raw.get("format")):
         raise CheckpointError(f"{file} is not the record of a training run")
     if raw["format"] != FORMAT:
         raise CheckpointError(f"{file} has format {raw['format']}; this ganrt reads {FORMAT}: update ganrt")
-    return _parse(Path(path), raw)
-
-
-def _parse(path: Path, raw: dict[str, Any]) -> RunRecord:
+    found = decode(_RunFile, {k: v for k, v in raw.items() if k != "format"}, f"{file}: run", CheckpointError)
     try:
-        options = TrainingOptions.from_dict(raw["options"])
-        data = DataFacts(str(raw["data"]["name"]), int(raw["data"]["count"]), str(raw["data"]["sha256"]))
-        found = {str(name): str(version) for name, version in raw["versions"].items()}
-        step = raw["step"]
+        options = TrainingOptions.from_dict(found.options)
     except RequestError as error:
-        raise CheckpointError(f"{path / _RECORD} does not make sense: {error}") from error
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise CheckpointError(f"{path / _RECORD} is incomplete: {error!r}") from error
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise CheckpointError(f"{path / _RECORD}: step is {step!r}; it must be a whole number from 0")
-    return RunRecord(path, options, data, step, found)
+        raise CheckpointError(f"{file}: run.options is not valid: {error}") from error
+    return RunRecord(Path(path), options, found.data, found.step, found.versions)
+
+
+@dataclass(frozen=True)
+class _RunFile:
+    """The layout of run.json, without its format."""
+
+    options: Any
+    data: DataFacts
+    step: int
+    versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        require_whole("step", self.step, 0)
 
 
 def load_checkpoint(path: Path, networks: Networks, columns: Sequence[str]) -> list[str]:

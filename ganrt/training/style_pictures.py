@@ -26,7 +26,7 @@ def style_picture(name: str, size: int) -> Pictures:
     if name in BUNDLED:
         picture = _bundled(name)
     elif Path(name).is_file():
-        picture = images.decode(Path(name), 3)
+        picture = images.read_picture(Path(name), 3)
     else:
         raise RequestError(f"there is no style picture {name!r}: it is no file and none of {', '.join(BUNDLED)}")
     height, width = picture.shape[:2]

@@ -28,7 +28,7 @@ def test_rates_are_images_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_samples_are_new_ones_and_the_engine_alone_replays_its_graph(start: Start, bundle: Bundle) -> None:
     machine = start()
     machine.engines.build(bundle, variant="fp32", options=machine.engines.EngineOptions(batches=(1, 2)))
-    with ganrt.load(bundle.folder, "tensorrt", "cuda", batches=(2,)) as generator:
+    with ganrt.load(bundle.folder, "tensorrt", device="cuda", batches=(2,)) as generator:
         starts: list[int] = []
         sample = generator.sample
 

@@ -16,7 +16,7 @@ import ganrt
 import ganrt.bench
 from ganrt.bench import print_table, write_page
 from ganrt.bench.results import BackendResult
-from ganrt.images import decode
+from ganrt.images import read_picture
 
 
 class _Reader(html.parser.HTMLParser):
@@ -74,7 +74,7 @@ def test_the_page_carries_the_raw_report(page):
 def test_the_originals_pictures_come_first(page, bundle):
     pictures = [a for a in _Reader(page(make_steady_report())).addresses if a.startswith("data:image/png;base64,")]
     assert len(pictures) == 3  # the original, quick, pytorch
-    sheet = decode(base64.b64decode(pictures[0].partition(",")[2]), bundle.spec.output.channels)
+    sheet = read_picture(base64.b64decode(pictures[0].partition(",")[2]), bundle.spec.output.channels)
     assert sheet.shape == (16 + 4, 8 * 18 + 2, 3)
     assert sheet[2:18, 2:18].std() > 5
 

@@ -200,7 +200,7 @@ def test_the_summary_depends_on_the_reports_alone(monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "summary.md").read_text() == format_summary({"style": make_suite_report()})
     (tmp_path / "style.json").write_text("[]")
     result = run(tmp_path, "--summary-only")
-    assert result.exit_code == 3 and "style.json is list, not an object" in result.stderr
+    assert result.exit_code == 3 and "style.json is [], where an object is expected" in result.stderr
     assert run(tmp_path, "--size", "big").exit_code == 2
 
 

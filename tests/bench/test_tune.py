@@ -20,6 +20,7 @@ from ganrt.bench.statistics import Estimate
 from ganrt.bench.tuning import Verdict
 from ganrt.bench.worker import Failure
 from ganrt.bundle import Bundle
+from ganrt.session_config import SessionConfig
 
 FAST = {"int8": 2.0, "bf16": 4.0, "fp32": 9.0}
 PSNR = {"int8": 36.4, "bf16": 47.7, "fp32": 120.0}
@@ -31,9 +32,9 @@ def four_variants(bundle: Bundle) -> Bundle:
     plain = replace(bundle.variants["fp32"], proofs=())
     variants = {
         "fp32": plain,
-        "fp32-phases": replace(plain, lighter=True),
-        "bf16-phases": replace(plain, precision="bf16", lighter=True),
-        "int8-phases": replace(plain, precision="int8", lighter=True),
+        "fp32-phases": replace(plain, fewer_macs=True),
+        "bf16-phases": replace(plain, precision="bf16", fewer_macs=True),
+        "int8-phases": replace(plain, precision="int8", fewer_macs=True),
     }
     return replace(bundle, variants=variants)
 
@@ -127,7 +128,7 @@ def test_the_bundles_own_record_rules_setups_out_without_loading_them(four_varia
 def test_the_record_is_remembered_for_load(four_variants, fake_workers):
     fake_workers(by_precision)
     result = tune(four_variants, quality=30, seconds=600, batches=[8, 2])
-    record = tuned.find(four_variants)
+    record = tuned.find_record(four_variants)
     assert record == result.record
     assert sorted(record.winners) == [2, 8]
     choice, reason = record.pick(None)
@@ -141,7 +142,7 @@ def test_backends_that_were_not_named_are_measured_for_comparison_only(four_vari
     result = tune(four_variants, backends=["pytorch"], seconds=600)
     assert list_names(started) == ["onnxruntime fp32-phases", "pytorch"]
     assert {v.winner for v in result.verdicts} == {"pytorch"}
-    assert [c.backend for c in result.record.choices] == ["pytorch"]
+    assert [c.config.backend for c in result.record.choices] == ["pytorch"]
     assert result.verdicts[0].speedup.value == pytest.approx(9 * 1.2 / (9 * 1.2 * 1.1), rel=0.03)
 
 
@@ -185,7 +186,7 @@ def test_a_quality_that_nothing_reaches_is_an_error_with_what_was_found(four_var
     fake_workers(by_precision)
     with pytest.raises(ganrt.MachineError, match=r"(?s)nothing on this machine .* at 150 dB or more:.*pytorch: 120"):
         tune(four_variants, quality=150, seconds=60)
-    assert tuned.find(four_variants) is None
+    assert tuned.find_record(four_variants) is None
 
 
 def test_large_pictures_are_tuned_at_the_batches_that_fit(four_variants):
@@ -202,8 +203,9 @@ RESULT = TuningResult(
         date="2026-11-25T22:00:00+00:00",
         versions={},
         choices=(
-            tuned.Choice(
-                *("openvino", "int8-phases", "cpu", {"threads": 2}, "int8", 36.4),
+            tuned.TunedConfig(
+                SessionConfig("openvino", "int8-phases", "cpu", {"threads": 2}),
+                *("int8", 36.4),
                 {1: tuned.Timing(0.003, 0.0029, 0.0031), 8: tuned.Timing(0.024, None, None)},
             ),
         ),
@@ -245,8 +247,8 @@ def test_a_real_bundle_is_tuned_and_load_opens_the_winner(bundle: Bundle, cache:
     choice, _ = result.record.pick(5)
     with ganrt.load(bundle.folder, batch=5) as generator, ganrt.load(bundle.folder, "pytorch") as original:
         session = generator.session
-        assert (session.backend, session.device) == (choice.backend, choice.device)
-        assert session.details["threads"] == str(choice.options.get("threads", "default"))
+        assert (session.backend, session.device) == (choice.config.backend, choice.config.device)
+        assert session.details["threads"] == str(choice.config.options.get("threads", "default"))
         assert generator.seconds == choice.seconds
         assert np.abs(generator.sample(37, seed=7).astype(int) - original.sample(37, seed=7)).max() <= 1
     assert cache in next(cache.rglob("tuned/*.json")).parents

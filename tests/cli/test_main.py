@@ -16,7 +16,7 @@ import ganrt
 from ganrt.bundle import Bundle
 from ganrt.cli.doctor import Check
 from ganrt.cli.main import main
-from ganrt.images import decode, parse_size
+from ganrt.images import parse_size, read_picture
 
 
 def run(*arguments: object) -> Result:
@@ -106,11 +106,11 @@ def test_sample_writes_what_the_name_says(folder: Path, tmp_path: Path, name: st
         wanted = generator.sample(5, seed=7, start=3)
     if name == "pictures":
         assert sorted(p.name for p in out.iterdir()) == [f"{k:08d}.png" for k in range(3, 8)]
-        assert np.array_equal(decode(out / "00000004.png", 3), wanted[1])
+        assert np.array_equal(read_picture(out / "00000004.png", 3), wanted[1])
     elif name == "arrays.npz":
         assert np.array_equal(np.load(out)["images"], wanted)
     else:
-        assert decode(out, 3).shape[0] > 3 * 16
+        assert read_picture(out, 3).shape[0] > 3 * 16
 
 
 def test_no_pictures_are_an_empty_array(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 import ganrt
 from ganrt.bundle import Bundle
 from ganrt.cli.main import main
-from ganrt.images import decode, encode_png
+from ganrt.images import encode_png, read_picture
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
@@ -34,9 +34,9 @@ def test_the_command(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert f"2 pictures by onnxruntime (cpu) in {out}" in done.stdout
     assert {path.name for path in out.iterdir()} == {"photo.png", "other.png"}
-    assert decode(out / "other.png", 3).shape == (40, 128, 3)
+    assert read_picture(out / "other.png", 3).shape == (40, 128, 3)
     with ganrt.load(espcn.folder, "onnxruntime") as generator:
-        assert np.array_equal(decode(out / "photo.png", 3), generator.transform(photo))
+        assert np.array_equal(read_picture(out / "photo.png", 3), generator.transform(photo))
     again = run(espcn.folder, photo, "--out", out)
     assert again.exit_code == 2 and "photo.png exists already" in again.stderr
     assert run(espcn.folder, photo, "--out", out, "--overwrite").exit_code == 0

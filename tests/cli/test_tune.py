@@ -35,11 +35,11 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, pretended: None) -> None:
     before = run("info", bundle.folder)
-    assert "load tries onnxruntime with fp32, then " in before.stdout
+    assert "load tries onnxruntime, then " in before.stdout
     assert f"not tuned on this machine: the first that is installed and proven to make the original's images; `ganrt " \
            f"tune {bundle.folder}` measures what is fastest" in before.stdout  # fmt: skip
     facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
-    assert facts["first"] == "onnxruntime with fp32" and facts["tuned"] is None
+    assert facts["first"] == "onnxruntime" and facts["tuned"] is None
 
     found = tmp_path / "tuned.json"
     done = run(
@@ -49,14 +49,14 @@ def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, pret
     assert "0% loading onnxruntime" in done.stderr
     assert "load picks openvino" in done.stdout and "at 60 dB or more" in done.stdout
     record = json.loads(found.read_text())["record"]
-    assert tuned.find(bundle) == tuned.Tuned.from_dict(record)
+    assert tuned.find_record(bundle) == tuned.Tuned.from_dict(record)
 
     after = run("info", bundle.folder)
     assert "load picks openvino" in after.stdout
     assert "for 60 dB: the " in after.stdout
     assert "  batch 8: openvino" in after.stdout
     facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
-    assert facts["first"].startswith("openvino") and facts["then"][0] == "onnxruntime with fp32"
+    assert facts["first"].startswith("openvino") and facts["then"][0] == "onnxruntime"
     assert facts["tuned"] == record
     sampled = run("sample", bundle.folder, "-n", 3, "--out", tmp_path / "x.npz")
     assert "3 pictures by openvino" in sampled.stdout, sampled.output

@@ -16,8 +16,9 @@ from helpers.manifests import edit_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganrt.bundle import METADATA_KEY, Bundle, parse_json
+from ganrt.bundle import METADATA_KEY, Bundle
 from ganrt.errors import BundleError, RequestError
+from ganrt.json_reader import parse_json
 from ganrt.proof import Proof
 
 FILES = ["ganrt.json", "model.onnx", "golden.npz", "weights.safetensors", "README.md", "samples.png"]
@@ -82,7 +83,7 @@ def test_a_truncated_file_is_found(name: str, keep: float, folder: Path) -> None
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(name: str, folder: Path) -> None:
     (folder / name).unlink()
-    with pytest.raises(BundleError, match=rf"{name} cannot be read.*"):
+    with pytest.raises(BundleError, match=rf"({name} cannot be read|it has no {name})"):
         Bundle.read(folder)
 
 
@@ -121,7 +122,7 @@ def test_links_to_good_files_are_followed(folder: Path, tmp_path: Path) -> None:
     [
         ("nowhere", "is no bundle: there is nothing where a folder with ganrt.json should be"),
         ("file", "is no bundle: there is a file where"),
-        ("empty", r"ganrt\.json cannot be read: No such file or directory; is .*empty a bundle\?"),
+        ("empty", r"empty is no bundle: it has no ganrt\.json"),
         ("x" * 300, "cannot be read|is no bundle"),
         ("new\0line", "is no bundle|cannot be read"),
         ("missing.onnx", "is no bundle: there is nothing"),
@@ -135,8 +136,8 @@ def test_a_path_that_is_no_bundle(name: str, message: str, tmp_path: Path) -> No
 
 
 def test_a_newer_format_is_told_before_anything_else(folder: Path) -> None:
-    (folder / "ganrt.json").write_text('{"format": 3, "sha256": "of another kind", "anything": []}')
-    with pytest.raises(BundleError, match="has format 3; this ganrt reads up to 2: update ganrt"):
+    (folder / "ganrt.json").write_text('{"format": 4, "sha256": "of another kind", "anything": []}')
+    with pytest.raises(BundleError, match="has format 4; this ganrt reads up to 3: update ganrt"):
         Bundle.read(folder)
 
 
@@ -172,7 +173,7 @@ def test_hostile_json_is_refused(content: bytes, folder: Path) -> None:
 def test_a_huge_manifest_is_not_read(folder: Path) -> None:
     with (folder / "ganrt.json").open("r+b") as file:
         file.truncate(2**40)
-    with pytest.raises(BundleError, match=r"ganrt\.json is larger than 16777216 bytes, which no manifest is"):
+    with pytest.raises(BundleError, match=r"ganrt\.json is larger than 16777216 bytes, the most"):
         Bundle.read(folder)
 
 
@@ -185,7 +186,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "files as a list": (lambda raw: raw.update(files=[]), "is incomplete"),
     "size as text": (lambda raw: raw["files"]["model.onnx"].update(size="large"), "is incomplete"),
     "no spec": (lambda raw: raw.pop("spec"), "is incomplete: KeyError"),
-    "a wrong spec": (lambda raw: raw["spec"]["output"].update(channels=2), "spec.output does not make sense"),
+    "a wrong spec": (lambda raw: raw["spec"]["output"].update(channels=2), "spec.output is not valid"),
     "a newer spec": (lambda raw: raw["spec"]["output"].update(depth=16), r"unknown keys \['depth'\]"),
     "no variant": (lambda raw: raw.update(variants={}), "has no variant"),
     "an unknown precision": (
@@ -203,9 +204,12 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a graph that is a list": (lambda raw: raw["variants"]["fp32"].update(file=[]), "is incomplete"),
     "a proof without a verdict": (
         lambda raw: raw["variants"]["fp32"]["proofs"][0].pop("failures"),
-        "a verification record cannot be read",
+        "proof lacks failures",
     ),
-    "a proof with more": (lambda raw: raw["variants"]["fp32"]["proofs"][0].update(x=1), "record cannot be read"),
+    "a proof with more": (
+        lambda raw: raw["variants"]["fp32"]["proofs"][0].update(x=1),
+        r"proof has the unknown keys \['x'\]",
+    ),
     "model as text": (lambda raw: raw.update(model="dcgan"), "is incomplete"),
     "model without config": (lambda raw: raw.update(model={"family": "dcgan"}), "is incomplete"),
     "provenance as a list": (lambda raw: raw.update(provenance=[1]), "is incomplete"),
@@ -283,7 +287,7 @@ def test_a_variant_that_is_not_there_is_named(bundle: Bundle) -> None:
 
 def test_variants_that_take_less_work_come_before_the_traced_graph_and_others_after_it(bundle: Bundle) -> None:
     traced = bundle.variants["fp32"]
-    fast, other = replace(traced, passes=("phases",), lighter=True), replace(traced, passes=("matrix",))
+    fast, other = replace(traced, passes=("phases",), fewer_macs=True), replace(traced, passes=("matrix",))
     several = replace(bundle, variants={"fp32-x": other, "fp32": traced, "fp32-phases": fast, "fp32-subpixel": fast})
     assert several.in_precision("fp32") == ["fp32-phases", "fp32-subpixel", "fp32", "fp32-x"]
 
@@ -291,7 +295,7 @@ def test_variants_that_take_less_work_come_before_the_traced_graph_and_others_af
 def test_a_variant_survives_the_manifest(folder: Path) -> None:
     bundle = Bundle.read(folder)
     notes = {"kept in float32": [{"layer": "conv", "because": "48.1 dB without it"}]}
-    added = replace(bundle.variants["fp32"], precision="int8", lighter=True, passes=("phases", "int8"), notes=notes)
+    added = replace(bundle.variants["fp32"], precision="int8", fewer_macs=True, passes=("phases", "int8"), notes=notes)
     replace(bundle, variants={**bundle.variants, "int8-phases": added}).write_manifest()
     assert Bundle.read(folder).variants["int8-phases"] == added
 
@@ -300,7 +304,7 @@ def test_bundles_of_format_1_are_read(folder: Path) -> None:
     def age(raw: dict[str, Any]) -> None:
         raw["format"] = 1
         raw["variants"] = {"fp32": raw["variants"]["fp32"]}
-        for key in ("precision", "lighter", "notes"):
+        for key in ("precision", "fewer_macs", "notes"):
             del raw["variants"]["fp32"][key]
 
     before = Bundle.read(folder)
@@ -380,6 +384,6 @@ def test_a_bare_file_that_is_no_onnx(size: int, tmp_path: Path) -> None:
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_json_from_anybody_is_parsed_or_refused(content: bytes) -> None:
     try:
-        json.dumps(parse_json(content, "a file"), allow_nan=False)
+        json.dumps(parse_json(content, "a file", BundleError), allow_nan=False)
     except BundleError as error:
         assert str(error).startswith("a file is damaged")

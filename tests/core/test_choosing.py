@@ -10,33 +10,39 @@ import pytest
 import ganrt
 from ganrt import choosing, tuned
 from ganrt.bundle import Bundle
-from ganrt.choosing import RULE, Wish, by_rules, candidates
+from ganrt.choosing import RULE, LoadRequest, candidates_by_rule, find_candidates
 from ganrt.errors import RequestError
-from ganrt.tuned import Choice, Timing, Tuned
+from ganrt.session_config import SessionConfig
+from ganrt.tuned import Timing, Tuned, TunedConfig
 
 
-def choice(name: str, first: float, eight: float, **changes: Any) -> Choice:
+def choice(name: str, first: float, eight: float, **changes: Any) -> TunedConfig:
     timings = {1: Timing(first, None, None), 8: Timing(eight, None, None)}
-    return replace(Choice(name, "fp32", "cpu", {"threads": 1}, "fp32", 120.0, timings), **changes)
+    return TunedConfig(replace(SessionConfig(name, "fp32", "cpu", {"threads": 1}), **changes), "fp32", 120.0, timings)
 
 
-def remember(bundle: Bundle, *choices: Choice) -> Tuned:
+def remember(bundle: Bundle, *choices: TunedConfig) -> Tuned:
     """Keep a record of this bundle in which each batch size has its fastest choice as the winner."""
     winners = {b: min(range(len(choices)), key=lambda k: choices[k].seconds[b]) for b in (1, 8)}
     record = Tuned(tuned.tuned_key(bundle), 60.0, "2026-11-25", {}, choices, winners)
-    tuned.remember(record)
+    tuned.save_record(record)
     return record
 
 
 def first(bundle: Bundle, **wish: Any) -> str:
-    one = next(candidates(bundle, Wish(**wish)))
-    return f"{one}, threads {one.options.get('threads', 'any')}"
+    one = next(find_candidates(bundle, LoadRequest(**wish)))
+    return str(one)
 
 
 def test_without_a_record_the_rules_decide(bundle: Bundle) -> None:
-    found = list(candidates(bundle, Wish()))
-    assert list(dict.fromkeys(one.backend for one in found)) == ["onnxruntime", "openvino", "pytorch", "reference"]
-    assert str(found[0]) == "onnxruntime with fp32"
+    found = list(find_candidates(bundle, LoadRequest()))
+    assert list(dict.fromkeys(one.config.backend for one in found)) == [
+        "onnxruntime",
+        "openvino",
+        "pytorch",
+        "reference",
+    ]
+    assert str(found[0]) == "onnxruntime"
     assert {one.reason for one in found} == {RULE}
     assert not any(one.seconds for one in found)
 
@@ -46,8 +52,8 @@ def test_a_backend_that_needs_a_gpu_is_tried_where_there_is_one(
 ) -> None:
     for there in (True, False):
         monkeypatch.setattr(choosing, "has_nvidia_gpu", lambda there=there: there)
-        assert ("tensorrt" in [one.backend for one in by_rules(bundle, Wish())]) is there
-        assert "tensorrt" in [one.backend for one in by_rules(bundle, Wish(device="cuda"))]
+        assert ("tensorrt" in [one.config.backend for one in candidates_by_rule(bundle, LoadRequest())]) is there
+        assert "tensorrt" in [one.config.backend for one in candidates_by_rule(bundle, LoadRequest(device="cuda"))]
 
 
 def test_rules_take_float32_and_forms_that_save_work_first(bundle: Bundle) -> None:
@@ -56,45 +62,45 @@ def test_rules_take_float32_and_forms_that_save_work_first(bundle: Bundle) -> No
         "int8-phases": replace(plain, precision="int8"),
         "fp32": plain,
         "fp32-subpixel": plain,
-        "fp32-phases": replace(plain, lighter=True),
+        "fp32-phases": replace(plain, fewer_macs=True),
     }
     several = replace(bundle, variants=variants)
-    assert [str(one) for one in by_rules(several, Wish())][:4] == [
-        *(f"onnxruntime with {name}" for name in ("fp32-phases", "fp32", "fp32-subpixel")),
-        "openvino with fp32-phases",
+    assert [str(one) for one in candidates_by_rule(several, LoadRequest())][:4] == [
+        *(f"onnxruntime{name}" for name in (" fp32-phases", "", " fp32-subpixel")),
+        "openvino fp32-phases",
     ]
-    assert [str(one) for one in by_rules(several, Wish(precision="int8"))] == [
-        f"{name} with int8-phases" for name in ("onnxruntime", "openvino", "reference")
+    assert [str(one) for one in candidates_by_rule(several, LoadRequest(precision="int8"))] == [
+        f"{name} int8-phases" for name in ("onnxruntime", "openvino", "reference")
     ]
-    assert [str(one) for one in by_rules(several, Wish("pytorch", variant="fp32-phases"))] == [
-        "pytorch with fp32-phases"  # it does not run it; its error is to say so
+    assert [str(one) for one in candidates_by_rule(several, LoadRequest("pytorch", "fp32-phases"))] == [
+        "pytorch fp32-phases"  # it does not run it; its error is to say so
     ]
 
 
 def test_what_was_tuned_comes_first_and_the_rules_after_it(bundle: Bundle) -> None:
     remember(bundle, choice("onnxruntime", 1, 30), choice("openvino", 2, 6))
-    found = list(candidates(bundle, Wish()))
-    assert found[0].backend == "openvino" and found[1:] == by_rules(bundle, Wish())
-    assert found[0].options == {"threads": 1} and found[0].seconds == {1: 2, 8: 6}
+    found = list(find_candidates(bundle, LoadRequest()))
+    assert found[0].config.backend == "openvino" and found[1:] == candidates_by_rule(bundle, LoadRequest())
+    assert found[0].config.options == {"threads": 1} and found[0].seconds == {1: 2, 8: 6}
     assert "the best overall" in found[0].reason
-    assert first(bundle, batch=1) == "onnxruntime with fp32, threads 1"
-    assert first(bundle, batch=np.int64(2)) == "openvino with fp32, threads 1"
+    assert first(bundle, batch=1) == "onnxruntime threads=1"
+    assert first(bundle, batch=np.int64(2)) == "openvino threads=1"
 
 
 @pytest.mark.parametrize(
     ("wish", "wanted"),
     [
-        ({"backend": "onnxruntime"}, "onnxruntime with fp32, threads 2"),
-        ({"backend": "pytorch"}, "pytorch with fp32, threads any"),
-        ({"device": "cpu"}, "openvino with fp32, threads 1"),
-        ({"device": "cuda"}, "onnxruntime with fp32, threads 2"),
-        ({"device": "cuda:0"}, "onnxruntime with fp32, threads 2"),
-        ({"device": "cuda:1"}, "tensorrt with fp32, threads any"),
-        ({"precision": "fp32"}, "openvino with fp32, threads 1"),
-        ({"variant": "fp32", "precision": "int8"}, "openvino with fp32, threads 1"),
-        ({"options": {"threads": 2}}, "onnxruntime with fp32, threads 2"),
-        ({"options": {"threads": 3}}, "onnxruntime with fp32, threads 3"),
-        ({"options": {"compiled": True}}, "onnxruntime with fp32, threads any"),
+        ({"backend": "onnxruntime"}, "onnxruntime cuda:0 threads=2"),
+        ({"backend": "pytorch"}, "pytorch"),
+        ({"device": "cpu"}, "openvino threads=1"),
+        ({"device": "cuda"}, "onnxruntime cuda:0 threads=2"),
+        ({"device": "cuda:0"}, "onnxruntime cuda:0 threads=2"),
+        ({"device": "cuda:1"}, "tensorrt cuda:1"),
+        ({"precision": "fp32"}, "openvino threads=1"),
+        ({"variant": "fp32", "precision": "int8"}, "openvino threads=1"),
+        ({"options": {"threads": 2}}, "onnxruntime cuda:0 threads=2"),
+        ({"options": {"threads": 3}}, "onnxruntime threads=3"),
+        ({"options": {"compiled": True}}, "onnxruntime compiled=True"),
     ],
 )
 def test_what_is_asked_for_is_what_comes(wish: dict[str, Any], wanted: str, bundle: Bundle) -> None:
@@ -143,7 +149,7 @@ def test_a_tuned_choice_that_cannot_be_opened_is_named_and_the_rules_decide(
     remember(bundle, choice("openvino", 1, 6, **changes))
     with caplog.at_level(logging.WARNING), ganrt.load(bundle.folder) as generator:
         assert generator.session.backend == "onnxruntime" and not generator.seconds
-    assert "is passed over though it was tuned" in caplog.text
+    assert "is skipped although it was tuned" in caplog.text
     assert message in caplog.text
 
 
@@ -157,7 +163,7 @@ def test_a_tuned_choice_must_be_proven_all_the_same(
     monkeypatch.setattr(openvino._OpenVinoSession, "run", lambda self, feeds: compute(self, feeds) * np.float32(0.5))
     with ganrt.load(bundle.folder) as generator:
         assert generator.session.backend == "onnxruntime"
-    assert "openvino with fp32 is passed over though it was tuned" in caplog.text
+    assert "openvino threads=1 is skipped although it was tuned" in caplog.text
     assert "does not make the original's images" in caplog.text
 
 

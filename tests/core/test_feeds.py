@@ -146,8 +146,8 @@ def test_the_label_that_a_caller_chose_is_given_and_not_drawn() -> None:
         (SPEC, {"truncation": -0.1}, "truncation is -0.1; it must be a finite number from 0"),
         (SPEC, {"truncation": math.nan}, "truncation is nan"),
         (SPEC, {"truncation": math.inf}, "truncation is inf"),
-        (SPEC, {"truncation": True}, "truncation is True; it must be a number"),
-        (SPEC, {"truncation": "0.5"}, "truncation is '0.5'; it must be a number"),
+        (SPEC, {"truncation": True}, "truncation is True; it must be a finite number"),
+        (SPEC, {"truncation": "0.5"}, "truncation is '0.5'; it must be a finite number"),
         (UPSCALER, {}, r"needs a picture as its input 'x' \(low_res\); it cannot be sampled from a seed alone"),
     ],
 )

@@ -18,6 +18,7 @@ from ganrt.errors import BackendError, BundleError, MachineError, MissingLibrary
 from ganrt.feeds import Array, Feeds
 from ganrt.generator import Generator
 from ganrt.images import to_uint8
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 
 
@@ -371,12 +372,12 @@ def test_auto_takes_the_first_backend_that_can(bundle: Bundle, monkeypatch: pyte
     from ganrt import generator as module
 
     def without(*missing: str) -> Any:
-        def open_session(bundle: Bundle, backend: str, *rest: Any, **options: Any) -> Any:
-            if backend == "openvino" and backend in missing:
+        def open_session(bundle: Bundle, config: SessionConfig) -> Any:
+            if config.backend == "openvino" and config.backend in missing:
                 raise BundleError("openvino cannot load it")
-            if backend in missing:
-                raise MissingLibraryError(backend, "cpu", f"the {backend} backend")
-            return real(bundle, backend, *rest, **options)
+            if config.backend in missing:
+                raise MissingLibraryError(config.backend, "cpu", f"the {config.backend} backend")
+            return real(bundle, config)
 
         return open_session
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ganrt.errors import ArtifactError, BackendError, RequestError
-from ganrt.images import MAX_PIXELS, decode, encode_png, from_uint8, grid, resize, to_uint8
+from ganrt.images import MAX_PIXELS, encode_png, from_uint8, grid, read_picture, resize, to_uint8
 from ganrt.spec import Range
 
 RANGES: list[Range] = [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.5, 0.5)]
@@ -83,7 +83,7 @@ def picture(channels: int = 3, height: int = 5, width: int = 7) -> Any:
 def test_png_there_and_back(channels: int, as_file: bool, tmp_path: Path) -> None:
     content = encode_png(picture(channels))
     (tmp_path / "picture.png").write_bytes(content)
-    found = decode(tmp_path / "picture.png" if as_file else content, channels)
+    found = read_picture(tmp_path / "picture.png" if as_file else content, channels)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, picture(channels))
 
@@ -122,11 +122,11 @@ EXIF[0x0112] = 6  # "the camera was held upright": rotate by 90 degrees
     ids=["16 bit", "palette", "palette+alpha", "RGBA", "LA", "1 bit", "CMYK", "EXIF", "WebP", "animation"],
 )
 def test_every_kind_of_picture_becomes_rgb(content: bytes, wanted: Any) -> None:
-    np.testing.assert_array_equal(decode(content, 3), wanted)
+    np.testing.assert_array_equal(read_picture(content, 3), wanted)
 
 
 def test_colours_become_grey_by_their_luma() -> None:
-    assert decode(saved(TRANSPARENT), 1).tolist() == [[[139], [139]], [[139], [139]]]
+    assert read_picture(saved(TRANSPARENT), 1).tolist() == [[[139], [139]], [[139], [139]]]
 
 
 GOOD = encode_png(picture())
@@ -158,13 +158,13 @@ def bomb() -> bytes:
 )
 def test_other_files_are_refused(content: bytes, reason: str) -> None:
     with pytest.raises(ArtifactError, match=reason):
-        decode(content, 3)
+        read_picture(content, 3)
 
 
 @pytest.mark.parametrize("length", range(len(GOOD)))
 def test_a_cut_picture_is_refused_unless_all_pixels_are_there(length: int) -> None:
     try:
-        np.testing.assert_array_equal(decode(GOOD[:length], 3), picture())
+        np.testing.assert_array_equal(read_picture(GOOD[:length], 3), picture())
     except ArtifactError:
         assert length < len(GOOD) - 12  # the length of the end mark
 
@@ -172,13 +172,13 @@ def test_a_cut_picture_is_refused_unless_all_pixels_are_there(length: int) -> No
 def test_a_large_picture_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(ArtifactError, match=f"12000 x 12000 pixels; at most {MAX_PIXELS} are read"):
-        decode(bomb(), 3)
+        read_picture(bomb(), 3)
 
 
 @pytest.mark.parametrize("name", ["missing.png", "."])
 def test_the_file_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=f"{tmp_path}.* cannot be read"):
-        decode(tmp_path / name, 3)
+        read_picture(tmp_path / name, 3)
 
 
 @given(
@@ -190,7 +190,7 @@ def test_damaged_pictures_are_decoded_or_refused(kind: str, changes: list[tuple[
     for place, value in changes:
         content[place % len(content)] = value
     try:
-        assert decode(bytes(content), 3).dtype == np.uint8
+        assert read_picture(bytes(content), 3).dtype == np.uint8
     except ArtifactError as error:
         assert "the picture" in str(error)
 

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from ganrt import tuned
 from ganrt.bundle import Bundle, FileDigest
 from ganrt.errors import ArtifactError, MachineError, MissingLibraryError
-from ganrt.tuned import Choice, Timing, Tuned
+from ganrt.session_config import SessionConfig
+from ganrt.tuned import Timing, Tuned, TunedConfig
 
 
-def choice(name: str, times: dict[int, float], **changes: Any) -> Choice:
+def choice(name: str, times: dict[int, float], **changes: Any) -> TunedConfig:
     """A choice that takes `times` milliseconds, by batch size."""
     timings = {batch: Timing(t / 1000, t / 1010, t / 990) for batch, t in times.items()}
-    return replace(Choice(name, "fp32", "cpu", {"threads": 1}, "fp32", 120.0, timings), **changes)
+    return replace(TunedConfig(SessionConfig(name, "fp32", "cpu", {"threads": 1}), "fp32", 120.0, timings), **changes)
 
 
-def record(*choices: Choice, key: str = "k") -> Tuned:
+def record(*choices: TunedConfig, key: str = "k") -> Tuned:
     """The record that a measurement of these choices leaves."""
     sizes = choices[0].timings
     winners = {b: min(range(len(choices)), key=lambda k: choices[k].seconds[b]) for b in sizes}
@@ -50,21 +51,21 @@ THREE = record(QUICK_ALONE, QUICK_IN_CROWDS, BALANCED)
 def test_the_choice_goes_by_the_batch(batch: int | None, wanted: str, reason: str) -> None:
     picked = THREE.pick(batch)
     assert picked is not None
-    assert picked[0].backend == wanted
+    assert picked[0].config.backend == wanted
     assert picked[1].endswith(reason)
 
 
 def test_the_choice_is_among_those_that_fit() -> None:
-    def fits(one: Choice) -> bool:
-        return one.backend != "balanced"
+    def fits(one: TunedConfig) -> bool:
+        return one.config.backend != "balanced"
 
     found = [THREE.pick(batch, fits) for batch in (1, 8, None)]
-    assert [(p[0].backend, p[1].partition(": ")[2]) for p in found if p] == [
-        ("alone", "the fastest of those that were asked for at batch 1"),
-        ("crowd", "the fastest of those that were asked for at batch 8"),
+    assert [(p[0].config.backend, p[1].partition(": ")[2]) for p in found if p] == [
+        ("alone", "the fastest of those that fit the request at batch 1"),
+        ("crowd", "the fastest of those that fit the request at batch 8"),
         (
             "alone",
-            "the best overall of those that were asked for, 1.23 times the best time on average over batch 1, 8, 32",
+            "the best overall of those that fit the request, 1.23 times the best time on average over batch 1, 8, 32",
         ),
     ]
     assert THREE.pick(None, lambda _: False) is None
@@ -75,7 +76,7 @@ def test_the_choice_is_among_those_that_fit() -> None:
 def test_a_choice_that_lacks_a_size_is_judged_only_where_it_was_measured() -> None:
     half = Tuned("k", 60.0, "2026", {}, (BALANCED, choice("half", {1: 0.5, 8: 1})), {1: 1, 8: 1, 32: 0})
     picks = [half.pick(batch) for batch in (None, 8, 32)]
-    assert [p[0].backend for p in picks if p] == ["balanced", "half", "balanced"]
+    assert [p[0].config.backend for p in picks if p] == ["balanced", "half", "balanced"]
 
 
 def test_it_is_read_as_it_was_written() -> None:
@@ -97,36 +98,39 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ([], r"\[\] is no object"),
-        ({}, "its format is None"),
-        (changed("format", 2), "it has format 2, and this ganrt reads 1"),
-        (changed("key", 5), "its key is 5"),
-        (changed("quality", "high"), "a number is 'high'"),
-        (changed("quality", True), "a number is True"),
-        (changed("choices", {}), "its choices is {}"),
-        (changed("choices", [[]]), r"\[\] is no object"),
-        (changed("choices.0.backend", None), "its backend is None"),
+        ([], r"tuned record is \[\]; this ganrt reads format 1"),
+        ({}, "tuned record has format None; this ganrt reads format 1"),
+        (changed("format", 2), "tuned record has format 2; this ganrt reads format 1"),
+        (changed("key", 5), "tuned record.key is 5, where str is expected"),
+        (changed("quality", "high"), "quality is 'high', where float is expected"),
+        (changed("quality", True), "quality is True, where float is expected"),
+        (changed("choices", {}), "choices is {}, where a list is expected"),
+        (changed("choices", [[]]), r"choices\[0\] is \[\], where an object is expected"),
+        (changed("choices.0.backend", None), r"choices\[0\].config.backend is None, where str is expected"),
         (changed("choices.0.options", {"device": 1}), "an option is 'device' = 1"),
         (changed("choices.0.options", {"threads": "rm"}), "an option is 'threads' = 'rm'"),
         (changed("choices.0.options", {"threads": 1.5}), "an option is 'threads' = 1.5"),
         (changed("choices.0.options", {"a b": 1}), "an option is 'a b' = 1"),
-        (changed("choices.0.worst_psnr", None), "a number is None"),
-        (changed("choices.0.worst_psnr", 10**400), "int too large"),
-        (changed("choices.0.timings", {"0": [1, 1, 1]}), "a batch size is '0'"),
-        (changed("choices.0.timings", {"1e3": [1, 1, 1]}), "a batch size is '1e3'"),
-        (changed("choices.0.timings", {"99999": [1, 1, 1]}), "a batch size is '99999'"),
-        (changed("choices.0.timings", {"8": [0, 0, 0]}), r"a time is 0\.0"),
-        (changed("choices.0.timings", {"8": [1]}), r"a time is \[1\]"),
-        (changed("choices.0.timings", {"8": 3}), "a time is 3"),
+        (changed("choices.0.worst_psnr", None), r"choices\[0\].worst_psnr is None, where float is expected"),
+        (changed("choices.0.worst_psnr", 10**400), r"worst_psnr is 10+, where float is expected"),
+        (changed("choices.0.timings", {"0": [1, 1, 1]}), "a batch size is 0"),
+        (
+            changed("choices.0.timings", {"1e3": [1, 1, 1]}),
+            "timings is '1e3', where a whole number is expected",
+        ),
+        (changed("choices.0.timings", {"99999": [1, 1, 1]}), "a batch size is 99999"),
+        (changed("choices.0.timings", {"8": [0, 0, 0]}), r"the time of a batch of 8 is 0\.0"),
+        (changed("choices.0.timings", {"8": [1]}), r"timings.8 is \[1\], where a list of 3 is expected"),
+        (changed("choices.0.timings", {"8": 3}), "timings.8 is 3, where a list is expected"),
         (changed("winners", {}), "it has no winner"),
         (changed("winners", {"8": 3}), "its winner at batch 8 is 3"),
         (changed("winners", {"8": -1}), "its winner at batch 8 is -1"),
-        (changed("winners", {"8": "0"}), "its winner at batch 8 is '0'"),
+        (changed("winners", {"8": "0"}), "winners.8 is '0', where int is expected"),
         (changed("winners", {"16": 0}), "its winner at batch 16 is 0"),
     ],
 )
 def test_records_that_are_none(raw: Any, message: str) -> None:
-    with pytest.raises(ArtifactError, match=f"a tuned record cannot be read: .*{message}"):
+    with pytest.raises(ArtifactError, match=message):
         Tuned.from_dict(raw)
 
 
@@ -148,12 +152,12 @@ def test_whatever_stands_in_a_record_is_read_or_refused(value: Any, path: str) -
 
 
 def test_it_is_remembered_for_this_bundle(bundle: Bundle, bundles: dict[str, Bundle], cache: Path) -> None:
-    assert tuned.find(bundle) is None
+    assert tuned.find_record(bundle) is None
     kept = replace(THREE, key=tuned.tuned_key(bundle))
-    path = tuned.remember(kept)
+    path = tuned.save_record(kept)
     assert path.is_relative_to(cache)
-    assert tuned.find(bundle) == kept
-    assert tuned.find(bundles["mlp"]) is None
+    assert tuned.find_record(bundle) == kept
+    assert tuned.find_record(bundles["mlp"]) is None
 
 
 def test_the_key_tells_apart_all_that_times_depend_on(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,13 +167,13 @@ def test_the_key_tells_apart_all_that_times_depend_on(bundle: Bundle, monkeypatc
     keys.add(tuned.tuned_key(replace(bundle, files=other)))
     more = {**bundle.variants, "fp32-other": bundle.variants["fp32"]}
     keys.add(tuned.tuned_key(replace(bundle, variants=more)))
-    here = tuned.versions()
+    here = tuned.library_versions()
     assert {"ganrt", "onnxruntime", "openvino", "torch"} <= here.keys()
     for name, value in {
         "cpu_name": "another processor",
         "usable_cores": 99,
         "nvidia_details": {"driver": "570"},
-        "versions": here | {"onnxruntime": "0.9"},
+        "library_versions": here | {"onnxruntime": "0.9"},
     }.items():
         with monkeypatch.context() as patch:
             patch.setattr(tuned, name, lambda value=value: value)
@@ -184,39 +188,39 @@ def test_the_key_tells_apart_all_that_times_depend_on(bundle: Bundle, monkeypatc
         (b"{", "is damaged"),
         (b'{"format": NaN}', "is damaged: NaN is not JSON"),
         (b"[" * 100_000, "is damaged"),
-        (b"{}", "its format is None"),
-        (b" " * (2**20 + 1), "it is larger than 1048576 bytes"),
-        (json.dumps(THREE.to_dict()).encode(), "it is of another bundle or machine"),
+        (b"{}", "has format None"),
+        (b" " * (2**20 + 1), "is larger than 1048576 bytes"),
+        (json.dumps(THREE.to_dict()).encode(), "is a tuned record of another bundle or machine"),
     ],
 )
 def test_a_damaged_record_is_warned_about_and_ignored(
     content: bytes, message: str, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tuned.remember(replace(THREE, key=tuned.tuned_key(bundle)))
+    path = tuned.save_record(replace(THREE, key=tuned.tuned_key(bundle)))
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        assert tuned.find(bundle) is None
+        assert tuned.find_record(bundle) is None
     assert message in caplog.text
     assert "tune the bundle again" in caplog.text
 
 
 def test_a_record_that_cannot_be_opened_is_warned_about(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
-    path = tuned.remember(replace(THREE, key=tuned.tuned_key(bundle)))
+    path = tuned.save_record(replace(THREE, key=tuned.tuned_key(bundle)))
     path.unlink()
     path.mkdir()
-    assert tuned.find(bundle) is None
-    assert "cannot be read (Is a directory); tune the bundle again" in caplog.text
+    assert tuned.find_record(bundle) is None
+    assert "cannot be read: Is a directory; the tuned record is ignored: tune the bundle again" in caplog.text
 
 
 def test_a_record_that_cannot_be_kept_is_an_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
-    with pytest.raises(MachineError, match="cannot be written"):
-        tuned.remember(THREE)
+    with pytest.raises(MachineError, match="the cache of tuned, cannot be created"):
+        tuned.save_record(THREE)
 
 
 def test_without_platformdirs_nothing_is_remembered(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "platformdirs", None)
-    assert tuned.find(bundle) is None
-    with pytest.raises(MissingLibraryError, match="remembering what was tuned needs platformdirs"):
-        tuned.remember(THREE)
+    assert tuned.find_record(bundle) is None
+    with pytest.raises(MissingLibraryError, match="the cache of tuned needs platformdirs"):
+        tuned.save_record(THREE)

@@ -37,7 +37,7 @@ def test_every_proof_has_its_invariance_and_its_sheet(made: Bundle) -> None:
     assert len(rows) == len(proofs) > 5
     for row, (name, proof) in zip(rows, proofs, strict=True):
         assert row[:2] == [f"| {name}", proof.backend] and row[7] == "passed"
-        assert proof.moved is not None and float(row[6]) == pytest.approx(proof.moved / 2, rel=0.5)
+        assert proof.batch_drift is not None and float(row[6]) == pytest.approx(proof.batch_drift / 2, rel=0.5)
         file = re.search(r"\((worst-.*\.png)\)", row[8])
         assert file is not None and f"{name}-{proof.backend}" in file[1] and (made.folder / file[1]).is_file()
 

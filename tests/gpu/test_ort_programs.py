@@ -14,6 +14,7 @@ from ganrt.backend import open_session
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, DeviceLostError, MachineError, RequestError
 from ganrt.generator import Generator
+from ganrt.session_config import SessionConfig
 from ganrt.testing import check_backend
 
 __all__ = ["start"]
@@ -31,7 +32,7 @@ def machine(start: Start, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_it_keeps_the_contract(machine: Machine, bundle: Bundle) -> None:
-    check_backend("onnxruntime", bundle, "cuda")
+    check_backend("onnxruntime", bundle, device="cuda")
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -39,16 +40,17 @@ def test_it_keeps_the_contract_in_any_order(
     start: Start, seed: int, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
 ) -> None:
     with_provider(monkeypatch, start(seed=seed))
-    check_backend("onnxruntime", bundle, "cuda")
+    check_backend("onnxruntime", bundle, device="cuda")
 
 
 @pytest.mark.parametrize("labels", [None, [5, 0, 9, 1, 2, 7, 7, 3, 4, 6, 8]])
 def test_samples_are_drawn_and_become_pictures_on_the_device(machine: Machine, labels: Any, tmp_path: Path) -> None:
     """Compared with what the ONNX project's own evaluator makes."""
     bundle = conditional(tmp_path)
+    batches = SessionConfig("onnxruntime", device="cuda", options={"batches": (1, 4)})
     with (
-        Generator(CONDITIONAL, open_session(bundle, "onnxruntime", "cuda", batches=(1, 4))) as gpu,
-        Generator(CONDITIONAL, open_session(bundle, "reference", "cpu")) as reference,
+        Generator(CONDITIONAL, open_session(bundle, batches)) as gpu,
+        Generator(CONDITIONAL, open_session(bundle, SessionConfig("reference", device="cpu"))) as reference,
     ):
         assert np.array_equal(gpu.sample(11, seed=5, labels=labels), reference.sample(11, seed=5, labels=labels))
 
@@ -56,7 +58,7 @@ def test_samples_are_drawn_and_become_pictures_on_the_device(machine: Machine, l
 def test_all_work_is_ordered_on_our_streams_and_nothing_is_allocated_in_the_steady_state(
     machine: Machine, bundle: Bundle
 ) -> None:
-    with open_session(bundle, "onnxruntime", "cuda") as session:
+    with open_session(bundle, SessionConfig("onnxruntime", device="cuda")) as session:
         run_batches(session, bundle, 10)
         before = len(machine.cuda.calls)
         machine.cuda.work.clear()
@@ -70,9 +72,14 @@ def test_all_work_is_ordered_on_our_streams_and_nothing_is_allocated_in_the_stea
 
 
 def test_what_the_provider_is_asked_for(machine: Machine, bundle: Bundle) -> None:
-    with open_session(bundle, "onnxruntime", "cuda") as session:
+    with open_session(bundle, SessionConfig("onnxruntime", device="cuda")) as session:
         assert session.details["enable_cuda_graph"] == "1" and session.details["gpu"] == "NVIDIA Fake 100"
-    with open_session(bundle, "onnxruntime", "cuda", graph=False, prefer_nhwc=True, search="EXHAUSTIVE"):
+    with open_session(
+        bundle,
+        SessionConfig(
+            "onnxruntime", device="cuda", options={"graph": False, "prefer_nhwc": True, "search": "EXHAUSTIVE"}
+        ),
+    ):
         pass
     asked = [{k: v for k, v in one.items() if k != "user_compute_stream"} for one in machine.asked]
     names = ("device_id", "use_tf32", "cudnn_conv_algo_search", "enable_cuda_graph", "prefer_nhwc")
@@ -91,17 +98,17 @@ def test_what_the_provider_is_asked_for(machine: Machine, bundle: Bundle) -> Non
 )
 def test_options_are_checked(machine: Machine, bundle: Bundle, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        open_session(bundle, "onnxruntime", "cuda", **options)
+        open_session(bundle, SessionConfig("onnxruntime", device="cuda", options={**options}))
 
 
 def test_options_of_a_gpu_are_none_of_the_cpu(bundle: Bundle) -> None:
     with pytest.raises(RequestError, match="the onnxruntime backend has no option 'graph'; it has threads"):
-        open_session(bundle, "onnxruntime", "cpu", graph=True)
+        open_session(bundle, SessionConfig("onnxruntime", device="cpu", options={"graph": True}))
 
 
 def test_pictures_of_any_size(machine: Machine, tmp_path: Path) -> None:
     bundle = darker(tmp_path)
-    with open_session(bundle, "onnxruntime", "cuda") as session:
+    with open_session(bundle, SessionConfig("onnxruntime", device="cuda")) as session:
         for sides in [(4, 6), (8, 2), (4, 6), *((3, k) for k in range(1, 16))]:
             picture = np.random.default_rng(1).uniform(0, 1, (2, 3, *sides)).astype(np.float32)
             assert np.array_equal(session.submit({"x": picture}).wait()[DARKER.output.name], picture / 2)
@@ -110,15 +117,15 @@ def test_pictures_of_any_size(machine: Machine, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [0.3, 0.6])
 def test_out_of_memory_halves_the_batch(machine: Machine, bundle: Bundle, limit: float) -> None:
-    with Generator(bundle.spec, open_session(bundle, "onnxruntime", "cuda")) as generator:
+    with Generator(bundle.spec, open_session(bundle, SessionConfig("onnxruntime", device="cuda"))) as generator:
         right = generator.sample(16)
         machine.cuda.limit = int(machine.cuda.used * limit)
-    with Generator(bundle.spec, open_session(bundle, "onnxruntime", "cuda")) as generator:
+    with Generator(bundle.spec, open_session(bundle, SessionConfig("onnxruntime", device="cuda"))) as generator:
         assert np.array_equal(generator.sample(16), right)
 
 
 def test_a_lost_gpu_ends_the_session(machine: Machine, bundle: Bundle) -> None:
-    session = open_session(bundle, "onnxruntime", "cuda")
+    session = open_session(bundle, SessionConfig("onnxruntime", device="cuda"))
     machine.cuda.break_at = "run"
     with pytest.raises(DeviceLostError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
         run_batches(session, bundle, 2)
@@ -129,7 +136,7 @@ def test_a_lost_gpu_ends_the_session(machine: Machine, bundle: Bundle) -> None:
 def test_another_provider_is_an_error(start: Start, monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
     with_provider(monkeypatch, start(), on_cpu=True)
     with pytest.raises(MachineError, match="runs on CPUExecutionProvider where CUDAExecutionProvider was asked for"):
-        open_session(bundle, "onnxruntime", "cuda")
+        open_session(bundle, SessionConfig("onnxruntime", device="cuda"))
 
 
 def test_without_the_provider_or_cuda_core_it_says_what_to_install(
@@ -140,14 +147,14 @@ def test_without_the_provider_or_cuda_core_it_says_what_to_install(
     import onnxruntime
 
     with pytest.raises(MachineError, match=r'has no CUDA provider: .* pip install "ganrt\[cuda\]"'):
-        open_session(bundle, "onnxruntime", "cuda")
+        open_session(bundle, SessionConfig("onnxruntime", device="cuda"))
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(MachineError, match="this machine has no NVIDIA GPU; use device='cpu'"):
-        open_session(bundle, "onnxruntime", "cuda")
+        open_session(bundle, SessionConfig("onnxruntime", device="cuda"))
     monkeypatch.setattr("ganrt.backends.onnxruntime.has_nvidia_gpu", lambda: True)
     for name in ("ganrt.gpu.device", "ganrt.gpu.session", "ganrt.gpu.ort_programs"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "cuda", None)
     monkeypatch.setitem(sys.modules, "cuda.core", None)
     with pytest.raises(MachineError, match=r'needs cuda.*, which is not installed: pip install "ganrt\[cuda\]"'):
-        open_session(bundle, "onnxruntime", "cuda")
+        open_session(bundle, SessionConfig("onnxruntime", device="cuda"))

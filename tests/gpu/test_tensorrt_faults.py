@@ -274,7 +274,7 @@ def test_auto_goes_on_without_an_engine_and_says_so(
     start()
     with ganrt.load(bundle.folder) as generator:
         assert generator.session.backend == "onnxruntime"
-    assert "tensorrt with fp32" in caplog.text and "build it with `ganrt build" in caplog.text
+    assert "tensorrt is skipped" in caplog.text and "build it with `ganrt build" in caplog.text
 
 
 def test_a_failure_while_closing_is_said_and_nothing_is_freed(

@@ -17,6 +17,7 @@ from ganrt.errors import BackendError, DeviceMemoryError, RequestError
 from ganrt.feeds import Draw
 from ganrt.generator import Generator
 from ganrt.images import to_uint8
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 
 __all__ = ["start"]
@@ -69,7 +70,7 @@ def test_a_generator_makes_the_pictures_of_the_cpu(
     bundle = conditional(tmp_path)
     session = opened(start(version), bundle)
     with (
-        Generator(CONDITIONAL, open_session(bundle, "onnxruntime", "cpu")) as cpu,
+        Generator(CONDITIONAL, open_session(bundle, SessionConfig("onnxruntime", device="cpu"))) as cpu,
         Generator(CONDITIONAL, session) as gpu,
     ):
         arguments = {"seed": 2**40 + 1, "start": 2**32 - 4, "labels": labels, "truncation": truncation}
@@ -95,7 +96,10 @@ def test_neither_latents_nor_floats_cross_the_bus(start: Start, bundle: Bundle) 
 
 @pytest.mark.parametrize("rows", range(1, 5))
 def test_any_number_of_samples_up_to_the_largest_batch(start: Start, rows: int, bundle: Bundle) -> None:
-    with opened(start(), bundle, 1, 4) as session, open_session(bundle, "onnxruntime", "cpu") as cpu:
+    with (
+        opened(start(), bundle, 1, 4) as session,
+        open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as cpu,
+    ):
         draw = Draw(7, 100, rows)
         name = bundle.spec.output.name
         right = to_uint8(cpu.submit(draw.feeds(bundle.spec)).wait()[name], bundle.spec.output.range)
@@ -155,13 +159,13 @@ def test_device_arrays_for_others(start: Start, bundle: Bundle) -> None:
 
 
 def test_on_the_cpu_a_numpy_array_is_what_others_take(bundle: Bundle) -> None:
-    with ganrt.load(bundle.folder, "onnxruntime", "cpu") as generator:
+    with ganrt.load(bundle.folder, "onnxruntime", device="cpu") as generator:
         array = generator.sample(2, output="dlpack")
         assert array.__dlpack_device__() == (1, 0) and np.array_equal(np.from_dlpack(array), generator.sample(2))
 
 
 def test_a_backend_without_pictures_on_its_gpu_says_so(bundle: Bundle) -> None:
-    with open_session(bundle, "onnxruntime", "cpu") as session:
+    with open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as session:
         session.device = "cuda:0"
         with pytest.raises(RequestError, match="the onnxruntime backend makes no pictures on cuda:0; use tensorrt"):
             Generator(bundle.spec, session).sample(1, output="dlpack")

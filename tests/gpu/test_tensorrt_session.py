@@ -14,6 +14,7 @@ import ganrt
 from ganrt.backend import Session, open_session
 from ganrt.bundle import Bundle
 from ganrt.feeds import Array, Feeds, draw
+from ganrt.session_config import SessionConfig
 from ganrt.testing import check_backend
 
 __all__ = ["start"]
@@ -58,7 +59,7 @@ def test_it_keeps_the_contract_on_one_profile_with_a_range(start: Start, core: s
 
 def test_a_generator_samples_the_same_pictures_as_on_the_cpu(start: Start, bundle: Bundle) -> None:
     built(start(), bundle)
-    with ganrt.load(bundle.folder, "onnxruntime") as cpu, ganrt.load(bundle.folder, "tensorrt", "cuda") as gpu:
+    with ganrt.load(bundle.folder, "onnxruntime") as cpu, ganrt.load(bundle.folder, "tensorrt", device="cuda") as gpu:
         assert gpu.session.device == "cuda:0"
         steps = cpu.sample(11, seed=3).astype(int) - gpu.sample(11, seed=3)
         assert np.abs(steps).max() <= 1
@@ -176,7 +177,10 @@ def test_device_arrays_are_ordered_behind_the_work_that_makes_them(start: Start,
 
 def wrong_pictures(machine: Machine, bundle: Bundle) -> bool:
     """Whether batches are wrong when two of them are under way at a time, or five."""
-    with open_session(bundle, "onnxruntime", "cpu") as cpu, opened(machine, bundle) as session:
+    with (
+        open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as cpu,
+        opened(machine, bundle) as session,
+    ):
         right = run_batches(cpu, bundle, 10)
         found = [run_batches(session, bundle, 10)]
         pending = [session.submit(rows(bundle, 2, 2 * k)) for k in range(5)]
@@ -240,9 +244,9 @@ def test_doctor_tells_which_library_is_here(start: Start, lean: bool) -> None:
 def test_threads_share_a_generator_and_generators_a_gpu(start: Start, bundle: Bundle) -> None:
     machine = built(start(), bundle)
     with (
-        ganrt.load(bundle.folder, "onnxruntime", "cpu") as cpu,
-        ganrt.load(bundle.folder, "tensorrt", "cuda") as one,
-        ganrt.load(bundle.folder, "tensorrt", "cuda") as other,
+        ganrt.load(bundle.folder, "onnxruntime", device="cpu") as cpu,
+        ganrt.load(bundle.folder, "tensorrt", device="cuda") as one,
+        ganrt.load(bundle.folder, "tensorrt", device="cuda") as other,
         ThreadPoolExecutor(4) as threads,
     ):
         right = cpu.sample(40, seed=9).astype(int)

@@ -16,6 +16,7 @@ from ganrt.errors import GanrtError
 from ganrt.export import export
 from ganrt.feeds import Draw
 from ganrt.proving import prove
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
 from ganrt.testing import check_backend
 
@@ -60,13 +61,13 @@ def test_every_backend_keeps_the_contract_on_the_gpu(backend: str, family: str, 
     need(backend)
     if backend == "tensorrt":
         build(bundles[family])
-    check_backend(backend, bundles[family], "cuda")
+    check_backend(backend, bundles[family], device="cuda")
 
 
 def test_a_ranged_engine_keeps_the_contract(bundle: Bundle) -> None:
     need("tensorrt")
     build(bundle, batches=(1, 6), ranged=True)
-    check_backend("tensorrt", bundle, "cuda")
+    check_backend("tensorrt", bundle, device="cuda")
 
 
 @pytest.mark.parametrize("truncation", [None, 0.7])
@@ -97,7 +98,7 @@ def test_an_fp16_engine_is_proven(tmp_path: Path, bundle: Bundle) -> None:
     assert engine.notes["computed in"]["fp16"] > 0.5
     golden = lowered.golden()
     assert golden is not None
-    with ganrt.backend.open_session(lowered, "tensorrt", "cuda", variant) as session:
+    with ganrt.backend.open_session(lowered, SessionConfig("tensorrt", variant, "cuda")) as session:
         proof = prove(session, lowered.spec, golden, "key").proof
     assert proof.passed and proof.worst_psnr >= 40, proof
 
@@ -105,7 +106,10 @@ def test_an_fp16_engine_is_proven(tmp_path: Path, bundle: Bundle) -> None:
 def test_pictures_are_those_of_the_cpu(bundle: Bundle) -> None:
     need("tensorrt")
     build(bundle)
-    with ganrt.load(bundle.folder, "pytorch", "cpu") as cpu, ganrt.load(bundle.folder, "tensorrt", "cuda") as gpu:
+    with (
+        ganrt.load(bundle.folder, "pytorch", device="cpu") as cpu,
+        ganrt.load(bundle.folder, "tensorrt", device="cuda") as gpu,
+    ):
         steps = cpu.sample(100, seed=7).astype(int) - gpu.sample(100, seed=7)
     assert np.abs(steps).max() <= 1 and (steps != 0).mean() < 1e-3
 
@@ -114,7 +118,7 @@ def test_torch_takes_device_arrays_without_a_copy(bundle: Bundle) -> None:
     need("tensorrt")
     torch = pytest.importorskip("torch")
     build(bundle)
-    with ganrt.load(bundle.folder, "tensorrt", "cuda") as generator:
+    with ganrt.load(bundle.folder, "tensorrt", device="cuda") as generator:
         right = generator.sample(4, seed=3)
         taken = torch.from_dlpack(generator.sample(4, seed=3, output="dlpack"))
         assert taken.is_cuda and np.array_equal(taken.cpu().numpy(), right)
@@ -129,4 +133,4 @@ def test_an_engine_is_refitted(tmp_path: Path, bundle: Bundle) -> None:
         return
     first = build(bundle, refittable=True, stripped=True)
     assert "computed in" in first.notes
-    check_backend("tensorrt", bundle, "cuda")
+    check_backend("tensorrt", bundle, device="cuda")

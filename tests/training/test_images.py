@@ -152,7 +152,7 @@ def test_a_run_is_repeatable_resumable_and_exportable(family: str, folder: Path,
     logs = [(path / "log.csv").read_text() for path in (whole.path, parts.path)]
     assert logs[0] == logs[1] and len(logs[0].splitlines()) == 5
     assert json.loads((whole.path / "run.json").read_text())["data"]["count"] == 2
-    sheet = images.decode(whole.path / "samples" / "000004.png", 3)
+    sheet = images.read_picture(whole.path / "samples" / "000004.png", 3)
     assert sheet.shape[0] > 8 * 32
     fresh = build_generator(family, whole.config).state_dict()
     assert {key: value.shape for key, value in load_file(whole.weights).items()} == {

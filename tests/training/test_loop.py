@@ -218,7 +218,7 @@ def test_the_sheet_shows_what_sampling_the_seed_gives(options: TrainingOptions, 
     with torch.inference_mode():
         made = module.eval()(torch.from_numpy(latents)).numpy()
     sheet = images.grid(images.to_uint8(made, (-1.0, 1.0)))
-    shown = images.decode(tmp_path / "run" / "samples" / "000006.png", 1)
+    shown = images.read_picture(tmp_path / "run" / "samples" / "000006.png", 1)
     assert np.abs(shown.astype(int) - sheet.astype(int)).max() <= 1
 
 

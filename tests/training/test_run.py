@@ -61,18 +61,18 @@ def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     [
         (lambda raw: raw.clear(), "is not the record of a training run"),
         (lambda raw: raw.update(format=2), "has format 2; this ganrt reads 1: update ganrt"),
-        (lambda raw: raw.pop("options"), "is incomplete: KeyError.'options'"),
-        (lambda raw: raw.update(options=[1]), "does not make sense: the options are not an object"),
-        (lambda raw: raw["options"].update(family="x"), "does not make sense: there is no family 'x'"),
+        (lambda raw: raw.pop("options"), "run lacks options"),
+        (lambda raw: raw.update(options=[1]), "run.options is not valid: the options are not an object"),
+        (lambda raw: raw["options"].update(family="x"), "run.options is not valid: there is no family 'x'"),
         (
             lambda raw: raw["options"].update(config={"size": 2**70}),
-            "does not make sense: dcgan: size is 1180591620717411303424",
+            "run.options is not valid: dcgan: size is 1180591620717411303424",
         ),
         (lambda raw: raw["options"].update(config={"size": 1e999}), "run.json is damaged: Infinity is not JSON"),
-        (lambda raw: raw["options"].update(seed=None), "does not make sense: seed is None"),
-        (lambda raw: raw.update(data=[]), "is incomplete"),
-        (lambda raw: raw["data"].update(count="many"), "is incomplete"),
-        (lambda raw: raw.update(versions="1.0"), "is incomplete"),
+        (lambda raw: raw["options"].update(seed=None), "run.options is not valid: seed is None"),
+        (lambda raw: raw.update(data=[]), r"run.data is \[\], where an object is expected"),
+        (lambda raw: raw["data"].update(count="many"), "run.data.count is 'many', where int is expected"),
+        (lambda raw: raw.update(versions="1.0"), "run.versions is '1.0'"),
         (lambda raw: raw.update(step=-1), "step is -1; it must be a whole number from 0"),
         (lambda raw: raw.update(step="9"), "step is '9'"),
         (lambda raw: raw.update(step=True), "step is True"),
@@ -93,7 +93,7 @@ def test_a_record_from_anybody(run: Path, change: Callable[[dict[str, Any]], obj
         (b"[" * 100_000, r"run\.json is damaged"),
         (b"[]", "is not the record of a training run"),
         (b" " * (2**20 + 1), "is larger than 1048576 bytes"),
-        (b'{"format": 1, "step": 1e400}', "is incomplete"),
+        (b'{"format": 1, "step": 1e400}', "run lacks options, data, versions"),
     ],
 )
 def test_bytes_that_are_no_record(run: Path, content: bytes, message: str) -> None:
@@ -103,7 +103,7 @@ def test_bytes_that_are_no_record(run: Path, content: bytes, message: str) -> No
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is no training run: run\.json cannot be read \(No such file"):
+    with pytest.raises(CheckpointError, match=r"is no training run: it has no run\.json"):
         read_run(tmp_path)
 
 

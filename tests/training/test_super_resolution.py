@@ -139,7 +139,7 @@ def test_the_judging_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     table = json.loads((tmp_path / "super_resolution.json").read_text())
     assert table["scale"] == 2 and table["mean"]["bicubic"]["psnr"] > table["mean"]["run"]["psnr"] > 5
-    assert images.decode(tmp_path / "super_resolution.png", 3).std() > 1
+    assert images.read_picture(tmp_path / "super_resolution.png", 3).std() > 1
 
 
 def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def main(run: Path, out: Path) -> None:
 def _stages(record: RunRecord, growth: Growth) -> images.Pictures:
     """The sample sheets of the last step of every stage, side by side: uint8 (H, W, C)."""
     ends = [*growth.starts[1:], record.step]
-    sheets = [images.decode(sample_path(record.path, step), record.options.spec.output.channels) for step in ends]
+    sheets = [images.read_picture(sample_path(record.path, step), record.options.spec.output.channels) for step in ends]
     gap = np.full((len(sheets[0]), 6, sheets[0].shape[-1]), 255, np.uint8)
     return np.concatenate([part for sheet in sheets for part in (sheet, gap)][:-1], axis=1)
 

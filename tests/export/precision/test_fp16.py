@@ -32,6 +32,7 @@ from ganrt.export.precision.magnitudes import Reach, reach
 from ganrt.export.precision.sensitivity import to_keep, to_release
 from ganrt.proving import prove
 from ganrt.rounding import spell_out
+from ganrt.session_config import SessionConfig
 
 CHAINS = st.lists(st.sampled_from(STEPS), min_size=1, max_size=8)
 UNMEASURED = Reach({}, {})
@@ -342,7 +343,8 @@ def test_verify_finds_an_overflow_that_nobody_foresaw(made: Bundle, tmp_path: Pa
     assert golden is not None
     proofs = {}
     for name in graphs:
-        with open_session(replace(made, folder=tmp_path, variants=variants), "onnxruntime", "cpu", name) as session:
+        whole = replace(made, folder=tmp_path, variants=variants)
+        with open_session(whole, SessionConfig("onnxruntime", name, "cpu")) as session:
             proofs[name] = prove(session, made.spec, golden, "key").proof
     assert proofs["fp32"].passed
     assert "saturated where the original is not" in proofs["fp16"].failures[0]
@@ -351,10 +353,10 @@ def test_verify_finds_an_overflow_that_nobody_foresaw(made: Bundle, tmp_path: Pa
 def test_fp16_on_the_cpu_needs_onnx(made: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ganrt.rounding", None)
     with pytest.raises(MissingLibraryError, match="fp16 on ONNX Runtime's CPU provider needs onnx"):
-        ganrt.load(made.folder, "onnxruntime", "cpu", "fp16")
+        ganrt.load(made.folder, "onnxruntime", device="cpu", precision="fp16")
 
 
 def test_a_damaged_graph_is_the_bundles_fault(made: Bundle, tmp_path: Path) -> None:
     (tmp_path / "model.fp16-phases.onnx").write_bytes(b"\x00damaged")
     with pytest.raises(BundleError, match="onnxruntime cannot load"):
-        open_session(replace(made, folder=tmp_path), "onnxruntime", variant="fp16-phases")
+        open_session(replace(made, folder=tmp_path), SessionConfig("onnxruntime", "fp16-phases"))

@@ -25,6 +25,7 @@ from ganrt.export.precision.calibration import Evaluator, Extent
 from ganrt.export.precision.sensitivity import to_keep
 from ganrt.images import encode_png
 from ganrt.models import build_generator
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Latent, Output, Spec
 
 SPEC = Spec("small", (Latent("z", (4, 6, 6)),), Output(3, (-1.0, 1.0), (12, 12)))
@@ -228,7 +229,7 @@ def test_an_export_proves_every_variant_on_what_runs_it(made: Bundle) -> None:
 def test_only_forms_that_save_work_are_called_lighter(
     family: str, settings: dict[str, int], made: Bundle, tmp_path: Path
 ) -> None:
-    assert not made.variants["fp32-phases"].lighter  # transposed convolutions multiply as often as their phases
+    assert not made.variants["fp32-phases"].fewer_macs  # transposed convolutions multiply as often as their phases
     torch.manual_seed(0)
     torch.save(build_generator(family, settings).state_dict(), tmp_path / "r.pth")
     assert export(str(tmp_path / "r.pth"), tmp_path / "r.ganrt").in_precision("fp32") == ["fp32-phases", "fp32"]
@@ -246,7 +247,7 @@ def test_load_takes_the_variant_that_is_asked_for(made: Bundle) -> None:
     with pytest.raises(RequestError, match=r"the openvino backend does not run .*; it runs fp32, bf16, int8"):
         bundle = Bundle.read(made.folder)
         half = {"fp16-x": variants.Variant(bundle.variants["fp32"].file, 20, "fp16")}
-        open_session(variants.replace(bundle, variants=half), "openvino", variant="fp16-x")
+        open_session(variants.replace(bundle, variants=half), SessionConfig("openvino", "fp16-x"))
 
 
 @pytest.mark.parametrize(
@@ -282,8 +283,8 @@ def test_bf16_needs_a_processor_with_bf16_units(made: Bundle, monkeypatch: pytes
     monkeypatch.setattr(backend.openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
     low = {"bf16-phases": variants.replace(made.variants["fp32-phases"], precision="bf16")}
     with pytest.raises(MachineError, match="this processor has no bf16 units; use fp32 or int8"):
-        open_session(variants.replace(made, variants=low), "openvino", variant="bf16-phases")
-    with open_session(made, "openvino", variant="int8-phases") as session:  # the rest of it is computed in float32
+        open_session(variants.replace(made, variants=low), SessionConfig("openvino", "bf16-phases"))
+    with open_session(made, SessionConfig("openvino", "int8-phases")) as session:  # the rest is float32
         assert "bf16" not in session.details["computed in"]
 
 
@@ -292,7 +293,7 @@ def test_a_precision_that_openvino_does_not_really_use_is_refused(made: Bundle) 
     pretended = variants.replace(made.variants["fp32-phases"], precision="int8")
     bundle = variants.replace(made, variants={"int8-x": pretended})
     with pytest.raises(MachineError, match=r"int8-x was to run in int8, but all its convolutions .* run in"):
-        open_session(bundle, "openvino", variant="int8-x")
+        open_session(bundle, SessionConfig("openvino", "int8-x"))
 
 
 def test_an_export_that_nothing_here_can_prove_is_refused(
@@ -302,13 +303,13 @@ def test_an_export_that_nothing_here_can_prove_is_refused(
 
     real, told = verification.open_session, []
 
-    def refuse(bundle: Bundle, backend: str, device: str, variant: str) -> Session:
-        if variant == "int8-phases":
+    def refuse(bundle: Bundle, config: SessionConfig) -> Session:
+        if config.variant == "int8-phases":
             raise MachineError("this processor cannot")
-        return real(bundle, backend, device, variant)
+        return real(bundle, config)
 
     monkeypatch.setattr(verification, "open_session", refuse)
     source = str(bundle.folder / Bundle.WEIGHTS)
     with pytest.raises(VerificationError, match="was not exported: nothing on this machine runs int8-phases"):
         export(source, tmp_path / "x.ganrt", progress=told.append, precisions=("int8",), quality=34.0)
-    assert "left out: this processor cannot" in told and not (tmp_path / "x.ganrt").exists()
+    assert "skipped: this processor cannot" in told and not (tmp_path / "x.ganrt").exists()

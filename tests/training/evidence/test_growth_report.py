@@ -61,10 +61,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 0, done.output
     body = json.loads((tmp_path / "progan.json").read_text())
     assert [jump["step"] for jump in body["jumps"]] == [1, 3, 2, 4] and len(body["shares"]) == 10
-    sheets = images.decode(tmp_path / "progan-stages.png", 1)
-    one = images.decode(tmp_path / "run" / "samples" / "000001.png", 1)
+    sheets = images.read_picture(tmp_path / "progan-stages.png", 1)
+    one = images.read_picture(tmp_path / "run" / "samples" / "000001.png", 1)
     assert sheets.shape[1] == 3 * one.shape[1] + 12 and np.array_equal(sheets[:, : one.shape[1]], one)
-    assert images.decode(tmp_path / "progan.png", 3).std() > 1
+    assert images.read_picture(tmp_path / "progan.png", 3).std() > 1
 
 
 def test_a_run_that_still_grows_is_refused(tmp_path: Path) -> None:

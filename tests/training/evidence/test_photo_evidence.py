@@ -72,7 +72,7 @@ def test_figures_of_several_runs_are_kept_in_one_file(tmp_path: Path) -> None:
     )
     assert -1 <= figures["ssim"] <= 1 and -1 <= figures["edge_correlation"] <= 1
     for name in ("", "-losses"):
-        assert images.decode(out / f"photos-{style.path.name}{name}.png", 3).std() > 1
+        assert images.read_picture(out / f"photos-{style.path.name}{name}.png", 3).std() > 1
 
 
 def test_there_are_no_figures_of_other_families(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_toy_command(tmp_path: Path) -> None:
     table = json.loads((tmp_path / "toy.json").read_text())
     assert len(table) == len(toy.PATTERNS) * len(toy.REMEDIES) == len(done.output.splitlines())
     assert table["ring: wgan-gp"]["steps"] == 2 and 0 <= table["ring: wgan-gp"]["share"] <= 1
-    assert images.decode(tmp_path / "toy.png", 3).std() > 1
+    assert images.read_picture(tmp_path / "toy.png", 3).std() > 1
 
 
 def test_a_toy_run_is_repeatable() -> None:
@@ -59,7 +59,7 @@ def test_the_digits_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     table = json.loads((tmp_path / "digits.json").read_text())
     assert table["hinge"]["loss"] == "hinge" and table["lsgan"]["distance"] > table["lsgan"]["real_distance"]
-    assert images.decode(tmp_path / "digits-hinge.png", 1).std() > 1
+    assert images.read_picture(tmp_path / "digits-hinge.png", 1).std() > 1
 
 
 FAMILY_OF = {

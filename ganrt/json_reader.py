@@ -1,0 +1,150 @@
+"""JSON from outside -> the dataclasses that it claims to hold, every field checked against its annotation.
+
+Manifests, Specs, proofs, tuned records, training runs and benchmark reports are all read here. Nothing is executed,
+sizes are checked before anything is parsed, and an error names the field.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ganrt.checks import is_finite
+from ganrt.errors import ArtifactError, RequestError
+
+_T = TypeVar("_T")
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,18}")
+
+
+def read_json(path: Path, limit: int, error: type[ArtifactError] = ArtifactError) -> object:
+    """Read and parse a JSON file of at most `limit` bytes.
+
+    Raises `error` when it is larger, not JSON, or cannot be read.
+    """
+    return parse_json(read_bytes(path, limit, error), str(path), error)
+
+
+def read_bytes(path: Path, limit: int, error: type[ArtifactError] = ArtifactError) -> bytes:
+    """Read a file of at most `limit` bytes. Raises `error` when it is larger or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as reason:
+        raise error(f"{path} cannot be read: {reason.strerror or reason}") from reason
+    if len(content) > limit:
+        raise error(f"{path} is larger than {limit} bytes, the most that is read of such a file")
+    return content
+
+
+def parse_json(content: bytes, name: str, error: type[ArtifactError] = ArtifactError) -> object:
+    """Parse JSON. Raises `error` when it is damaged, nested too deeply, or has NaN or an infinity in it."""
+
+    def reject(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(content, parse_constant=reject)
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{name} is damaged: {reason or 'nested too deeply'}") from reason
+
+
+def decode(kind: type[_T], raw: object, where: str, error: type[ArtifactError] = ArtifactError) -> _T:
+    """Build `kind` from parsed JSON.
+
+    Args:
+        kind: a dataclass or NamedTuple, or a type that their fields may have: `int`, `float`, `str`, `bool`, a Literal,
+            `X | None`, a tuple, or a Mapping with `str` or `int` keys. NamedTuples and tuples are lists in JSON.
+        where: what the value is called in errors, such as `spec.output`.
+        error: the class to raise.
+
+    Raises `error`, naming the field, when something is missing, unknown or of another type, and when the dataclass
+    itself rejects a value with RequestError.
+    """
+    try:
+        value: _T = _value(kind, raw, where)
+    except _MismatchError as mismatch:
+        raise error(str(mismatch)) from mismatch.__cause__
+    return value
+
+
+class _MismatchError(Exception):
+    """What does not fit, as a sentence."""
+
+
+def _value(kind: Any, raw: object, where: str) -> Any:
+    if kind is Any:
+        return raw
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _dataclass(kind, raw, where)
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        parts = [typing.get_type_hints(kind)[name] for name in kind._fields]
+        return kind(*_items(parts, raw, where))
+    origin, parts = typing.get_origin(kind), list(typing.get_args(kind))
+    if origin in (types.UnionType, typing.Union):
+        return _union(parts, raw, where)
+    if origin is typing.Literal and any(raw == part and type(raw) is type(part) for part in parts):
+        return raw
+    if origin is tuple:
+        endless = len(parts) == 2 and parts[1] is Ellipsis
+        return tuple(_items(parts[:1] * len(raw) if endless and isinstance(raw, list) else parts, raw, where))
+    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(raw, dict):
+        return {_key(parts[0], key, where): _value(parts[1], item, f"{where}.{key}") for key, item in raw.items()}
+    if kind is float and is_finite(raw):
+        return float(raw)
+    if kind in (int, str, bool) and type(raw) is kind:
+        return raw
+    raise _mismatch(raw, where, str(kind) if origin else kind.__name__)
+
+
+def _union(parts: list[Any], raw: object, where: str) -> Any:
+    """The first alternative that fits; with a single one besides None, its own error is the one to show."""
+    if raw is None and types.NoneType in parts:
+        return None
+    others = [part for part in parts if part is not types.NoneType]
+    for part in others[:-1]:
+        try:
+            return _value(part, raw, where)
+        except _MismatchError:
+            continue
+    return _value(others[-1], raw, where)
+
+
+def _items(parts: list[Any], raw: object, where: str) -> list[Any]:
+    if not isinstance(raw, list) or len(raw) != len(parts):
+        raise _mismatch(raw, where, f"a list of {len(parts)}" if isinstance(raw, list) else "a list")
+    return [_value(part, item, f"{where}[{k}]") for k, (part, item) in enumerate(zip(parts, raw, strict=True))]
+
+
+def _key(kind: type, key: str, where: str) -> Any:
+    """A key of a mapping; JSON spells whole numbers as text there."""
+    if kind is int:
+        if not _WHOLE.fullmatch(key):
+            raise _mismatch(key, f"a key of {where}", "a whole number")
+        return int(key)
+    return key
+
+
+def _dataclass(kind: type[Any], raw: object, where: str) -> Any:
+    if not isinstance(raw, dict):
+        raise _mismatch(raw, where, "an object")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in fields(kind) if f.init}
+    missing = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and n not in raw]
+    if missing:
+        raise _MismatchError(f"{where} lacks {', '.join(missing)}")
+    if unknown := sorted(set(raw) - set(known)):
+        raise _MismatchError(f"{where} has the unknown keys {unknown!r:.200}; a newer ganrt may have written it")
+    try:
+        return kind(**{name: _value(hints[name], item, f"{where}.{name}") for name, item in raw.items()})
+    except RequestError as reason:
+        raise _MismatchError(f"{where} is not valid: {reason}") from reason
+
+
+def _mismatch(raw: object, where: str, wanted: str) -> _MismatchError:
+    return _MismatchError(f"{where} is {raw!r:.100}, where {wanted} is expected")
