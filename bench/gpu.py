@@ -1,10 +1,10 @@
-"""What a GPU makes of the generators, with everything included, beside the bare engine and PyTorch.
+"""Throughput of the generators on a GPU with everything included, beside the bare engine and PyTorch.
 
     python -m ganrt.bench.gpu FOLDER [NAME ...]        also as `make bench-gpu`
 
 FOLDER gets NAME.json for each generator: its fp16 engine through `Generator.sample` (seeds, latents, uint8, host
-memory), the engine alone (execute only, graph replay), PyTorch eager in float32 and compiled in fp16 with CUDA graphs,
-and what the card multiplies and copies at best. Raw rates of every round are kept, with the machine and the versions.
+memory), the engine alone (graph replay only), PyTorch eager in float32 and compiled in fp16 with CUDA graphs, and the
+roofline peaks of the GPU. It keeps the raw rates of every round, with the machine and the versions.
 """
 
 from __future__ import annotations
@@ -37,20 +37,21 @@ from .arithmetic import count_macs, count_traffic
 from .environment import MachineMonitor
 from .generators import GENERATORS, write_checkpoint
 
-_say = partial(click.echo, err=True)
+_log = partial(click.echo, err=True)
 NAMES = ("dcgan-64", "biggan-128", "biggan-deep-128", "srresnet-x4")
 BATCHES = (1, 8, 32)
 _ROUNDS, _ROUND_S = 7, 2.0
 _BATCHES_PER_CALL = 16
-_STREAM_S, _LOOK_S = 600.0, 10.0
+_STREAM_S, _MEMORY_PERIOD_S = 600.0, 10.0
 _FP16_BYTES = 2
 
 Rates = list[float]
-"""Images a second, of each round."""
+"""Images per second, of each round."""
 
 
-def rates(act: Callable[[], int], rounds: int = _ROUNDS, seconds: float = _ROUND_S) -> Rates:
-    """How many images `act` makes in a second, round by round; the first call is not counted."""
+def measure_rates(act: Callable[[], int], rounds: int = _ROUNDS, seconds: float = _ROUND_S) -> Rates:
+    """Return how many images `act` makes per second in each round. `act` returns how many it made; its first call is a
+    warm-up."""
     act()
     found = []
     for _ in range(rounds):
@@ -61,30 +62,30 @@ def rates(act: Callable[[], int], rounds: int = _ROUNDS, seconds: float = _ROUND
     return found
 
 
-def using(generator: ganrt.Generator, batch: int, size: tuple[int, int] | None) -> Callable[[], int]:
-    """Makes samples that were not made before, or transforms pictures of a size, many batches at a time."""
+def make_sampler(generator: ganrt.Generator, batch: int, size: tuple[int, int] | None) -> Callable[[], int]:
+    """Return a function that makes new samples, or transforms pictures of a size, many batches at a time."""
     spec, count = generator.spec, batch * _BATCHES_PER_CALL
     if size is not None:
         given = feeds.draw(spec, 0, 0, count, size=size)
         pictures = [to_uint8(given[item.name], item.range) for item in spec.images]
         return lambda: len(generator.transform(*pictures, tile=0))
-    place = itertools.count(0, count)
-    return lambda: len(generator.sample(count, start=next(place)))
+    start = itertools.count(0, count)
+    return lambda: len(generator.sample(count, start=next(start)))
 
 
-def bare(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
-    """Replays the engine alone, on inputs that stay on the device."""
+def make_replay(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
+    """Return a function that replays the engine alone, on inputs that stay on the device."""
     from ganrt.gpu import Gpu, TrtPrograms, describe_machine, engine_cache, load_engine
 
     gpu = Gpu(0)
-    engine = engine_cache.find(bundle.digest(variant), describe_machine(gpu.name, gpu.capability))
-    loaded, stream = load_engine(engine_cache.read(engine), False), gpu.stream()
+    engine = engine_cache.find_engine(bundle.digest(variant), describe_machine(gpu.name, gpu.capability))
+    loaded, stream = load_engine(engine_cache.read_plan(engine), False), gpu.new_stream()
     batch = len(next(iter(given.values())))
-    program = TrtPrograms(gpu, loaded, stream, lambda _: None).of(
+    program = TrtPrograms(gpu, loaded, stream, lambda _: None).get_program(
         batch, {name: array.shape for name, array in given.items()}
     )
     for name, array in given.items():
-        pinned = gpu.pinned(array.shape, program.dtypes[name])
+        pinned = gpu.allocate_pinned(array.shape, program.dtypes[name])
         np.copyto(pinned.array, array, casting="same_kind")
         program.inputs[name].copy_from(pinned.buffer, stream=stream)
         stream.sync()
@@ -98,56 +99,56 @@ def bare(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
     return act
 
 
-def long_stream(generator: ganrt.Generator, seconds: float, look: float) -> dict[str, list[int]]:
-    """Bytes of host and device memory in use, looked at every `look` seconds while samples stream."""
+def record_memory(generator: ganrt.Generator, seconds: float, period: float) -> dict[str, list[int]]:
+    """Stream samples and return the bytes of host and device memory in use, read every `period` seconds."""
     import psutil
     import pynvml
 
     pynvml.nvmlInit()
     handle, process = pynvml.nvmlDeviceGetHandleByIndex(0), psutil.Process()
-    seen: dict[str, list[int]] = {"host": [], "device": []}
+    used: dict[str, list[int]] = {"host": [], "device": []}
     started = clock.now_ns()
     for _ in generator.stream(2**50):
         passed = (clock.now_ns() - started) / 1e9
-        if passed >= look * len(seen["host"]):
-            seen["host"].append(process.memory_info().rss)
-            seen["device"].append(int(pynvml.nvmlDeviceGetMemoryInfo(handle).used))
+        if passed >= period * len(used["host"]):
+            used["host"].append(process.memory_info().rss)
+            used["device"].append(int(pynvml.nvmlDeviceGetMemoryInfo(handle).used))
         if passed > seconds:
             break
     pynvml.nvmlShutdown()
-    return seen
+    return used
 
 
 def measure(name: str, work: Path) -> dict[str, Any]:
-    """Make, export, build and measure one generator."""
+    """Make, export, build and measure one generator. `work` gets its files."""
     from . import gpu_torch
 
     folder, monitor = work / f"{name}.ganrt", MachineMonitor()
-    _ganrt("export", str(write_checkpoint(name, work)), "--out", str(folder), "--precision", "fp32,fp16")
+    _run_command("export", str(write_checkpoint(name, work)), "--out", str(folder), "--precision", "fp32,fp16")
     bundle = Bundle.read(folder)
     side = GENERATORS[name].picture
     size = (side, side) if side else None
     sides = ["--size", f"{size[0]}x{size[1]}"] if size else []
     batches = [part for batch in BATCHES for part in ("--batch", str(batch))]
-    _ganrt("build", str(folder), "--precision", "fp16", *batches, *sides)
+    _run_command("build", str(folder), "--precision", "fp16", *batches, *sides)
     variant = bundle.in_precision("fp16")[0]
-    module = gpu_torch.original(bundle)
+    module = gpu_torch.load_original(bundle)
     found: dict[str, dict[str, Rates]] = {}
     for batch in BATCHES:
-        _say(f"{name}: batches of {batch}")
+        _log(f"{name}: batches of {batch}")
         with ganrt.load(folder, "tensorrt", device="cuda", variant=variant, batches=(batch,)) as generator:
             given = feeds.draw(bundle.spec, 0, 0, batch, size=size)
             found[str(batch)] = {
-                "ganrt, everything included": rates(using(generator, batch, size)),
-                "engine alone": rates(bare(bundle, variant, given)),
-                "torch eager fp32": rates(gpu_torch.eager(module, given)),
-                "torch compiled fp16": rates(gpu_torch.compiled(module, given)),
+                "ganrt, everything included": measure_rates(make_sampler(generator, batch, size)),
+                "engine alone": measure_rates(make_replay(bundle, variant, given)),
+                "torch eager fp32": measure_rates(gpu_torch.make_eager(module, given)),
+                "torch compiled fp16": measure_rates(gpu_torch.make_compiled(module, given)),
             }
             details = dict(generator.session.details)
-    card = gpu_torch.card()
+    card = gpu_torch.measure_peaks()
     medians = {batch: {what: statistics.median(r) for what, r in of.items()} for batch, of in found.items()}
     graph = (bundle.onnx(variant), bundle.spec, size)
-    cost = Work(2 * count_macs(*graph), *(_FP16_BYTES * values for values in count_traffic(*graph)))
+    cost = ImageCost(2 * count_macs(*graph), *(_FP16_BYTES * values for values in count_traffic(*graph)))
     return {
         "generator": name,
         "date": clock.now_utc(),
@@ -155,35 +156,37 @@ def measure(name: str, work: Path) -> dict[str, Any]:
         "details": details,
         "card": card,
         "images per second": found,
-        "summary": {batch: _judged(of, int(batch), cost, card) for batch, of in medians.items()},
+        "summary": {batch: _summarize(of, int(batch), cost, card) for batch, of in medians.items()},
     }
 
 
-class Work(NamedTuple):
-    """What an image takes of a card."""
+class ImageCost(NamedTuple):
+    """What an image costs the GPU."""
 
     operations: int
+    """Two for each MAC."""
     tensor_bytes: int
+    """Read and written."""
     weight_bytes: int
-    """For a whole batch."""
+    """Read once for a whole batch."""
 
 
-def _judged(median: dict[str, float], batch: int, work: Work, card: dict[str, float]) -> dict[str, float]:
-    """The figures that matter, as ratios; of what the card does at best, its fp16 products and its copies."""
+def _summarize(median: dict[str, float], batch: int, cost: ImageCost, card: dict[str, float]) -> dict[str, float]:
+    """Return the medians and their ratios to the baselines and to the roofline peaks of the GPU."""
     ours = median["ganrt, everything included"]
-    moved = ours * (work.tensor_bytes + work.weight_bytes / batch)
+    moved = ours * (cost.tensor_bytes + cost.weight_bytes / batch)
     return {
         **{what: round(value, 1) for what, value in median.items()},
         "share of the engine alone": round(ours / median["engine alone"], 3),
         "times torch eager fp32": round(ours / median["torch eager fp32"], 2),
         "times torch compiled fp16": round(ours / median["torch compiled fp16"], 2),
-        "share of the card's matrix rate": round(ours * work.operations / card["matrix operations per second"], 4),
+        "share of the card's matrix rate": round(ours * cost.operations / card["matrix operations per second"], 4),
         "share of the card's memory rate": round(moved / card["bytes moved per second"], 4),
     }
 
 
-def _ganrt(*arguments: str) -> None:
-    """Run a command in a process of its own, which gives all device memory back. Raises MachineError."""
+def _run_command(*arguments: str) -> None:
+    """Run a command in a process of its own, so that all its device memory is freed. Raises MachineError."""
     done = subprocess.run([sys.executable, "-m", "ganrt.cli", *arguments], check=False)
     if done.returncode:
         raise MachineError(f"ganrt {arguments[0]} failed with exit code {done.returncode}, for the reason above")
@@ -201,11 +204,11 @@ def main(folder: Path, names: tuple[str, ...], stream_seconds: float) -> None:
         for name in names or NAMES:
             body = measure(name, Path(work))
             if stream_seconds and not GENERATORS[name].picture:
-                _say(f"{name}: streaming for {stream_seconds:g} s")
+                _log(f"{name}: streaming for {stream_seconds:g} s")
                 with ganrt.load(Path(work) / f"{name}.ganrt", "tensorrt", device="cuda", precision="fp16") as generator:
-                    body["memory in use"] = long_stream(generator, stream_seconds, _LOOK_S)
+                    body["memory in use"] = record_memory(generator, stream_seconds, _MEMORY_PERIOD_S)
             write_file(folder / f"{name}.json", json.dumps(body, indent=1).encode() + b"\n")
-            _say(json.dumps(body["summary"], indent=1))
+            _log(json.dumps(body["summary"], indent=1))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""PyTorch on the GPU, at its best: inputs stay on the device and nothing is copied back; and what the card does at
-best."""
+"""PyTorch on the GPU as a baseline, with inputs that stay on the device and nothing copied back; and the roofline peaks
+of the GPU."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _CALLS = 16
 _SIDE, _BYTES = 8192, 2**30
 
 
-def original(bundle: Bundle) -> nn.Module:
-    """The generator of a bundle on the GPU, float32. Raises BundleError when the bundle has no weights."""
+def load_original(bundle: Bundle) -> nn.Module:
+    """Return the generator of a bundle on the GPU, float32. Raises BundleError if the bundle has no weights."""
     if bundle.model is None:
         raise BundleError(f"{bundle.folder} holds no weights of a ganrt family, so PyTorch cannot rebuild it")
     module = build_generator(bundle.model["family"], bundle.model["config"])
@@ -31,32 +31,33 @@ def original(bundle: Bundle) -> nn.Module:
     return module.eval().cuda()
 
 
-def eager(module: nn.Module, given: Feeds) -> Callable[[], int]:
-    """Runs a module as it is."""
-    return _running(module, [torch.from_numpy(array).cuda() for array in given.values()])
+def make_eager(module: nn.Module, given: Feeds) -> Callable[[], int]:
+    """Return a function that runs a module eagerly."""
+    return _make_runner(module, [torch.from_numpy(array).cuda() for array in given.values()])
 
 
-def compiled(module: nn.Module, given: Feeds) -> Callable[[], int]:
-    """Runs a half-precision copy, compiled, with CUDA graphs."""
-    half: Callable[..., Any] = torch.compile(copy.deepcopy(module).half(), mode="reduce-overhead")
+def make_compiled(module: nn.Module, given: Feeds) -> Callable[[], int]:
+    """Return a function that runs an fp16 copy of a module, compiled, with CUDA graphs."""
+    fp16: Callable[..., Any] = torch.compile(copy.deepcopy(module).half(), mode="reduce-overhead")
     tensors = [torch.from_numpy(array).cuda() for array in given.values()]
-    return _running(half, [t.half() if t.is_floating_point() else t for t in tensors])
+    return _make_runner(fp16, [t.half() if t.is_floating_point() else t for t in tensors])
 
 
-def card() -> dict[str, float]:
-    """Products of large fp16 matrices, and copies within device memory, a second; the best of several."""
+def measure_peaks() -> dict[str, float]:
+    """Return the roofline peaks: operations per second of large fp16 matrix products, and bytes per second of copies
+    within device memory; the best of several runs."""
     matrix = torch.randn(_SIDE, _SIDE, device="cuda", dtype=torch.float16)
     source = torch.empty(_BYTES, device="cuda", dtype=torch.uint8)
     target = torch.empty_like(source)
     return {
-        "matrix operations per second": 2.0 * _SIDE**3 / _best(lambda: torch.mm(matrix, matrix)),
-        "bytes moved per second": 2.0 * _BYTES / _best(lambda: target.copy_(source)),
+        "matrix operations per second": 2.0 * _SIDE**3 / _time_best(lambda: torch.mm(matrix, matrix)),
+        "bytes moved per second": 2.0 * _BYTES / _time_best(lambda: target.copy_(source)),
     }
 
 
-def _best(act: Callable[[], object]) -> float:
-    """Seconds of the quickest of some runs of many calls."""
-    taken = []
+def _time_best(act: Callable[[], object]) -> float:
+    """Return the seconds of a call in the fastest of several runs."""
+    seconds = []
     for _ in range(5):
         act()
         torch.cuda.synchronize()
@@ -64,11 +65,11 @@ def _best(act: Callable[[], object]) -> float:
         for _ in range(_CALLS):
             act()
         torch.cuda.synchronize()
-        taken.append((clock.now_ns() - started) / 1e9 / _CALLS)
-    return min(taken)
+        seconds.append((clock.now_ns() - started) / 1e9 / _CALLS)
+    return min(seconds)
 
 
-def _running(module: Callable[..., Any], tensors: list[torch.Tensor]) -> Callable[[], int]:
+def _make_runner(module: Callable[..., Any], tensors: list[torch.Tensor]) -> Callable[[], int]:
     def act() -> int:
         with torch.inference_mode():
             for _ in range(_CALLS):

@@ -1,5 +1,5 @@
-"""TensorRT's builder, version by version: parsing, configuring, refitting. Branches on VERSION follow the facts of each
-version, which tests/test_api_contract.py checks."""
+"""TensorRT's builder in every supported version: parsing, configuring, refitting. tests/gpu/test_api_contract.py checks
+the branches on VERSION against the API of each version."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ganrt.gpu import LOG, VERSION, load_engine, trt
 
 from .options import EngineOptions
 
-_NOT_PINNED = ("CONSTANT", "SHAPE", "CAST", "IDENTITY", "SHUFFLE", "CONCATENATION", "SLICE", "GATHER")
-"""Layer types of 8.6 that move values and compute none."""
+_MOVE_ONLY = ("CONSTANT", "SHAPE", "CAST", "IDENTITY", "SHUFFLE", "CONCATENATION", "SLICE", "GATHER")
+"""Layer types of 8.6 that move values without computing."""
 
 
 def parse_network(builder: trt.Builder, file: Path, nodes: list[str]) -> trt.INetworkDefinition:
-    """An ONNX file as a network: strongly typed from 10.0 on, where the types of the graph are what is computed in.
+    """Parse an ONNX file. From 10.0 on the network is strongly typed: it computes in the types of the graph.
 
     Args:
-        nodes: names of the graph's nodes in order; before 10.0 the parser tells numbers only.
+        nodes: names of the graph's nodes in order, for messages; before 10.0 the parser reports their numbers only.
 
     Raises EngineError with the parser's errors.
     """
@@ -34,7 +34,9 @@ def parse_network(builder: trt.Builder, file: Path, nodes: list[str]) -> trt.INe
     parser: trt.OnnxParser = trt.OnnxParser(network, LOG)
     if not parser.parse_from_file(str(file)):
         errors = [_describe_error(parser.get_error(i), nodes) for i in range(parser.num_errors)]
-        raise EngineError(f"TensorRT {trt.__version__} cannot parse the graph: {'; '.join(errors) or LOG.errors()}")
+        raise EngineError(
+            f"TensorRT {trt.__version__} cannot parse the graph: {'; '.join(errors) or LOG.take_errors()}"
+        )
     return network
 
 
@@ -52,69 +54,66 @@ def configure(
     options: EngineOptions,
     golden: tuple[int, int],
 ) -> trt.IBuilderConfig:
-    """What is asked of the builder.
+    """Return the builder's configuration.
 
     Args:
-        golden: size of the pictures that an engine is proven with, which it must take beside those of its own size.
+        golden: height and width of the golden pictures, which the engine must take for its proof.
 
-    Raises RequestError for options that this version or this model does not have.
+    Raises RequestError for options that this version or this model does not support.
     """
-    made: trt.IBuilderConfig = builder.create_builder_config()
-    made.builder_optimization_level = options.level
-    made.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells no precisions
-    made.max_aux_streams = 0  # one stream is captured as a graph without more ado
-    made.clear_flag(trt.BuilderFlag.TF32)  # float32 is to be float32
-    # cuDNN and cuBLAS are left out: they are not there on every machine, and compatible engines may not use them.
+    config: trt.IBuilderConfig = builder.create_builder_config()
+    config.builder_optimization_level = options.optimization_level
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector reports no precisions
+    config.max_aux_streams = 0  # so that capturing one stream captures all work
+    config.clear_flag(trt.BuilderFlag.TF32)  # so that float32 is float32
+    # Not cuDNN and cuBLAS: some machines lack them, and compatible engines may not use them.
     sources = (trt.TacticSource.EDGE_MASK_CONVOLUTIONS, trt.TacticSource.JIT_CONVOLUTIONS)
-    made.set_tactic_sources(sum(1 << int(source) for source in sources))
+    config.set_tactic_sources(sum(1 << int(source) for source in sources))
     if options.workspace_mib:
-        made.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
-    if VERSION < (10, 0):  # as ever after: several contexts may use one profile
-        made.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
-    _compatibility(made, options)
-    _precision(made, network, precision)
-    for least, most in [(options.batches[0], options.batches[-1])] if options.ranged else _each(options):
-        _add_profile(builder, network, made, (least, most), (options.size, golden))
-    return made
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    if VERSION < (10, 0):  # several contexts may use one profile, as in later versions
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
+    _set_compatibility(config, options)
+    _allow_precision(config, network, precision)
+    sizes = options.batches
+    for batch in [(sizes[0], sizes[-1])] if options.ranged else [(size, size) for size in sizes]:
+        _add_profile(builder, network, config, batch, (options.size, golden))
+    return config
 
 
-def _each(options: EngineOptions) -> list[tuple[int, int]]:
-    return [(size, size) for size in options.batches]
-
-
-def _compatibility(made: trt.IBuilderConfig, options: EngineOptions) -> None:
+def _set_compatibility(config: trt.IBuilderConfig, options: EngineOptions) -> None:
     if options.version_compatible:
-        made.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.hardware_compatible == "ampere-plus":
-        made.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if options.hardware_compatible == "same-capability":
         if VERSION < (10, 10):
-            raise RequestError(f"TensorRT {trt.__version__} has no same-capability engines; 10.10 has them first")
-        made.hardware_compatibility_level = trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
+            raise RequestError(f"TensorRT {trt.__version__} builds no same-capability engines; they need 10.10")
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
     if options.refittable:
         if VERSION < (10, 0):
-            raise RequestError(f"TensorRT {trt.__version__} cannot refit from an ONNX file; 10.0 can first")
-        made.set_flag(trt.BuilderFlag.REFIT)
+            raise RequestError(f"TensorRT {trt.__version__} cannot refit from an ONNX file; that needs 10.0")
+        config.set_flag(trt.BuilderFlag.REFIT)
         if options.stripped:
-            made.set_flag(trt.BuilderFlag.STRIP_PLAN)
+            config.set_flag(trt.BuilderFlag.STRIP_PLAN)
 
 
-def _precision(made: trt.IBuilderConfig, network: trt.INetworkDefinition, precision: str) -> None:
-    """Before 10.0 types of the graph are wishes only: reduced precision is allowed as a whole, and every layer that
-    computes float32 in the graph (norms, above all) is pinned to it."""
+def _allow_precision(config: trt.IBuilderConfig, network: trt.INetworkDefinition, precision: str) -> None:
+    """Allow reduced precision before 10.0, where it is not taken from the graph, and pin layers that are float32 in the
+    graph (norms, above all) to float32."""
     if VERSION >= (10, 0):
         return
     if precision == "int8":
-        made.set_flag(trt.BuilderFlag.INT8)
+        config.set_flag(trt.BuilderFlag.INT8)
     if precision != "fp16":
         return
-    made.set_flag(trt.BuilderFlag.FP16)
-    made.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    moving = {getattr(trt.LayerType, name) for name in _NOT_PINNED}
+    config.set_flag(trt.BuilderFlag.FP16)
+    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    move_only = {getattr(trt.LayerType, name) for name in _MOVE_ONLY}
     for i in range(network.num_layers):
         layer: trt.ILayer = network.get_layer(i)
         outputs: list[trt.ITensor] = [layer.get_output(j) for j in range(layer.num_outputs)]
-        if layer.type in moving or any(tensor.dtype != trt.DataType.FLOAT for tensor in outputs):
+        if layer.type in move_only or any(tensor.dtype != trt.DataType.FLOAT for tensor in outputs):
             continue
         layer.precision = trt.DataType.FLOAT
         for j in range(layer.num_outputs):
@@ -124,10 +123,16 @@ def _precision(made: trt.IBuilderConfig, network: trt.INetworkDefinition, precis
 def _add_profile(
     builder: trt.Builder,
     network: trt.INetworkDefinition,
-    made: trt.IBuilderConfig,
+    config: trt.IBuilderConfig,
     batch: tuple[int, int],
     pictures: tuple[tuple[int, int] | None, tuple[int, int]],
 ) -> None:
+    """Add a profile for a range of batch sizes.
+
+    Args:
+        batch: the smallest and the largest.
+        pictures: sizes of the largest and of the golden pictures.
+    """
     profile: trt.IOptimizationProfile = builder.create_optimization_profile()
     for i in range(network.num_inputs):
         tensor: trt.ITensor = network.get_input(i)
@@ -137,20 +142,20 @@ def _add_profile(
             size, golden = pictures
             if size is None:
                 raise RequestError(
-                    f"{tensor.name} takes pictures of any size, and an engine is built for one: name it with --size"
+                    f"{tensor.name} takes pictures of any size, and an engine is built for one: give it with --size"
                 )
             best = (sides[0], *size)
             least, most = ((sides[0], *map(limit, size, golden)) for limit in (min, max))
         profile.set_shape(tensor.name, (batch[0], *least), (batch[1], *best), (batch[1], *most))
-    if made.add_optimization_profile(profile) < 0:
-        raise EngineError(f"TensorRT refuses batches of {batch[0]} to {batch[1]}: {LOG.errors()}")
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineError(f"TensorRT rejects batches of {batch[0]} to {batch[1]}: {LOG.take_errors()}")
 
 
 if VERSION >= (10, 0):
 
     class _Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Adds up the phases of a build, which are nested. TensorRT calls from several threads and must never be
-        answered with an exception."""
+        """Adds up the phases of a build, which are nested. TensorRT calls it from several threads, and no exception may
+        leave it."""
 
         def __init__(self, progress: Callable[[float], None]) -> None:
             super().__init__()
@@ -176,43 +181,44 @@ if VERSION >= (10, 0):
             return float(min(done + sum(inner), steps) / steps)
 
 
-def report_progress(made: trt.IBuilderConfig, progress: Callable[[float], None]) -> None:
-    """Have the share of a build that is done told; before 10.0 nothing is."""
+def report_progress(config: trt.IBuilderConfig, progress: Callable[[float], None]) -> None:
+    """Have `progress` called with the share of a build that is done; before 10.0 TensorRT does not report it."""
     if VERSION >= (10, 0):
-        made.progress_monitor = _Monitor(progress)
+        config.progress_monitor = _Monitor(progress)
 
 
-def set_timing_cache(made: trt.IBuilderConfig, known: bytes) -> None:
-    """Begin with what earlier builds on this machine have measured. A cache that TensorRT refuses is not used."""
-    if not made.set_timing_cache(made.create_timing_cache(known), False):
-        made.set_timing_cache(made.create_timing_cache(b""), False)
+def set_timing_cache(config: trt.IBuilderConfig, known: bytes) -> None:
+    """Use the kernel timings of earlier builds on this machine, unless TensorRT rejects them."""
+    if not config.set_timing_cache(config.create_timing_cache(known), False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
-def timing_cache(made: trt.IBuilderConfig) -> bytes:
-    """What was measured, for later builds."""
-    cache: trt.ITimingCache = made.get_timing_cache()
+def read_timing_cache(config: trt.IBuilderConfig) -> bytes:
+    """Return the kernel timings of a build, for later builds."""
+    cache: trt.ITimingCache = config.get_timing_cache()
     return bytes(cache.serialize())
 
 
 def refit_engine(plan: bytes, file: Path, portable: bool) -> bytes:
-    """A plan with the weights of another ONNX file of the same architecture. Raises EngineError."""
+    """Return a plan with the weights of another ONNX file of the same architecture. Raises EngineError, and
+    MachineError before 10.0."""
     if VERSION < (10, 0):
-        raise MachineError(f"TensorRT {trt.__version__} cannot refit from an ONNX file; 10.0 can first")
+        raise MachineError(f"TensorRT {trt.__version__} cannot refit from an ONNX file; that needs 10.0")
     loaded = load_engine(plan, portable)
     engine: trt.ICudaEngine = loaded.engine
     refitter: trt.Refitter = trt.Refitter(engine, LOG)
     weights: trt.OnnxParserRefitter = trt.OnnxParserRefitter(refitter, LOG)
     if not weights.refit_from_file(str(file)):
         errors = [_describe_error(weights.get_error(i), []) for i in range(weights.num_errors)]
-        raise EngineError(f"the engine does not take these weights: {'; '.join(errors) or LOG.errors()}")
+        raise EngineError(f"the engine does not take these weights: {'; '.join(errors) or LOG.take_errors()}")
     missing = refitter.get_missing_weights()
     if missing or not refitter.refit_cuda_engine():
         raise EngineError(
-            f"the engine was not refitted, {', '.join(missing[:5]) or 'no'} weights missing: {LOG.errors()}"
+            f"the engine was not refitted, {', '.join(missing[:5]) or 'no'} weights missing: {LOG.take_errors()}"
         )
     settings: trt.ISerializationConfig = engine.create_serialization_config()
     settings.clear_flag(trt.SerializationFlag.EXCLUDE_WEIGHTS)
     host: trt.IHostMemory | None = engine.serialize_with_config(settings)
     if host is None:
-        raise EngineError(f"the refitted engine cannot be serialised: {LOG.errors()}")
+        raise EngineError(f"the refitted engine cannot be serialized: {LOG.take_errors()}")
     return bytes(host)

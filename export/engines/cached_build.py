@@ -1,4 +1,5 @@
-"""Bundle -> TensorRT engine in this machine's cache. Needs a GPU, TensorRT with its builder, and onnx-ir; no torch."""
+"""Builds the engine of a variant in this machine's cache. Needs a GPU, TensorRT with its builder and onnx-ir, but no
+torch."""
 
 from __future__ import annotations
 
@@ -16,20 +17,20 @@ from ganrt.bundle import Bundle
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.golden import picture_size
 from ganrt.gpu import LEAN, LOG, Gpu, describe_machine, engine_cache, load_engine, trt
-from ganrt.gpu.engine_cache import Engine, Key, Machine
 from ganrt.machine import parse_device
 
-from . import inspection
-from .builder import configure, parse_network, refit_engine, report_progress, set_timing_cache, timing_cache
+from .builder import configure, parse_network, read_timing_cache, refit_engine, report_progress, set_timing_cache
+from .inspection import read_precision_shares, require_precision
 from .options import EngineOptions
-from .post_processing import with_head, with_signed_steps
+from .post_processing import add_post_processing_head
+from .quantization import make_symmetric
 
 _PRECISIONS = ("fp32", "fp16", "int8")
 _REVISION = 1
-"""Of what is built around the graph; part of the key, so that a newer ganrt builds anew."""
+"""Part of the key: raised when the graph around the model changes, so that engines are built anew."""
 
 Progress = Callable[[float, str], None]
-"""Told the share that is done, and what is being done."""
+"""Called with the share that is done and what is being done."""
 
 
 def build(
@@ -40,17 +41,19 @@ def build(
     device: str = "auto",
     rebuild: bool = False,
     progress: Progress = lambda *_: None,
-) -> Engine:
-    """The engine of a variant in this machine's cache, built if it is not there; another process that builds the same
-    one is waited for.
+) -> engine_cache.Engine:
+    """Return the engine of a variant from this machine's cache, building it on first use. If another process builds the
+    same engine, wait for it.
 
     Args:
         bundle: a bundle, or the path of one.
         variant: name of a variant; default: the float32 one that `ganrt.load` prefers.
-        rebuild: build it even if it is there.
+        device: `auto`, `cuda` or `cuda:N`.
+        rebuild: build it even if it is in the cache.
+        progress: called with the share that is done, 0 to 1, and what is being done.
 
-    Raises MachineError without a GPU, RequestError for a variant or options that do not go together, EngineError with
-    the parser's or builder's own words.
+    Raises MachineError without a GPU, RequestError for a variant or options that do not fit, EngineError with the
+    errors of TensorRT's parser or builder.
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
     variant = variant or bundle.in_precision("fp32")[0]
@@ -66,88 +69,88 @@ def build(
     gpu = Gpu(number)
     named = {**asdict(options), "batches": list(options.batches), "precision": precision, "revision": _REVISION}
     named["size"] = list(options.size) if options.size else None
-    key = Key(bundle.digest(variant), named, describe_machine(gpu.name, gpu.capability))
+    key = engine_cache.Key(bundle.digest(variant), named, describe_machine(gpu.name, gpu.capability))
     with engine_cache.lock(key):
-        found = None if rebuild else engine_cache.exact(key)
+        found = None if rebuild else engine_cache.find_exact(key)
         if found is not None:
-            progress(1.0, f"the engine of {variant} for batches of {_list(options)} is there already")
+            progress(1.0, f"the engine of {variant} for batches of {_format_batches(options)} is there already")
             return found
         with tempfile.TemporaryDirectory() as folder:
-            model = with_signed_steps(with_head(ir.load(bundle.onnx(variant)), bundle.spec))
-            job = _Job(variant, picture_size(bundle.spec), model, Path(folder) / "model.onnx", options, key, progress)
-            return _made(job, rebuild)
+            model = make_symmetric(add_post_processing_head(ir.load(bundle.onnx(variant)), bundle.spec))
+            file = Path(folder) / "model.onnx"
+            job = _Job(variant, picture_size(bundle.spec), model, file, options, key, progress)
+            return _build_or_refit(job, rebuild)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """An engine that is to be made."""
+    """An engine to be built."""
 
     variant: str
     golden: tuple[int, int]
-    """Size of the pictures that it is proven with."""
+    """Height and width of the golden pictures."""
     model: ir.Model
-    """With its head."""
+    """With its post-processing head."""
     file: Path
     """Where the model is written for TensorRT."""
     options: EngineOptions
-    key: Key
+    key: engine_cache.Key
     progress: Progress
 
 
-def _made(job: _Job, rebuild: bool) -> Engine:
+def _build_or_refit(job: _Job, rebuild: bool) -> engine_cache.Engine:
     options: EngineOptions = job.options
-    architecture = _architecture(job.model)
+    architecture = _digest_architecture(job.model)
     ir.save(job.model, job.file, external_data=f"{job.file.name}.data")
-    donor = _donor(job.key, architecture, options) if options.refittable and not rebuild else None
+    donor = _find_donor(job.key, architecture, options) if options.refittable and not rebuild else None
     if donor is not None:
         job.progress(0.0, f"refitting an engine of the same architecture with the weights of {job.variant}")
-        plan = refit_engine(engine_cache.read(donor), job.file, options.version_compatible)
+        plan = refit_engine(engine_cache.read_plan(donor), job.file, options.version_compatible)
     else:
-        plan = _plan(job)
+        plan = _build_plan(job)
         if options.stripped:
             job.progress(1.0, "putting the weights into the stripped engine")
-            stripped = Key(architecture, job.key.options, job.key.machine)
+            stripped = engine_cache.Key(architecture, job.key.options, job.key.machine)
             engine_cache.store(stripped, plan, {"architecture": architecture})
             plan = refit_engine(plan, job.file, options.version_compatible)
-    found = inspection.shares(load_engine(plan, options.version_compatible).engine)
-    inspection.require(str(job.key.options["precision"]), found)
+    shares = read_precision_shares(load_engine(plan, options.version_compatible).engine)
+    require_precision(str(job.key.options["precision"]), shares)
     origin = {"refitted": True} if donor is not None else {}
-    return engine_cache.store(job.key, plan, {"architecture": architecture, "computed in": found, **origin})
+    return engine_cache.store(job.key, plan, {"architecture": architecture, "computed in": shares, **origin})
 
 
-def _plan(job: _Job) -> bytes:
-    """Parse and build."""
-    text = f"building an engine of {job.variant} for batches of {_list(job.options)}; this takes minutes"
+def _build_plan(job: _Job) -> bytes:
+    text = f"building an engine of {job.variant} for batches of {_format_batches(job.options)}; this takes minutes"
     job.progress(0.0, text)
-    LOG.errors()
+    LOG.take_errors()
     builder: trt.Builder = trt.Builder(LOG)
     precision = str(job.key.options["precision"])
-    parsed = parse_network(builder, job.file, [node.name or node.op_type for node in job.model.graph])
-    config = configure(builder, parsed, precision, job.options, job.golden)
+    network = parse_network(builder, job.file, [node.name or node.op_type for node in job.model.graph])
+    config = configure(builder, network, precision, job.options, job.golden)
     report_progress(config, lambda share: job.progress(share, text))
-    timings = engine_cache.folder() / f"timings-{_digest(job.key.machine)}.cache"
+    timings = engine_cache.ensure_folder() / f"timings-{_digest_machine(job.key.machine)}.cache"
     set_timing_cache(config, timings.read_bytes() if timings.is_file() else b"")
-    host: trt.IHostMemory | None = builder.build_serialized_network(parsed, config)
+    host: trt.IHostMemory | None = builder.build_serialized_network(network, config)
     if host is None:
-        raise EngineError(f"TensorRT {trt.__version__} built no engine: {LOG.errors()}")
-    atomic.write_file(timings, timing_cache(config))
+        raise EngineError(f"TensorRT {trt.__version__} built no engine: {LOG.take_errors()}")
+    atomic.write_file(timings, read_timing_cache(config))
     return bytes(host)
 
 
-def _donor(key: Key, architecture: str, options: EngineOptions) -> Engine | None:
-    """An engine that was built here with these options, of a model that differs in its weights alone; the one without
-    weights where that is kept."""
+def _find_donor(key: engine_cache.Key, architecture: str, options: EngineOptions) -> engine_cache.Engine | None:
+    """Return an engine that was built here with these options for a model that differs in its weights only; with
+    `stripped`, the one without weights."""
     if options.stripped:
-        return engine_cache.exact(Key(architecture, key.options, key.machine))
-    for engine in engine_cache.engines():
+        return engine_cache.find_exact(engine_cache.Key(architecture, key.options, key.machine))
+    for engine in engine_cache.iterate_engines():
         same = engine.key.machine == key.machine and engine.key.options == key.options
         if same and engine.notes.get("architecture") == architecture and "refitted" not in engine.notes:
             return engine
     return None
 
 
-def _architecture(model: ir.Model) -> str:
-    """Digest of a graph without the values of its weights; those of shapes and axes count."""
+def _digest_architecture(model: ir.Model) -> str:
+    """Return the digest of a graph without the values of its weights. Constants such as shapes and axes count."""
     proto: Any = ir.to_proto(model)
     for tensor in proto.graph.initializer:
         if len(tensor.dims) and tensor.data_type in (1, 10, 16):  # float, float16, bfloat16
@@ -157,9 +160,9 @@ def _architecture(model: ir.Model) -> str:
     return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _digest(machine: Machine) -> str:
+def _digest_machine(machine: engine_cache.Machine) -> str:
     return hashlib.sha256(repr(machine).encode()).hexdigest()[:16]
 
 
-def _list(options: EngineOptions) -> str:
+def _format_batches(options: EngineOptions) -> str:
     return ", ".join(map(str, options.batches))

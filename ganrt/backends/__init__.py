@@ -1,6 +1,6 @@
-"""One file per backend, imported only when it is named; each imports its framework plainly at the top.
+"""The backends: one file each, imported only when the backend is named, with its framework imported at the top.
 
 To add one: write `open(bundle, precision, device, **options) -> Session` in a new file here, add a row to
-`ganrt.backend.BACKENDS` and an extra to pyproject.toml. On the CPU, subclass `HostSession`. The conformance test then
-runs it.
+`ganrt.backend.BACKENDS`, and add an extra to pyproject.toml. On the CPU, subclass `HostSession`. The conformance test
+then covers it.
 """

@@ -1,5 +1,7 @@
-"""ONNX Runtime: the CPU provider, and CUDA on our own stream and memory, with CUDA graphs. The provider that was asked
-for, or an error; never a fallback."""
+"""ONNX Runtime: the CPU provider, and the CUDA provider on the session's own stream and memory, with CUDA graphs.
+
+There is no fallback: a session runs on the provider that was asked for, or opening it fails.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +33,24 @@ _SEARCHES = ("HEURISTIC", "EXHAUSTIVE", "DEFAULT")
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
-    """Options: `threads`, the number of CPU threads (default: one per core). On a GPU also `batches`, the batch sizes
-    to use; `deadline`, seconds that the GPU may take for a batch (default 60); `graph`, whether to replay CUDA graphs
-    (default True); `prefer_nhwc` (default False) and `search`, HEURISTIC, EXHAUSTIVE or DEFAULT, of the provider."""
+    """Open a session on the CPU or a GPU.
+
+    Options:
+        threads: number of CPU threads (default: one per core).
+
+    On a GPU also:
+        batches: the batch sizes to use.
+        deadline: seconds that the GPU may take for a batch (default 60).
+        graph: whether to replay CUDA graphs (default True).
+        prefer_nhwc: the provider's memory layout (default False).
+        search: the provider's convolution search: HEURISTIC, EXHAUSTIVE or DEFAULT.
+    """
     kind, number = parse_device(device)
     if kind == "auto":
         kind = "cuda" if has_nvidia_gpu() and _CUDA in ort.get_available_providers() else "cpu"
     check_options("onnxruntime", options, ("threads", *_ON_GPU) if kind == "cuda" else ("threads",))
     if kind == "cuda":
-        return _on_gpu(bundle, variant, number, options)
+        return _open_on_gpu(bundle, variant, number, options)
     return _CpuSession(bundle, variant, thread_count(options))
 
 
@@ -49,7 +60,7 @@ class _CpuSession(HostSession):
         if bundle.variant(variant).precision == "fp16":
             details["float16"] = "spelled out in float32"
         super().__init__("onnxruntime", bundle.variant(variant).precision, bundle.spec, details)
-        self._session = _session(bundle, variant, [_CPU], _session_options(threads))
+        self._session = _open_session(bundle, variant, [_CPU], _make_session_options(threads))
 
     def run(self, feeds: Feeds) -> Array:
         return cast(Array, self._session.run([self._spec.output.name], feeds)[0])
@@ -58,7 +69,7 @@ class _CpuSession(HostSession):
         del self._session
 
 
-def _on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str, Any]) -> Session:
+def _open_on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str, Any]) -> Session:
     if _CUDA not in ort.get_available_providers():
         raise MachineError(
             f"cuda:{number} was asked for, but the onnxruntime installed here has no CUDA provider: "
@@ -68,31 +79,32 @@ def _on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str, Any
         raise MachineError(f"cuda:{number} was asked for, but this machine has no NVIDIA GPU; use device='cpu'")
     try:
         from ganrt.gpu import DeviceSession, Gpu, OrtPrograms, parse_deadline, translate_errors
-    except ImportError as error:  # no MissingLibraryError, which `auto` passes over in silence: onnxruntime is here
+    except ImportError as error:  # not MissingLibraryError, which `auto` skips without a warning
         raise MachineError(
             f"the onnxruntime backend on a GPU needs {error.name or 'cuda.core'}, which is not installed: "
             'pip install "ganrt[cuda]"'
         ) from error
     deadline = parse_deadline(options)
-    gpu, chosen = Gpu(number), _cuda_options(options)
+    gpu, chosen = Gpu(number), _parse_cuda_options(options)
     ort.preload_dlls(directory="")
 
-    def programs(stream: Any, before_drop: Any) -> OrtPrograms:
-        settings = _session_options(thread_count(options))
+    def make_programs(stream: Any, before_close: Any) -> OrtPrograms:
+        settings = _make_session_options(thread_count(options))
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         provider = (_CUDA, {"device_id": number, "user_compute_stream": str(int(stream.handle)), **chosen})
-        return OrtPrograms(gpu, _session(bundle, variant, [provider], settings), bundle.spec, stream, before_drop)
+        return OrtPrograms(gpu, _open_session(bundle, variant, [provider], settings), bundle.spec, stream, before_close)
 
     name = ("onnxruntime", bundle.variant(variant).precision)
     details = {"onnxruntime-gpu": library_version("onnxruntime-gpu"), **{k: str(v) for k, v in chosen.items()}}
     with translate_errors("opening a session"):
-        session = DeviceSession(name, bundle.spec, gpu, details, deadline, programs)
-    session.restrict(options.get("batches", session.batch_sizes))
+        session = DeviceSession(name, bundle.spec, gpu, details, deadline, make_programs)
+    session.restrict_batches(options.get("batches", session.batch_sizes))
     return session
 
 
-def _cuda_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the provider. TF32 would make float32 a name only; EXHAUSTIVE search runs anew for every batch size."""
+def _parse_cuda_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the provider's options. TF32 is off because it is not float32; the default search is not EXHAUSTIVE, which
+    runs again for every batch size. Raises RequestError."""
     search = options.get("search", "HEURISTIC")
     if search not in _SEARCHES:
         raise RequestError(f"search is {search!r}; choose one of {', '.join(_SEARCHES)}")
@@ -108,7 +120,7 @@ def _cuda_options(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _session_options(threads: int) -> ort.SessionOptions:
+def _make_session_options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if threads:
@@ -116,7 +128,9 @@ def _session_options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _session(bundle: Bundle, variant: str, providers: list[Any], options: ort.SessionOptions) -> ort.InferenceSession:
+def _open_session(
+    bundle: Bundle, variant: str, providers: list[Any], options: ort.SessionOptions
+) -> ort.InferenceSession:
     path = bundle.onnx(variant)
     spelled_out = providers == [_CPU] and bundle.variant(variant).precision == "fp16"
     try:
@@ -130,7 +144,7 @@ def _session(bundle: Bundle, variant: str, providers: list[Any], options: ort.Se
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != wanted:
         raise MachineError(
-            f"onnxruntime runs on {session.get_providers()[0]} where {wanted} was asked for; `ganrt doctor` tells why"
+            f"onnxruntime runs on {session.get_providers()[0]} where {wanted} was asked for; `ganrt doctor` shows why"
         )
     return session
 

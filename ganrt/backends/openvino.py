@@ -1,8 +1,8 @@
 """OpenVINO on the CPU.
 
-The ONNX file is compiled for the precision of the variant, not for the plug-in's default: on CPUs with bf16 units
-OpenVINO would otherwise run a float32 graph in bf16. Which precision the convolutions and matrix products really got is
-read back from the compiled model.
+The ONNX file is compiled for the precision of the variant, because on CPUs with bf16 units OpenVINO would otherwise run
+a float32 graph in bf16. The precision that the convolutions and matrix products really run in is read back from the
+compiled model.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device
 
 _RUNS_AS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("i8", "u8")}
-"""Precision of a variant -> what OpenVINO calls it for the nodes that count."""
+"""Precision of a variant -> OpenVINO's names of it for the nodes in _COUNTED."""
 _COUNTED = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
-"""Types of nodes of a compiled model that do most of the work."""
+"""Types of nodes that do most of the work."""
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
@@ -34,14 +34,14 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
 
 
 class _OpenVinoSession(HostSession):
-    # Measured with OpenVINO 2026.4: odd batches take other kernels, whose last digits differ, and every new batch size
-    # costs a preparation. With these few sizes a picture does not depend on the batch it was computed in.
+    # Measured with OpenVINO 2026.4: odd batch sizes use other kernels, whose last digits differ, and each new size
+    # costs a preparation. With these few sizes an image does not depend on the batch that it was computed in.
     batch_sizes = (1, 2, 4, 8, 16, 32)
 
     def __init__(self, bundle: Bundle, variant: str, threads: int) -> None:
         precision, core = bundle.variant(variant).precision, openvino.Core()
         config: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": _hint(core, precision),
+            "INFERENCE_PRECISION_HINT": _choose_float_type(core, precision),
             "PERFORMANCE_HINT": "LATENCY",
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
         }
@@ -49,8 +49,8 @@ class _OpenVinoSession(HostSession):
         try:
             compiled = core.compile_model(core.read_model(path), "CPU", config)
         except RuntimeError as error:
-            raise BundleError(f"openvino cannot load {path}: {_last_line(error)}") from error
-        shares = _shares(compiled)
+            raise BundleError(f"openvino cannot load {path}: {_take_last_line(error)}") from error
+        shares = _measure_shares(compiled)
         if shares and not any(name in shares for name in _RUNS_AS[precision]):
             found = ", ".join(shares)
             raise MachineError(
@@ -66,7 +66,7 @@ class _OpenVinoSession(HostSession):
         self._request = compiled.create_infer_request()
 
     def run(self, feeds: Feeds) -> Array:
-        # The tensors borrow NumPy's memory, which OpenVINO allows of writeable arrays only; the result needs a copy,
+        # The tensors share NumPy's memory, which OpenVINO allows for writeable arrays only. The result is copied,
         # because the request reuses its buffer.
         tensors = {n: openvino.Tensor(a, shared_memory=bool(a.flags.writeable)) for n, a in feeds.items()}
         self._request.infer(tensors)
@@ -76,22 +76,22 @@ class _OpenVinoSession(HostSession):
         del self._request
 
 
-def _hint(core: openvino.Core, precision: str) -> str:
-    """What the float part of a graph is to be computed in. Raises MachineError when the processor lacks bf16 units,
-    because OpenVINO would quietly take float32."""
+def _choose_float_type(core: openvino.Core, precision: str) -> str:
+    """Return the type to compute the float part of a graph in. Raises MachineError if the processor lacks bf16 units,
+    where OpenVINO would use float32 without a warning."""
     bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and not bf16:
         raise MachineError("bf16 was asked for, but this processor has no bf16 units; use fp32 or int8")
     return "bf16" if bf16 and precision != "fp32" else "f32"
 
 
-def _shares(compiled: openvino.CompiledModel) -> dict[str, float]:
-    """Precision -> the share of convolutions and matrix products that really run in it, the largest first."""
+def _measure_shares(compiled: openvino.CompiledModel) -> dict[str, float]:
+    """Return precision -> the share of convolutions and matrix products that run in it, the largest first."""
     facts = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     found = Counter(f["runtimePrecision"].value for f in facts if f["layerType"].value in _COUNTED)
     return {name: count / found.total() for name, count in found.most_common()}
 
 
-def _last_line(error: Exception) -> str:
-    """OpenVINO's messages begin with C++ frames and end with the reason."""
+def _take_last_line(error: Exception) -> str:
+    """Return the reason, which follows the C++ frames in OpenVINO's messages."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1][:300]

@@ -1,5 +1,5 @@
-"""PyTorch, eager or compiled, on the CPU or CUDA; the module is rebuilt from the bundle's family, config and
-weights."""
+"""PyTorch, eager or compiled, on the CPU or a GPU. The module is rebuilt from the family, config and weights of the
+bundle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from ganrt.spec import Spec
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
-    """Options: `compiled`, whether to run torch.compile first (needs a C++ compiler on the CPU; default False)."""
+    """Open a session on the original model.
+
+    Options:
+        compiled: whether to use torch.compile, which needs a C++ compiler on the CPU (default False).
+    """
     check_options("pytorch", options, ("compiled",))
     if variant != FAITHFUL:
         raise RequestError(f"the pytorch backend rebuilds the original, {FAITHFUL}; {variant} was asked for")
@@ -43,7 +47,7 @@ class _TorchSession(Session):
         if device.type == "cuda":
             self.details |= {"gpu": torch.cuda.get_device_name(device), **nvidia_details()}
         self._spec = bundle.spec
-        self._where = device
+        self._torch_device = device
         module = _rebuild(bundle).to(device)
         self._whole, self._bound = _whole(bundle)
         self._module: Any = torch.compile(module, dynamic=True) if compiled else module
@@ -55,9 +59,9 @@ class _TorchSession(Session):
         try:
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                 every = feeds | make_bound_feeds(self._whole, self._bound, size)
-                inputs = [_tensor(every[item.name]).to(self._where) for item in self._whole.inputs]
+                inputs = [_to_tensor(every[item.name]).to(self._torch_device) for item in self._whole.inputs]
                 return _TorchPending(self._spec.output.name, self._module(*inputs))
-        except Exception as error:  # foreign exceptions end at this boundary
+        except Exception as error:  # torch raises exceptions of many kinds
             raise BackendError(f"pytorch failed on a batch of {size}: {first_line(error)}") from error
 
     def close(self) -> None:
@@ -65,7 +69,7 @@ class _TorchSession(Session):
 
 
 class _TorchPending(Pending):
-    """On CUDA the kernels are still running; copying to the host waits for them."""
+    """On a GPU the kernels may still run; copying to the host waits for them."""
 
     def __init__(self, output: str, images: torch.Tensor) -> None:
         self._output, self._images = output, images
@@ -73,15 +77,15 @@ class _TorchPending(Pending):
     def wait(self) -> dict[str, Array]:
         try:
             return {self._output: np.ascontiguousarray(self._images.cpu().numpy())}
-        except Exception as error:  # CUDA reports a failed kernel when its result is fetched
+        except Exception as error:  # CUDA reports a failed kernel when its result is copied
             raise BackendError(f"pytorch failed on {self._images.device}: {first_line(error)}") from error
 
     def device_arrays(self) -> dict[str, Any]:
         return {self._output: self._images}
 
 
-def _tensor(array: Array) -> torch.Tensor:
-    """The array's own memory where PyTorch allows it: of a read-only array it takes a copy."""
+def _to_tensor(array: Array) -> torch.Tensor:
+    """Share the array's memory; PyTorch needs a copy of a read-only array."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
@@ -106,7 +110,7 @@ def _rebuild(bundle: Bundle) -> torch.nn.Module:
         )
     path = bundle.folder / Bundle.WEIGHTS
     try:
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to use up
+        with torch.random.fork_rng(devices=[]):  # so that the caller's random state does not change
             module = build_generator(bundle.model["family"], bundle.model["config"])
         module.load_state_dict(load_file(path), assign=True)
     except (safetensors.SafetensorError, RuntimeError, RequestError) as error:

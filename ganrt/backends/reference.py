@@ -1,4 +1,4 @@
-"""The ONNX project's own reference evaluator: slow, in NumPy, and the definition of what a graph means."""
+"""The ONNX project's own reference evaluator: slow, in NumPy, and the definition of what a graph computes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ganrt.machine import parse_device
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
+    """Open a session on the CPU. It has no options."""
     check_options("reference", options, ())
     if parse_device(device)[0] == "cuda":
         raise MachineError(f"the reference backend runs on the CPU only; {device} was asked for")

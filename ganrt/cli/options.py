@@ -105,7 +105,13 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="H[xW]",
             help="Largest height and width in pixels, for models that take pictures of any size.",
         ),
-        click.option("--optimization-level", "level", default=3, help="TensorRT's builder optimization level, 0 to 5."),
+        click.option(
+            "--optimization-level",
+            "--level",
+            "optimization_level",
+            default=3,
+            help="TensorRT's builder optimization level, 0 to 5.",
+        ),
         click.option(
             "--workspace",
             "workspace_mib",

@@ -1,8 +1,8 @@
-// The random values of ganrt/latents.py, made on the device: the same words, and the same float32 values.
+// The random values of ganrt/latents.py on the device: the same words and the same float32 values.
 //
-// Every product and sum is rounded by itself (compile without fused multiply-add), as NumPy does. log may differ from
-// the host's in the last bit of float64, which float32 does not see. CENTRE and TAIL, the coefficients of AS 241, are
-// put in front of this file from latents.py. One thread makes the four values of one Philox block.
+// Each product and sum is rounded by itself, as in NumPy (compile without fused multiply-add). log may differ from the
+// host's in the last bit of float64, which rounding to float32 removes. latents.py puts CENTRE and TAIL, the coefficients
+// of AS 241, in front of this file. One thread makes the four values of one Philox block.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -51,35 +51,35 @@ __device__ double normal_quantile(double p) {
     return copysign(polynomial(TAIL[0], r) / polynomial(TAIL[1], r), q);
 }
 
-// The place of a thread: which row, and which block of it; false beyond the last.
-__device__ bool place(u64 rows, u32 blocks, u64 *row, u32 *block) {
+// Finds the row of a thread and its block in the row; false beyond the last row.
+__device__ bool locate(u64 rows, u32 blocks, u64 *row, u32 *block) {
     u64 thread = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     *row = thread / blocks;
     *block = (u32)(thread % blocks);
     return *row < rows;
 }
 
-// Row i of `out` (rows, size) belongs to sample start + i. p = low + u * extent, then its normal quantile, times scale.
+// Row i of `out` (rows, size) belongs to sample start + i. p = low + u * width, then its normal quantile, times scale.
 extern "C" __global__ void ganrt_normal(
-    float *out, u64 rows, u32 size, u64 seed, u64 start, u32 stream, double low, double extent, float scale) {
+    float *out, u64 rows, u32 size, u64 seed, u64 start, u32 stream, double low, double width, float scale) {
     u64 row;
     u32 block;
-    if (!place(rows, (size + 3) / 4, &row, &block)) return;
+    if (!locate(rows, (size + 3) / 4, &row, &block)) return;
     Words words = philox(seed, start + row, block, stream);
     for (u32 j = 0; j < 4 && 4 * block + j < size; j++) {
-        double p = low + unit(words.word[j]) * extent;
+        double p = low + unit(words.word[j]) * width;
         out[row * size + 4 * block + j] = (float)normal_quantile(p) * scale;
     }
 }
 
 extern "C" __global__ void ganrt_uniform(
-    float *out, u64 rows, u32 size, u64 seed, u64 start, u32 stream, double low, double extent) {
+    float *out, u64 rows, u32 size, u64 seed, u64 start, u32 stream, double low, double width) {
     u64 row;
     u32 block;
-    if (!place(rows, (size + 3) / 4, &row, &block)) return;
+    if (!locate(rows, (size + 3) / 4, &row, &block)) return;
     Words words = philox(seed, start + row, block, stream);
     for (u32 j = 0; j < 4 && 4 * block + j < size; j++)
-        out[row * size + 4 * block + j] = (float)(low + extent * unit(words.word[j]));
+        out[row * size + 4 * block + j] = (float)(low + width * unit(words.word[j]));
 }
 
 __device__ u32 label(u64 seed, u64 index, u32 stream, u32 classes) {
@@ -90,25 +90,25 @@ extern "C" __global__ void ganrt_label_int64(
     long long *out, u64 rows, u64 seed, u64 start, u32 stream, u32 classes) {
     u64 row;
     u32 block;
-    if (place(rows, 1, &row, &block)) out[row] = label(seed, start + row, stream, classes);
+    if (locate(rows, 1, &row, &block)) out[row] = label(seed, start + row, stream, classes);
 }
 
 extern "C" __global__ void ganrt_label_int32(int *out, u64 rows, u64 seed, u64 start, u32 stream, u32 classes) {
     u64 row;
     u32 block;
-    if (place(rows, 1, &row, &block)) out[row] = (int)label(seed, start + row, stream, classes);
+    if (locate(rows, 1, &row, &block)) out[row] = (int)label(seed, start + row, stream, classes);
 }
 
 extern "C" __global__ void ganrt_label_one_hot(
     float *out, u64 rows, u64 seed, u64 start, u32 stream, u32 classes) {
     u64 row;
     u32 column;
-    if (place(rows, classes, &row, &column))
+    if (locate(rows, classes, &row, &column))
         out[row * classes + column] = label(seed, start + row, stream, classes) == column ? 1.0f : 0.0f;
 }
 
 extern "C" __global__ void ganrt_fill(float *out, u64 rows, float value) {
     u64 row;
     u32 block;
-    if (place(rows, 1, &row, &block)) out[row] = value;
+    if (locate(rows, 1, &row, &block)) out[row] = value;
 }

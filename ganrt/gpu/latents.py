@@ -1,4 +1,4 @@
-"""The inputs of samples, drawn on the GPU: what `ganrt.feeds.draw` makes, without a byte crossing the bus."""
+"""Inputs of samples, drawn on the GPU to the values of `ganrt.feeds.draw`, so that they never cross the bus."""
 
 from __future__ import annotations
 
@@ -26,58 +26,65 @@ _KERNELS = (
 _THREADS = 128
 
 
-def source() -> str:
-    """CUDA C++ of all kernels."""
+def read_source() -> str:
+    """Return the CUDA C++ of all kernels."""
 
-    def table(name: str, rows: tuple[tuple[float, ...], ...]) -> str:
+    def write_table(name: str, rows: tuple[tuple[float, ...], ...]) -> str:
         values = ", ".join("{" + ", ".join(map(float.hex, row)) + "}" for row in rows)
         return f"__constant__ double {name}[2][8] = {{{values}}};\n"
 
-    return table("CENTRE", CENTRE) + table("TAIL", TAIL) + Path(__file__).with_name("latents.cu").read_text()
+    return (
+        write_table("CENTRE", CENTRE) + write_table("TAIL", TAIL) + Path(__file__).with_name("latents.cu").read_text()
+    )
 
 
-class Launch(NamedTuple):
-    """A kernel with its arguments behind the output: threads needed, and the rest by value."""
+class KernelLaunch(NamedTuple):
+    """A kernel that fills one input."""
 
     kernel: str
     threads: int
+    """How many it needs."""
     arguments: tuple[np.generic, ...]
+    """Passed by value behind the output."""
 
 
-def launches(spec: Spec, draw: Draw, dtypes: Mapping[str, np.dtype[Any]]) -> dict[str, Launch]:
-    """What draws each input of a Spec that the caller does not give.
+def plan_launches(spec: Spec, draw: Draw, dtypes: Mapping[str, np.dtype[Any]]) -> dict[str, KernelLaunch]:
+    """Return the launch that draws each input, by the input's name. Labels that `draw` holds are not drawn.
 
     Args:
-        draw: `rows` rows are made; labels that it holds are not drawn.
-        dtypes: of the inputs as the engine has them; a label may be int32 there.
+        dtypes: of the inputs in the engine, where a label may be int32.
     """
-    made = {}
+    launches = {}
     rows, seed, start = np.uint64(draw.rows), np.uint64(draw.seed), np.uint64(draw.start)
     for item in spec.inputs:
         stream = np.uint32(spec.streams.get(item.name, 0))
         if isinstance(item, Latent):
             size = math.prod(item.shape)
-            place = (rows, np.uint32(size), seed, start, stream)
+            sample = (rows, np.uint32(size), seed, start, stream)
             threads = draw.rows * -(-size // 4)
             if item.distribution == "uniform":
                 low, high = item.range
-                made[item.name] = Launch("ganrt_uniform", threads, (*place, np.float64(low), np.float64(high - low)))
+                launches[item.name] = KernelLaunch(
+                    "ganrt_uniform", threads, (*sample, np.float64(low), np.float64(high - low))
+                )
             else:
-                made[item.name] = Launch("ganrt_normal", threads, (*place, *_normal(item, draw.truncation)))
+                launches[item.name] = KernelLaunch(
+                    "ganrt_normal", threads, (*sample, *_normal_arguments(item, draw.truncation))
+                )
         elif isinstance(item, Label) and (draw.labels is None or item is not spec.find(Label)):
             one_hot = item.encoding == "one_hot"
             kernel = "ganrt_label_one_hot" if one_hot else f"ganrt_label_{dtypes[item.name]}"
             threads = draw.rows * (item.classes if one_hot else 1)
-            made[item.name] = Launch(kernel, threads, (rows, seed, start, stream, np.uint32(item.classes)))
+            launches[item.name] = KernelLaunch(kernel, threads, (rows, seed, start, stream, np.uint32(item.classes)))
         elif isinstance(item, Scalar):
-            asked = draw.truncation if item.name == TRUNCATION else None
-            value = np.float32(item.default if asked is None else asked)
-            made[item.name] = Launch("ganrt_fill", draw.rows, (rows, value))
-    return made
+            chosen = draw.truncation if item.name == TRUNCATION else None
+            value = np.float32(item.default if chosen is None else chosen)
+            launches[item.name] = KernelLaunch("ganrt_fill", draw.rows, (rows, value))
+    return launches
 
 
-def _normal(item: Latent, truncation: float | None) -> tuple[np.generic, ...]:
-    """low, extent and scale of `ganrt_normal`."""
+def _normal_arguments(item: Latent, truncation: float | None) -> tuple[np.generic, ...]:
+    """Return `low`, `width` and `scale` of the kernel `ganrt_normal`."""
     limit, scale = truncation if item.truncation == "resampled" else None, 1.0
     if item.truncation == "scaled":
         limit, scale = 2.0, item.default if truncation is None else truncation
@@ -88,20 +95,25 @@ def _normal(item: Latent, truncation: float | None) -> tuple[np.generic, ...]:
 
 
 class DeviceLatents:
-    """Draws inputs on a GPU. The kernels are compiled when it is made."""
+    """Draws inputs on a GPU. Compiles the kernels when constructed."""
 
     def __init__(self, gpu: Gpu) -> None:
-        self._kernels: dict[str, core.Kernel] = gpu.compile(source(), _KERNELS)
+        self._kernels: dict[str, core.Kernel] = gpu.compile(read_source(), _KERNELS)
 
-    def put(
+    def enqueue(
         self,
         spec: Spec,
         draw: Draw,
-        outputs: Mapping[str, core.Buffer],
+        inputs: Mapping[str, core.Buffer],
         dtypes: Mapping[str, np.dtype[Any]],
         stream: core.Stream,
     ) -> None:
-        """Put the drawing of every input that the caller does not give on a stream."""
-        for name, (kernel, threads, arguments) in launches(spec, draw, dtypes).items():
+        """Put the kernels that draw the inputs of samples on a stream. Labels that `draw` holds are not drawn.
+
+        Args:
+            inputs: the memory that the kernels write, by the name of the input.
+            dtypes: of the inputs in the engine.
+        """
+        for name, (kernel, threads, arguments) in plan_launches(spec, draw, dtypes).items():
             config = core.LaunchConfig(grid=-(-threads // _THREADS), block=_THREADS)
-            core.launch(stream, config, self._kernels[kernel], outputs[name], *arguments)
+            core.launch(stream, config, self._kernels[kernel], inputs[name], *arguments)

@@ -1,7 +1,7 @@
-"""TensorRT as ganrt uses it: the library that is installed, its log, and plans that become engines.
+"""The installed TensorRT, its log, and plans deserialized into engines.
 
-The full library is taken where it is installed, else the lean runtime, which has the same names as far as running goes.
-Importing either is safe everywhere; nothing here may be called on a machine without a GPU, where 8.6 can crash.
+The full library is imported if it is installed, else the lean runtime, which has the same names for running engines.
+Importing either is safe on any machine; nothing here may be called without a GPU, where 8.6 can crash.
 """
 
 from __future__ import annotations
@@ -29,40 +29,42 @@ __all__ = [
     "Profile",
     "Tensor",
     "describe_machine",
+    "get_scratch_bytes",
     "load_engine",
     "new_context",
-    "scratch_bytes",
     "trt",
 ]
 
 LEAN = importlib.util.find_spec("tensorrt") is None and importlib.util.find_spec("tensorrt_lean") is not None
-"""Whether only the lean runtime is here: it runs version-compatible plans and builds none."""
+"""Whether only the lean runtime is installed. It runs version-compatible plans and builds none."""
 if LEAN:
     import tensorrt_lean as trt
 else:
     import tensorrt as trt
 
 VERSION = tuple(int(part) for part in trt.__version__.split(".")[:2])
-"""Major and minor. Branches on it are walked for every version by tests/test_api_contract.py."""
-_KEPT = 12
+"""Major and minor version. tests/gpu/test_api_contract.py walks branches on it for every supported version."""
+_KEPT_ERRORS = 12
 
 
 class Log(trt.ILogger):  # type: ignore[misc]
-    """What TensorRT says. It calls from several threads and must never be answered with an exception; its errors are
-    kept until somebody makes an exception of them, because a failed call itself returns None or False alone."""
+    """Keeps TensorRT's error lines until an exception quotes them, because a failed call returns only None or False.
+
+    TensorRT calls `log` from several threads, and no exception may leave it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        self._errors: deque[str] = deque(maxlen=_KEPT)
+        self._errors: deque[str] = deque(maxlen=_KEPT_ERRORS)
 
     def log(self, severity: Any, msg: str) -> None:
         if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
             with self._lock:
                 self._errors.append(" ".join(msg.split()))
 
-    def errors(self) -> str:
-        """The error lines since the last time, oldest first; afterwards there are none."""
+    def take_errors(self) -> str:
+        """Return the error lines since the last call, oldest first, and forget them."""
         with self._lock:
             lines = list(dict.fromkeys(self._errors))
             self._errors.clear()
@@ -70,7 +72,7 @@ class Log(trt.ILogger):  # type: ignore[misc]
 
 
 LOG = Log()
-"""TensorRT has one log per process: the first that it is given."""
+"""TensorRT has one log per process, the first one it is given."""
 
 DTYPES: dict[Any, np.dtype[Any]] = {
     trt.DataType.FLOAT: np.dtype(np.float32),
@@ -85,34 +87,43 @@ if VERSION >= (10, 0):
 
 
 def describe_machine(gpu: str, capability: str) -> Machine:
-    """What engines are built for here."""
+    """Return what engines are built for on this machine.
+
+    Args:
+        gpu: name of the model.
+        capability: compute capability, such as `9.0`.
+    """
     return Machine(gpu, capability, nvidia_details().get("driver", "?"), trt.__version__)
 
 
 Profile: TypeAlias = dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+"""An optimization profile: smallest, best and largest shape of each input."""
 
 
-def _shapes(dims: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def _to_shapes(dims: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     least, best, most = (tuple(int(side) for side in shape) for shape in dims)
     return least, best, most
 
 
 class Tensor(NamedTuple):
-    """An input or output of an engine, as the engine has it: 8.6 makes int32 of the int64 of a graph."""
+    """An input or output of an engine."""
 
     name: str
     dtype: np.dtype[Any]
+    """The engine's. It may differ from the graph's: 8.6 turns int64 into int32."""
     is_input: bool
 
 
 @dataclass
 class LoadedEngine:
-    """A plan that was deserialised. The runtime must outlive the engine."""
+    """A deserialized plan."""
 
     runtime: trt.Runtime
+    """Must outlive the engine."""
     engine: trt.ICudaEngine
 
-    def tensors(self) -> list[Tensor]:
+    def list_tensors(self) -> list[Tensor]:
+        """Return all inputs and outputs."""
         names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
         return [
             Tensor(
@@ -123,25 +134,26 @@ class LoadedEngine:
             for name in names
         ]
 
-    def profiles(self) -> list[Profile]:
-        """Every optimisation profile: least, best and largest shape of each input."""
-        inputs = [tensor.name for tensor in self.tensors() if tensor.is_input]
+    def list_profiles(self) -> list[Profile]:
+        """Return all optimization profiles."""
+        inputs = [tensor.name for tensor in self.list_tensors() if tensor.is_input]
         return [
-            {name: _shapes(self.engine.get_tensor_profile_shape(name, number)) for name in inputs}
+            {name: _to_shapes(self.engine.get_tensor_profile_shape(name, number)) for name in inputs}
             for number in range(self.engine.num_optimization_profiles)
         ]
 
 
-def scratch_bytes(loaded: LoadedEngine, profile: int) -> int | None:
-    """Working memory that a context needs for a profile; None before 10.3, where every context takes its own, enough
-    for the largest of all profiles."""
+def get_scratch_bytes(loaded: LoadedEngine, profile: int) -> int | None:
+    """Return the scratch memory that a context needs for a profile; None before 10.3, where each context allocates its
+    own, enough for the largest profile."""
     if VERSION < (10, 3):
         return None
     return int(loaded.engine.get_device_memory_size_for_profile_v2(profile))
 
 
 def new_context(loaded: LoadedEngine, scratch: core.Buffer | None) -> trt.IExecutionContext | None:
-    """A context that works in this memory, or in its own; None, with lines in the log, when it finds none."""
+    """Return a context that uses this scratch memory, or its own without any; None, with lines in the log, if there is
+    too little memory."""
     engine: trt.ICudaEngine = loaded.engine
     if VERSION < (10, 3) or scratch is None:
         return engine.create_execution_context()
@@ -154,15 +166,15 @@ def new_context(loaded: LoadedEngine, scratch: core.Buffer | None) -> trt.IExecu
 
 
 def load_engine(plan: bytes, portable: bool) -> LoadedEngine:
-    """Deserialise a plan that has been checked: it is executable code.
+    """Deserialize a plan. A plan is executable code: check its origin first.
 
     Args:
-        portable: it was built to be version-compatible, and then carries a lean runtime of its version as host code,
-            which must be allowed.
+        portable: the plan is version-compatible. Such a plan holds a lean runtime of its version as host code, which
+            must be allowed.
 
-    Raises EngineError with what TensorRT said.
+    Raises EngineError with TensorRT's error lines.
     """
-    LOG.errors()
+    LOG.take_errors()
     if VERSION < (10, 0) and not LEAN:
         trt.init_libnvinfer_plugins(LOG, "")  # InstanceNormalization is one there
     runtime: trt.Runtime = trt.Runtime(LOG)
@@ -171,7 +183,7 @@ def load_engine(plan: bytes, portable: bool) -> LoadedEngine:
     engine: trt.ICudaEngine | None = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError(
-            f"TensorRT {trt.__version__} does not load this engine: {LOG.errors()}. Build it again with "
+            f"TensorRT {trt.__version__} does not load this engine: {LOG.take_errors()}. Build it again with "
             "`ganrt build BUNDLE --backend tensorrt`"
         )
     return LoadedEngine(runtime, engine)

@@ -1,5 +1,5 @@
-"""Pictures of float images, made on the GPU: what `ganrt.images.to_uint8` makes, for backends whose graphs end in
-floats."""
+"""uint8 pictures of float images, made on the GPU as `ganrt.images.to_uint8` makes them, for backends whose graphs have
+no post-processing head."""
 
 from __future__ import annotations
 
@@ -15,36 +15,43 @@ _KERNEL = "ganrt_pictures"
 _THREADS = 256
 
 
-def source() -> str:
-    """CUDA C++ of the kernel."""
+def read_source() -> str:
+    """Return the CUDA C++ of the kernel."""
     return Path(__file__).with_name("pictures.cu").read_text()
 
 
-def arguments(shape: tuple[int, ...], value_range: Range) -> tuple[np.generic, ...]:
-    """What the kernel is told of an image (N, C, H, W), behind its three buffers."""
+def build_arguments(shape: tuple[int, ...], value_range: Range) -> tuple[np.generic, ...]:
+    """Return the kernel's arguments behind its three buffers, for an image (N, C, H, W). The first is the number of
+    threads needed."""
     rows, channels, height, width = shape
     low, high = value_range
-    extent = (np.uint64(rows * height * width), np.uint32(height * width), np.uint32(channels))
-    return (*extent, np.float32(low), np.float32(high), np.float32(255.0 / (high - low)))
+    sizes = (np.uint64(rows * height * width), np.uint32(height * width), np.uint32(channels))
+    return (*sizes, np.float32(low), np.float32(high), np.float32(255.0 / (high - low)))
 
 
 class DevicePictures:
-    """Makes pictures on a GPU. The kernel is compiled when it is made."""
+    """Makes pictures on a GPU. Compiles the kernel when constructed."""
 
     def __init__(self, gpu: Gpu) -> None:
-        self._kernel: core.Kernel = gpu.compile(source(), (_KERNEL,))[_KERNEL]
+        self._kernel: core.Kernel = gpu.compile(read_source(), (_KERNEL,))[_KERNEL]
 
-    def put(
+    def enqueue(
         self,
         image: core.Buffer,
         pictures: core.Buffer,
-        level: core.Buffer,
+        finiteness: core.Buffer,
         shape: tuple[int, ...],
         value_range: Range,
         stream: core.Stream,
     ) -> None:
-        """Put the making of pictures on a stream. `level`, float32 (N), tells which image is not finite."""
-        level.fill(0, stream=stream)
-        told = arguments(shape, value_range)
-        config = core.LaunchConfig(grid=-(-int(told[0]) // _THREADS), block=_THREADS)
-        core.launch(stream, config, self._kernel, image, pictures, level, *told)
+        """Put the kernel on a stream.
+
+        Args:
+            image: float32 of `shape` (N, C, H, W).
+            pictures: uint8 (N, H, W, C), written.
+            finiteness: float32 (N), written: 0, or NaN for an image with a value that is not finite.
+        """
+        finiteness.fill(0, stream=stream)
+        arguments = build_arguments(shape, value_range)
+        config = core.LaunchConfig(grid=-(-int(arguments[0]) // _THREADS), block=_THREADS)
+        core.launch(stream, config, self._kernel, image, pictures, finiteness, *arguments)

@@ -1,4 +1,4 @@
-"""What a batch of an engine is asked for: which inputs cross the bus, and which outputs come back."""
+"""Where the inputs of a batch come from, and which outputs are copied back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Request(ABC):
-    """A batch, whole or in parts."""
+    """A batch of `rows` rows whose `outputs` are wanted."""
 
     draw: Draw | None = None
     """Samples whose inputs are drawn on the device."""
@@ -27,43 +27,43 @@ class Request(ABC):
         self.spec, self.rows, self.outputs = spec, rows, outputs
 
     @abstractmethod
-    def part(self, first: int, rows: int) -> Request:
-        """Some of the rows; rows beyond the end are copies of others, to be thrown away."""
+    def split_off(self, first: int, rows: int) -> Request:
+        """Return `rows` rows from `first` on. Beyond the last row they are padding, whose results are discarded."""
 
     @abstractmethod
     def feeds(self) -> Feeds:
-        """The inputs that the host gives."""
+        """Return the inputs that are on the host."""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the inputs that are not drawn."""
+        """Return the shapes of the inputs that are not drawn."""
         return {name: array.shape for name, array in self.feeds().items()}
 
 
-class Given(Request):
-    """Inputs that the caller made, for the float image."""
+class HostRequest(Request):
+    """All inputs are on the host; the float image is wanted."""
 
-    def __init__(self, spec: Spec, given: Feeds) -> None:
-        super().__init__(spec, len(next(iter(given.values()))), (spec.output.name,))
-        self._given = given
+    def __init__(self, spec: Spec, feeds: Feeds) -> None:
+        super().__init__(spec, len(next(iter(feeds.values()))), (spec.output.name,))
+        self._feeds = feeds
 
-    def part(self, first: int, rows: int) -> Request:
+    def split_off(self, first: int, rows: int) -> Request:
         places = np.minimum(np.arange(first, first + rows), self.rows - 1)
-        return Given(self.spec, {name: np.ascontiguousarray(a[places]) for name, a in self._given.items()})
+        return HostRequest(self.spec, {name: np.ascontiguousarray(a[places]) for name, a in self._feeds.items()})
 
     def feeds(self) -> Feeds:
-        return self._given
+        return self._feeds
 
 
-class Held(Request):
-    """Inputs that the caller has on the device, for the float image."""
+class DeviceRequest(Request):
+    """All inputs are the caller's arrays on the device; the float image is wanted."""
 
     def __init__(self, spec: Spec, arrays: Mapping[str, BorrowedArray]) -> None:
         super().__init__(spec, next(iter(arrays.values())).shape[0], (spec.output.name,))
         self.arrays = arrays
 
-    def part(self, first: int, rows: int) -> Request:
+    def split_off(self, first: int, rows: int) -> Request:
         raise DeviceMemoryError(
-            f"a batch of {self.rows} does not fit into the GPU's memory, and arrays on the device are not cut: give "
+            f"a batch of {self.rows} does not fit into the GPU's memory, and arrays on the device are not split: give "
             f"{rows} rows at a time"
         )
 
@@ -74,15 +74,15 @@ class Held(Request):
         return {name: array.shape for name, array in self.arrays.items()}
 
 
-class Sampled(Request):
-    """Samples of a seed, for pictures."""
+class DrawRequest(Request):
+    """Samples of a seed, drawn on the device but for labels that the caller chose; pictures are wanted."""
 
     def __init__(self, spec: Spec, draw: Draw) -> None:
         super().__init__(spec, draw.rows, (PICTURES_TENSOR, FINITENESS_TENSOR))
         self.draw: Draw = draw
 
-    def part(self, first: int, rows: int) -> Request:
-        return Sampled(self.spec, self.draw.part(first, rows))
+    def split_off(self, first: int, rows: int) -> Request:
+        return DrawRequest(self.spec, self.draw.part(first, rows))
 
     def feeds(self) -> Feeds:
         return self.draw.given(self.spec)

@@ -1,4 +1,4 @@
-"""One batch size of an engine, ready to run: a context with its memory, and the CUDA graph of its work."""
+"""A TensorRT engine ready to run for one shape: a context with its memory, and the CUDA graph of its work."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from ganrt.gpu.device import Gpu, translate_errors
 from ganrt.gpu.nvinfer import LOG, LoadedEngine, new_context, trt
 
 _log = logging.getLogger(__name__)
-_ORDINARY_RUNS = 2
+_RUNS_BEFORE_CAPTURE = 2
 
 
 class TrtProgram:
-    """Runs batches of one shape on one stream.
+    """Runs batches of one shape on one stream (`double_buffering.DeviceProgram`).
 
-    Inputs and outputs live at fixed addresses, because a CUDA graph keeps them: `inputs` and `outputs` by name, to be
-    filled and read by work on the same stream. The first two runs are ordinary ones, after which TensorRT has all that
-    it makes lazily and the first is known to have succeeded; the third is captured, and from then on the graph is
-    replayed. Nothing else may touch the context.
+    `inputs` and `outputs` are filled and read by work on the same stream. They stay at fixed addresses, because the
+    CUDA graph contains them. The first two runs are plain launches, in which TensorRT does its lazy initialization; the
+    third is captured, and from then on the graph is replayed. Nothing else may use the context.
     """
 
     def __init__(
@@ -38,30 +37,32 @@ class TrtProgram:
         stream: core.Stream,
         scratch: core.Buffer | None,
     ) -> None:
-        """Takes all memory that it will ever need.
+        """Allocates all memory that it will ever need.
 
         Args:
-            shapes: of all inputs, in the range of the profile.
-            scratch: working memory of the profile, which other programs on the same stream may use too; None where
-            TensorRT takes its own.
+            shapes: of all inputs, within the profile.
+            profile: number of the optimization profile.
+            scratch: memory for intermediate values, which other programs on the stream may share; None where TensorRT
+                allocates its own.
 
         Raises DeviceMemoryError.
         """
         self.size = size = next(iter(shapes.values()))[0]
         self.profile = profile
         self._gpu, self._stream = gpu, stream
-        LOG.errors()
-        made: trt.IExecutionContext | None = new_context(loaded, scratch)
-        if made is None:
-            raise DeviceMemoryError(f"a batch of {size} does not fit into the memory of {gpu.name}: {LOG.errors()}")
-        context: trt.IExecutionContext = made
+        LOG.take_errors()
+        context: trt.IExecutionContext | None = new_context(loaded, scratch)
+        if context is None:
+            raise DeviceMemoryError(
+                f"a batch of {size} does not fit into the memory of {gpu.name}: {LOG.take_errors()}"
+            )
         self._context: trt.IExecutionContext = context
         self._loaded = loaded  # the engine must outlive the context
         self._graph: Graph | None = None
         self._runs = 0
-        self._plain = False
+        self._capture_failed = False
         self._check(context.set_optimization_profile_async(profile, int(stream.handle)), "choosing a profile")
-        tensors = loaded.tensors()
+        tensors = loaded.list_tensors()
         for name, shape in shapes.items():
             self._check(context.set_input_shape(name, shape), f"the shape {shape} of {name}")
         unknown = context.infer_shapes()
@@ -72,50 +73,50 @@ class TrtProgram:
         self.outputs: dict[str, core.Buffer] = {}
         try:
             for tensor in tensors:
-                memory = gpu.memory(self.nbytes(tensor.name), stream)
+                memory = gpu.allocate_memory(self.count_bytes(tensor.name), stream)
                 (self.inputs if tensor.is_input else self.outputs)[tensor.name] = memory
-                taken = context.set_tensor_address(tensor.name, int(memory.handle))
-                self._check(taken, f"the address of {tensor.name}")
+                accepted = context.set_tensor_address(tensor.name, int(memory.handle))
+                self._check(accepted, f"the address of {tensor.name}")
         except BaseException:
             self.close()
             raise
 
-    def nbytes(self, name: str) -> int:
+    def count_bytes(self, name: str) -> int:
         return math.prod(self.shapes[name]) * self.dtypes[name].itemsize
 
     def enqueue(self, stream: core.Stream) -> None:
-        """Start one batch. Raises DeviceLostError."""
+        """Put one batch on the stream. Raises DeviceLostError."""
         with translate_errors(f"running a batch of {self.size}"):
-            if self._runs == _ORDINARY_RUNS and not self._plain:
-                self._graph = self._captured(stream)
+            if self._runs == _RUNS_BEFORE_CAPTURE and not self._capture_failed:
+                self._graph = self._capture_graph(stream)
             self._runs += 1
             if self._graph is not None:
                 self._graph.launch(stream)
             elif not self._context.execute_async_v3(int(stream.handle)):
-                raise DeviceLostError(f"TensorRT did not run a batch of {self.size}: {LOG.errors()}")
+                raise DeviceLostError(f"TensorRT did not run a batch of {self.size}: {LOG.take_errors()}")
 
     def close(self) -> None:
-        """Free the memory, after all work has been waited for."""
+        """Free the memory, once all work is done."""
         if self._graph is not None:
             self._graph.close()
         del self._context
         for memory in (*self.inputs.values(), *self.outputs.values()):
             memory.close(self._stream)
 
-    def _captured(self, stream: core.Stream) -> Graph | None:
-        """The work of one batch as a graph; None, with a warning, where it cannot be captured."""
+    def _capture_graph(self, stream: core.Stream) -> Graph | None:
+        """Capture the work of one batch; None, with a warning, if that fails."""
         try:
             builder: GraphBuilder = stream.create_graph_builder()
             builder.begin_building("thread_local")
             try:
                 enqueued = self._context.execute_async_v3(int(stream.handle))
             finally:
-                builder.end_building()  # in any case: a stream that is left capturing does no work
+                builder.end_building()  # in any case: a stream that stays in capture does no work
             if not enqueued:
-                raise BackendError(LOG.errors())
+                raise BackendError(LOG.take_errors())
             return builder.complete()
-        except Exception as error:  # CUDA's or TensorRT's; a plain launch follows, and tells if the GPU is lost
-            self._plain = True
+        except Exception as error:  # CUDA's or TensorRT's; the plain launch that follows fails if the GPU is lost
+            self._capture_failed = True
             _log.warning(
                 "a batch of %d cannot be captured as a CUDA graph and is launched each time: %s",
                 self.size,
@@ -123,6 +124,6 @@ class TrtProgram:
             )
             return None
 
-    def _check(self, done: bool, what: str) -> None:
-        if not done:
-            raise BackendError(f"TensorRT refuses {what} for a batch of {self.size}: {LOG.errors()}")
+    def _check(self, accepted: bool, what: str) -> None:
+        if not accepted:
+            raise BackendError(f"TensorRT rejects {what} for a batch of {self.size}: {LOG.take_errors()}")

@@ -1,104 +1,100 @@
-"""The programs of an engine that are ready, one for each shape, and the scratch memory that they share."""
+"""The programs of a TensorRT engine, one for each shape, and the scratch memory that they share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import cuda.core as core
 
 from ganrt.errors import RequestError
 from ganrt.gpu.device import Gpu
-from ganrt.gpu.nvinfer import LoadedEngine, Profile, scratch_bytes
+from ganrt.gpu.nvinfer import LoadedEngine, Profile, get_scratch_bytes
+from ganrt.gpu.program_cache import ProgramCache, Shapes
 from ganrt.gpu.trt_program import TrtProgram
 
-Shapes = Mapping[str, tuple[int, ...]]
-_MOST = 12
-"""Shapes that are kept ready; models that take pictures of any size could have any number of them."""
 
+class ScratchMemory:
+    """An engine's memory for intermediate values: one buffer per optimization profile. Programs of a profile share it,
+    because they take turns on one stream."""
 
-class Scratch:
-    """Memory for what is between the inputs and outputs of an engine: one piece for each optimisation profile. Programs
-    take turns on one stream, so those of a profile share it."""
+    def __init__(self, gpu: Gpu, engine: LoadedEngine, stream: core.Stream) -> None:
+        self._gpu, self._engine, self._stream = gpu, engine, stream
+        self._buffers: dict[int, core.Buffer] = {}
 
-    def __init__(self, gpu: Gpu, loaded: LoadedEngine, stream: core.Stream) -> None:
-        self._gpu, self._loaded, self._stream = gpu, loaded, stream
-        self._pieces: dict[int, core.Buffer] = {}
-
-    def piece(self, profile: int) -> core.Buffer | None:
-        """None where TensorRT takes it itself, for each program anew. Raises DeviceMemoryError."""
-        size = scratch_bytes(self._loaded, profile)
+    def get_buffer(self, profile: int) -> core.Buffer | None:
+        """Return the buffer of a profile, allocated on first use; None where TensorRT allocates its own for each
+        program. Raises DeviceMemoryError."""
+        size = get_scratch_bytes(self._engine, profile)
         if size is None:
             return None
-        if profile not in self._pieces:
-            self._pieces[profile] = self._gpu.memory(size, self._stream)
-        return self._pieces[profile]
+        if profile not in self._buffers:
+            self._buffers[profile] = self._gpu.allocate_memory(size, self._stream)
+        return self._buffers[profile]
 
-    def keep(self, profiles: Iterable[int]) -> None:
-        """Give back what other profiles have."""
-        for profile in set(self._pieces) - set(profiles):
-            self._pieces.pop(profile).close(self._stream)
+    def keep_only(self, profiles: Iterable[int]) -> None:
+        """Free the buffers of all other profiles."""
+        for profile in set(self._buffers) - set(profiles):
+            self._buffers.pop(profile).close(self._stream)
 
 
 class TrtPrograms:
-    """Programs by their shapes, made when they are first needed, the oldest given up for newer ones."""
+    """`DevicePrograms` of a TensorRT engine, made on first use."""
 
     def __init__(
-        self, gpu: Gpu, loaded: LoadedEngine, stream: core.Stream, before_drop: Callable[[TrtProgram], None]
+        self, gpu: Gpu, engine: LoadedEngine, stream: core.Stream, before_close: Callable[[TrtProgram], None]
     ) -> None:
-        """`before_drop` waits for all work of a program."""
-        self._gpu, self._loaded, self._stream, self._before_drop = gpu, loaded, stream, before_drop
-        self._profiles = loaded.profiles()
-        self._scratch = Scratch(gpu, loaded, stream)
-        self._ready: dict[tuple[tuple[int, ...], ...], TrtProgram] = {}
+        """`before_close` waits for all work of a program."""
+        self._gpu, self._engine, self._stream = gpu, engine, stream
+        self._profiles = engine.list_profiles()
+        self._scratch = ScratchMemory(gpu, engine, stream)
+        self._cache: ProgramCache[TrtProgram] = ProgramCache(before_close)
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self._cache)
 
-    def batch_sizes(self) -> tuple[int, ...]:
-        """Of a range of batch sizes, its ends and the powers of two between them."""
+    def list_batch_sizes(self) -> tuple[int, ...]:
+        """Return the batch sizes of the profiles, ascending; for a range, its ends and the powers of two between."""
         sizes = set()
-        for least, most in map(_batch, self._profiles):
+        for least, most in map(_get_batch_range, self._profiles):
             sizes |= {least, most} | {1 << power for power in range(most.bit_length()) if least <= 1 << power <= most}
         return tuple(sorted(sizes))
 
-    def of(self, size: int, given: Shapes) -> TrtProgram:
-        """The program for a batch of inputs of these shapes; those that are drawn instead have but one. Raises
-        DeviceMemoryError, RequestError for pictures of a size that the engine does not take."""
+    def get_program(self, size: int, given: Shapes) -> TrtProgram:
+        """Return the program for a batch of `size` rows whose given inputs have these shapes; inputs that are drawn on
+        the device have one shape only. Raises DeviceMemoryError, and RequestError for pictures of a size that the
+        engine does not take."""
         shapes = {name: given.get(name, (size, *best[1:])) for name, (_, best, _) in self._profiles[0].items()}
-        key = tuple(shapes.values())
-        if key not in self._ready:
-            profile = self._profile(shapes)
-            for oldest in list(self._ready.values())[: max(0, len(self._ready) - _MOST + 1)]:
-                self.drop(oldest)
-            self._ready[key] = self._made(shapes, profile)
-        return self._ready[key]
+        program = self._cache.get(shapes)
+        if program is None:
+            profile = self._choose_profile(shapes)
+            program = self._cache.add(shapes, lambda: self._make_program(shapes, profile))
+        return program
 
-    def drop(self, *programs: TrtProgram) -> None:
-        """Give back what these have taken."""
-        for program in programs:
-            self._before_drop(program)
-            program.close()
-        self._ready = {key: program for key, program in self._ready.items() if program not in programs}
-        self._scratch.keep(program.profile for program in self._ready.values())
-
-    def drop_size(self, size: int) -> None:
-        """Give back what batches of a size have taken."""
-        self.drop(*(program for program in self._ready.values() if program.size == size))
+    def close_size(self, size: int) -> None:
+        """Free what batches of a size have allocated."""
+        self._cache.close_size(size)
+        self._free_unused_scratch()
 
     def close(self) -> None:
-        """Free everything, after all work has been waited for."""
-        self.drop(*self._ready.values())
+        """Free everything, once all work is done."""
+        self._cache.close()
+        self._free_unused_scratch()
 
-    def _made(self, shapes: Shapes, profile: int) -> TrtProgram:
+    def _make_program(self, shapes: Shapes, profile: int) -> TrtProgram:
+        self._free_unused_scratch()  # of a program that has just made room for this one
         try:
-            return TrtProgram(self._gpu, self._loaded, shapes, profile, self._stream, self._scratch.piece(profile))
+            scratch = self._scratch.get_buffer(profile)
+            return TrtProgram(self._gpu, self._engine, shapes, profile, self._stream, scratch)
         except BaseException:
-            self._scratch.keep(program.profile for program in self._ready.values())
+            self._free_unused_scratch()
             raise
 
-    def _profile(self, shapes: Shapes) -> int:
-        """The optimisation profile that takes these shapes, of several the one with the narrowest range of batches."""
-        fitting = [i for i, profile in enumerate(self._profiles) if _takes(profile, shapes)]
+    def _free_unused_scratch(self) -> None:
+        self._scratch.keep_only(program.profile for program in self._cache)
+
+    def _choose_profile(self, shapes: Shapes) -> int:
+        """Return the number of the profile that takes these shapes; of several, the narrowest range of batch sizes."""
+        fitting = [i for i, profile in enumerate(self._profiles) if _accepts(profile, shapes)]
         if not fitting:
             name = next(name for name in shapes if len(shapes[name]) == 4)
             least, _, most = self._profiles[0][name]
@@ -106,15 +102,16 @@ class TrtPrograms:
                 f"{name} has shape {shapes[name]}; this engine takes pictures of {least[2]} x {least[3]} to "
                 f"{most[2]} x {most[3]}: give a tile, or build an engine for larger ones with `ganrt build --size`"
             )
-        return min(fitting, key=lambda i: _batch(self._profiles[i])[1] - _batch(self._profiles[i])[0])
+        ranges = {i: _get_batch_range(self._profiles[i]) for i in fitting}
+        return min(fitting, key=lambda i: ranges[i][1] - ranges[i][0])
 
 
-def _batch(profile: Profile) -> tuple[int, int]:
-    """Least and largest batch size."""
+def _get_batch_range(profile: Profile) -> tuple[int, int]:
+    """Return the smallest and the largest batch size of a profile."""
     least, _, most = next(iter(profile.values()))
     return least[0], most[0]
 
 
-def _takes(profile: Profile, shapes: Shapes) -> bool:
+def _accepts(profile: Profile, shapes: Shapes) -> bool:
     bounds = [(profile[name][0], shape, profile[name][2]) for name, shape in shapes.items()]
     return all(a <= b <= c for least, shape, most in bounds for a, b, c in zip(least, shape, most, strict=True))

@@ -22,7 +22,7 @@ def test_rates_are_images_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
         return 8
 
     monkeypatch.setattr(gpu.clock, "now_ns", lambda: time[0])
-    assert gpu.rates(act, rounds=3, seconds=2.0) == [16.0, 16.0, 16.0]
+    assert gpu.measure_rates(act, rounds=3, seconds=2.0) == [16.0, 16.0, 16.0]
 
 
 def test_samples_are_new_ones_and_the_engine_alone_replays_its_graph(start: Start, bundle: Bundle) -> None:
@@ -37,10 +37,10 @@ def test_samples_are_new_ones_and_the_engine_alone_replays_its_graph(start: Star
             return sample(n, start=start)
 
         generator.sample = seen  # type: ignore[method-assign, assignment]
-        act = gpu.using(generator, 2, None)
+        act = gpu.make_sampler(generator, 2, None)
         assert [act(), act()] == [32, 32] and starts == [0, 32]
     before = machine.cuda.count_of("graph.launch")
-    alone = gpu.bare(bundle, "fp32", draw(bundle.spec, 0, 0, 2))
+    alone = gpu.make_replay(bundle, "fp32", draw(bundle.spec, 0, 0, 2))
     assert alone() == 32 and machine.cuda.count_of("graph.launch") - before == 14
 
 
@@ -52,7 +52,7 @@ def test_the_figures_that_are_asked_for() -> None:
         "torch compiled fp16": 500.0,
     }
     card = {"matrix operations per second": 1e5, "bytes moved per second": 1e6}
-    found = gpu._judged(median, 2, gpu.Work(operations=10, tensor_bytes=60, weight_bytes=80), card)
+    found = gpu._summarize(median, 2, gpu.ImageCost(operations=10, tensor_bytes=60, weight_bytes=80), card)
     assert found["share of the engine alone"] == 0.95 and found["times torch eager fp32"] == 9.5
     assert found["times torch compiled fp16"] == 1.9 and found["share of the card's matrix rate"] == 0.095
     assert found["share of the card's memory rate"] == 0.095

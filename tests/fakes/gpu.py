@@ -21,7 +21,7 @@ OURS = (
     "ganrt.gpu.trt_program",
     "ganrt.gpu.trt_programs",
     "ganrt.gpu.requests",
-    "ganrt.gpu.slots",
+    "ganrt.gpu.double_buffering",
     "ganrt.gpu.latents",
     "ganrt.gpu.pictures",
     "ganrt.gpu.session",

@@ -26,8 +26,8 @@ def elsewhere(**changes: str) -> Machine:
 
 def test_a_stored_engine_is_found_and_read() -> None:
     stored = engine_cache.store(KEY, b"plan", {"layers": {"fp16": 0.9}})
-    found = engine_cache.find("graph-a", MACHINE)
-    assert found == stored == engine_cache.exact(KEY) and engine_cache.read(found) == b"plan"
+    found = engine_cache.find_engine("graph-a", MACHINE)
+    assert found == stored == engine_cache.find_exact(KEY) and engine_cache.read_plan(found) == b"plan"
     assert found.notes == {"layers": {"fp16": 0.9}} and found.key.options["level"] == 3
 
 
@@ -40,7 +40,7 @@ def test_every_part_of_the_key_counts() -> None:
     ]
     assert len({key.digest() for key in [KEY, *others]}) == 7
     engine_cache.store(KEY, b"plan", {})
-    assert all(engine_cache.exact(other) is None for other in others)
+    assert all(engine_cache.find_exact(other) is None for other in others)
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,16 @@ def test_every_part_of_the_key_counts() -> None:
 def test_an_engine_for_another_machine_is_not_found_and_the_error_tells_why(here: Machine, reason: str) -> None:
     engine_cache.store(KEY, b"plan", {})
     with pytest.raises(MachineError, match=reason):
-        engine_cache.find("graph-a", here)
+        engine_cache.find_engine("graph-a", here)
 
 
 def test_an_option_that_was_asked_for_is_looked_at() -> None:
     engine_cache.store(KEY, b"plan", {})
-    assert engine_cache.find("graph-a", MACHINE, {"level": 3})
+    assert engine_cache.find_engine("graph-a", MACHINE, {"level": 3})
     with pytest.raises(MachineError, match="there is one built with level = 3, not 5"):
-        engine_cache.find("graph-a", MACHINE, {"level": 5})
+        engine_cache.find_engine("graph-a", MACHINE, {"level": 5})
     with pytest.raises(MachineError, match="none of this graph was built"):
-        engine_cache.find("graph-b", MACHINE)
+        engine_cache.find_engine("graph-b", MACHINE)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_an_option_that_was_asked_for_is_looked_at() -> None:
     ],
 )
 def test_compatible_engines_fit_more_machines(options: dict[str, Any], here: Machine, fits: bool) -> None:
-    assert (engine_cache.misfit(dataclasses.replace(KEY, options=options), here) is None) == fits
+    assert (engine_cache.explain_misfit(dataclasses.replace(KEY, options=options), here) is None) == fits
 
 
 def test_of_several_that_fit_the_last_is_taken() -> None:
@@ -90,62 +90,62 @@ def test_of_several_that_fit_the_last_is_taken() -> None:
     second = engine_cache.store(dataclasses.replace(KEY, options={}), b"two", {})
     os.utime(first.path, ns=(1, 1))
     os.utime(second.path, ns=(2, 2))
-    assert engine_cache.find("graph-a", MACHINE).sha256 == second.sha256
+    assert engine_cache.find_engine("graph-a", MACHINE).sha256 == second.sha256
 
 
 def test_a_changed_plan_is_not_read() -> None:
     stored = engine_cache.store(KEY, b"plan", {})
     stored.path.write_bytes(b"evil")
-    with pytest.raises(ArtifactError, match="is executable code and was not touched: build it again with `ganrt build"):
-        engine_cache.read(engine_cache.find("graph-a", MACHINE))
+    with pytest.raises(ArtifactError, match="is executable code and was not loaded: build it again with `ganrt build"):
+        engine_cache.read_plan(engine_cache.find_engine("graph-a", MACHINE))
 
 
 def test_a_rebuild_takes_the_place_of_the_old_plan() -> None:
     old = engine_cache.store(KEY, b"old", {})
     new = engine_cache.store(KEY, b"new", {})
-    assert not old.path.exists() and engine_cache.read(engine_cache.find("graph-a", MACHINE)) == b"new"
+    assert not old.path.exists() and engine_cache.read_plan(engine_cache.find_engine("graph-a", MACHINE)) == b"new"
     assert new.path.stat().st_size == 3
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 9}', '{"format": 1, "key": {}}'])
 def test_a_damaged_sidecar_is_passed_over(damage: str) -> None:
     engine_cache.store(KEY, b"plan", {})
-    (engine_cache.folder() / f"{KEY.digest()}.json").write_text(damage)
-    assert engine_cache.exact(KEY) is None
+    (engine_cache.ensure_folder() / f"{KEY.digest()}.json").write_text(damage)
+    assert engine_cache.find_exact(KEY) is None
 
 
 def test_a_sidecar_with_another_key_than_its_name_is_passed_over() -> None:
     """Else renaming it would make an engine pass for one that was built for this machine."""
     engine_cache.store(KEY, b"plan", {})
-    sidecar = engine_cache.folder() / f"{KEY.digest()}.json"
+    sidecar = engine_cache.ensure_folder() / f"{KEY.digest()}.json"
     raw = json.loads(sidecar.read_text())
     raw["key"]["machine"]["gpu"] = "NVIDIA H100"
     sidecar.write_text(json.dumps(raw))
-    assert list(engine_cache.engines("graph-a")) == []
+    assert list(engine_cache.iterate_engines("graph-a")) == []
 
 
 def test_a_folder_that_others_can_write_to_is_refused() -> None:
     engine_cache.store(KEY, b"plan", {})
-    engine_cache.folder().chmod(0o777)
+    engine_cache.ensure_folder().chmod(0o777)
     with pytest.raises(MachineError, match=r"can be written to by others, .* chmod 700"):
-        engine_cache.find("graph-a", MACHINE)
+        engine_cache.find_engine("graph-a", MACHINE)
 
 
 def test_a_foreign_plan_needs_its_digest(tmp_path: Path) -> None:
     (tmp_path / "x.plan").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert engine_cache.vouched(tmp_path / "x.plan", digest) == b"abc"
-    with pytest.raises(ArtifactError, match="was not touched: fetch it again, or name the right digest"):
-        engine_cache.vouched(tmp_path / "x.plan", digest[::-1])
+    assert engine_cache.read_verified(tmp_path / "x.plan", digest) == b"abc"
+    with pytest.raises(ArtifactError, match="was not loaded: fetch it again, or name the right digest"):
+        engine_cache.read_verified(tmp_path / "x.plan", digest[::-1])
     with pytest.raises(ArtifactError, match=r"y\.plan cannot be read \(No such file"):
-        engine_cache.vouched(tmp_path / "y.plan", digest)
+        engine_cache.read_verified(tmp_path / "y.plan", digest)
 
 
 def build_once(log: Any, barrier: Any) -> None:
     """What every builder does: look again once the lock is there."""
     barrier.wait()
     with engine_cache.lock(KEY):
-        if engine_cache.exact(KEY) is None:
+        if engine_cache.find_exact(KEY) is None:
             log.put(os.getpid())
             engine_cache.store(KEY, b"plan", {})
 
@@ -187,10 +187,10 @@ def test_a_killed_build_leaves_nothing_that_loads_and_no_lock() -> None:
     worker.kill()
     worker.join(20)
     with pytest.raises(MachineError, match="none of this graph was built"):
-        engine_cache.find("graph-a", MACHINE)
+        engine_cache.find_engine("graph-a", MACHINE)
     with engine_cache.lock(KEY):
         engine_cache.store(KEY, b"plan", {})
-    assert engine_cache.read(engine_cache.find("graph-a", MACHINE)) == b"plan"
+    assert engine_cache.read_plan(engine_cache.find_engine("graph-a", MACHINE)) == b"plan"
 
 
 def test_waiting_for_another_build_is_said(caplog: pytest.LogCaptureFixture) -> None:

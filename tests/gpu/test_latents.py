@@ -73,11 +73,11 @@ SIGNATURES = {
     "ganrt_fill": ("float", "u64 a, float b"),
 }
 PICTURES_LOOP = """
-extern "C" void run_ganrt_pictures(float *image, unsigned char *pictures, float *level, u64 a, u32 b, u32 c, float d,
-                                   float e, float f) {
+extern "C" void run_ganrt_pictures(float *image, unsigned char *pictures, float *finiteness, u64 a, u32 b, u32 c,
+                                   float d, float e, float f) {
   blockDim.x = 1;
   threadIdx.x = 0;
-  for (blockIdx.x = 0; blockIdx.x < a; blockIdx.x++) ganrt_pictures(image, pictures, level, a, b, c, d, e, f);
+  for (blockIdx.x = 0; blockIdx.x < a; blockIdx.x++) ganrt_pictures(image, pictures, finiteness, a, b, c, d, e, f);
 }
 """
 LOOPS = PICTURES_LOOP + "".join(
@@ -103,7 +103,7 @@ def drawn(library: ctypes.CDLL, module: Any, spec: Spec, wish: Draw, dtypes: dic
     """Every input that the device draws, through the launches that a session makes."""
     shapes = {name: array.shape for name, array in draw(spec, wish.seed, 0, wish.rows).items()}
     made = {}
-    for name, (kernel, threads, arguments) in module.launches(spec, wish, dtypes).items():
+    for name, (kernel, threads, arguments) in module.plan_launches(spec, wish, dtypes).items():
         made[name] = np.full(shapes[name], 7, dtypes[name])
         run(library, kernel, made[name], -(-threads // 128), 128, *arguments)
     return made
@@ -142,7 +142,7 @@ def test_a_label_may_be_int32_and_given_labels_are_not_drawn(start: Start, libra
     dtypes = {"z": np.dtype(np.float32), "y": np.dtype(np.int32), "truncation": np.dtype(np.float32)}
     wish = Draw(3, 5, 40)
     assert np.array_equal(drawn(library, module, SCALED, wish, dtypes)["y"], wish.feeds(SCALED)["y"])
-    assert "y" not in module.launches(SCALED, wish._replace(labels=np.zeros(40, np.int64)), dtypes)
+    assert "y" not in module.plan_launches(SCALED, wish._replace(labels=np.zeros(40, np.int64)), dtypes)
 
 
 def test_a_million_values_are_equal_to_the_last_bit(library: ctypes.CDLL) -> None:
@@ -166,7 +166,7 @@ def test_pictures_are_those_of_the_host(start: Start, library: ctypes.CDLL, valu
     pictures, level = np.full((3, 5, 7, 3), 9, np.uint8), np.zeros(3, np.float32)
 
     def make() -> None:
-        told = [_TYPES[type(v)](v.item()) for v in module.arguments(images.shape, value_range)]
+        told = [_TYPES[type(v)](v.item()) for v in module.build_arguments(images.shape, value_range)]
         buffers = [ctypes.c_void_p(array.ctypes.data) for array in (images, pictures, level)]
         library.run_ganrt_pictures(*buffers, *told)
 
@@ -179,7 +179,7 @@ def test_pictures_are_those_of_the_host(start: Start, library: ctypes.CDLL, valu
 
 
 def test_the_source_is_that_of_the_file_with_the_coefficients_in_front(start: Start) -> None:
-    assert start().modules["ganrt.gpu.latents"].source() == SOURCE
+    assert start().modules["ganrt.gpu.latents"].read_source() == SOURCE
 
 
 def test_nvrtc_compiles_the_source() -> None:

@@ -182,7 +182,7 @@ def test_a_corrupt_plan_is_not_deserialised(start: Start, bundle: Bundle) -> Non
     engine = built(machine, bundle)
     machine.trt.loaded.clear()
     engine.path.write_bytes(engine.path.read_bytes()[:-1] + b"!")
-    with pytest.raises(ArtifactError, match="is executable code and was not touched"):
+    with pytest.raises(ArtifactError, match="is executable code and was not loaded"):
         opened(machine, bundle)
     assert machine.trt.loaded == []
 
@@ -201,11 +201,11 @@ def test_a_foreign_engine_needs_somebody_who_vouches_for_it(start: Start, bundle
     machine = start()
     engine = built(machine, bundle)
     foreign = tmp_path / "foreign.plan"
-    foreign.write_bytes(engine_cache.read(engine))
+    foreign.write_bytes(engine_cache.read_plan(engine))
     machine.trt.loaded.clear()
     with pytest.raises(RequestError, match="was not built here, and an engine is executable code: vouch for it with"):
         opened(machine, bundle, engine=foreign)
-    with pytest.raises(ArtifactError, match="was not touched"):
+    with pytest.raises(ArtifactError, match="was not loaded"):
         opened(machine, bundle, engine=foreign, sha256="0" * 64)
     assert machine.trt.loaded == []
     with opened(machine, bundle, engine=foreign, sha256=engine.sha256) as session:

@@ -262,10 +262,10 @@ def test_a_label_on_the_device_has_the_type_of_the_engine(start: Start, tmp_path
             session.submit_arrays(arrays)
 
 
-def test_arrays_on_the_device_are_not_cut(start: Start, tmp_path: Path) -> None:
+def test_arrays_on_the_device_are_not_split(start: Start, tmp_path: Path) -> None:
     machine, bundle = start(), conditional(tmp_path)
     with opened(machine, bundle) as session:
         session._largest = 2
         arrays = {name: Foreign(machine, array) for name, array in Draw(3, 0, 4).feeds(CONDITIONAL).items()}
-        with pytest.raises(DeviceMemoryError, match="arrays on the device are not cut: give 2 rows at a time"):
+        with pytest.raises(DeviceMemoryError, match="arrays on the device are not split: give 2 rows at a time"):
             session.submit_arrays(arrays)

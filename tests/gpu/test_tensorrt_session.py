@@ -170,7 +170,7 @@ def test_device_arrays_are_ordered_behind_the_work_that_makes_them(start: Start,
         before = len(machine.cuda.work)
         array.__dlpack__(stream=-1)
         assert len(machine.cuda.work) == before
-        with pytest.raises(BufferError, match="device memory is handed out as it is"):
+        with pytest.raises(BufferError, match="device memory is shared without a copy"):
             array.__dlpack__(copy=True)
         assert np.array_equal(np.from_dlpack(array, device="cpu"), right)
 
@@ -193,33 +193,33 @@ def no_wait_before_the_copy_out(machine: Machine) -> None:
 
 
 def results_read_without_waiting(machine: Machine) -> None:
-    machine.modules["ganrt.gpu.slots"].wait_for_event = lambda event, deadline: None
+    machine.modules["ganrt.gpu.double_buffering"].wait_for_event = lambda event, deadline: None
 
 
-def slots_not_settled(machine: Machine) -> None:
-    machine.modules["ganrt.gpu.slots"].Slot.settle = lambda self, deadline: None
+def slots_reused_too_early(machine: Machine) -> None:
+    machine.modules["ganrt.gpu.double_buffering"].BufferSlot.collect_batch = lambda self, deadline: None
 
 
 def one_slot(machine: Machine) -> None:
     machine.modules["ganrt.gpu.session"]._SLOTS = 1
-    slots_not_settled(machine)
+    slots_reused_too_early(machine)
 
 
-def copied_aside_too_late(machine: Machine) -> None:
+def no_staging_buffers(machine: Machine) -> None:
     """The copy out reads the program's own output, which the next batch overwrites."""
-    slots: Any = machine.modules["ganrt.gpu.slots"]
-    prepare = slots.Lane.prepare
+    buffers: Any = machine.modules["ganrt.gpu.double_buffering"].Buffers
+    allocate_for = buffers.allocate_for
 
-    def shared(self: Any, inputs: Any, outputs: Any) -> None:
-        prepare(self, inputs, outputs)
-        self.aside = {name: self.program.outputs[name] for name in outputs}
+    def share_outputs(self: Any, inputs: Any, outputs: Any) -> None:
+        allocate_for(self, inputs, outputs)
+        self.staging = {name: self.program.outputs[name] for name in outputs}
 
-    slots.Lane.prepare = shared
+    buffers.allocate_for = share_outputs
 
 
 @pytest.mark.parametrize(
     "change",
-    [no_wait_before_the_copy_out, results_read_without_waiting, slots_not_settled, one_slot, copied_aside_too_late],
+    [no_wait_before_the_copy_out, results_read_without_waiting, slots_reused_too_early, one_slot, no_staging_buffers],
 )
 def test_the_fakes_find_a_missing_wait(start: Start, change: Callable[[Machine], None], bundle: Bundle) -> None:
     found = []

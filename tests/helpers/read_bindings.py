@@ -77,7 +77,7 @@ def main() -> None:
     nvinfer.LOG.log(trt.ILogger.ERROR, "a line")
     nvinfer.LOG.log(trt.ILogger.WARNING, "no error")
     seen = {
-        "log": nvinfer.LOG.errors(),
+        "log": nvinfer.LOG.take_errors(),
         "dtypes": len(nvinfer.DTYPES),
         "lean": nvinfer.LEAN,
         "torch": "torch" in sys.modules,

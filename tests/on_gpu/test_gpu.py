@@ -50,7 +50,7 @@ def build(bundle: Bundle, variant: str = "fp32", **options: Any) -> Any:
     return engines.build(
         bundle,
         variant=variant,
-        options=engines.EngineOptions(**{"batches": (1, 2, 4), "level": 1, **options}),
+        options=engines.EngineOptions(**{"batches": (1, 2, 4), "optimization_level": 1, **options}),
         device="cuda",
     )
 
@@ -76,12 +76,12 @@ def test_the_device_draws_what_the_host_draws(truncation: float | None) -> None:
     pytest.importorskip("cuda.core")
     device, latents = (importlib.import_module(f"ganrt.gpu.{name}") for name in ("device", "latents"))
     gpu = device.Gpu(0)
-    stream = gpu.stream()
+    stream = gpu.new_stream()
     wish = Draw(2**40 + 7, 2**32 - 100, 256, None, truncation)
     host = wish.feeds(DRAWN)
-    memories = {name: gpu.memory(array.nbytes, stream) for name, array in host.items()}
-    pinned = {name: gpu.pinned(array.shape, array.dtype) for name, array in host.items()}
-    latents.DeviceLatents(gpu).put(DRAWN, wish, memories, {n: a.dtype for n, a in host.items()}, stream)
+    memories = {name: gpu.allocate_memory(array.nbytes, stream) for name, array in host.items()}
+    pinned = {name: gpu.allocate_pinned(array.shape, array.dtype) for name, array in host.items()}
+    latents.DeviceLatents(gpu).enqueue(DRAWN, wish, memories, {n: a.dtype for n, a in host.items()}, stream)
     for name, memory in memories.items():
         pinned[name].buffer.copy_from(memory, stream=stream)
     stream.sync()

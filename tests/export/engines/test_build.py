@@ -54,7 +54,7 @@ def build(machine: Machine, bundle: Bundle, **options: Any) -> engine_cache.Engi
 
 
 def header(engine: engine_cache.Engine) -> dict[str, Any]:
-    return json.loads(engine_cache.read(engine).removeprefix(b"fake plan ").partition(b"\n")[0])
+    return json.loads(engine_cache.read_plan(engine).removeprefix(b"fake plan ").partition(b"\n")[0])
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -90,7 +90,14 @@ def test_each_batch_size_has_its_profile_or_all_share_one(start: Start, small: d
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_was_asked_for_reaches_the_builder(start: Start, version: str, small: dict[str, Bundle]) -> None:
     machine = start(version)
-    build(machine, small["fp32"], level=5, workspace_mib=64, version_compatible=True, hardware_compatible="ampere-plus")
+    build(
+        machine,
+        small["fp32"],
+        optimization_level=5,
+        workspace_mib=64,
+        version_compatible=True,
+        hardware_compatible="ampere-plus",
+    )
     config = machine.trt.configs[-1]
     level = machine.trt.module.HardwareCompatibilityLevel  # type: ignore[attr-defined]
     assert config.builder_optimization_level == 5 and config.max_aux_streams == 0
@@ -130,7 +137,7 @@ def test_an_engine_that_silently_runs_in_float32_is_an_error(
     machine.trt.silently_float32 = True
     with pytest.raises(EngineError, match=f"was to compute in {precision}, but .* run in fp32 100%; use another"):
         build(machine, small[precision])
-    assert list(engine_cache.engines()) == []
+    assert list(engine_cache.iterate_engines()) == []
 
 
 def test_an_engine_is_built_once_and_again_when_anything_it_depends_on_changes(
@@ -139,7 +146,7 @@ def test_an_engine_is_built_once_and_again_when_anything_it_depends_on_changes(
     machine = start()
     first = build(machine, small["fp32"])
     assert build(machine, small["fp32"]) == first and machine.trt.builds == 1
-    build(machine, small["fp32"], level=2)
+    build(machine, small["fp32"], optimization_level=2)
     build(machine, small["fp16"])
     assert machine.trt.builds == 3
     machine.engines.build(
@@ -161,7 +168,7 @@ def test_every_option_is_in_the_key_by_its_name(start: Start, small: dict[str, B
 def test_timings_of_one_build_serve_the_next(start: Start, small: dict[str, Bundle]) -> None:
     machine = start()
     build(machine, small["fp32"])
-    (file,) = engine_cache.folder().glob("timings-*.cache")
+    (file,) = engine_cache.ensure_folder().glob("timings-*.cache")
     assert file.read_bytes() == b"timings of 10.16.1.11"
     build(machine, small["fp16"])
     assert machine.trt.configs[-1]._timings._content == file.read_bytes()
@@ -181,7 +188,7 @@ def test_one_engine_serves_many_checkpoints(start: Start, version: str, stripped
     first, second = (build(machine, bundle, refittable=True, stripped=stripped) for bundle in bundles)
     assert machine.trt.builds == 1
     assert second.notes["refitted"] is True and second.key.graph == bundles[1].digest("fp32")
-    assert engine_cache.read(first) != engine_cache.read(second)
+    assert engine_cache.read_plan(first) != engine_cache.read_plan(second)
     again = machine.engines.EngineOptions(batches=(1, 4), refittable=True, stripped=stripped)
     assert "refitted" not in machine.engines.build(bundles[1], variant="fp32", options=again, rebuild=True).notes
     assert machine.trt.builds == 2
@@ -192,7 +199,7 @@ def test_one_engine_serves_many_checkpoints(start: Start, version: str, stripped
 
 def test_weights_of_another_architecture_are_refused(start: Start, small: dict[str, Bundle], tmp_path: Path) -> None:
     machine = start()
-    plan = engine_cache.read(build(machine, small["fp32"], refittable=True))
+    plan = engine_cache.read_plan(build(machine, small["fp32"], refittable=True))
     ir.save(chain(["relu", "conv"]), tmp_path / "other.onnx")
     with pytest.raises(EngineError, match=r"does not take these weights: at LeakyRelu 'n_leakyrelu0': UNSUPPORTED"):
         machine.modules["ganrt.export.engines.builder"].refit_engine(plan, tmp_path / "other.onnx", False)
@@ -201,13 +208,18 @@ def test_weights_of_another_architecture_are_refused(start: Start, small: dict[s
 @pytest.mark.parametrize(
     ("version", "options", "error", "message"),
     [
-        ("8.6.0", {"refittable": True}, RequestError, "8.6.0 cannot refit from an ONNX file; 10.0 can first"),
-        ("8.6.0", {"hardware_compatible": "same-capability"}, RequestError, "has no same-capability engines; 10.10"),
+        ("8.6.0", {"refittable": True}, RequestError, "8.6.0 cannot refit from an ONNX file; that needs 10.0"),
+        (
+            "8.6.0",
+            {"hardware_compatible": "same-capability"},
+            RequestError,
+            "builds no same-capability engines; they need 10.10",
+        ),
         ("10.16.1", {"batches": ()}, RequestError, r"batches are \(\); name whole numbers from 1, ascending"),
         ("10.16.1", {"batches": (4, 1)}, RequestError, r"batches are \(4, 1\); name whole numbers"),
         ("10.16.1", {"hardware_compatible": "all"}, RequestError, "choose one of none, same-capability, ampere-plus"),
-        ("10.16.1", {"level": 6}, RequestError, "the optimisation level is 6; choose 0 to 5"),
-        ("10.16.1", {"stripped": True}, RequestError, "a stripped engine is made to be refitted: ask for both"),
+        ("10.16.1", {"optimization_level": 6}, RequestError, "the optimization level is 6; choose 0 to 5"),
+        ("10.16.1", {"stripped": True}, RequestError, "a stripped engine is only good for refitting: ask for both"),
     ],
 )
 def test_options_that_do_not_go_together(
@@ -283,13 +295,13 @@ def test_a_precision_that_engines_do_not_have(start: Start, small: dict[str, Bun
 )
 def test_the_inspector_is_read_in_all_its_forms(start: Start, layers: list[Any], found: dict[str, float]) -> None:
     inspection = start().modules["ganrt.export.engines.inspection"]
-    assert inspection.shares_of(json.dumps({"Layers": layers})) == found
+    assert inspection.parse_precision_shares(json.dumps({"Layers": layers})) == found
 
 
 def test_an_engine_that_tells_nothing_is_an_error(start: Start) -> None:
     inspection = start().modules["ganrt.export.engines.inspection"]
-    with pytest.raises(EngineError, match="the engine inspector tells no precision of any layer"):
-        inspection.shares_of(json.dumps({"Layers": ["conv_1 + relu_1", "conv_2"]}))
+    with pytest.raises(EngineError, match="the engine inspector reports no precision of any layer"):
+        inspection.parse_precision_shares(json.dumps({"Layers": ["conv_1 + relu_1", "conv_2"]}))
 
 
 def test_the_command_builds_proves_and_tells(start: Start, bundle: Bundle) -> None:
