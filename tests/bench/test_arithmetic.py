@@ -24,7 +24,9 @@ from ganrt.spec import Latent, Output, Spec
 
 
 def make_graph(
-    nodes: Sequence[onnx.NodeProto], weights: dict[str, tuple[int, ...]], inputs: dict[str, tuple[object, ...]]
+    nodes: Sequence[onnx.NodeProto],
+    weights: dict[str, tuple[int, ...]],
+    inputs: dict[str, tuple[int | str | None, ...]],
 ) -> onnx.ModelProto:
     """A graph whose last node makes `y`, with zeros as weights."""
     made = helper.make_graph(
@@ -65,8 +67,10 @@ def make_graph(
         (helper.make_node("Relu", ["x"], ["y"]), {}, (1, 3, 16, 16), 0),
     ],
 )
-def test_one_operator(node: onnx.NodeProto, weights: dict[str, tuple[int, ...]], shape: tuple[int, ...], by_hand: int):
-    free = ("batch", *shape[1:-1], "width")  # the inputs bind what the graph leaves open
+def test_one_operator(
+    node: onnx.NodeProto, weights: dict[str, tuple[int, ...]], shape: tuple[int, ...], by_hand: int
+) -> None:
+    free: tuple[int | str | None, ...] = ("batch", *shape[1:-1], "width")  # the inputs bind what the graph leaves open
     assert count_graph_macs(make_graph([node], weights, {"x": free}), {"x": shape}) == by_hand
 
 

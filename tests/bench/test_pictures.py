@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_both_scopes_get_the_same_pictures(family: str) -> None:
 class _Net(ganrt.backend.HostSession):
     """A network that records its inputs."""
 
-    def __init__(self, spec: Spec, compute: object) -> None:
+    def __init__(self, spec: Spec, compute: Callable[[Feeds], Floats]) -> None:
         super().__init__("fake", "fp32", spec, {})
         self.compute, self.seen = compute, list[Feeds]()
 
@@ -107,7 +108,9 @@ NONE = Spec("s", (Latent("z", (4,)),), Output(3, RGB, (8, 8)))
         (NONE, None, None),
     ],
 )
-def test_the_size_of_pictures_follows_the_model(spec: Spec, asked: object, got: object) -> None:
+def test_the_size_of_pictures_follows_the_model(
+    spec: Spec, asked: tuple[int, int] | None, got: tuple[int, int] | None
+) -> None:
     assert check_size(spec, asked) == got
 
 

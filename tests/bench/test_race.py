@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from fakes.workers import SECOND, Behaviour, FakeClock, FakeWorker, fake_processes
+from helpers.optional import unwrap
 
 from ganrt.bench import race
 from ganrt.bench.cases import Setup
@@ -21,7 +22,8 @@ class Trial:
     """A race of named setups; the first is the baseline."""
 
     def __init__(self, seconds: float, batches: tuple[int, ...] = (1, 8), quality: float = 60.0, **setups: Behaviour):
-        self.clock, self.progress = FakeClock(), []
+        self.clock = FakeClock()
+        self.progress: list[tuple[float, str]] = []
         start, self.started = fake_processes(self.clock, lambda s: setups[s.backend])
         span = (0, round(seconds * SECOND))
         self.race = Race(batches, quality, span, lambda share, text: self.progress.append((share, text)),
@@ -34,7 +36,7 @@ class Trial:
         return self
 
     def winner(self, batch: int) -> tuple[str, str]:
-        racer, reason = self.race.find_winner(batch)
+        racer, reason = unwrap(self.race.find_winner(batch))
         return racer.setup.name, reason
 
     def worker(self, name: str) -> FakeWorker:

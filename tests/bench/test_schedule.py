@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.workers import SECOND, FakeClock
@@ -11,6 +12,7 @@ from ganrt.bench.cases import Case, Setup, check_batches, list_setups
 from ganrt.bench.process import WorkerFailed
 from ganrt.bench.schedule import Track
 from ganrt.bench.worker import Failure, Round, RoundRequest
+from ganrt.bundle import Bundle
 from ganrt.errors import RequestError
 
 
@@ -49,8 +51,9 @@ def run(tracks: list[Track], clock: FakeClock, seconds: float) -> list[str]:
     return lines
 
 
-def test_rounds_of_all_cases_alternate_in_changing_order():
-    clock, log = FakeClock(), []
+def test_rounds_of_all_cases_alternate_in_changing_order() -> None:
+    clock = FakeClock()
+    log: list[tuple[FakeTimer, RoundRequest]] = []
     noisy = (0, 400_000, 900_000)
     timers = [FakeTimer(clock, 1_000_000, log, jitter=noisy) for _ in range(3)]
     tracks = make_tracks(*timers)
@@ -64,7 +67,7 @@ def test_rounds_of_all_cases_alternate_in_changing_order():
     assert len({tuple(id(timer) for timer, _ in measured[k : k + 3]) for k in range(0, len(measured) - 3, 3)}) > 1
 
 
-def test_converged_figures_end_it_before_the_time_is_up():
+def test_converged_figures_end_it_before_the_time_is_up() -> None:
     clock = FakeClock()
     tracks = make_tracks(FakeTimer(clock, 1_000_000, []), FakeTimer(clock, 2_000_000, []))
     run(tracks, clock, 600)
@@ -72,8 +75,9 @@ def test_converged_figures_end_it_before_the_time_is_up():
     assert clock.time < 60 * SECOND
 
 
-def test_the_deadline_holds_and_a_slow_case_does_not_starve_the_others():
-    clock, log = FakeClock(), []
+def test_the_deadline_holds_and_a_slow_case_does_not_starve_the_others() -> None:
+    clock = FakeClock()
+    log: list[tuple[FakeTimer, RoundRequest]] = []
     slow = FakeTimer(clock, SECOND, log)
     quick = [FakeTimer(clock, 1_000_000, log, jitter=(0, 500_000, 900_000)) for _ in range(3)]
     tracks = make_tracks(slow, *quick, slow=True)
@@ -85,14 +89,14 @@ def test_the_deadline_holds_and_a_slow_case_does_not_starve_the_others():
     assert min(len(t.rounds) for t in tracks[1:]) >= 12
 
 
-def test_every_case_gets_one_round_even_without_time():
+def test_every_case_gets_one_round_even_without_time() -> None:
     clock = FakeClock()
     tracks = make_tracks(FakeTimer(clock, 5 * SECOND, []), FakeTimer(clock, SECOND, []), batches=(1, 2))
     run(tracks, clock, 0)
     assert [len(track.rounds) for track in tracks] == [1, 1, 1, 1]
 
 
-def test_a_worker_that_dies_ends_its_own_cases_and_no_others():
+def test_a_worker_that_dies_ends_its_own_cases_and_no_others() -> None:
     clock = FakeClock()
     tracks = make_tracks(FakeTimer(clock, 1_000_000, [], breaks=8), FakeTimer(clock, 1_000_000, []), batches=(1, 4))
     run(tracks, clock, 20)
@@ -100,7 +104,7 @@ def test_a_worker_that_dies_ends_its_own_cases_and_no_others():
     assert all(len(track.rounds) > 5 for track in tracks[2:])
 
 
-def test_no_call_reuses_the_inputs_of_an_earlier_one():
+def test_no_call_reuses_the_inputs_of_an_earlier_one() -> None:
     clock = FakeClock()
     timer = FakeTimer(clock, 1_000_000, [])
     run(make_tracks(timer), clock, 5)
@@ -108,7 +112,7 @@ def test_no_call_reuses_the_inputs_of_an_earlier_one():
     assert [request.first for request in timer.requests] == [0, *ends[:-1]]
 
 
-def test_progress_is_logged_a_few_times():
+def test_progress_is_logged_a_few_times() -> None:
     clock = FakeClock()
     lines = run(make_tracks(FakeTimer(clock, 1_000_000, [], jitter=(0, 700_000))), clock, 30)
     assert lines[0] == "warming up backend0, batch 1"
@@ -116,12 +120,12 @@ def test_progress_is_logged_a_few_times():
 
 
 @pytest.mark.parametrize("batches", [[], [0], [1, -1], [True], [1.0], ["8"]])
-def test_invalid_batch_sizes_are_rejected(batches):
+def test_invalid_batch_sizes_are_rejected(batches: Any) -> None:
     with pytest.raises(RequestError, match="batch sizes"):
         check_batches(batches)
 
 
-def test_setups_are_the_pairs_of_a_backend_and_a_variant_that_it_runs(bundle):
+def test_setups_are_the_pairs_of_a_backend_and_a_variant_that_it_runs(bundle: Bundle) -> None:
     fast = replace(bundle.variants["fp32"], passes=("phases",))
     variants = {**bundle.variants, "fp32-phases": fast, "bf16-phases": replace(fast, precision="bf16")}
     several = replace(bundle, variants=variants)
@@ -134,7 +138,7 @@ def test_setups_are_the_pairs_of_a_backend_and_a_variant_that_it_runs(bundle):
         list_setups(several, ["pytorch"], ["bf16-phases"], "auto")
 
 
-def test_unknown_backends_are_rejected_with_the_known_names(bundle):
+def test_unknown_backends_are_rejected_with_the_known_names(bundle: Bundle) -> None:
     assert [s.backend for s in list_setups(bundle, ["openvino", "openvino"], ["fp32"], "auto")] == ["openvino"]
     with pytest.raises(RequestError, match=r"no backend 'onnx'; choose from .*onnxruntime"):
         list_setups(bundle, ["onnx"], None, "auto")

@@ -5,10 +5,12 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fakes.workers import Behaviour, FakeClock, FakeWorker, fake_processes
+from helpers.optional import unwrap
 from helpers.reports import ENVIRONMENT
 from rich.console import Console
 
@@ -23,6 +25,7 @@ from ganrt.bundle import Bundle
 from ganrt.session_config import SessionConfig
 
 FAST = {"int8": 2.0, "bf16": 4.0, "fp32": 9.0}
+FakeWorkers = Callable[[Callable[[Setup], Behaviour]], list[FakeWorker]]
 PSNR = {"int8": 36.4, "bf16": 47.7, "fp32": 120.0}
 
 
@@ -40,7 +43,7 @@ def four_variants(bundle: Bundle) -> Bundle:
 
 
 @pytest.fixture
-def fake_workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[FakeWorker]]:
+def fake_workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
     """Replace the worker processes by fakes. Returns the list of those that are started. Four cores, all physical."""
 
     def install(behaviour: Callable[[Setup], Behaviour]) -> list[FakeWorker]:
@@ -66,7 +69,9 @@ def list_names(started: list[FakeWorker]) -> list[str]:
     return [worker.setup.name for worker in started]
 
 
-def test_the_untuned_setup_comes_first_then_the_likely_fast_ones_then_threads(four_variants, fake_workers):
+def test_the_untuned_setup_comes_first_then_the_likely_fast_ones_then_threads(
+    four_variants: Bundle, fake_workers: FakeWorkers
+) -> None:
     started = fake_workers(by_precision)
     result = tune(four_variants, quality=30, seconds=600)
     assert list_names(started) == [
@@ -78,11 +83,11 @@ def test_the_untuned_setup_comes_first_then_the_likely_fast_ones_then_threads(fo
     assert result.untuned == "onnxruntime fp32-phases"
     assert {v.winner for v in result.verdicts} == {"openvino int8-phases threads=1"}
     assert [v.batch for v in result.verdicts] == [1, 8, 32]
-    assert all(5 < v.speedup.value < 8 for v in result.verdicts)
+    assert all(5 < unwrap(v.speedup).value < 8 for v in result.verdicts)
     assert all(worker.closed for worker in started)
 
 
-def test_on_a_gpu_the_options_of_the_provider_are_measured(four_variants, fake_workers):
+def test_on_a_gpu_the_options_of_the_provider_are_measured(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
     def behaviour(setup: Setup) -> Behaviour:
         options = dict(setup.options)
         return replace(by_precision(setup), device="cuda:0", ms=5.0 if options.get("prefer_nhwc") else 10.0)
@@ -106,7 +111,9 @@ def test_on_a_gpu_the_options_of_the_provider_are_measured(four_variants, fake_w
         (36.4, "openvino int8-phases threads=1", set()),
     ],
 )
-def test_the_quality_decides_which_precisions_take_part(quality, wanted, excluded, four_variants, fake_workers):
+def test_the_quality_decides_which_precisions_take_part(
+    quality: float, wanted: str, excluded: set[str], four_variants: Bundle, fake_workers: FakeWorkers
+) -> None:
     fake_workers(by_precision)
     result = tune(four_variants, quality=quality, seconds=600)
     assert {v.winner for v in result.verdicts} == {wanted}
@@ -115,38 +122,42 @@ def test_the_quality_decides_which_precisions_take_part(quality, wanted, exclude
     assert {c.precision for c in result.record.choices}.isdisjoint(excluded)
 
 
-def test_the_bundles_own_record_rules_setups_out_without_loading_them(four_variants, fake_workers, bundle):
+def test_the_bundles_own_record_rules_setups_out_without_loading_them(
+    four_variants: Bundle, fake_workers: FakeWorkers, bundle: Bundle
+) -> None:
     proof = replace(bundle.variants["fp32"].proofs[0], backend="openvino", worst_psnr=36.4)
     int8 = replace(four_variants.variants["int8-phases"], proofs=(proof,))
-    recorded = replace(four_variants, variants=four_variants.variants | {"int8-phases": int8})
+    recorded = replace(four_variants, variants={**four_variants.variants, "int8-phases": int8})
     started = fake_workers(by_precision)
     result = tune(recorded, quality=40, seconds=600)
     assert "openvino int8-phases" not in list_names(started) and "onnxruntime int8-phases" in list_names(started)
     assert result.left_out["openvino int8-phases"] == "36.4 dB in the bundle's record, but 40 dB are required"
 
 
-def test_the_record_is_remembered_for_load(four_variants, fake_workers):
+def test_the_record_is_remembered_for_load(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
     fake_workers(by_precision)
     result = tune(four_variants, quality=30, seconds=600, batches=[8, 2])
-    record = tuned.find_record(four_variants)
+    record = unwrap(tuned.find_record(four_variants))
     assert record == result.record
     assert sorted(record.winners) == [2, 8]
-    choice, reason = record.pick(None)
+    choice, reason = unwrap(record.pick(None))
     assert str(choice) == "openvino int8-phases threads=1" and choice.worst_psnr == 36.4
     assert reason.endswith("the fastest at each of batch 2, 8")
     assert tuned.Tuned.from_dict(json.loads(result.to_json())["record"]) == record
 
 
-def test_backends_that_were_not_named_are_measured_for_comparison_only(four_variants, fake_workers):
+def test_backends_that_were_not_named_are_measured_for_comparison_only(
+    four_variants: Bundle, fake_workers: FakeWorkers
+) -> None:
     started = fake_workers(by_precision)
     result = tune(four_variants, backends=["pytorch"], seconds=600)
     assert list_names(started) == ["onnxruntime fp32-phases", "pytorch"]
     assert {v.winner for v in result.verdicts} == {"pytorch"}
     assert [c.config.backend for c in result.record.choices] == ["pytorch"]
-    assert result.verdicts[0].speedup.value == pytest.approx(9 * 1.2 / (9 * 1.2 * 1.1), rel=0.03)
+    assert unwrap(result.verdicts[0].speedup).value == pytest.approx(9 * 1.2 / (9 * 1.2 * 1.1), rel=0.03)
 
 
-def test_a_missing_library_is_skipped(four_variants, fake_workers):
+def test_a_missing_library_is_skipped(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
     def behaviour(setup: Setup) -> Behaviour:
         missing = Failure("MissingLibraryError", "the onnxruntime backend needs onnxruntime")
         return replace(by_precision(setup), failure=missing if setup.backend == "onnxruntime" else None)
@@ -157,7 +168,7 @@ def test_a_missing_library_is_skipped(four_variants, fake_workers):
     assert result.left_out["onnxruntime"] == "not installed: the onnxruntime backend needs onnxruntime"
 
 
-def test_a_worker_that_dies_is_left_out_with_its_reason(four_variants, fake_workers):
+def test_a_worker_that_dies_is_left_out_with_its_reason(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
     fake_workers(lambda s: replace(by_precision(s), dies_after=9 if s.options else 10**9))
     result = tune(four_variants, quality=30, seconds=600)
     assert result.left_out["openvino int8-phases threads=1"] == "failed: its process was killed by SIGKILL"
@@ -176,20 +187,24 @@ def test_a_worker_that_dies_is_left_out_with_its_reason(four_variants, fake_work
         ({"size": (16, 16)}, "a picture size was given, but this dcgan model takes no picture"),
     ],
 )
-def test_invalid_arguments_start_no_process(arguments, message, bundle, monkeypatch):
+def test_invalid_arguments_start_no_process(
+    arguments: dict[str, Any], message: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tuning, "Worker", None)
     with pytest.raises(ganrt.RequestError, match=message):
         tune(bundle.folder, **arguments)
 
 
-def test_a_quality_that_nothing_reaches_is_an_error_with_what_was_found(four_variants, fake_workers):
+def test_a_quality_that_nothing_reaches_is_an_error_with_what_was_found(
+    four_variants: Bundle, fake_workers: FakeWorkers
+) -> None:
     fake_workers(by_precision)
     with pytest.raises(ganrt.MachineError, match=r"(?s)nothing on this machine .* at 150 dB or more:.*pytorch: 120"):
         tune(four_variants, quality=150, seconds=60)
     assert tuned.find_record(four_variants) is None
 
 
-def test_large_pictures_are_tuned_at_the_batches_that_fit(four_variants):
+def test_large_pictures_are_tuned_at_the_batches_that_fit(four_variants: Bundle) -> None:
     output = dataclasses.replace(four_variants.spec.output, size=(1024, 1024))
     assert tuning._check_batches(output, None) == [1, 5]
     assert tuning._check_batches(four_variants.spec.output, None) == [1, 8, 32]
@@ -223,7 +238,7 @@ RESULT = TuningResult(
 )  # fmt: skip
 
 
-def test_the_table_shows_winners_times_ratios_and_reasons():
+def test_the_table_shows_winners_times_ratios_and_reasons() -> None:
     console = Console(width=160, no_color=True)
     with console.capture() as captured:
         print_tuning(RESULT, console)
@@ -244,7 +259,7 @@ def test_a_real_bundle_is_tuned_and_load_opens_the_winner(bundle: Bundle, cache:
                    progress=lambda share, text: lines.append(text))  # fmt: skip
     assert lines[0] == f"loading {result.untuned}"
     assert {v.batch for v in result.verdicts} == {1, 5}
-    choice, _ = result.record.pick(5)
+    choice, _ = unwrap(result.record.pick(5))
     with ganrt.load(bundle.folder, batch=5) as generator, ganrt.load(bundle.folder, "pytorch") as original:
         session = generator.session
         assert (session.backend, session.device) == (choice.config.backend, choice.config.device)

@@ -4,23 +4,27 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
+from helpers.optional import unwrap
 
 import ganrt
 from ganrt.backend import HostSession
-from ganrt.bench import harness, measure
+from ganrt.bench import Report, harness, measure
 from ganrt.bench.cases import Setup
 from ganrt.bench.process import Worker, WorkerFailed
 from ganrt.bench.worker import Failure, RoundRequest, select_sheet, time_round
 from ganrt.bundle import Bundle
+from ganrt.feeds import Array, Feeds
 from ganrt.generator import Generator
 
 
 @pytest.fixture(scope="module")
-def report(bundles):
-    lines = []
+def report(bundles: dict[str, Bundle]) -> Report:
+    lines: list[str] = []
     made = measure(
         bundles["dcgan"].folder,
         backends=["onnxruntime", "openvino", "reference"],
@@ -33,7 +37,7 @@ def report(bundles):
     return made
 
 
-def test_every_backend_is_measured_in_both_scopes_and_agrees_with_the_original(report):
+def test_every_backend_is_measured_in_both_scopes_and_agrees_with_the_original(report: Report) -> None:
     assert [b.status for b in report.backends] == ["measured"] * 3
     assert {(m.backend, m.batch, m.scope) for m in report.measurements} == {
         (name, batch, scope)
@@ -42,22 +46,23 @@ def test_every_backend_is_measured_in_both_scopes_and_agrees_with_the_original(r
         for scope in ("session", "sample")
     }
     for backend in report.backends:
-        assert backend.facts.worst_psnr >= 60
-        assert backend.facts.samples == (4 if backend.name == "reference" else 64)
-        assert backend.facts.device == "cpu"
+        facts = unwrap(backend.facts)
+        assert facts.worst_psnr >= 60
+        assert facts.samples == (4 if backend.name == "reference" else 64)
+        assert facts.device == "cpu"
         assert backend.peak_mib is None or 10 < backend.peak_mib < 10_000
 
 
-def test_paired_scopes_have_the_same_rounds(report):
+def test_paired_scopes_have_the_same_rounds(report: Report) -> None:
     for backend, batch in report.cases:
-        session, sample = (report.find(backend, batch, scope) for scope in ("session", "sample"))
+        session, sample = (unwrap(report.find(backend, batch, scope)) for scope in ("session", "sample"))
         assert [len(r) for r in session.rounds] == [len(r) for r in sample.rounds]
         assert session.sweeps == sample.sweeps
         assert session.warm_up_calls > 0
-        assert report.overhead(backend, batch).value > 0
+        assert unwrap(report.overhead(backend, batch)).value > 0
 
 
-def test_the_report_names_versions_and_no_paths_or_hosts(report, bundles):
+def test_the_report_names_versions_and_no_paths_or_hosts(report: Report, bundles: dict[str, Bundle]) -> None:
     assert report.environment.libraries["ganrt"] == ganrt.__version__
     assert report.bundle == bundles["dcgan"].folder.name
     assert str(bundles["dcgan"].folder.parent) not in report.to_json()
@@ -65,7 +70,7 @@ def test_the_report_names_versions_and_no_paths_or_hosts(report, bundles):
     assert report.environment.cores >= 1
 
 
-def test_a_backend_that_cannot_run_is_reported_and_the_others_go_on(bundle):
+def test_a_backend_that_cannot_run_is_reported_and_the_others_go_on(bundle: Bundle) -> None:
     report = measure(
         bundle, backends=["openvino", "onnxruntime"], batches=[1], seconds=0.5, variants=["fp32"], device="cuda"
     )
@@ -75,10 +80,10 @@ def test_a_backend_that_cannot_run_is_reported_and_the_others_go_on(bundle):
     assert any("openvino failed" in warning for warning in report.warnings)
 
 
-def test_a_backend_with_wrong_pictures_is_not_measured(bundle, tmp_path):
+def test_a_backend_with_wrong_pictures_is_not_measured(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "wrong.ganrt"
     shutil.copytree(bundle.folder, folder)
-    golden = bundle.golden()
+    golden = unwrap(bundle.golden())
     replace(golden, images=-golden.images).save(folder / Bundle.GOLDEN)
     replace(bundle, folder=folder).with_files(Bundle.GOLDEN).write_manifest()
     report = measure(folder, backends=["onnxruntime"], batches=[1], seconds=0.5, variants=["fp32"])
@@ -88,7 +93,7 @@ def test_a_backend_with_wrong_pictures_is_not_measured(bundle, tmp_path):
     assert report.measurements == ()
 
 
-def test_a_broken_graph_is_one_backends_failure_and_its_reason_has_no_path(bundle, tmp_path):
+def test_a_broken_graph_is_one_backends_failure_and_its_reason_has_no_path(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "broken.ganrt"
     shutil.copytree(bundle.folder, folder)
     (folder / "model.onnx").write_bytes(b"no graph")
@@ -99,12 +104,12 @@ def test_a_broken_graph_is_one_backends_failure_and_its_reason_has_no_path(bundl
     assert str(tmp_path) not in report.to_json()
 
 
-def test_a_killed_worker_is_reported(bundle):
+def test_a_killed_worker_is_reported(bundle: Bundle) -> None:
     worker = Worker(Setup(bundle.folder, "onnxruntime", "fp32", "cpu"))
     try:
         worker.wait_until_loaded()
         assert len(worker.time_round(RoundRequest(2, 3, 0)).end_to_end) == 3
-        os.kill(worker.pid, signal.SIGKILL)
+        os.kill(unwrap(worker.pid), signal.SIGKILL)
         with pytest.raises(WorkerFailed) as caught:
             worker.time_round(RoundRequest(2, 3, 0))
         assert caught.value.failure == Failure("Died", "its process was killed by SIGKILL")
@@ -118,20 +123,22 @@ class _Missing:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
 
-    def wait_until_loaded(self):
+    def wait_until_loaded(self) -> NoReturn:
         raise WorkerFailed(Failure("MissingLibraryError", f"{self.setup.backend} is not installed"))
 
     def close(self) -> None:
         pass
 
 
-def test_a_missing_library_is_a_failure_only_when_the_backend_was_named(bundle, monkeypatch):
+def test_a_missing_library_is_a_failure_only_when_the_backend_was_named(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(harness, "Worker", _Missing)
     assert {b.status for b in measure(bundle, batches=[1], seconds=1.0).backends} == {"not installed"}
     assert [b.status for b in measure(bundle, backends=["pytorch"], batches=[1], seconds=1.0).backends] == ["failed"]
 
 
-def test_invalid_arguments_start_no_worker(bundle, tmp_path, monkeypatch):
+def test_invalid_arguments_start_no_worker(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "Worker", None)
     with pytest.raises(ganrt.RequestError, match="int8"):
         measure(bundle, variants=["int8-phases"])
@@ -149,9 +156,9 @@ class _Session(HostSession):
     def __init__(self, spec: ganrt.Spec, wrong: bool) -> None:
         super().__init__("fake", "fp32", spec, {})
         self.wrong, self.calls = wrong, 0
-        self.shape = (spec.output.channels, *spec.output.size)
+        self.shape = (spec.output.channels, *unwrap(spec.output.size))
 
-    def run(self, feeds):
+    def run(self, feeds: Feeds) -> Array:
         self.calls += 1
         level = -1.0 if self.wrong and self.calls % 2 else 1.0
         return np.full((len(feeds["z"]), *self.shape), level, np.float32) * np.tanh(feeds["z"][:, :1, None, None])
@@ -160,7 +167,7 @@ class _Session(HostSession):
         pass
 
 
-def test_both_scopes_must_make_the_same_pictures_while_timed(bundle):
+def test_both_scopes_must_make_the_same_pictures_while_timed(bundle: Bundle) -> None:
     right = _Session(bundle.spec, wrong=False)
     found = time_round(Generator(bundle.spec, right), RoundRequest(2, 3, 0))
     assert len(found.session) == len(found.end_to_end) == 3
@@ -170,8 +177,8 @@ def test_both_scopes_must_make_the_same_pictures_while_timed(bundle):
         time_round(Generator(bundle.spec, _Session(bundle.spec, wrong=True)), RoundRequest(2, 3, 0))
 
 
-def test_sheets_of_few_and_of_many_samples_show_the_same_pictures_first(bundle):
-    golden = bundle.golden()
+def test_sheets_of_few_and_of_many_samples_show_the_same_pictures_first(bundle: Bundle) -> None:
+    golden = unwrap(bundle.golden())
     many, few = select_sheet(golden).images, select_sheet(golden.subset(1)).images
     assert len(few) == 4
     np.testing.assert_array_equal(many[:4], few)
