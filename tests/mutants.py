@@ -42,7 +42,7 @@ FAULTS = {
         ("np.where(finite, psnr, -np.inf)", "psnr"),
     ],
     ("ganrt/proving.py", "tests/core/test_proving.py"): [
-        ("if not moved <= allowed", "if moved > allowed"),
+        ("if not drift <= allowed", "if drift > allowed"),
         ("turned = np.roll(np.arange(count), 1)", "turned = np.arange(count)"),
         ("(images(np.zeros(1, int)), found[:1])", "(images(np.zeros(2, int))[:1], found[:1])"),
         ("(copies[:1], found[:1])", "(copies[:1], copies[:1])"),
