@@ -84,5 +84,13 @@ def test_unreliable_figures_come_with_a_warning(rounds: list[list[int]], words: 
     assert [kind for kind in statistics.find_warnings(rounds) if words in kind]
 
 
+def test_drift_is_the_change_of_the_median_and_needs_two_halves_with_an_interval() -> None:
+    kind = "the second half differs from the first: the machine drifted"
+    assert statistics.find_warnings([[100] * 5] * 6 + [[120] * 5] * 6)[kind] == "+20%"
+    assert kind not in statistics.find_warnings([[100] * 5] * 5 + [[120] * 5] * 5)
+    before, after = (98, 99, 100, 101, 102, 112), (110, 111, 112, 113, 114, 115)
+    assert kind not in statistics.find_warnings([[ns] for ns in before + after])
+
+
 def test_steady_figures_come_without_a_warning() -> None:
     assert statistics.find_warnings([[100, 101, 99, 100]] * 12) == {}
