@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ganrt.backend import backend_names, runs
-from ganrt.bundle import FAITHFUL, Bundle
+from ganrt.bundle import Bundle
 from ganrt.checks import is_whole
 from ganrt.errors import RequestError
 from ganrt.golden import picture_size
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 
 Size: TypeAlias = tuple[int, int]
@@ -53,24 +54,17 @@ class Setup:
 
     bundle: Path
     """Folder of the bundle."""
-    backend: str
-    """Name of the backend."""
-    variant: str
-    """Name of the bundle's variant."""
-    device: str
-    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    config: SessionConfig
+    """How the session is opened."""
     size: Size | None = None
     """Height and width of the pictures that the model is given; None for one that takes none."""
-    options: tuple[tuple[str, int | str], ...] = ()
-    """Of the backend, name and value, such as `threads`."""
     reuse_proof: bool = False
     """Accept an existing proof of this machine instead of comparing with the golden samples again."""
 
     @property
     def name(self) -> str:
-        """As tables show it: the backend, the variant unless it is the traced model itself, and the options."""
-        variant = () if self.variant == FAITHFUL else (self.variant,)
-        return " ".join([self.backend, *variant, *(f"{name}={value}" for name, value in self.options)])
+        """The configuration as tables show it, without the device: that is the same for all setups of a report."""
+        return str(replace(self.config, device="auto"))
 
 
 @dataclass(frozen=True)
@@ -121,10 +115,10 @@ def list_setups(
         bundle.variant(variant)
     own = backends if isinstance(backends, Mapping) else {}
     pairs = [(name, variant) for name in chosen for variant in own.get(name) or variants or bundle.variants]
-    setups = [Setup(bundle.folder, *pair, device, size) for pair in pairs if runs(pair[0], bundle, pair[1])]
-    if not setups:
+    configs = [SessionConfig(backend, variant, device) for backend, variant in pairs if runs(backend, bundle, variant)]
+    if not configs:
         raise RequestError(f"none of {', '.join(chosen)} runs {', '.join(variants or bundle.variants)}")
-    return setups
+    return [Setup(bundle.folder, config, size) for config in configs]
 
 
 def check_batches(batches: Sequence[int]) -> list[int]:

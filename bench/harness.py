@@ -22,10 +22,10 @@ def measure(
     bundle: str | Path | Bundle,
     *,
     backends: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
-    batches: Sequence[int] = (1, 8),
-    seconds: float = 60.0,
     variants: Sequence[str] | None = None,
     device: str = "auto",
+    batches: Sequence[int] = (1, 8),
+    seconds: float = 60.0,
     size: Size | None = None,
     progress: Log | None = None,
 ) -> Report:
@@ -37,10 +37,10 @@ def measure(
         bundle: the bundle, or its folder.
         backends: names, or a mapping of names to the variants of each; None: all that are installed (the others are
             reported as not installed).
-        batches: batch sizes; a backend that is slow by design is measured at batch 1 only.
-        seconds: total time, loading included. Every case gets at least one round, even if that takes longer.
         variants: names; None: all of the bundle, each on the backends that run it.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        batches: batch sizes; a backend that is slow by design is measured at batch 1 only.
+        seconds: total time, loading included. Every case gets at least one round, even if that takes longer.
         size: height and width in pixels of the pictures that an image-to-image model is given; None: those of its
             proof, which are small (`golden.picture_size`).
         progress: called with a line of text now and then.
@@ -64,7 +64,7 @@ def measure(
         family=bundle.spec.family,
         image=_describe_image(bundle.spec.output, size),
         picture=size,
-        precision=", ".join(sorted({bundle.variant(setup.variant).precision for setup in setups})),
+        precision=", ".join(sorted({bundle.variant(setup.config.variant).precision for setup in setups})),
         date=clock.now_utc(),
         seconds=(clock.now_ns() - started) / 1e9,
         environment=monitor.finish(),

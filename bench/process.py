@@ -34,7 +34,9 @@ class Worker:
         self.setup = setup
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, setup), name=f"ganrt-{setup.backend}", daemon=True)
+        self._process = context.Process(
+            target=serve, args=(theirs, setup), name=f"ganrt-{setup.config.backend}", daemon=True
+        )
         # Ctrl-C interrupts every process of the terminal. This process ends its workers itself, so they ignore it.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -89,11 +89,11 @@ class TuningResult:
 def tune(
     bundle: str | Path | Bundle,
     *,
+    backends: Sequence[str] | None = None,
+    device: str = "auto",
     quality: float = QUALITY,
     batches: Sequence[int] | None = None,
     seconds: float = 120.0,
-    backends: Sequence[str] | None = None,
-    device: str = "auto",
     size: Size | None = None,
     progress: OnProgress | None = None,
 ) -> TuningResult:
@@ -103,12 +103,12 @@ def tune(
 
     Args:
         bundle: the bundle, or its folder.
+        backends: names; None: all that are installed, without those that are slow by design.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
         quality: PSNR in dB that the worst golden sample must reach. It decides which precisions take part.
         batches: batch sizes; None: 1, 8 and 32, or what fits with large images.
         seconds: total time, loading included. Every setup that is not dropped gets at least one round, even if that
             takes longer.
-        backends: names; None: all that are installed, without those that are slow by design.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
         size: height and width in pixels of the pictures that an image-to-image model is given, as for `measure`.
         progress: called now and then with the share of the time that has passed, 0 to 1, and a line of text.
 
@@ -164,7 +164,7 @@ def _enter_all(race: Race, bundle: Bundle, setups: Sequence[Setup], device: str,
     are still in the race, other numbers of threads, or the backend's options on a GPU. Returns the first."""
     untuned = None
     for rule in candidates_by_rule(bundle, LoadRequest(device=device)):
-        setup = Setup(bundle.folder, rule.config.backend, rule.config.variant, device, size, reuse_proof=True)
+        setup = Setup(bundle.folder, rule.config, size, reuse_proof=True)
         eligible = _without_options(setup) in map(_without_options, setups)
         untuned = race.enter(setup, eligible=eligible, baseline=True)
         if untuned is not None:
@@ -184,19 +184,17 @@ def _enter_all(race: Race, bundle: Bundle, setups: Sequence[Setup], device: str,
     return untuned
 
 
-def _without_options(setup: Setup) -> tuple[str, str]:
-    return setup.backend, setup.variant
+def _without_options(setup: Setup) -> SessionConfig:
+    return replace(setup.config, options={})
 
 
 def _with_options(setup: Setup, **options: int | str) -> Setup:
-    return Setup(
-        setup.bundle, setup.backend, setup.variant, setup.device, setup.size, tuple(options.items()), reuse_proof=True
-    )
+    return replace(setup, config=replace(setup.config, options=options), reuse_proof=True)
 
 
 def _list_other_options(racer: Racer) -> Sequence[Mapping[str, int | str]]:
     """Options that a backend may be opened with, other than its defaults, on the device where it runs."""
-    entry = backend_table()[racer.setup.backend]
+    entry = backend_table()[racer.setup.config.backend]
     if racer.facts.device != "cpu":
         return entry.on_gpu
     return [{"threads": threads} for threads in _list_thread_counts()] if entry.threads else ()
@@ -211,13 +209,13 @@ def _list_thread_counts() -> list[int]:
 
 
 def _rank_for_loading(bundle: Bundle, setup: Setup) -> tuple[int, bool]:
-    variant = bundle.variant(setup.variant)
+    variant = bundle.variant(setup.config.variant)
     return _LOADING_ORDER.index(variant.precision), not variant.fewer_macs
 
 
 def _explain_low_quality(bundle: Bundle, setup: Setup, quality: float) -> str:
     """Why the bundle's own record rules a setup out; empty when it does not."""
-    proofs = [p for p in bundle.variant(setup.variant).proofs if p.backend == setup.backend]
+    proofs = [p for p in bundle.variant(setup.config.variant).proofs if p.backend == setup.config.backend]
     best = max((p.worst_psnr for p in proofs), default=quality)
     return "" if best >= quality else f"{best:.1f} dB in the bundle's record, but {quality:g} dB are required"
 
@@ -235,7 +233,7 @@ def _make_result(
         quality=race.quality,
         date=clock.now_utc(),
         versions=tuned.library_versions(),
-        choices=tuple(_make_choice(racer) for racer in racers),
+        choices=tuple(_make_tuned_config(racer) for racer in racers),
         winners={batch: racers.index(racer) for batch, (racer, _) in winners.items()},
     )
     verdicts = tuple(_make_verdict(batch, *pair, untuned) for batch, pair in winners.items())
@@ -243,12 +241,11 @@ def _make_result(
     return TuningResult(bundle.folder.name, record, name, verdicts, race.left_out, environment, seconds)
 
 
-def _make_choice(racer: Racer) -> TunedConfig:
-    setup, facts = racer.setup, racer.facts
+def _make_tuned_config(racer: Racer) -> TunedConfig:
     return TunedConfig(
-        SessionConfig(setup.backend, setup.variant, facts.device, dict(setup.options)),
-        precision=facts.precision,
-        worst_psnr=facts.worst_psnr,
+        config=replace(racer.setup.config, device=racer.facts.device),
+        precision=racer.facts.precision,
+        worst_psnr=racer.facts.worst_psnr,
         timings={b: Timing(e.value, e.low, e.high) for b, e in _list_estimates(racer)},
     )
 

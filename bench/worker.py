@@ -23,13 +23,11 @@ from ganrt.errors import GanrtError, UnprovenError
 from ganrt.generator import Generator
 from ganrt.golden import Golden
 from ganrt.proving import compare_with_golden
-from ganrt.session_config import SessionConfig
 from ganrt.trust import require_proof
 
 from . import calls, clock
 from .cases import Setup, Size
 
-_PROOF_BATCH = 8
 _SHEET = 2
 """Pictures shown of each golden run."""
 _IDLE_WAIT_S, _IDLE_SHARE, _IDLE_WAITS = 0.02, 0.1, 50
@@ -145,8 +143,7 @@ def time_round(generator: Generator, request: RoundRequest, size: Size | None = 
 def _load_generator(connection: Connection, setup: Setup) -> Generator:
     bundle = Bundle.read(setup.bundle)
     started = clock.now_ns()
-    config = SessionConfig(setup.backend, setup.variant, setup.device, dict(setup.options))
-    session = open_session(bundle, config)
+    session = open_session(bundle, setup.config)
     load_ns = clock.now_ns() - started
     try:
         connection.send(_gather_facts(bundle, setup, session, load_ns))
@@ -161,7 +158,7 @@ def _gather_facts(bundle: Bundle, setup: Setup, session: Session, load_ns: int) 
     use."""
     first_ns, _ = calls.time_session(session, calls.draw_inputs(bundle.spec, 0, 1, setup.size).feeds)
     if setup.reuse_proof:
-        proof = require_proof(bundle, setup.variant, session)
+        proof = require_proof(bundle, setup.config.variant, session)
         agreement: dict[str, Any] = {"worst_psnr": proof.worst_psnr, "samples": proof.samples, "sheet": ""}
     else:
         agreement = _compare(bundle, session)

@@ -12,10 +12,11 @@ from ganrt.bench import race
 from ganrt.bench.cases import Setup
 from ganrt.bench.race import Race
 from ganrt.bench.worker import Failure
+from ganrt.session_config import SessionConfig
 
 
 def make_setup(name: str) -> Setup:
-    return Setup(Path("x.ganrt"), name, "fp32", "auto")
+    return Setup(Path("x.ganrt"), SessionConfig(name))
 
 
 class Trial:
@@ -24,7 +25,7 @@ class Trial:
     def __init__(self, seconds: float, batches: tuple[int, ...] = (1, 8), quality: float = 60.0, **setups: Behaviour):
         self.clock = FakeClock()
         self.progress: list[tuple[float, str]] = []
-        start, self.started = fake_processes(self.clock, lambda s: setups[s.backend])
+        start, self.started = fake_processes(self.clock, lambda s: setups[s.config.backend])
         span = (0, round(seconds * SECOND))
         self.race = Race(batches, quality, span, lambda share, text: self.progress.append((share, text)),
                          self.clock, start)  # fmt: skip
@@ -40,7 +41,7 @@ class Trial:
         return racer.setup.name, reason
 
     def worker(self, name: str) -> FakeWorker:
-        return next(w for w in self.started if w.setup.backend == name)
+        return next(w for w in self.started if w.setup.config.backend == name)
 
 
 def test_the_fastest_wins_before_the_time_is_up() -> None:

@@ -14,6 +14,7 @@ from ganrt.bench.schedule import Track
 from ganrt.bench.worker import Failure, Round, RoundRequest
 from ganrt.bundle import Bundle
 from ganrt.errors import RequestError
+from ganrt.session_config import SessionConfig
 
 
 @dataclass
@@ -40,7 +41,7 @@ class FakeTimer:
 def make_tracks(*timers: FakeTimer, batches: tuple[int, ...] = (1,), slow: bool = False) -> list[Track]:
     made = []
     for k, timer in enumerate(timers):
-        setup = Setup(Path("x.ganrt"), f"backend{k}", "fp32", "cpu")
+        setup = Setup(Path("x.ganrt"), SessionConfig(f"backend{k}"))
         made += [Track(Case(setup, batch, slow and k == 0), timer) for batch in batches]
     return made
 
@@ -138,8 +139,15 @@ def test_setups_are_the_pairs_of_a_backend_and_a_variant_that_it_runs(bundle: Bu
         list_setups(several, ["pytorch"], ["bf16-phases"], "auto")
 
 
+def test_names_of_setups_are_the_same_on_every_device(bundle: Bundle) -> None:
+    [setup] = list_setups(bundle, ["onnxruntime"], ["fp32"], "cuda:1")
+    assert (setup.name, setup.config.device) == ("onnxruntime", "cuda:1")
+    config = replace(setup.config, variant="fp32-phases", options={"threads": 2})
+    assert replace(setup, config=config).name == "onnxruntime fp32-phases threads=2"
+
+
 def test_unknown_backends_are_rejected_with_the_known_names(bundle: Bundle) -> None:
-    assert [s.backend for s in list_setups(bundle, ["openvino", "openvino"], ["fp32"], "auto")] == ["openvino"]
+    assert [s.config.backend for s in list_setups(bundle, ["openvino", "openvino"], ["fp32"], "auto")] == ["openvino"]
     with pytest.raises(RequestError, match=r"no backend 'onnx'; choose from .*onnxruntime"):
         list_setups(bundle, ["onnx"], None, "auto")
     with pytest.raises(RequestError, match="no backend was named"):

@@ -60,9 +60,10 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
 
 def by_precision(setup: Setup) -> Behaviour:
     """A machine on which OpenVINO is a little faster than the others, and one thread is faster still."""
-    precision = setup.variant.partition("-")[0]
-    ms = FAST[precision] * (1 if setup.backend == "openvino" else 1.2) * (1 if setup.variant != precision else 1.1)
-    return Behaviour(ms * (0.8 if ("threads", 1) in setup.options else 1), psnr=PSNR[precision], precision=precision)
+    config = setup.config
+    precision = config.variant.partition("-")[0]
+    ms = FAST[precision] * (1 if config.backend == "openvino" else 1.2) * (1 if config.variant != precision else 1.1)
+    return Behaviour(ms * (0.8 if config.options.get("threads") == 1 else 1), psnr=PSNR[precision], precision=precision)
 
 
 def list_names(started: list[FakeWorker]) -> list[str]:
@@ -89,7 +90,7 @@ def test_the_untuned_setup_comes_first_then_the_likely_fast_ones_then_threads(
 
 def test_on_a_gpu_the_options_of_the_provider_are_measured(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
     def behaviour(setup: Setup) -> Behaviour:
-        options = dict(setup.options)
+        options = setup.config.options
         return replace(by_precision(setup), device="cuda:0", ms=5.0 if options.get("prefer_nhwc") else 10.0)
 
     started = fake_workers(behaviour)
@@ -160,7 +161,7 @@ def test_backends_that_were_not_named_are_measured_for_comparison_only(
 def test_a_missing_library_is_skipped(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
     def behaviour(setup: Setup) -> Behaviour:
         missing = Failure("MissingLibraryError", "the onnxruntime backend needs onnxruntime")
-        return replace(by_precision(setup), failure=missing if setup.backend == "onnxruntime" else None)
+        return replace(by_precision(setup), failure=missing if setup.config.backend == "onnxruntime" else None)
 
     fake_workers(behaviour)
     result = tune(four_variants, quality=30, seconds=600)
@@ -169,7 +170,7 @@ def test_a_missing_library_is_skipped(four_variants: Bundle, fake_workers: FakeW
 
 
 def test_a_worker_that_dies_is_left_out_with_its_reason(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
-    fake_workers(lambda s: replace(by_precision(s), dies_after=9 if s.options else 10**9))
+    fake_workers(lambda s: replace(by_precision(s), dies_after=9 if s.config.options else 10**9))
     result = tune(four_variants, quality=30, seconds=600)
     assert result.left_out["openvino int8-phases threads=1"] == "failed: its process was killed by SIGKILL"
     assert {v.winner for v in result.verdicts} == {"openvino int8-phases"}

@@ -20,6 +20,7 @@ from ganrt.bench.worker import Failure, RoundRequest, select_sheet, time_round
 from ganrt.bundle import Bundle
 from ganrt.feeds import Array, Feeds
 from ganrt.generator import Generator
+from ganrt.session_config import SessionConfig
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_a_broken_graph_is_one_backends_failure_and_its_reason_has_no_path(bundl
 
 
 def test_a_killed_worker_is_reported(bundle: Bundle) -> None:
-    worker = Worker(Setup(bundle.folder, "onnxruntime", "fp32", "cpu"))
+    worker = Worker(Setup(bundle.folder, SessionConfig("onnxruntime")))
     try:
         worker.wait_until_loaded()
         assert len(worker.time_round(RoundRequest(2, 3, 0)).end_to_end) == 3
@@ -124,7 +125,7 @@ class _Missing:
         self.setup = setup
 
     def wait_until_loaded(self) -> NoReturn:
-        raise WorkerFailed(Failure("MissingLibraryError", f"{self.setup.backend} is not installed"))
+        raise WorkerFailed(Failure("MissingLibraryError", f"{self.setup.config.backend} is not installed"))
 
     def close(self) -> None:
         pass

@@ -28,7 +28,7 @@ def run(*arguments: object) -> Result:
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which OpenVINO takes half the time of the others."""
     clock = FakeClock()
-    start, _ = fake_processes(clock, lambda setup: Behaviour(5 if setup.backend == "openvino" else 10))
+    start, _ = fake_processes(clock, lambda setup: Behaviour(5 if setup.config.backend == "openvino" else 10))
     monkeypatch.setattr(tuning, "Worker", start)
     monkeypatch.setattr(tuning.clock, "now_ns", clock)
 
