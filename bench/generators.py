@@ -80,7 +80,7 @@ def make_generator(recipe: GeneratorRecipe) -> nn.Module:
         torch.manual_seed(_SEED)
         module = fold((family.trainable or family.generator)(config))
         if recipe.he:
-            upscaling.kaiming(module)
+            upscaling.init_kaiming(module)
         _set_norm_statistics(module, family.spec(config))
         _set_contrast(module, family.spec(config))
     return module.eval()

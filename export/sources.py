@@ -123,9 +123,10 @@ def _open_run(path: Path, config: Mapping[str, Any]) -> Source:
         raise RequestError("a RUN folder holds its own config; leave --config out")
     run = read_run(path)
     growth = run.options.growth
-    if growth is not None and run.step < growth.grown:
+    if growth is not None and run.step < growth.full_size_step:
         raise CheckpointError(
-            f"{path} has taken {run.step} steps, and its networks grow until step {growth.grown}: train it further"
+            f"{path} has taken {run.step} steps, and its networks grow until step {growth.full_size_step}: "
+            "train it further"
         )
     return _load_family(get_family(run.family), run.config, read_state(run.weights), run.weights)
 

@@ -18,7 +18,7 @@ from ganrt.images import encode_png, grid
 def _apply_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
     """Make the settings of a preset the defaults of the command, so that options beside it override them."""
     if name is not None:
-        ctx.default_map = import_extra("ganrt.training", "train", "training").preset(name)
+        ctx.default_map = import_extra("ganrt.training", "train", "training").get_preset(name)
 
 
 @click.command()

@@ -49,8 +49,8 @@ class Generator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.vgg = _encoder(config.width)
-        self.decoder = _decoder(config.width)
+        self.vgg = _build_encoder(config.width)
+        self.decoder = _build_decoder(config.width)
 
     def forward(self, content: Tensor, style: Tensor, strength: Tensor) -> Tensor:
         wanted = self.vgg(content)
@@ -60,12 +60,12 @@ class Generator(nn.Module):
 
 def adain(content: Tensor, style: Tensor) -> Tensor:
     """Features (N, C, H, W) with the channel means and deviations of others (N, C, h, w)."""
-    mean, deviation = statistics(content)
-    wanted_mean, wanted_deviation = statistics(style)
+    mean, deviation = channel_statistics(content)
+    wanted_mean, wanted_deviation = channel_statistics(style)
     return wanted_deviation * ((content - mean) / deviation) + wanted_mean
 
 
-def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+def channel_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every channel, (N, C, 1, 1) each.
 
     Written with sums: exporters turn a variance with a free number of pixels into longer graphs.
@@ -76,7 +76,7 @@ def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.sqrt(variance + _EPS)
 
 
-def _encoder(width: int) -> nn.Sequential:
+def _build_encoder(width: int) -> nn.Sequential:
     """VGG-19 to relu4_1, after a 1x1 convolution that brings RGB into the form it was trained on."""
     layers: list[nn.Module] = [nn.Conv2d(3, 3, 1)]
     before = 3
@@ -84,16 +84,16 @@ def _encoder(width: int) -> nn.Sequential:
         if level:
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
         for _ in range(count):
-            layers += _convolution(before, width << level)
+            layers += _build_convolution(before, width << level)
             before = width << level
     return nn.Sequential(*layers)
 
 
-def fresh_encoder(config: Config, seed: int = 0) -> nn.Sequential:
+def build_random_encoder(config: Config, seed: int = 0) -> nn.Sequential:
     """An encoder of random weights that keep the activations' scale (He et al. 2015), no biases; the same ones for the
     same seed. Of use where there is no checkpoint of trained ones."""
     numbers = torch.Generator().manual_seed(seed)
-    encoder = _encoder(config.width)
+    encoder = _build_encoder(config.width)
     encoder.eval().requires_grad_(False)
     first, *others = (layer for layer in encoder if isinstance(layer, nn.Conv2d))
     first.weight[:, :, 0, 0] = 4 * torch.eye(3)  # RGB about its mean, in units of its deviation
@@ -104,23 +104,23 @@ def fresh_encoder(config: Config, seed: int = 0) -> nn.Sequential:
     return encoder
 
 
-def _decoder(width: int) -> nn.Sequential:
+def _build_decoder(width: int) -> nn.Sequential:
     """The encoder's mirror image, without the 1x1 convolution and the last activation."""
     layers: list[nn.Module] = []
     for level in range(len(_LEVELS) - 1, -1, -1):
         here, after = width << level, (width << level) // 2 if level else 3
         for left in range(_LEVELS[level] - 1, -1, -1):
-            layers += _convolution(here, here if left else after)
+            layers += _build_convolution(here, here if left else after)
         if level:
             layers.append(nn.Upsample(scale_factor=2.0, mode="nearest"))
     return nn.Sequential(*layers[:-1])
 
 
-def _convolution(before: int, after: int) -> list[nn.Module]:
+def _build_convolution(before: int, after: int) -> list[nn.Module]:
     return [nn.ReflectionPad2d(1), nn.Conv2d(before, after, 3), nn.ReLU()]
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     return Spec(
         family="adain",
         inputs=(
@@ -132,45 +132,45 @@ def spec(config: Config) -> Spec:
     )
 
 
-def guess(shapes: Shapes) -> Config | None:
-    return _guess(shapes, "vgg.2.weight") if _has(shapes, "decoder.28.weight") else None
+def guess_config(shapes: Shapes) -> Config | None:
+    return _infer_config(shapes, "vgg.2.weight") if _has_kernel(shapes, "decoder.28.weight") else None
 
 
-def convert(state: State, config: Config) -> State:
+def convert_state(state: State, config: Config) -> State:
     """Without the layers after relu4_1, which vgg_normalised.pth holds for other purposes."""
     numbers = {key: re.match(r"vgg\.([0-9]+)\.", key) for key in state}
     return {key: state[key] for key, number in numbers.items() if number is None or int(number[1]) <= _LAST}
 
 
-def _guess(shapes: Shapes, second: str) -> Config | None:
+def _infer_config(shapes: Shapes, second: str) -> Config | None:
     """From the encoder's second convolution, the first that has the width."""
     try:
-        return Config(shapes[second][0]) if _has(shapes, second) else None
+        return Config(shapes[second][0]) if _has_kernel(shapes, second) else None
     except RequestError:
         return None
 
 
-def _has(shapes: Shapes, key: str) -> bool:
+def _has_kernel(shapes: Shapes, key: str) -> bool:
     return len(shapes.get(key, ())) == 4
 
 
 def _guess_encoder(shapes: Shapes) -> Config | None:
-    encoder = all(_has(shapes, key) for key in ("0.weight", "2.weight", "5.weight", "29.weight"))
-    return _guess(shapes, "2.weight") if encoder and shapes["0.weight"] == (3, 3, 1, 1) else None
+    encoder = all(_has_kernel(shapes, key) for key in ("0.weight", "2.weight", "5.weight", "29.weight"))
+    return _infer_config(shapes, "2.weight") if encoder and shapes["0.weight"] == (3, 3, 1, 1) else None
 
 
 def _guess_decoder(shapes: Shapes) -> Config | None:
-    decoder = all(_has(shapes, key) for key in ("1.weight", "5.weight", "14.weight", "25.weight", "28.weight"))
-    return _guess(shapes, "25.weight") if decoder and shapes["28.weight"][0] == 3 else None
+    decoder = all(_has_kernel(shapes, key) for key in ("1.weight", "5.weight", "14.weight", "25.weight", "28.weight"))
+    return _infer_config(shapes, "25.weight") if decoder and shapes["28.weight"][0] == 3 else None
 
 
-def _refuse_encoder(state: State, config: Config) -> State:
+def _reject_encoder(state: State, config: Config) -> State:
     raise CheckpointError(
         "this is the encoder of AdaIN by itself; name its decoder too, as in --config decoder=decoder.pth"
     )
 
 
-def _refuse_decoder(state: State, config: Config) -> State:
+def _reject_decoder(state: State, config: Config) -> State:
     raise CheckpointError(
         "this is the decoder of AdaIN by itself; name its encoder too, as in --config encoder=vgg_normalised.pth"
     )
@@ -180,11 +180,11 @@ FAMILY = Family(
     "adain",
     Config,
     Generator,
-    spec,
+    build_spec,
     (
-        Layout("pytorch-AdaIN", guess, convert),
-        Layout("pytorch-AdaIN, encoder alone", _guess_encoder, _refuse_encoder),
-        Layout("pytorch-AdaIN, decoder alone", _guess_decoder, _refuse_decoder),
+        Layout("pytorch-AdaIN", guess_config, convert_state),
+        Layout("pytorch-AdaIN, encoder alone", _guess_encoder, _reject_encoder),
+        Layout("pytorch-AdaIN, decoder alone", _guess_decoder, _reject_decoder),
     ),
     task="any-style",
     files={"encoder": "vgg.", "decoder": "decoder."},

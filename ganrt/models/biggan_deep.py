@@ -90,20 +90,20 @@ class Mixture(NamedTuple):
     share: Tensor
     """float32 (N, 1)."""
 
-    def of(self, table: Tensor) -> Tensor:
+    def apply(self, table: Tensor) -> Tensor:
         """(51, C) -> (N, C)."""
         return table[self.low] * self.share + table[self.high] * (1.0 - self.share)
 
 
-def _mixture(truncation: float) -> tuple[int, int, float]:
+def _find_mixture(truncation: float) -> tuple[int, int, float]:
     """What the original makes of a truncation, in its own float64 arithmetic."""
     share, low = math.modf(truncation / (1.0 / _LAST))
     return (int(low), int(low) + 1, share) if share else (int(low), int(low), 1.0)
 
 
-def _row(number: int) -> int:
+def _effective_row(number: int) -> int:
     """The row whose statistics the original takes for the truncation number / 50, its inexact division included."""
-    low, high, share = _mixture(number / _LAST)
+    low, high, share = _find_mixture(number / _LAST)
     return low if share > 0.5 else high
 
 
@@ -132,13 +132,13 @@ class Norms(nn.Module):
         rows = vector.shape[0]
         gain = torch.cat([1.0 + self.gain(vector), self.last_gain.expand(rows, -1)], 1)
         bias = torch.cat([self.bias(vector), self.last_bias.expand(rows, -1)], 1)
-        scale = gain * torch.rsqrt(mixture.of(self.variances) + self.eps)
-        shift = bias - mixture.of(self.means) * scale
+        scale = gain * torch.rsqrt(mixture.apply(self.variances) + self.eps)
+        shift = bias - mixture.apply(self.means) * scale
         scales, shifts = (torch.split(value[:, :, None, None], self.widths, 1) for value in (scale, shift))
         return list(zip(scales, shifts, strict=True))
 
 
-def _active(x: Tensor, norm: Affine) -> Tensor:
+def _apply_affine_relu(x: Tensor, norm: Affine) -> Tensor:
     scale, shift = norm
     return functional.relu(x * scale + shift)
 
@@ -159,13 +159,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, norms: list[Affine]) -> Tensor:
         x = self.attention(x)
-        hidden = self.conv0(_active(x, norms[0]))
-        hidden = self.conv1(self._enlarged(_active(hidden, norms[1])))
-        hidden = self.conv2(_active(hidden, norms[2]))
-        hidden = self.conv3(_active(hidden, norms[3]))
-        return hidden + self._enlarged(x[:, : self.width])  # type: ignore[no-any-return]
+        hidden = self.conv0(_apply_affine_relu(x, norms[0]))
+        hidden = self.conv1(self._upsample(_apply_affine_relu(hidden, norms[1])))
+        hidden = self.conv2(_apply_affine_relu(hidden, norms[2]))
+        hidden = self.conv3(_apply_affine_relu(hidden, norms[3]))
+        return hidden + self._upsample(x[:, : self.width])  # type: ignore[no-any-return]
 
-    def _enlarged(self, x: Tensor) -> Tensor:
+    def _upsample(self, x: Tensor) -> Tensor:
         return x if self.factor == 1 else functional.interpolate(x, scale_factor=self.factor, mode="nearest")
 
 
@@ -186,23 +186,23 @@ class Generator(nn.Module):
         within = [width for before in widths[:-1] for width in (before, *[before // 4] * 3)]
         self.norms = Norms([*within, widths[-1]], 2 * config.latent, config.eps)
         self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
-        self.register_buffer("rows", torch.tensor([_row(k) for k in range(_LAST + 1)]), persistent=False)
+        self.register_buffer("rows", torch.tensor([_effective_row(k) for k in range(_LAST + 1)]), persistent=False)
 
     def forward(self, z: Tensor, label: Tensor, truncation: Tensor | None = None) -> Tensor:
-        mixture = self._fixed(z) if truncation is None else self._asked(truncation)
+        mixture = self._mix_fixed(z) if truncation is None else self._mix_requested(truncation)
         vector = torch.cat([z, self.embedding(label)], 1)
         norms = self.norms(mixture, vector)
         x = self.linear(vector).unflatten(1, (-1, 4, 4))
         for k, block in enumerate(self.blocks):
             x = block(x, norms[4 * k : 4 * k + 4])
-        return self.to_rgb(_active(x, norms[-1])).tanh()  # type: ignore[no-any-return]
+        return self.to_rgb(_apply_affine_relu(x, norms[-1])).tanh()  # type: ignore[no-any-return]
 
-    def _fixed(self, like: Tensor) -> Mixture:
-        low, high, share = _mixture(self.truncation)
+    def _mix_fixed(self, like: Tensor) -> Mixture:
+        low, high, share = _find_mixture(self.truncation)
         rows = torch.tensor([[low], [high]], device=like.device)
         return Mixture(rows[0], rows[1], torch.full((1, 1), share, device=like.device))
 
-    def _asked(self, truncation: Tensor) -> Mixture:
+    def _mix_requested(self, truncation: Tensor) -> Mixture:
         place = truncation * _LAST
         nearest, below = place.round(), place.floor()
         exact = (place - nearest).abs() < _NEAR
@@ -212,7 +212,7 @@ class Generator(nn.Module):
         return Mixture(low, high, (place - below)[:, None])
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     if not config.upsample:
         raise RequestError(
             f"this BigGAN-deep does not have the published form, and its weights do not tell which of its "
@@ -226,7 +226,7 @@ def spec(config: Config) -> Spec:
     return Spec("biggan_deep", tuple(inputs), Output(3, (-1.0, 1.0), (config.size, config.size)))
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """Everything but which blocks upsample. In the published form every second does, and the others keep the width."""
     blocks = sum(re.fullmatch(r"blocks\.\d+\.conv0\.weight", key) is not None for key in shapes)
     table = shapes.get("embedding.weight", ())
@@ -263,14 +263,14 @@ _NAMES = [
 _LAYER = re.compile(r"^layers\.(\d{1,3})\.")
 
 
-def _names(keys: Iterable[str]) -> dict[str, str]:
+def _map_keys(keys: Iterable[str]) -> dict[str, str]:
     """Key of the original, with `weight` for the factors of spectral norm, -> key here. Attention is a layer of its own
     there, and part of the next block here."""
     plain = dict.fromkeys(_FACTOR.sub(".weight", key) for key in keys)
     attentive = [int(key.split(".")[2]) for key in plain if re.fullmatch(r"generator\.layers\.\d{1,3}\.gamma", key)]
     position = min(attentive, default=len(plain))
 
-    def block(found: re.Match[str]) -> str:
+    def rename_layer(found: re.Match[str]) -> str:
         number = int(found[1])
         if number == position:
             return f"blocks.{number}.attention."
@@ -281,20 +281,20 @@ def _names(keys: Iterable[str]) -> dict[str, str]:
         new = old
         for pattern, name in _NAMES:
             new = pattern.sub(name, new)
-        names[old] = _LAYER.sub(block, new)
+        names[old] = _LAYER.sub(rename_layer, new)
     return names
 
 
 def _guess_huggingface(shapes: Shapes) -> Config | None:
     if "generator.gen_z.bias" not in shapes or len(shapes.get("embeddings.weight", ())) != 2:
         return None
-    found = {new: shapes.get(old, shapes.get(f"{old}_orig", ())) for old, new in _names(shapes).items()}
+    found = {new: shapes.get(old, shapes.get(f"{old}_orig", ())) for old, new in _map_keys(shapes).items()}
     found["embedding.weight"] = found["embedding.weight"][::-1]
-    return guess(found)
+    return guess_config(found)
 
 
 def _convert_huggingface(state: State, config: Config) -> State:
-    converted = {new: _plain(state, old) for old, new in _names(state).items()}
+    converted = {new: _divide_spectral_norm(state, old) for old, new in _map_keys(state).items()}
     converted["embedding.weight"] = converted["embedding.weight"].T.contiguous()
     names = [f"blocks.{k}.bn_{j}" for k in range(len(config.widths) - 1) for j in range(4)]
     for leaf in ("means", "variances"):
@@ -312,7 +312,7 @@ def _convert_huggingface(state: State, config: Config) -> State:
     return converted
 
 
-def _plain(state: State, key: str) -> Tensor:
+def _divide_spectral_norm(state: State, key: str) -> Tensor:
     """A tensor, with its spectral norm divided out: weight_orig / (u . weight_orig v) of the stored u and v."""
     if key in state:
         return state[key]
@@ -325,6 +325,6 @@ FAMILY = Family(
     "biggan_deep",
     Config,
     Generator,
-    spec,
-    (Layout("ganrt", guess), Layout("huggingface", _guess_huggingface, _convert_huggingface)),
+    build_spec,
+    (Layout("ganrt", guess_config), Layout("huggingface", _guess_huggingface, _convert_huggingface)),
 )

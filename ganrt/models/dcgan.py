@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ganrt.errors import RequestError
-from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, check_channels, init_normal, one_logit
+from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, check_channels, flatten_logits, init_normal
 from ganrt.spec import Latent, Output, Spec
 
 
@@ -83,10 +83,10 @@ class Discriminator(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return one_logit(self.main(x))
+        return flatten_logits(self.main(x))
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     return Spec(
         family="dcgan",
         inputs=(Latent("z", (config.latent,), truncation="resampled"),),
@@ -94,16 +94,16 @@ def spec(config: Config) -> Spec:
     )
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """Everything shows in the first and the last weight: main.0 is (latent, 4-pixel width, 4, 4)."""
     keys = (re.fullmatch(r"main\.(0|[1-9][0-9]?)\.weight", key) for key in shapes if len(shapes[key]) == 4)
     numbers = sorted(int(key[1]) for key in keys if key)
     if len(numbers) < 3 or numbers != list(range(0, 3 * len(numbers), 3)):
         return None
-    return _config([shapes[f"main.{number}.weight"] for number in numbers])
+    return _infer_config([shapes[f"main.{number}.weight"] for number in numbers])
 
 
-def _config(layers: list[tuple[int, ...]]) -> Config | None:
+def _infer_config(layers: list[tuple[int, ...]]) -> Config | None:
     """From the shapes (in, out, 4, 4) of all transposed convolutions, the latent's first."""
     width, channels = layers[-1][:2]
     try:
@@ -122,7 +122,7 @@ def _guess_colons(shapes: Shapes) -> Config | None:
     count = sum(_COLONS.fullmatch(key) is not None for key in shapes)
     if count < 3 or not {"initial", "final"} <= found.keys():
         return None
-    return _config([found["initial"], *[found["final"]] * (count - 1)])
+    return _infer_config([found["initial"], *[found["final"]] * (count - 1)])
 
 
 def _convert_colons(state: State, config: Config) -> State:
@@ -133,7 +133,7 @@ def _convert_colons(state: State, config: Config) -> State:
         names[f"{stage}:{before}-{width}:convt"] = f"main.{3 * k}"
         names[f"{stage}:{width}:batchnorm"] = f"main.{3 * k + 1}"
         before = width
-    return _renamed(state, {f"main.{old}": new for old, new in names.items()})
+    return _rename_modules(state, {f"main.{old}": new for old, new in names.items()})
 
 
 _NUMBERED = re.compile(r"main\.convTranspose([1-9])\.weight", re.ASCII)
@@ -143,7 +143,7 @@ def _guess_numbered(shapes: Shapes) -> Config | None:
     """pytorch_GAN_zoo: formatLayer, main.convTranspose1, ..., main.outlayer."""
     layers = sorted(key for key in shapes if _NUMBERED.fullmatch(key))
     chain = [shapes.get(key, ()) for key in ("formatLayer.weight", *layers, "main.outlayer.weight")]
-    return _config(chain) if len(chain) >= 3 and all(len(shape) == 4 for shape in chain) else None
+    return _infer_config(chain) if len(chain) >= 3 and all(len(shape) == 4 for shape in chain) else None
 
 
 def _convert_numbered(state: State, config: Config) -> State:
@@ -151,10 +151,10 @@ def _convert_numbered(state: State, config: Config) -> State:
     names = {"formatLayer": "main.0", "main.outlayer": f"main.{3 * last}"}
     names |= {f"main.convTranspose{k}": f"main.{3 * k}" for k in range(1, last)}
     names |= {f"main.batchNorm{k}": f"main.{3 * k + 1}" for k in range(last)}
-    return _renamed(state, names)
+    return _rename_modules(state, names)
 
 
-def _renamed(state: State, names: dict[str, str]) -> State:
+def _rename_modules(state: State, names: dict[str, str]) -> State:
     """The state with other module names; keys of modules that are not listed stay, so that they are reported."""
     parts = {key: key.rpartition(".") for key in state}
     return {f"{names.get(module, module)}.{leaf}": state[key] for key, (module, _, leaf) in parts.items()}
@@ -164,9 +164,9 @@ FAMILY = Family(
     "dcgan",
     Config,
     Generator,
-    spec,
+    build_spec,
     (
-        Layout("pytorch/examples", guess),
+        Layout("pytorch/examples", guess_config),
         Layout("WassersteinGAN", _guess_colons, _convert_colons),
         Layout("pytorch_GAN_zoo", _guess_numbered, _convert_numbered),
     ),

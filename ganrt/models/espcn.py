@@ -54,13 +54,14 @@ class Generator(nn.Module):
         return self.shuffle(self.conv4(x))  # type: ignore[no-any-return]
 
 
-def spec(config: Config) -> Spec:
-    return upscaling.luma_spec("espcn", config.scale, upscaling.reach([(0, config.scale), (2 + 1 + 1 + 1, 1)]))
+def build_spec(config: Config) -> Spec:
+    radius = upscaling.receptive_field_radius([(0, config.scale), (2 + 1 + 1 + 1, 1)])
+    return upscaling.build_luma_spec("espcn", config.scale, radius)
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """conv1 is (width, 1, 5, 5), conv4 has scale^2 rows."""
-    first, last = upscaling.conv(shapes, "conv1.weight"), upscaling.conv(shapes, "conv4.weight")
+    first, last = upscaling.conv_shape(shapes, "conv1.weight"), upscaling.conv_shape(shapes, "conv4.weight")
     if first is None or first[1] != 1 or last is None:
         return None
     try:
@@ -69,4 +70,6 @@ def guess(shapes: Shapes) -> Config | None:
         return None
 
 
-FAMILY = Family("espcn", Config, Generator, spec, (Layout("pytorch/examples", guess),), task="super-resolution")
+FAMILY = Family(
+    "espcn", Config, Generator, build_spec, (Layout("pytorch/examples", guess_config),), task="super-resolution"
+)

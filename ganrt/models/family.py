@@ -20,7 +20,7 @@ State: TypeAlias = dict[str, Tensor]
 """Key -> tensor, as `nn.Module.state_dict` gives it."""
 
 
-def _as_is(state: State, config: Any) -> State:
+def _keep_state(state: State, config: Any) -> State:
     return state
 
 
@@ -33,7 +33,7 @@ class Layout(Generic[ConfigT]):
     guess: Callable[[Shapes], ConfigT | None]
     """The config that a checkpoint of these shapes would have if it were of this layout, or None. What `convert` makes
     of it is compared with the family's own keys and shapes afterwards, so a guess may be wrong."""
-    convert: Callable[[State, ConfigT], State] = _as_is
+    convert: Callable[[State, ConfigT], State] = _keep_state
     """The state under the family's own keys, with everything folded that the family does not have (spectral norm,
     scaled weights); exact in real arithmetic. Raises KeyError when a tensor is missing."""
 
@@ -70,14 +70,14 @@ class Family(Generic[ConfigT]):
 
         Raises RequestError for an unknown name or a value out of bounds.
         """
-        return configured(self.config, values, self.name)
+        return parse_config(self.config, values, self.name)
 
     def settings(self, config: ConfigT) -> dict[str, Any]:
         """The config as plain values, for a manifest."""
         return asdict(config)  # type: ignore[call-overload, no-any-return]
 
 
-def configured(kind: type[ConfigT], values: Mapping[str, Any], owner: str) -> ConfigT:
+def parse_config(kind: type[ConfigT], values: Mapping[str, Any], owner: str) -> ConfigT:
     """A frozen dataclass of plain values; text counts as what its field declares.
 
     Args:
@@ -91,19 +91,19 @@ def configured(kind: type[ConfigT], values: Mapping[str, Any], owner: str) -> Co
         raise RequestError(f"{owner} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
     try:
         kinds = get_type_hints(kind)
-        return kind(**{name: _read(kinds[name], value) for name, value in values.items()})
+        return kind(**{name: _parse_value(kinds[name], value) for name, value in values.items()})
     except ValueError as error:
         raise RequestError(f"{owner}: {error}") from error
 
 
-def _read(kind: Any, value: Any) -> Any:
+def _parse_value(kind: Any, value: Any) -> Any:
     """A setting of the type that its field declares: int, float, bool, str, or tuple[int, ...]."""
     if kind is bool and str(value) in ("True", "true", "1", "False", "false", "0"):
         return str(value) in ("True", "true", "1")
     if kind is str and isinstance(value, str):
         return value
     if get_origin(kind) is tuple and isinstance(value, str | list | tuple):
-        return tuple(_read(int, part) for part in (value.split(",") if isinstance(value, str) else value))
+        return tuple(_parse_value(int, part) for part in (value.split(",") if isinstance(value, str) else value))
     if kind in (int, float) and not isinstance(value, bool) and isinstance(value, kind | int | str):
         return kind(value)
     raise RequestError(f"{value!r} is not {_KINDS.get(kind, 'a list of whole numbers')}")
@@ -138,6 +138,6 @@ def init_normal(module: nn.Module) -> None:
             nn.init.zeros_(part.bias)
 
 
-def one_logit(features: Tensor) -> Tensor:
+def flatten_logits(features: Tensor) -> Tensor:
     """(N, 1, 1, 1) or (N, 1) -> (N,)."""
     return features.flatten()

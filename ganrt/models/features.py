@@ -22,7 +22,7 @@ _EPS = 1e-6
 """Under a square root, whose slope would be infinite at 0."""
 _FREQUENCY, _SIGMA, _RADIUS = 0.25, 2.0, 5
 """Of the Gabor filters: cycles per pixel, and pixels."""
-_REACHES = (64, 32, 16, 8, 4, 2)
+_FILL_RADII = (64, 32, 16, 8, 4, 2)
 """Radii of the boxes that holes are filled from, in pixels: the last that finds anything counts."""
 _BOX = 3
 """Radius of the box in which texture energy is averaged: 7 x 7 pixels."""
@@ -31,7 +31,7 @@ _BOX = 3
 class Grey(nn.Module):
     """Brightness, (N, 1, H, W) in [0, 1]."""
 
-    reach: ClassVar[int] = 0
+    radius: ClassVar[int] = 0
     """How many pixels away the picture still matters; every feature says so."""
     weights: Tensor
 
@@ -47,7 +47,7 @@ class Edges(nn.Module):
     """Steepness of the brightness by Sobel's filters, (N, 1, H, W): 1 is a straight edge from black to white, corners
     reach 1.07."""
 
-    reach: ClassVar[int] = 1
+    radius: ClassVar[int] = 1
     kernels: Tensor
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Edges(nn.Module):
         self.register_buffer("kernels", torch.stack([across, across.T])[:, None], persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        slopes = functional.conv2d(_continued(self.grey(picture), 1), self.kernels)
+        slopes = functional.conv2d(_pad(self.grey(picture), 1), self.kernels)
         return torch.sqrt(slopes.square().sum(1, keepdim=True) + _EPS) / _STEEPEST
 
 
@@ -66,21 +66,21 @@ class Texture(nn.Module):
     filters (even and odd, a quarter cycle a pixel), averaged over 7 x 7 pixels, as an amplitude. Stripes of full
     contrast, 0 to 1, give 1."""
 
-    reach: ClassVar[int] = _RADIUS + _BOX
+    radius: ClassVar[int] = _RADIUS + _BOX
     kernels: Tensor
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self.grey = Grey()
-        self.register_buffer("kernels", gabor(count), persistent=False)
+        self.register_buffer("kernels", gabor_kernels(count), persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        even, odd = functional.conv2d(_continued(self.grey(picture), _RADIUS), self.kernels).chunk(2, 1)
-        energy = functional.avg_pool2d(_continued(even.square() + odd.square(), _BOX), 2 * _BOX + 1, 1)
+        even, odd = functional.conv2d(_pad(self.grey(picture), _RADIUS), self.kernels).chunk(2, 1)
+        energy = functional.avg_pool2d(_pad(even.square() + odd.square(), _BOX), 2 * _BOX + 1, 1)
         return torch.sqrt(energy + _EPS)
 
 
-def gabor(count: int) -> Tensor:
+def gabor_kernels(count: int) -> Tensor:
     """Float32 (2 count, 1, 11, 11): the even filters of all directions, then the odd ones. Direction k is k pi / count;
     the filters do not answer to a flat picture."""
     side = torch.arange(-_RADIUS, _RADIUS + 1.0)
@@ -110,12 +110,12 @@ class Colour(nn.Module):
         return functional.interpolate(small, scale_factor=float(self.pool), mode="bilinear")
 
 
-def grown(mask: Tensor, reach: int) -> Tensor:
-    """A mask (N, 1, H, W) that also covers what lies within `reach` pixels of a hole."""
-    return functional.max_pool2d(mask, 2 * reach + 1, 1, reach)
+def dilate(mask: Tensor, radius: int) -> Tensor:
+    """A mask (N, 1, H, W) that also covers what lies within `radius` pixels of a hole."""
+    return functional.max_pool2d(mask, 2 * radius + 1, 1, radius)
 
 
-def filled(picture: Tensor, mask: Tensor) -> Tensor:
+def fill_holes(picture: Tensor, mask: Tensor) -> Tensor:
     """A picture (N, C, H, W) with its holes, where the mask (N, 1, H, W) is 1, filled smoothly from around them.
 
     A pixel becomes the mean of what is known in the smallest of several boxes about it that reaches anything known, or
@@ -124,18 +124,18 @@ def filled(picture: Tensor, mask: Tensor) -> Tensor:
     known = 1 - mask
     seen = picture * known
     fill = seen.sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1.0)
-    for radius in _REACHES:
-        share = _box(known, radius)
-        fill = torch.where(share > _EPS, _box(seen, radius) / share.clamp(min=_EPS), fill)
+    for radius in _FILL_RADII:
+        share = _box_mean(known, radius)
+        fill = torch.where(share > _EPS, _box_mean(seen, radius) / share.clamp(min=_EPS), fill)
     return seen + fill * mask
 
 
-def _box(x: Tensor, radius: int) -> Tensor:
+def _box_mean(x: Tensor, radius: int) -> Tensor:
     """Mean over a square of 2 radius + 1 pixels, with zeros outside the picture."""
     side = 2 * radius + 1
     down = functional.avg_pool2d(x, (side, 1), 1, (radius, 0))
     return functional.avg_pool2d(down, (1, side), 1, (0, radius))
 
 
-def _continued(x: Tensor, radius: int) -> Tensor:
+def _pad(x: Tensor, radius: int) -> Tensor:
     return functional.pad(x, (radius, radius, radius, radius), "replicate")

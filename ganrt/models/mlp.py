@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ganrt.errors import RequestError
-from ganrt.models.family import Family, Layout, Shapes, check_bounds, check_channels, one_logit
+from ganrt.models.family import Family, Layout, Shapes, check_bounds, check_channels, flatten_logits
 from ganrt.spec import Latent, Output, Spec
 
 _HIDDEN = (256, 512, 512)
@@ -65,10 +65,10 @@ class Discriminator(nn.Module):
         self.main = nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * side * side, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return one_logit(self.main(x))
+        return flatten_logits(self.main(x))
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     return Spec(
         family="mlp",
         inputs=(Latent("z", (config.latent,), truncation="resampled"),),
@@ -76,7 +76,7 @@ def spec(config: Config) -> Spec:
     )
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """The last layer has channels * size^2 rows; 1 * a^2 = 3 * b^2 has no solution, so that tells both."""
     batch_norm = "main.1.running_mean" in shapes
     first, last = shapes.get("main.0.weight", ()), shapes.get(f"main.{9 if batch_norm else 6}.weight", ())
@@ -92,4 +92,4 @@ def guess(shapes: Shapes) -> Config | None:
     return None
 
 
-FAMILY = Family("mlp", Config, Generator, spec, (Layout("ganrt", guess),), Discriminator)
+FAMILY = Family("mlp", Config, Generator, build_spec, (Layout("ganrt", guess_config),), Discriminator)

@@ -61,7 +61,7 @@ class Generator(nn.Module):
         self.conv_last = nn.Conv2d(width, config.channels, 3, padding=1)
         self.shuffle = nn.PixelShuffle(config.steps[0])
         self.lrelu = nn.LeakyReLU(0.1)
-        upscaling.kaiming(self, 0.1)
+        upscaling.init_kaiming(self, 0.1)
 
     def forward(self, low_res: Tensor) -> Tensor:
         x = self.body(self.lrelu(self.conv_first(low_res)))
@@ -72,16 +72,16 @@ class Generator(nn.Module):
         return base + self.conv_last(self.lrelu(self.conv_hr(x)))  # type: ignore[no-any-return]
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     low = 1 + 2 * config.blocks + 1
     stages = [(2, 2), (1, 2), (low, 1)] if config.scale == 4 else [(2, config.scale), (low, 1)]
-    return upscaling.spec("msrresnet", config.channels, config.scale, upscaling.reach(stages))
+    return upscaling.build_spec("msrresnet", config.channels, config.scale, upscaling.receptive_field_radius(stages))
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """conv_first is (width, channels, 3, 3); upconv1 has width * scale^2 rows, or 4 width and an upconv2 behind it."""
-    first, enlarging = upscaling.conv(shapes, "conv_first.weight"), upscaling.conv(shapes, "upconv1.weight")
-    blocks = upscaling.count(shapes, r"body\.([0-9]{1,3})\.conv1\.weight")
+    first, enlarging = upscaling.conv_shape(shapes, "conv_first.weight"), upscaling.conv_shape(shapes, "upconv1.weight")
+    blocks = upscaling.count_layers(shapes, r"body\.([0-9]{1,3})\.conv1\.weight")
     if first is None or first[0] == 0 or enlarging is None or not blocks:
         return None
     scale = 4 if "upconv2.weight" in shapes else math.isqrt(enlarging[0] // first[0])
@@ -91,4 +91,4 @@ def guess(shapes: Shapes) -> Config | None:
         return None
 
 
-FAMILY = Family("msrresnet", Config, Generator, spec, (Layout("BasicSR", guess),), task="super-resolution")
+FAMILY = Family("msrresnet", Config, Generator, build_spec, (Layout("BasicSR", guess_config),), task="super-resolution")

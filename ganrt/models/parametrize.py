@@ -50,13 +50,13 @@ class Scaled(nn.Module):
         return value / self.unit
 
 
-def scale(layer: nn.Module, unit: float) -> None:
+def scale_parameters(layer: nn.Module, unit: float) -> None:
     """Train weight and bias of one layer, which stay as they are, in units of `unit`."""
     for name in ("weight", "bias"):
         parametrize.register_parametrization(layer, name, Scaled(unit))
 
 
-def spectral(module: nn.Module, eps: float = 1e-6) -> nn.Module:
+def apply_spectral_norm(module: nn.Module, eps: float = 1e-6) -> nn.Module:
     """Spectral norm on every linear and convolution layer (Miyato et al. 2018), in place: one power iteration a
     training step, none in eval mode. Returns the module."""
     for part in module.modules():

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganrt.errors import RequestError
-from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, check_channels, one_logit
+from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, check_channels, flatten_logits
 from ganrt.models.parametrize import equalize
 from ganrt.spec import Latent, Output, Spec
 
@@ -59,7 +59,7 @@ def pixel_norm(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + _EPS)
 
 
-def _active(x: Tensor) -> Tensor:
+def _activate(x: Tensor) -> Tensor:
     return pixel_norm(functional.leaky_relu(x, _SLOPE))
 
 
@@ -75,7 +75,7 @@ class Stem(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.linear(pixel_norm(z)).unflatten(1, (-1, 4, 4)) + self.bias
-        return _active(self.conv(_active(x)))
+        return _activate(self.conv(_activate(x)))
 
 
 class Block(nn.Module):
@@ -87,7 +87,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _active(self.conv2(_active(self.conv1(_enlarged(x, 2)))))
+        return _activate(self.conv2(_activate(self.conv1(_upsample(x, 2)))))
 
 
 class Generator(nn.Module):
@@ -123,12 +123,12 @@ class GrowingGenerator(Generator):
         x, before = self.stem(z), None
         for block in itertools.islice(self.blocks, self.stage):
             x, before = block(x), x
-        image = self._image(x, self.stage)
+        image = self._to_image(x, self.stage)
         if before is not None and self.alpha < 1:
-            image = torch.lerp(_enlarged(self._image(before, self.stage - 1), 2), image, self.alpha)
-        return _enlarged(image, 2 ** (len(self.blocks) - self.stage))
+            image = torch.lerp(_upsample(self._to_image(before, self.stage - 1), 2), image, self.alpha)
+        return _upsample(image, 2 ** (len(self.blocks) - self.stage))
 
-    def _image(self, x: Tensor, stage: int) -> Tensor:
+    def _to_image(self, x: Tensor, stage: int) -> Tensor:
         layer = self.to_rgb if stage == len(self.blocks) else self.lower_to_rgb[stage]
         return layer(x)  # type: ignore[no-any-return]
 
@@ -149,17 +149,17 @@ class Discriminator(nn.Module):
         _equalize(self, {self.linear: 1.0})
 
     def forward(self, x: Tensor) -> Tensor:
-        image = _reduced(x, 2 ** (len(self.blocks) - self.stage))
-        x = self._features(image, self.stage)
+        image = _downsample(x, 2 ** (len(self.blocks) - self.stage))
+        x = self._from_image(image, self.stage)
         for level in range(self.stage, 0, -1):
             x = self.blocks[level - 1](x)
             if level == self.stage and self.alpha < 1:
-                x = torch.lerp(self._features(_reduced(image, 2), level - 1), x, self.alpha)
-        x = functional.leaky_relu(self.conv(with_deviation(x)), _SLOPE)
+                x = torch.lerp(self._from_image(_downsample(image, 2), level - 1), x, self.alpha)
+        x = functional.leaky_relu(self.conv(append_deviation(x)), _SLOPE)
         x = functional.leaky_relu(self.hidden(x.flatten(1)), _SLOPE)
-        return one_logit(self.linear(x))
+        return flatten_logits(self.linear(x))
 
-    def _features(self, image: Tensor, stage: int) -> Tensor:
+    def _from_image(self, image: Tensor, stage: int) -> Tensor:
         return functional.leaky_relu(self.from_rgb[stage](image), _SLOPE)
 
 
@@ -173,10 +173,10 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.leaky_relu(self.conv1(x), _SLOPE)
-        return functional.leaky_relu(_reduced(self.conv2(x), 2), _SLOPE)
+        return functional.leaky_relu(_downsample(self.conv2(x), 2), _SLOPE)
 
 
-def with_deviation(x: Tensor) -> Tensor:
+def append_deviation(x: Tensor) -> Tensor:
     """Append a channel that tells how much the images of a group differ, so that a generator without variety is found
     out: (N, C, H, W) -> (N, C + 1, H, W).
 
@@ -196,7 +196,7 @@ def fade(images: Tensor, stage: int, alpha: float) -> Tensor:
     if stage == 0 or alpha >= 1:
         return images
     lower = images.shape[-1] // (2 << stage)
-    return torch.lerp(_enlarged(_reduced(images, lower), lower), images, alpha)
+    return torch.lerp(_upsample(_downsample(images, lower), lower), images, alpha)
 
 
 def _equalize(module: nn.Module, gains: Mapping[nn.Module, float]) -> None:
@@ -206,26 +206,26 @@ def _equalize(module: nn.Module, gains: Mapping[nn.Module, float]) -> None:
             equalize(part, gains.get(part, math.sqrt(2.0)))
 
 
-def _enlarged(x: Tensor, factor: int) -> Tensor:
+def _upsample(x: Tensor, factor: int) -> Tensor:
     return x if factor == 1 else functional.interpolate(x, scale_factor=float(factor), mode="nearest")
 
 
-def _reduced(x: Tensor, factor: int) -> Tensor:
+def _downsample(x: Tensor, factor: int) -> Tensor:
     return x if factor == 1 else functional.avg_pool2d(x, factor)
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     """The network normalises the latent, which leaves nothing for truncation to act on."""
     output = Output(config.channels, (-1.0, 1.0), (config.size, config.size))
     return Spec("progan", (Latent("z", (config.latent,)),), output)
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     keys = sorted(key for key in shapes if re.fullmatch(r"blocks\.\d\.conv1\.weight", key))
-    return _config(shapes, "stem.linear.weight", keys, "to_rgb.weight", shapes.get("stem.bias", ())[1:] == (4, 4))
+    return _infer_config(shapes, "stem.linear.weight", keys, "to_rgb.weight", shapes.get("stem.bias", ())[1:] == (4, 4))
 
 
-def _config(shapes: Shapes, stem: str, convolutions: list[str], to_rgb: str, pixel_bias: bool) -> Config | None:
+def _infer_config(shapes: Shapes, stem: str, convolutions: list[str], to_rgb: str, pixel_bias: bool) -> Config | None:
     """From the first weight (16 * width, latent), the first convolutions of the blocks, and the last layer."""
     first, last = shapes.get(stem, ()), shapes.get(to_rgb, ())
     if len(first) != 2 or len(last) != 4 or any(len(shapes[key]) != 4 for key in convolutions):
@@ -236,20 +236,20 @@ def _config(shapes: Shapes, stem: str, convolutions: list[str], to_rgb: str, pix
         return None
 
 
-def _bare(items: Mapping[str, T]) -> dict[str, T]:
+def _strip_module_prefix(items: Mapping[str, T]) -> dict[str, T]:
     """Without the `module.` that newer files of pytorch_GAN_zoo have in every key."""
     return {key.replace(".module.", "."): item for key, item in items.items()}
 
 
 def _guess_zoo(shapes: Shapes) -> Config | None:
-    shapes = _bare(shapes)
+    shapes = _strip_module_prefix(shapes)
     keys = sorted(key for key in shapes if re.fullmatch(r"scaleLayers\.\d\.0\.weight", key))
-    return _config(shapes, "formatLayer.weight", keys, f"toRGBLayers.{len(keys)}.weight", True)
+    return _infer_config(shapes, "formatLayer.weight", keys, f"toRGBLayers.{len(keys)}.weight", True)
 
 
 def _convert_zoo(state: State, config: Config) -> State:
     """Every layer's weight and bias times sqrt(2 / fan_in); the RGB layers of smaller sizes go."""
-    state = _bare(state)
+    state = _strip_module_prefix(state)
     last = len(config.widths) - 1
     names = {"formatLayer": "stem.linear", "groupScale0.0": "stem.conv", f"toRGBLayers.{last}": "to_rgb"}
     names |= {f"scaleLayers.{k}.{j}": f"blocks.{k}.conv{j + 1}" for k in range(last) for j in (0, 1)}
@@ -269,8 +269,8 @@ FAMILY = Family(
     "progan",
     Config,
     Generator,
-    spec,
-    (Layout("ganrt", guess), Layout("pytorch_GAN_zoo", _guess_zoo, _convert_zoo)),
+    build_spec,
+    (Layout("ganrt", guess_config), Layout("pytorch_GAN_zoo", _guess_zoo, _convert_zoo)),
     Discriminator,
     GrowingGenerator,
     task="progressive",

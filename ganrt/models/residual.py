@@ -47,7 +47,7 @@ class ClassNorm(nn.Module):
         nn.init.zeros_(self.biases.weight)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        return _modulated(self.norm(x), self.gains(labels), self.biases(labels))
+        return _modulate(self.norm(x), self.gains(labels), self.biases(labels))
 
 
 class VectorNorm(nn.Module):
@@ -62,10 +62,10 @@ class VectorNorm(nn.Module):
         self.bias = nn.Linear(size, width, bias=False)
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
-        return _modulated(self.norm(x), self.gain(vector), self.bias(vector))
+        return _modulate(self.norm(x), self.gain(vector), self.bias(vector))
 
 
-def _modulated(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+def _modulate(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     return x * (1.0 + gain)[:, :, None, None] + bias[:, :, None, None]
 
 

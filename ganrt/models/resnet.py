@@ -22,8 +22,8 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from ganrt.errors import RequestError
-from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, check_channels, one_logit
-from ganrt.models.parametrize import spectral
+from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, check_channels, flatten_logits
+from ganrt.models.parametrize import apply_spectral_norm
 from ganrt.models.residual import Attention, ClassNorm, VectorNorm, init_orthogonal
 from ganrt.spec import Input, Label, Latent, Output, Spec
 
@@ -102,7 +102,7 @@ class Config:
         return self.shared + (self.chunk if self.hierarchical else 0)
 
 
-def _norm(config: Config, width: int) -> nn.Module:
+def _build_norm(config: Config, width: int) -> nn.Module:
     if config.condition:
         return VectorNorm(width, config.condition, config.eps)
     return ClassNorm(width, config.classes, config.eps) if config.classes else nn.BatchNorm2d(width, config.eps)
@@ -113,7 +113,7 @@ class GeneratorBlock(nn.Module):
 
     def __init__(self, config: Config, before: int, width: int, attention: bool) -> None:
         super().__init__()
-        self.norm1, self.norm2 = _norm(config, before), _norm(config, width)
+        self.norm1, self.norm2 = _build_norm(config, before), _build_norm(config, width)
         self.conv1 = nn.Conv2d(before, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.shortcut = nn.Conv2d(before, width, 1)
@@ -121,12 +121,12 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         given = () if condition is None else (condition,)
-        hidden = self.conv1(_doubled(functional.relu(self.norm1(x, *given))))
+        hidden = self.conv1(_upsample(functional.relu(self.norm1(x, *given))))
         hidden = self.conv2(functional.relu(self.norm2(hidden, *given)))
-        return self.attention(hidden + self.shortcut(_doubled(x)))  # type: ignore[no-any-return]
+        return self.attention(hidden + self.shortcut(_upsample(x)))  # type: ignore[no-any-return]
 
 
-def _doubled(x: Tensor) -> Tensor:
+def _upsample(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
@@ -159,11 +159,11 @@ class Generator(nn.Module):
         return self.to_rgb(functional.relu(self.norm(x))).tanh()  # type: ignore[no-any-return]
 
 
-def trainable(config: Config) -> nn.Module:
+def build_trainable(config: Config) -> nn.Module:
     """The generator with orthogonal weights, and with spectral norm where the config says so."""
     generator = Generator(config)
     init_orthogonal(generator)
-    return spectral(generator) if config.spectral == "both" else generator
+    return apply_spectral_norm(generator) if config.spectral == "both" else generator
 
 
 class DiscriminatorBlock(nn.Module):
@@ -209,7 +209,7 @@ class Discriminator(nn.Module):
             self.embedding = nn.Embedding(config.classes, widths[-1])
             nn.init.orthogonal_(self.embedding.weight)
         if config.spectral != "none":
-            spectral(self)
+            apply_spectral_norm(self)
             if config.classes:
                 parametrizations.spectral_norm(self.embedding, eps=1e-6)
 
@@ -217,18 +217,18 @@ class Discriminator(nn.Module):
         for block in self.blocks:
             x = block(x)
         features = functional.relu(x).sum((2, 3))
-        logits = one_logit(self.linear(features))
+        logits = flatten_logits(self.linear(features))
         return logits if labels is None else logits + (self.embedding(labels) * features).sum(1)
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     inputs: list[Input] = [Latent("z", (config.latent,), truncation="resampled")]
     if config.classes:
         inputs.append(Label("label", config.classes))
     return Spec("resnet", tuple(inputs), Output(config.channels, (-1.0, 1.0), (config.size, config.size)))
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """Everything but what training alone needs. Blocks double 4 pixels; a shared embedding has its own table."""
     stems = {key.partition(".norm1.")[0] for key in shapes if re.fullmatch(r"blocks\.\d\.norm1\..*", key)}
     size = 4 << len(stems)
@@ -278,7 +278,7 @@ _BIGGAN_EXTRAS = re.compile(r"\.(u\d|sv\d|accumulation_counter)$")
 """Of spectral norm and of standing statistics; `sv0` is a log that nothing reads."""
 
 
-def _biggan_names(keys: Iterable[str]) -> dict[str, str]:
+def _map_biggan_keys(keys: Iterable[str]) -> dict[str, str]:
     """Key of BigGAN-PyTorch -> key here, without the extras. Without a shared embedding the gains are tables."""
     names = {key: key for key in keys if not _BIGGAN_EXTRAS.search(key)}
     shared = "shared.weight" in names
@@ -286,24 +286,24 @@ def _biggan_names(keys: Iterable[str]) -> dict[str, str]:
         names = {old: pattern.sub(name, new) for old, new in names.items()}
     if shared:
         return names
-    return {old: _BIGGAN_TABLE.sub(_plural, new) for old, new in names.items()}
+    return {old: _BIGGAN_TABLE.sub(_pluralize, new) for old, new in names.items()}
 
 
-def _plural(found: re.Match[str]) -> str:
+def _pluralize(found: re.Match[str]) -> str:
     return f"{found[1]}{'gains' if found[2] == 'gain' else 'biases'}.weight"
 
 
 def _guess_biggan(shapes: Shapes) -> Config | None:
     if "blocks.0.0.conv1.weight" not in shapes:
         return None
-    return guess({new: shapes[old] for old, new in _biggan_names(shapes).items()})
+    return guess_config({new: shapes[old] for old, new in _map_biggan_keys(shapes).items()})
 
 
 def _convert_biggan(state: State, config: Config) -> State:
-    return {new: _normalised(state, old) for old, new in _biggan_names(state).items()}
+    return {new: _divide_spectral_norm(state, old) for old, new in _map_biggan_keys(state).items()}
 
 
-def _normalised(state: State, key: str) -> Tensor:
+def _divide_spectral_norm(state: State, key: str) -> Tensor:
     """A weight over its spectral norm by BigGAN-PyTorch's own rule (layers.py, `SN`): every forward pass takes one step
     of power iteration from the stored u0, and in eval mode forgets it."""
     u = state.get(f"{key.removesuffix('.weight')}.u0")
@@ -320,8 +320,8 @@ FAMILY = Family(
     "resnet",
     Config,
     Generator,
-    spec,
-    (Layout("ganrt", guess), Layout("BigGAN-PyTorch", _guess_biggan, _convert_biggan)),
+    build_spec,
+    (Layout("ganrt", guess_config), Layout("BigGAN-PyTorch", _guess_biggan, _convert_biggan)),
     Discriminator,
-    trainable,
+    build_trainable,
 )

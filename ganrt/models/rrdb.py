@@ -56,7 +56,7 @@ class Dense(nn.Module):
         self.conv4 = nn.Conv2d(width + 3 * growth, growth, 3, padding=1)
         self.conv5 = nn.Conv2d(width + 4 * growth, width, 3, padding=1)
         self.lrelu = nn.LeakyReLU(0.2)
-        upscaling.kaiming(self, 0.1)
+        upscaling.init_kaiming(self, 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         seen = [x]
@@ -93,14 +93,14 @@ class Generator(nn.Module):
         self.lrelu = nn.LeakyReLU(0.2)
 
     def forward(self, low_res: Tensor) -> Tensor:
-        x = self.conv_first(pixels_to_channels(low_res, self.fold))
+        x = self.conv_first(pixel_unshuffle(low_res, self.fold))
         x = x + self.conv_body(self.body(x))
         x = self.lrelu(self.conv_up1(functional.interpolate(x, scale_factor=2, mode="nearest")))
         x = self.lrelu(self.conv_up2(functional.interpolate(x, scale_factor=2, mode="nearest")))
         return self.conv_last(self.lrelu(self.conv_hr(x)))  # type: ignore[no-any-return]
 
 
-def pixels_to_channels(x: Tensor, side: int) -> Tensor:
+def pixel_unshuffle(x: Tensor, side: int) -> Tensor:
     """(N, C, side H, side W) -> (N, C side^2, H, W). Written out, because ONNX's SpaceToDepth, to which
     nn.PixelUnshuffle is exported, orders the channels differently (microsoft/onnxscript issue 2891)."""
     if side == 1:
@@ -110,38 +110,40 @@ def pixels_to_channels(x: Tensor, side: int) -> Tensor:
     return squares.permute(0, 1, 3, 5, 2, 4).reshape(count, channels * side**2, height // side, width // side)
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     low = 1 + 15 * config.blocks + 1
-    far = upscaling.reach([(3, 2), (1, 2), (low, 1)], config.fold)
-    return upscaling.spec("rrdb", config.channels, config.scale, far, config.fold)
+    radius = upscaling.receptive_field_radius([(3, 2), (1, 2), (low, 1)], config.fold)
+    return upscaling.build_spec("rrdb", config.channels, config.scale, radius, config.fold)
 
 
 _ENDS = ("conv_first", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
 _TRUNK_ENDS = ("conv_first", "trunk_conv", "upconv1", "upconv2", "HRconv", "conv_last")
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """conv_first has width rows and channels * (4 / scale)^2 columns, the first dense layer as many rows as the growth,
     conv_last one row per channel."""
-    return _guess(shapes, "conv_first", r"body\.([0-9]{1,3})\.rdb", "body.0.rdb1.conv1", "conv_last")
+    return _infer_config(shapes, "conv_first", r"body\.([0-9]{1,3})\.rdb", "body.0.rdb1.conv1", "conv_last")
 
 
 def guess_trunk(shapes: Shapes) -> Config | None:
     """ESRGAN's second generation of keys, with RRDB_trunk."""
-    return _guess(shapes, "conv_first", r"RRDB_trunk\.([0-9]{1,3})\.RDB", "RRDB_trunk.0.RDB1.conv1", "conv_last")
+    return _infer_config(shapes, "conv_first", r"RRDB_trunk\.([0-9]{1,3})\.RDB", "RRDB_trunk.0.RDB1.conv1", "conv_last")
 
 
 def guess_model(shapes: Shapes) -> Config | None:
     """ESRGAN's first generation of keys, with numbers for names."""
-    return _guess(shapes, "model.0", r"model\.1\.sub\.([0-9]{1,3})\.RDB", "model.1.sub.0.RDB1.conv1.0", "model.10")
+    return _infer_config(
+        shapes, "model.0", r"model\.1\.sub\.([0-9]{1,3})\.RDB", "model.1.sub.0.RDB1.conv1.0", "model.10"
+    )
 
 
-def _guess(shapes: Shapes, first: str, block: str, dense: str, last: str) -> Config | None:
-    head, growth = upscaling.conv(shapes, f"{first}.weight"), upscaling.conv(shapes, f"{dense}.weight")
-    blocks = upscaling.count(shapes, block + r"[123]\.conv[1-5](?:\.0)?\.weight")
+def _infer_config(shapes: Shapes, first: str, block: str, dense: str, last: str) -> Config | None:
+    head, growth = upscaling.conv_shape(shapes, f"{first}.weight"), upscaling.conv_shape(shapes, f"{dense}.weight")
+    blocks = upscaling.count_layers(shapes, block + r"[123]\.conv[1-5](?:\.0)?\.weight")
     if head is None or growth is None:
         return None
-    channels = (upscaling.conv(shapes, f"{last}.weight") or (3, 0))[0]
+    channels = (upscaling.conv_shape(shapes, f"{last}.weight") or (3, 0))[0]
     scales = {channels * (4 // scale) ** 2: scale for scale in (1, 2, 4)}
     try:
         return Config(scales.get(head[1], 4), channels, head[0], blocks, growth[0])
@@ -153,7 +155,7 @@ def convert_trunk(state: State, config: Config) -> State:
     """Second generation -> BasicSR's keys."""
     names = dict(zip(_TRUNK_ENDS, _ENDS, strict=True))
     dense = r"RRDB_trunk\.(\d+)\.RDB([123])\.(conv\d)\.(\w+)"
-    return {_renamed(key, names, dense): tensor for key, tensor in state.items()}
+    return {_rename_key(key, names, dense): tensor for key, tensor in state.items()}
 
 
 def convert_model(state: State, config: Config) -> State:
@@ -161,10 +163,10 @@ def convert_model(state: State, config: Config) -> State:
     numbers = ("model.0", f"model.1.sub.{config.blocks}", "model.3", "model.6", "model.8", "model.10")
     names = dict(zip(numbers, _ENDS, strict=True))
     dense = r"model\.1\.sub\.(\d+)\.RDB([123])\.(conv\d)\.0\.(\w+)"
-    return {_renamed(key, names, dense): tensor for key, tensor in state.items()}
+    return {_rename_key(key, names, dense): tensor for key, tensor in state.items()}
 
 
-def _renamed(key: str, ends: dict[str, str], dense: str) -> str:
+def _rename_key(key: str, ends: dict[str, str], dense: str) -> str:
     """One key: a layer of `ends`, or a dense layer whose pattern has the groups block, number, conv and leaf."""
     if match := re.fullmatch(dense, key):
         return f"body.{match[1]}.rdb{match[2]}.{match[3]}.{match[4]}"
@@ -176,9 +178,9 @@ FAMILY = Family(
     "rrdb",
     Config,
     Generator,
-    spec,
+    build_spec,
     (
-        Layout("BasicSR", guess),
+        Layout("BasicSR", guess_config),
         Layout("ESRGAN with RRDB_trunk", guess_trunk, convert_trunk),
         Layout("ESRGAN of 2018", guess_model, convert_model),
     ),

@@ -33,7 +33,7 @@ class Config:
         upscaling.check_scale("srresnet", self.scale, (2, 4))
 
     @property
-    def doublings(self) -> int:
+    def upsamplings(self) -> int:
         return self.scale // 2
 
 
@@ -52,7 +52,7 @@ class Block(nn.Module):
         return x + self.rcb(x)  # type: ignore[no-any-return]
 
 
-class Doubling(nn.Module):
+class Upsampler(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.upsample_block = nn.Sequential(nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU())
@@ -70,9 +70,9 @@ class Generator(nn.Module):
         self.conv1 = nn.Sequential(nn.Conv2d(config.channels, width, 9, padding=4), nn.PReLU())
         self.trunk = nn.Sequential(*(Block(width) for _ in range(config.blocks)))
         self.conv2 = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
-        self.upsampling = nn.Sequential(*(Doubling(width) for _ in range(config.doublings)))
+        self.upsampling = nn.Sequential(*(Upsampler(width) for _ in range(config.upsamplings)))
         self.conv3 = nn.Conv2d(width, config.channels, 9, padding=4)
-        upscaling.kaiming(self)
+        upscaling.init_kaiming(self)
 
     def forward(self, low_res: Tensor) -> Tensor:
         shallow = self.conv1(low_res)
@@ -80,27 +80,27 @@ class Generator(nn.Module):
         return self.conv3(self.upsampling(x))  # type: ignore[no-any-return]
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     low = 4 + 2 * config.blocks + 1
     stages = [(4, 2), (1, 2), (low + 1, 1)] if config.scale == 4 else [(4, 2), (low + 1, 1)]
-    return upscaling.spec("srresnet", config.channels, config.scale, upscaling.reach(stages))
+    return upscaling.build_spec("srresnet", config.channels, config.scale, upscaling.receptive_field_radius(stages))
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """conv1.0 is (width, channels, 9, 9); each doubling has a block of its own."""
-    return _guess(shapes, "conv1.0.weight")
+    return _infer_config(shapes, "conv1.0.weight")
 
 
 def guess_older(shapes: Shapes) -> Config | None:
-    return _guess(shapes, "conv_block1.0.weight")
+    return _infer_config(shapes, "conv_block1.0.weight")
 
 
-def _guess(shapes: Shapes, key: str) -> Config | None:
-    first = upscaling.conv(shapes, key)
-    blocks = upscaling.count(shapes, r"trunk\.([0-9]{1,3})\.rcb\.0\.weight")
-    doublings = upscaling.count(shapes, r"upsampling\.([0-9]{1,3})\.upsample_block\.0\.weight")
+def _infer_config(shapes: Shapes, key: str) -> Config | None:
+    first = upscaling.conv_shape(shapes, key)
+    blocks = upscaling.count_layers(shapes, r"trunk\.([0-9]{1,3})\.rcb\.0\.weight")
+    upsamplings = upscaling.count_layers(shapes, r"upsampling\.([0-9]{1,3})\.upsample_block\.0\.weight")
     try:
-        return None if first is None else Config(2 * doublings, first[1], first[0], blocks)
+        return None if first is None else Config(2 * upsamplings, first[1], first[0], blocks)
     except RequestError:
         return None
 
@@ -114,7 +114,7 @@ FAMILY = Family(
     "srresnet",
     Config,
     Generator,
-    spec,
-    (Layout("SRGAN-PyTorch", guess), Layout("SRGAN-PyTorch of 2022", guess_older, convert_older)),
+    build_spec,
+    (Layout("SRGAN-PyTorch", guess_config), Layout("SRGAN-PyTorch of 2022", guess_older, convert_older)),
     task="super-resolution",
 )

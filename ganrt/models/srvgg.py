@@ -48,23 +48,23 @@ class Generator(nn.Module):
         return base + self.shuffle(self.body(low_res))  # type: ignore[no-any-return]
 
 
-def spec(config: Config) -> Spec:
-    far = upscaling.reach([(0, config.scale), (config.convs + 2, 1)])
-    return upscaling.spec("srvgg", config.channels, config.scale, far)
+def build_spec(config: Config) -> Spec:
+    radius = upscaling.receptive_field_radius([(0, config.scale), (config.convs + 2, 1)])
+    return upscaling.build_spec("srvgg", config.channels, config.scale, radius)
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """body.0 is (width, channels, 3, 3); every convolution but the last has a PReLU behind it; the last has channels *
     scale^2 rows."""
-    first = upscaling.conv(shapes, "body.0.weight")
-    last = upscaling.count(shapes, r"body\.([0-9]{1,3})\.weight") - 1
+    first = upscaling.conv_shape(shapes, "body.0.weight")
+    last = upscaling.count_layers(shapes, r"body\.([0-9]{1,3})\.weight") - 1
     if first is None or first[1] == 0 or last < 2 or len(shapes.get("body.1.weight", ())) != 1:
         return None
-    rows = upscaling.conv(shapes, f"body.{last}.weight") or (0, 0)
+    rows = upscaling.conv_shape(shapes, f"body.{last}.weight") or (0, 0)
     try:
         return Config(math.isqrt(rows[0] // first[1]), first[1], first[0], last // 2 - 1)
     except RequestError:
         return None
 
 
-FAMILY = Family("srvgg", Config, Generator, spec, (Layout("BasicSR", guess),), task="super-resolution")
+FAMILY = Family("srvgg", Config, Generator, build_spec, (Layout("BasicSR", guess_config),), task="super-resolution")

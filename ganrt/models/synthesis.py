@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from ganrt.errors import RequestError
 from ganrt.models import features as extraction
 from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, check_channels
-from ganrt.models.parametrize import spectral
+from ganrt.models.parametrize import apply_spectral_norm
 from ganrt.spec import Image, Output, Spec
 
 RANGE = (0.0, 1.0)
 FEATURES = ("edges", "colour", "texture", "grey", "mask")
-_REACH = {"edges": extraction.Edges.reach, "texture": extraction.Texture.reach}
+_RADII = {"edges": extraction.Edges.radius, "texture": extraction.Texture.radius}
 """Features that look around themselves, and how far."""
 _STRIDE = 4
 """The encoder halves height and width twice."""
@@ -80,7 +80,7 @@ class Config:
         pooled = self.extract and "colour" in self.names and "mask" not in self.names
         return math.lcm(_STRIDE, self.pool) if pooled else _STRIDE
 
-    def channels_of(self, name: str) -> int:
+    def count_channels(self, name: str) -> int:
         return {"colour": 3, "texture": self.textures}.get(name, 1)
 
 
@@ -92,10 +92,10 @@ class Residual(nn.Module):
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(2),
             nn.Conv2d(width, width, 3, dilation=2, bias=bias),
-            *_active(width, norm),
+            *_build_activation(width, norm),
             nn.ReflectionPad2d(1),
             nn.Conv2d(width, width, 3, bias=bias),
-            _active(width, norm)[0],
+            _build_activation(width, norm)[0],
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,25 +118,25 @@ class Generator(nn.Module):
             self.order.register_buffer("residual", torch.empty(1, 0))
         self.encoder = nn.Sequential(
             nn.ReflectionPad2d(3),
-            nn.Conv2d(sum(map(config.channels_of, config.names)), width, 7),
-            *_active(width, norm),
+            nn.Conv2d(sum(map(config.count_channels, config.names)), width, 7),
+            *_build_activation(width, norm),
             nn.Conv2d(width, 2 * width, 4, 2, 1),
-            *_active(2 * width, norm),
+            *_build_activation(2 * width, norm),
             nn.Conv2d(2 * width, 4 * width, 4, 2, 1),
-            *_active(4 * width, norm),
+            *_build_activation(4 * width, norm),
         )
         self.middle = nn.Sequential(*(Residual(4 * width, not config.spectral, norm) for _ in range(config.blocks)))
         self.decoder = nn.Sequential(
             nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1),
-            *_active(2 * width, norm),
+            *_build_activation(2 * width, norm),
             nn.ConvTranspose2d(2 * width, width, 4, 2, 1),
-            *_active(width, norm),
+            *_build_activation(width, norm),
             nn.ReflectionPad2d(3),
             nn.Conv2d(width, config.channels, 7),
         )
         self.grey, self.residual, self.names = config.channels == 1, config.residual, config.names
         if norm:
-            _init(self)
+            _init_weights(self)
         else:
             _init_without_norm(self)
 
@@ -146,7 +146,7 @@ class Generator(nn.Module):
             return torch.sigmoid(made) if self.grey else (torch.tanh(made) + 1) / 2
         seen = dict(zip(self.names, features, strict=True))
         if "mask" in seen:
-            seen["colour"] = extraction.filled(seen["colour"], seen["mask"])
+            seen["colour"] = extraction.fill_holes(seen["colour"], seen["mask"])
         made = self.decoder(self.middle(self.encoder(torch.cat(list(seen.values()), 1))))
         return (seen["colour"] + torch.tanh(made)).clamp(0.0, 1.0)
 
@@ -160,22 +160,22 @@ class Extraction(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.names = config.names
-        self.parts = nn.ModuleDict({name: _extractor(name, config) for name in self.names if name != "mask"})
+        self.parts = nn.ModuleDict({name: _build_extractor(name, config) for name in self.names if name != "mask"})
 
     def forward(self, picture: Tensor, *mask: Tensor) -> list[Tensor]:
         if not mask:
             return [self.parts[name](picture) for name in self.names]
         (hole,) = mask
         known = picture * (1 - hole) + hole
-        return [hole if name == "mask" else self._outside(name, known, hole) for name in self.names]
+        return [hole if name == "mask" else self._extract_outside(name, known, hole) for name in self.names]
 
-    def _outside(self, name: str, known: Tensor, hole: Tensor) -> Tensor:
+    def _extract_outside(self, name: str, known: Tensor, hole: Tensor) -> Tensor:
         """A feature of what is known; 0 where the hole itself would make edges and texture."""
         found: Tensor = self.parts[name](known)
-        return found * (1 - extraction.grown(hole, _REACH[name])) if name in _REACH else found
+        return found * (1 - extraction.dilate(hole, _RADII[name])) if name in _RADII else found
 
 
-def _extractor(name: str, config: Config) -> nn.Module:
+def _build_extractor(name: str, config: Config) -> nn.Module:
     if name == "texture":
         return extraction.Texture(config.textures)
     if name == "colour":
@@ -215,8 +215,8 @@ class PatchDiscriminator(nn.Module):
             for (before, after), stride in zip(itertools.pairwise(widths), strides, strict=True)
         ]
         self.layers = nn.ModuleList([*layers, nn.Conv2d(widths[-1], 1, 4, 1, 1, bias=False)])
-        _init(self)
-        spectral(self)
+        _init_weights(self)
+        apply_spectral_norm(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         found = []
@@ -226,11 +226,11 @@ class PatchDiscriminator(nn.Module):
         return found
 
 
-def _active(width: int, norm: bool) -> tuple[nn.Module, nn.Module]:
+def _build_activation(width: int, norm: bool) -> tuple[nn.Module, nn.Module]:
     return nn.InstanceNorm2d(width) if norm else nn.Identity(), nn.ReLU()
 
 
-def _init(module: nn.Module) -> None:
+def _init_weights(module: nn.Module) -> None:
     """Weights N(0, 0.02), biases 0."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
@@ -252,20 +252,20 @@ def _init_without_norm(module: Generator) -> None:
         layers[-1].weight.mul_(0.01)
 
 
-def generator(config: Config) -> Generator:
+def build_network(config: Config) -> Generator:
     return Pipeline(config) if config.extract else Generator(config)
 
 
-def trainable(config: Config) -> nn.Module:
+def build_trainable(config: Config) -> nn.Module:
     """With spectral norm on all but the last layer, where the config has it."""
-    module = generator(config)
+    module = build_network(config)
     if config.spectral:
         for part in (module.encoder, module.middle, module.decoder[:-1]):
-            spectral(part)
+            apply_spectral_norm(part)
     return module
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     names = config.names
     if config.extract:
         names = ["picture", *(["mask"] if "mask" in names else [])]
@@ -273,7 +273,7 @@ def spec(config: Config) -> Spec:
         Image(
             name,
             "content" if name == "picture" else name,
-            3 if name == "picture" else config.channels_of(name),
+            3 if name == "picture" else config.count_channels(name),
             RANGE,
             multiple_of=config.multiple_of,
             like=names[0] if k else None,
@@ -283,22 +283,22 @@ def spec(config: Config) -> Spec:
     return Spec("synthesis", inputs, Output(config.channels, RANGE, None))
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """The empty tensors `order.*` name the features; that of the colour is `pool` long."""
     order = sorted(key for key in shapes if re.fullmatch(r"order\.[0-9]_[a-z]+", key))
     pools = [shapes[key][0] for key in order if key.endswith("_colour") and shapes[key]]
     residual = "order.residual" in shapes
-    return _guess(shapes, [key.partition("_")[2] for key in order], pools[0] if pools else Config.pool, residual)
+    return _infer_config(shapes, [key.partition("_")[2] for key in order], pools[0] if pools else Config.pool, residual)
 
 
 def guess_edgeconnect(shapes: Shapes) -> Config | None:
     """The inpainting model takes the masked picture and edges, the edge model grey, edges and the mask."""
     last = shapes.get("decoder.7.weight", ())
     known = {3: ["colour", "edges"], 1: ["grey", "edges", "mask"]}
-    return _guess(shapes, known.get(last[0] if len(last) == 4 else 0, []), Config.pool)
+    return _infer_config(shapes, known.get(last[0] if len(last) == 4 else 0, []), Config.pool)
 
 
-def _guess(shapes: Shapes, names: list[str], pool: int, residual: bool = False) -> Config | None:
+def _infer_config(shapes: Shapes, names: list[str], pool: int, residual: bool = False) -> Config | None:
     first, last = (
         shapes.get(f"{key}.weight", shapes.get(f"{key}.weight_orig", ())) for key in ("encoder.1", "decoder.7")
     )
@@ -320,13 +320,15 @@ def convert_edgeconnect(state: State, config: Config) -> State:
     for key in state:
         if key.endswith(".weight_orig"):
             stem = key.removesuffix("_orig")
-            plain[stem] = _normalized(state[key], state[f"{stem}_u"], state[f"{stem}_v"], key.startswith("decoder"))
+            plain[stem] = _divide_spectral_norm(
+                state[key], state[f"{stem}_u"], state[f"{stem}_v"], key.startswith("decoder")
+            )
     with torch.device("meta"):
         order = Generator(config).order.state_dict(prefix="order.")
     return plain | {key: torch.empty(value.shape) for key, value in order.items()}
 
 
-def _normalized(weight: Tensor, u: Tensor, v: Tensor, transposed: bool) -> Tensor:
+def _divide_spectral_norm(weight: Tensor, u: Tensor, v: Tensor, transposed: bool) -> Tensor:
     """Divided by u W v, W with a row per output channel."""
     rows = weight.transpose(0, 1) if transposed else weight
     return weight / torch.dot(u, rows.flatten(1) @ v)
@@ -335,9 +337,9 @@ def _normalized(weight: Tensor, u: Tensor, v: Tensor, transposed: bool) -> Tenso
 FAMILY = Family(
     "synthesis",
     Config,
-    generator,
-    spec,
-    (Layout("ganrt", guess), Layout("EdgeConnect", guess_edgeconnect, convert_edgeconnect)),
-    trainable=trainable,
+    build_network,
+    build_spec,
+    (Layout("ganrt", guess_config), Layout("EdgeConnect", guess_edgeconnect, convert_edgeconnect)),
+    trainable=build_trainable,
     task="synthesis",
 )

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ganrt.errors import RequestError
 from ganrt.models.family import Family, Layout, Shapes, State, check_bounds
-from ganrt.models.parametrize import scale
+from ganrt.models.parametrize import scale_parameters
 from ganrt.spec import Image, Output, Spec
 
 RANGE = (0.0, 255.0)
@@ -57,9 +57,9 @@ class Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = Convolution(width, width, 3)
-        self.in1 = _norm(width)
+        self.in1 = _build_norm(width)
         self.conv2 = Convolution(width, width, 3)
-        self.in2 = _norm(width)
+        self.in2 = _build_norm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.in2(self.conv2(functional.relu(self.in1(self.conv1(x)))))  # type: ignore[no-any-return]
@@ -71,14 +71,14 @@ class Generator(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         full, half, quarter = config.width, 2 * config.width, 4 * config.width
-        self.conv1, self.in1 = Convolution(3, full, 9), _norm(full)
-        self.conv2, self.in2 = Convolution(full, half, 3, stride=2), _norm(half)
-        self.conv3, self.in3 = Convolution(half, quarter, 3, stride=2), _norm(quarter)
+        self.conv1, self.in1 = Convolution(3, full, 9), _build_norm(full)
+        self.conv2, self.in2 = Convolution(full, half, 3, stride=2), _build_norm(half)
+        self.conv3, self.in3 = Convolution(half, quarter, 3, stride=2), _build_norm(quarter)
         self.blocks = [f"res{k + 1}" for k in range(config.blocks)]
         for name in self.blocks:
             self.add_module(name, Residual(quarter))
-        self.deconv1, self.in4 = Convolution(quarter, half, 3, upsample=True), _norm(half)
-        self.deconv2, self.in5 = Convolution(half, full, 3, upsample=True), _norm(full)
+        self.deconv1, self.in4 = Convolution(quarter, half, 3, upsample=True), _build_norm(half)
+        self.deconv2, self.in5 = Convolution(half, full, 3, upsample=True), _build_norm(full)
         self.deconv3 = Convolution(full, 3, 9)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Generator(nn.Module):
         return self.deconv3(x)  # type: ignore[no-any-return]
 
 
-def trainable(config: Config) -> Generator:
+def build_trainable(config: Config) -> Generator:
     """Begins with mid-grey, and in steps that suit a range of 256: an optimizer whose step is a thousandth would need
     thousands of them to get there."""
     module = Generator(config)
@@ -100,16 +100,16 @@ def trainable(config: Config) -> Generator:
     with torch.no_grad():
         last.weight.mul_(_STEP)
         last.bias.fill_(sum(RANGE) / 2)  # type: ignore[union-attr]
-    scale(last, _STEP)
+    scale_parameters(last, _STEP)
     return module
 
 
-def _norm(width: int) -> nn.InstanceNorm2d:
+def _build_norm(width: int) -> nn.InstanceNorm2d:
     """Statistics of the picture at hand, in training as in use."""
     return nn.InstanceNorm2d(width, affine=True)
 
 
-def spec(config: Config) -> Spec:
+def build_spec(config: Config) -> Spec:
     return Spec(
         family="transformer_net",
         inputs=(Image("image", "content", 3, RANGE, multiple_of=4),),
@@ -117,7 +117,7 @@ def spec(config: Config) -> Spec:
     )
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     first = shapes.get("conv1.conv2d.weight", ())
     blocks = list(itertools.takewhile(lambda k: f"res{k}.conv1.conv2d.weight" in shapes, itertools.count(1)))
     if len(first) != 4:
@@ -128,7 +128,7 @@ def guess(shapes: Shapes) -> Config | None:
         return None
 
 
-def convert(state: State, config: Config) -> State:
+def convert_state(state: State, config: Config) -> State:
     """Without the running statistics that PyTorch before 0.4 wrote for instance norms and never used."""
     unused = re.compile(r"(.+\.)?in[0-9]+\.(running_mean|running_var|num_batches_tracked)")
     return {key: value for key, value in state.items() if not unused.fullmatch(key)}
@@ -138,8 +138,8 @@ FAMILY = Family(
     "transformer_net",
     Config,
     Generator,
-    spec,
-    (Layout("pytorch/examples", guess, convert),),
-    trainable=trainable,
+    build_spec,
+    (Layout("pytorch/examples", guess_config, convert_state),),
+    trainable=build_trainable,
     task="style",
 )

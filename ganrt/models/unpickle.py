@@ -71,10 +71,10 @@ def read_state(path: Path) -> State:
             return safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-    return _state_in(unpickle(path), path)
+    return _unwrap_state(unpickle(path), path)
 
 
-def _state_in(content: object, path: Path) -> State:
+def _unwrap_state(content: object, path: Path) -> State:
     """Unwrap the containers that training scripts write around a state dict."""
     if isinstance(content, Mapping):
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)

@@ -17,18 +17,18 @@ from ganrt.spec import Image, Output, Spec
 _RANGE = (0.0, 1.0)
 
 
-def spec(family: str, channels: int, scale: int, reach: int, multiple_of: int = 1) -> Spec:
+def build_spec(family: str, channels: int, scale: int, reach: int, multiple_of: int = 1) -> Spec:
     """A low-resolution picture in, one `scale` times as large out, both in [0, 1]."""
     picture = Image("low_res", "low_res", channels, _RANGE, multiple_of=multiple_of)
     return Spec(family, (picture,), Output(channels, _RANGE, None, scale, reach=reach))
 
 
-def luma_spec(family: str, scale: int, reach: int) -> Spec:
+def build_luma_spec(family: str, scale: int, reach: int) -> Spec:
     """The same for nets that see the Y of YCbCr alone; the colour is enlarged outside."""
     return Spec(family, (Image("luma", "luma", 1, _RANGE),), Output(1, _RANGE, None, scale, reach=reach))
 
 
-def reach(stages: Sequence[tuple[int, int]], unshuffle: int = 1) -> int:
+def receptive_field_radius(stages: Sequence[tuple[int, int]], unshuffle: int = 1) -> int:
     """How many input pixels away something can still change an output pixel.
 
     Args:
@@ -57,7 +57,7 @@ def check_scale(family: str, scale: int, scales: tuple[int, ...]) -> None:
         raise RequestError(f"scale is {scale}; {family} enlarges by {', '.join(most)} or {last}")
 
 
-def kaiming(module: nn.Module, share: float = 1.0) -> None:
+def init_kaiming(module: nn.Module, share: float = 1.0) -> None:
     """Weights of all convolutions N(0, 2 / fan_in) (He et al. 2015) times `share`, biases 0. Shares below 1 let deep
     residual nets start near the identity (Wang et al., "ESRGAN", 2018, section 3.1)."""
     for part in module.modules():
@@ -68,13 +68,13 @@ def kaiming(module: nn.Module, share: float = 1.0) -> None:
                 nn.init.zeros_(part.bias)
 
 
-def conv(shapes: Shapes, key: str) -> tuple[int, int] | None:
+def conv_shape(shapes: Shapes, key: str) -> tuple[int, int] | None:
     """(output channels, input channels) of a convolution's weight, or None when there is no such tensor."""
     shape = shapes.get(key, ())
     return shape[:2] if len(shape) == 4 else None
 
 
-def count(shapes: Shapes, pattern: str) -> int:
+def count_layers(shapes: Shapes, pattern: str) -> int:
     """1 + the largest number that the group of `pattern` has in a key that matches it; 0 without one."""
     matches = (re.fullmatch(pattern, key) for key in shapes)
     return max((int(match[1]) + 1 for match in matches if match), default=0)

@@ -52,7 +52,7 @@ class Bicubic(nn.Module):
     def __init__(self, scale: int) -> None:
         super().__init__()
         offsets = (torch.arange(scale) + 0.5) / scale - 0.5
-        taps = cubic(torch.arange(-_CUBIC, _CUBIC + 1)[None] - offsets[:, None])
+        taps = cubic_kernel(torch.arange(-_CUBIC, _CUBIC + 1)[None] - offsets[:, None])
         kernels = taps[:, None, :, None] * taps[None, :, None, :]
         self.register_buffer("kernels", kernels.flatten(0, 1)[:, None], persistent=False)
         self.shuffle = nn.PixelShuffle(scale)
@@ -62,7 +62,7 @@ class Bicubic(nn.Module):
         return self.shuffle(functional.conv2d(padded, self.kernels))  # type: ignore[no-any-return, arg-type]
 
 
-def cubic(x: Tensor) -> Tensor:
+def cubic_kernel(x: Tensor) -> Tensor:
     """Keys, "Cubic convolution interpolation for digital image processing", 1981, equation 15."""
     x = x.abs()
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
@@ -74,7 +74,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.enlarge = Bicubic(config.scale) if config.scale > 1 else nn.Identity()
+        self.upsample = Bicubic(config.scale) if config.scale > 1 else nn.Identity()
         self.input = nn.Conv2d(1, config.width, 3, padding=1, bias=config.bias)
         self.relu = nn.ReLU()
         self.residual_layer = nn.Sequential(*(Block(config) for _ in range(config.convs - 2)))
@@ -84,30 +84,35 @@ class Generator(nn.Module):
                 nn.init.kaiming_normal_(part.weight, mode="fan_out")
 
     def forward(self, luma: Tensor) -> Tensor:
-        base = self.enlarge(luma)
+        base = self.upsample(luma)
         x = self.residual_layer(self.relu(self.input(base)))
         return base + self.output(x)  # type: ignore[no-any-return]
 
 
-def spec(config: Config) -> Spec:
-    cubic_reach = _CUBIC if config.scale > 1 else 0
-    return upscaling.luma_spec("vdsr", config.scale, upscaling.reach([(config.convs, config.scale), (cubic_reach, 1)]))
+def build_spec(config: Config) -> Spec:
+    cubic_radius = _CUBIC if config.scale > 1 else 0
+    radius = upscaling.receptive_field_radius([(config.convs, config.scale), (cubic_radius, 1)])
+    return upscaling.build_luma_spec("vdsr", config.scale, radius)
 
 
-def guess(shapes: Shapes) -> Config | None:
+def guess_config(shapes: Shapes) -> Config | None:
     """Everything but the scale shows in the first weight and the number of layers."""
-    first = upscaling.conv(shapes, "input.weight")
-    layers = upscaling.count(shapes, r"residual_layer\.([0-9]{1,3})\.conv\.weight")
-    return None if first is None or first[1] != 1 else _config(first[0], layers + 2, "input.bias" in shapes)
+    first = upscaling.conv_shape(shapes, "input.weight")
+    layers = upscaling.count_layers(shapes, r"residual_layer\.([0-9]{1,3})\.conv\.weight")
+    return None if first is None or first[1] != 1 else _infer_config(first[0], layers + 2, "input.bias" in shapes)
 
 
 def guess_features(shapes: Shapes) -> Config | None:
-    first = upscaling.conv(shapes, "features.0.weight")
-    last = upscaling.count(shapes, r"features\.([0-9]{1,3})\.weight")
-    return None if first is None or first[1] != 1 else _config(first[0], (last + 1) // 2, "features.0.bias" in shapes)
+    first = upscaling.conv_shape(shapes, "features.0.weight")
+    last = upscaling.count_layers(shapes, r"features\.([0-9]{1,3})\.weight")
+    return (
+        None
+        if first is None or first[1] != 1
+        else _infer_config(first[0], (last + 1) // 2, "features.0.bias" in shapes)
+    )
 
 
-def _config(width: int, convs: int, bias: bool) -> Config | None:
+def _infer_config(width: int, convs: int, bias: bool) -> Config | None:
     try:
         return Config(1, width, convs, bias)
     except RequestError:
@@ -125,7 +130,7 @@ FAMILY = Family(
     "vdsr",
     Config,
     Generator,
-    spec,
-    (Layout("pytorch-vdsr", guess), Layout("pytorch-vdsr with features", guess_features, convert_features)),
+    build_spec,
+    (Layout("pytorch-vdsr", guess_config), Layout("pytorch-vdsr with features", guess_features, convert_features)),
     task="super-resolution",
 )

@@ -6,7 +6,6 @@ Keys are those of torchvision (`features.N.weight`), so its checkpoints load unc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
@@ -80,7 +79,7 @@ class VGG(nn.Module):
         return found
 
 
-def pretrained(state: State) -> VGG:
+def load_torchvision(state: State) -> VGG:
     """VGG-16 or VGG-19, whichever it is, with the weights of a torchvision checkpoint; the classifier may be missing.
 
     Raises CheckpointError when the state is of neither.
@@ -91,33 +90,11 @@ def pretrained(state: State) -> VGG:
         with torch.device("meta"):
             wanted = {key: value.shape for key, value in VGG(depth).state_dict().items()}
         if shapes == wanted:
-            vgg = _blank(depth)
+            with torch.random.fork_rng(devices=[]):
+                vgg = VGG(depth).eval()
             vgg.load_state_dict(features)
             return vgg
     raise CheckpointError(
         f"this is no VGG-16 or VGG-19 of torchvision: {len(features)} of its {len(state)} tensors are named "
         "features.*, and their shapes are not those of a VGG without batch norm"
     )
-
-
-def substitute(depth: Depth = 19, seed: int = 0) -> VGG:
-    """Without a checkpoint: random weights that keep the activations' scale (He et al. 2015), no biases, the same ones
-    for the same seed. The caller's random numbers are left alone.
-
-    Features of random filters still carry texture and layout (He, Wang, Hopcroft, "A Powerful Generative Model Using
-    Random Weights for the Deep Image Representation", NIPS 2016): a loss on them matches colours, contrasts and local
-    patterns, but not what trained features know of objects.
-    """
-    numbers = torch.Generator().manual_seed(seed)
-    vgg = _blank(depth)
-    for layer in vgg.features:
-        if isinstance(layer, nn.Conv2d):
-            layer.weight.normal_(0.0, math.sqrt(2.0 / layer.weight[0].numel()), generator=numbers)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return vgg
-
-
-def _blank(depth: Depth) -> VGG:
-    """In eval mode, made without using up the caller's random numbers."""
-    with torch.random.fork_rng(devices=[]):
-        return VGG(depth).eval()

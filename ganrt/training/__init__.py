@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ganrt.training.losses import LOSSES, Loss
     from ganrt.training.metrics import DigitClassifier, DigitMetrics
     from ganrt.training.options import TrainingOptions
-    from ganrt.training.presets import preset
+    from ganrt.training.presets import get_preset
     from ganrt.training.run import RunRecord, read_run
 
 __all__ = [
@@ -33,8 +33,8 @@ __all__ = [
     "RunRecord",
     "TrainingImages",
     "TrainingOptions",
+    "get_preset",
     "load_images",
-    "preset",
     "read_run",
     "stylize",
     "train",
@@ -49,7 +49,7 @@ _MODULES = {
     "RunRecord": "run",
     "TrainingImages": "data",
     "load_images": "data",
-    "preset": "presets",
+    "get_preset": "presets",
     "read_run": "run",
     "stylize": "gatys",
     "train": "loop",

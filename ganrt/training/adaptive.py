@@ -10,7 +10,7 @@ EVERY = 4
 """Discriminator updates between two changes of the chance."""
 
 
-class Chance:
+class AdaptiveProbability:
     """The probability of an augmentation, from 0 to 1. It begins at 0 and follows E[sign D(real)], which is 0 for a
     discriminator that guesses and 1 for one that is never wrong about a real image.
 

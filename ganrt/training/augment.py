@@ -32,7 +32,7 @@ def augment(images: Tensor, kinds: Sequence[str], random: Tensor, chance: float 
     return images
 
 
-def _color(images: Tensor, random: Tensor) -> Tensor:
+def _change_color(images: Tensor, random: Tensor) -> Tensor:
     """Brightness + U(-0.5, 0.5), saturation U(0, 2) about the pixel's mean, contrast U(0.5, 1.5) about the image's."""
     brightness, saturation, contrast = random[:, :3, None, None, None].unbind(1)
     images = images + (brightness - 0.5)
@@ -42,46 +42,46 @@ def _color(images: Tensor, random: Tensor) -> Tensor:
     return mean + (images - mean) * (0.5 + contrast)
 
 
-def _translation(images: Tensor, random: Tensor) -> Tensor:
+def _translate(images: Tensor, random: Tensor) -> Tensor:
     """A shift by up to an eighth of the side each way, in whole pixels; zeros come in. Written as products with shifted
     unit matrices, whose gradients are the same in every run."""
-    down, right = (_shifts(images.shape[2 + axis], random[:, 3 + axis]) for axis in (0, 1))
+    down, right = (_shift_matrices(images.shape[2 + axis], random[:, 3 + axis]) for axis in (0, 1))
     return down @ images @ right.mT
 
 
-def _shifts(side: int, random: Tensor) -> Tensor:
+def _shift_matrices(side: int, random: Tensor) -> Tensor:
     """(N, 1, side, side): one where row = column + shift."""
     most = int(side / 8 + 0.5)
-    shift = _whole(random, 2 * most + 1) - most
+    shift = _to_whole(random, 2 * most + 1) - most
     place = torch.arange(side, device=random.device)
     moved = place[:, None] == place[None, :] + shift[:, None, None]
     return moved[:, None].to(random.dtype)
 
 
-def _cutout(images: Tensor, random: Tensor) -> Tensor:
+def _cut_out(images: Tensor, random: Tensor) -> Tensor:
     """A zero square of half the side, its centre anywhere."""
-    outside = [_outside(images.shape[2 + axis], random[:, 5 + axis]) for axis in (0, 1)]
+    outside = [_outside_square(images.shape[2 + axis], random[:, 5 + axis]) for axis in (0, 1)]
     keep = outside[0][:, None, :, None] | outside[1][:, None, None, :]
     return images * keep
 
 
-def _outside(side: int, random: Tensor) -> Tensor:
+def _outside_square(side: int, random: Tensor) -> Tensor:
     """(N, side): whether a row is outside the square."""
     cut = int(side / 2 + 0.5)
-    first = _whole(random, side + 1 - cut % 2) - cut // 2
+    first = _to_whole(random, side + 1 - cut % 2) - cut // 2
     place = torch.arange(side, device=random.device)[None, :] - first[:, None]
     return (place < 0) | (place >= cut)
 
 
-def _whole(random: Tensor, count: int) -> Tensor:
+def _to_whole(random: Tensor, count: int) -> Tensor:
     """u in (0, 1) -> one of 0 .. count - 1, int64."""
     return (random * count).long().clamp(max=count - 1)
 
 
 KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "color": _color,
-    "translation": _translation,
-    "cutout": _cutout,
+    "color": _change_color,
+    "translation": _translate,
+    "cutout": _cut_out,
 }
 """Name, as `--augment` takes it, -> change of (images, random numbers)."""
 

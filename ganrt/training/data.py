@@ -83,7 +83,7 @@ def load_digits() -> tuple[Pictures, NDArray[np.int64]]:
     return np.rint(scans.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8), digits.astype(np.int64)
 
 
-def shuffled(seed: int, count: int, first: int, number: int) -> NDArray[np.int64]:
+def shuffle_indices(seed: int, count: int, first: int, number: int) -> NDArray[np.int64]:
     """Which of `count` pictures come at the places first, first + 1, ... of a run: int64 (number,).
 
     Each epoch, `count` places long, is a permutation that depends on (seed, epoch) alone.

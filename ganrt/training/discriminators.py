@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ganrt.errors import RequestError
-from ganrt.models.parametrize import spectral
-from ganrt.models.progan import with_deviation
+from ganrt.models.parametrize import apply_spectral_norm
+from ganrt.models.progan import append_deviation
 from ganrt.training.losses import LOSSES
 from ganrt.training.options import TrainingOptions
 
 
-def prepared(discriminator: nn.Module, options: TrainingOptions) -> nn.Module:
+def prepare_discriminator(discriminator: nn.Module, options: TrainingOptions) -> nn.Module:
     """Change a fresh discriminator in place as the loss, packing and the recipe ask; returns it. Raises RequestError
     where they do not suit it."""
     normed = bool(options.recipe.get("spectral"))
@@ -28,7 +28,7 @@ def prepared(discriminator: nn.Module, options: TrainingOptions) -> nn.Module:
             raise RequestError(
                 f"the discriminator of {options.family} normalises its weights already; leave out spectral"
             )
-        spectral(discriminator)
+        apply_spectral_norm(discriminator)
     return discriminator
 
 
@@ -75,7 +75,7 @@ class _Deviation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = x if x.ndim == 4 else x[:, :, None, None]
-        return with_deviation(maps).reshape(len(x), -1, *x.shape[2:])
+        return append_deviation(maps).reshape(len(x), -1, *x.shape[2:])
 
 
 def _tell_deviation(module: nn.Module) -> None:

@@ -34,7 +34,7 @@ class Diversity:
     "Reliable Fidelity and Diversity Metrics for Generative Models", ICML 2020). It grows with their number."""
 
 
-def diversity(features: Features, labels: Labels, data: Features, data_labels: Labels) -> Diversity:
+def measure_diversity(features: Features, labels: Labels, data: Features, data_labels: Labels) -> Diversity:
     """Compare pictures with data.
 
     Args:

@@ -18,7 +18,7 @@ from ganrt.errors import MachineError, RequestError
 from ganrt.images import Pictures
 from ganrt.machine import parse_device
 from ganrt.spec import Image
-from ganrt.training.perceptual import Perceptual, content_loss, gram, perceptual, style_loss
+from ganrt.training.perceptual import FeatureExtractor, content_loss, gram, load_feature_extractor, style_loss
 from ganrt.transform import Picture, to_pictures
 
 _SHORTEST = 16
@@ -74,7 +74,7 @@ def stylize(
     pattern = _resize(_read(style, "style"), "style", max(target.shape[:2]))
     start = target if seed is None else _draw_noise(target.shape, seed)
     painted = _minimize(
-        perceptual(str(weights)).to(place),
+        load_feature_extractor(str(weights)).to(place),
         *(torch.from_numpy(images.from_uint8(each[None], (0.0, 1.0))).to(place) for each in (target, pattern, start)),
         steps=steps,
         style_weight=style_weight,
@@ -85,7 +85,7 @@ def stylize(
 
 
 def _minimize(
-    features: Perceptual,
+    features: FeatureExtractor,
     content: Tensor,
     style: Tensor,
     start: Tensor,

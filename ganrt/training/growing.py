@@ -35,12 +35,12 @@ class GrowingTrainer(Trainer):
     ) -> None:
         super().__init__(options, data, networks, fabric)
         self.growth = growth
-        self._growing = cast(list[_Growing], [networks.generator, networks.average.module, self.judge])
+        self._growing = cast(list[_Growing], [networks.generator, networks.average.module, self.bare_discriminator])
         self._whole = self._growing[0].stage
 
     def step(self) -> Tensor:
         step = self.networks.step
-        self._stage, self._alpha = self.growth.at(step) if self.growth.last else (self._whole, 1.0)
+        self._stage, self._alpha = self.growth.stage_at(step) if self.growth.last else (self._whole, 1.0)
         for network in self._growing:
             network.stage, network.alpha = self._stage, self._alpha
         if step in self.growth.starts[1:]:
@@ -49,5 +49,5 @@ class GrowingTrainer(Trainer):
                     optimizer.state.clear()
         return super().step()
 
-    def _shown(self, real: Tensor) -> Tensor:
+    def _match_stage(self, real: Tensor) -> Tensor:
         return fade(real, self._stage, self._alpha)

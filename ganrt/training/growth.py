@@ -20,7 +20,7 @@ class Growth:
     hold: int
     """Steps, at least 1."""
 
-    def at(self, step: int) -> tuple[int, float]:
+    def stage_at(self, step: int) -> tuple[int, float]:
         """Stage, and share of its newest block from 0 to 1. The first step of a fade has the share 0, so that it
         computes what the step before it did."""
         stage = self._stage(step)
@@ -33,7 +33,7 @@ class Growth:
         return (0, *(self.hold + k * (self.fade + self.hold) for k in range(self.last)))
 
     @property
-    def grown(self) -> int:
+    def full_size_step(self) -> int:
         """The first step at which nothing is left to grow."""
         return self.starts[-1] + (self.fade if self.last else 0)
 

@@ -37,17 +37,17 @@ class Objective(Protocol):
     numbers: int
     """Random numbers that an example takes."""
 
-    def begin(self, generator: nn.Module) -> None:
+    def prepare_generator(self, generator: nn.Module) -> None:
         """Bring fresh weights of the generator into the form that training starts from, on the CPU."""
 
-    def discriminator(self) -> nn.Module | None:
+    def build_discriminator(self) -> nn.Module | None:
         """Pictures (N, C, H, W) in [0, 1] -> logits; None for a task without one."""
 
-    def examples(self, crops: Tensor, drawn: Tensor) -> Example:
+    def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
         """Crops, RGB (N, 3, H, W) in [0, 1], and random numbers (N, numbers or 1) in (0, 1) -> what to train on. Row k
         depends on row k alone."""
 
-    def losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
+    def compute_losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
         """Each of `terms` -> a scalar, times its weight. `made` is in the range of the Spec."""
 
 

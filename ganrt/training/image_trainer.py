@@ -15,8 +15,8 @@ from ganrt.training.image_tasks import Example, Objective
 from ganrt.training.losses import LOSSES
 from ganrt.training.networks import Networks
 from ganrt.training.options import TrainingOptions
-from ganrt.training.photos import Photos, crops
-from ganrt.training.trainer import frozen
+from ganrt.training.photos import Photos, draw_crops
+from ganrt.training.trainer import freeze_parameters
 
 _STREAM = 2**16 + 6
 """Random stream of what an example draws besides its crop."""
@@ -52,12 +52,12 @@ class ImageTrainer:
     def step(self) -> Tensor:
         """Update the generator, and the discriminator, if any, on the same pictures. Returns the losses in the order of
         `loss_columns`, of this process's slice, on the device."""
-        self._set_rate()
+        self._set_learning_rate()
         optimizers = [self.generator_optimizer, self.discriminator_optimizer]
         for optimizer in optimizers:
             if optimizer is not None:
                 optimizer.zero_grad()
-        values = [self._part(place) for place in range(self.options.accumulate)]
+        values = [self._compute_part(place) for place in range(self.options.accumulate)]
         for optimizer in optimizers:
             if optimizer is not None:
                 optimizer.step()
@@ -65,23 +65,23 @@ class ImageTrainer:
         self.networks.step += 1
         return torch.stack(values).mean(0)
 
-    def _part(self, place: int) -> Tensor:
+    def _compute_part(self, place: int) -> Tensor:
         """Add the gradients of one part of the batch. Returns its losses."""
         rows = self.options.batch // self.fabric.world_size // self.options.accumulate
         first = self.networks.step * self.options.batch
         first += (self.fabric.global_rank * self.options.accumulate + place) * rows
-        example = self._example(self.data.training, first, rows)
+        example = self._draw_example(self.data.training, first, rows)
         made = self.generator(*example.inputs)
-        terms = self.objective.losses(example, made)
+        terms = self.objective.compute_losses(example, made)
         judged = []
         if self.discriminator is not None and self.networks.discriminator is not None:
-            pictures = self._unit(made)
+            pictures = self._to_unit_range(made)
             real, fake = self.discriminator(example.target), self.discriminator(pictures.detach())
             against = self.loss.discriminator(real, fake)
             self.fabric.backward(against / self.options.accumulate)
             judged.append(against.detach())
             # Not through the wrapper for several processes, which would wait for gradients that are not wanted here.
-            with frozen(self.networks.discriminator), self.fabric.autocast():
+            with freeze_parameters(self.networks.discriminator), self.fabric.autocast():
                 logits = self.networks.discriminator(pictures)
             terms["adversarial"] = self.weight * self.loss.generator(logits.float())
         self.fabric.backward(torch.stack(list(terms.values())).sum() / self.options.accumulate)
@@ -93,26 +93,26 @@ class ImageTrainer:
 
     def sample(self, count: int) -> Pictures:
         """Crops of held-out photographs, each followed by what the averaged generator makes of it: uint8 NHWC."""
-        example = self._example(self.data.held_out, 0, count // 2)
+        example = self._draw_example(self.data.held_out, 0, count // 2)
         with torch.inference_mode():
-            made = self._unit(self.networks.average(*example.inputs))
+            made = self._to_unit_range(self.networks.average(*example.inputs))
         pairs = torch.stack([example.target.expand_as(made), made], 1).flatten(0, 1)
         return images.to_uint8(pairs.cpu().numpy(), (0.0, 1.0))
 
-    def _set_rate(self) -> None:
+    def _set_learning_rate(self) -> None:
         """Halved every so many steps, where the options say so."""
         halvings = self.networks.step / self.options.halve_every if self.options.halve_every else 0.0
         for group in self.networks.generator_optimizer.param_groups:
             group["lr"] = self.options.generator_lr * 0.5**halvings
 
-    def _example(self, photos: list[Pictures], first: int, rows: int) -> Example:
-        taken = images.from_uint8(crops(photos, self.side, self.options.seed, first, rows), (0.0, 1.0))
+    def _draw_example(self, photos: list[Pictures], first: int, rows: int) -> Example:
+        taken = images.from_uint8(draw_crops(photos, self.side, self.options.seed, first, rows), (0.0, 1.0))
         drawn = latents.uniform(self.options.seed, first, rows, _STREAM, max(1, self.objective.numbers), 0.0, 1.0)
         here = (self.fabric.to_device(torch.from_numpy(array)) for array in (taken, np.ascontiguousarray(drawn)))
         with torch.no_grad():
-            return self.objective.examples(*here)
+            return self.objective.make_examples(*here)
 
-    def _unit(self, made: Tensor) -> Tensor:
+    def _to_unit_range(self, made: Tensor) -> Tensor:
         """From the range of the Spec to [0, 1]."""
         low, high = self.spec.output.range
         return (made - low) / (high - low)

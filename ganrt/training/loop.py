@@ -33,11 +33,11 @@ from ganrt.training.run import (
     DataFacts,
     RunRecord,
     create_run,
+    library_versions,
     load_checkpoint,
     read_run,
     sample_path,
     save_run,
-    versions,
 )
 from ganrt.training.trainer import StepReport, Trainer
 
@@ -61,14 +61,14 @@ def train(options: TrainingOptions, out: Path, resume: bool = False, console: Co
     there are not enough devices, or `out` cannot be written.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = _fabric(options)
+    fabric = _build_fabric(options)
     leader = fabric.local_rank == 0
-    previous = _previous(options, out) if leader and resume else None
+    previous = _read_previous(options, out) if leader and resume else None
     if leader and not resume and (out.exists() or out.is_symlink()):
         raise RequestError(f"{out} exists already; choose another name, or add --resume to go on with it")
-    objective = options.objective()
+    objective = options.build_objective()
     data = _load_data(options) if objective is None else load_photos(options.data, int(options.recipe["crop"]))
-    record = RunRecord(out, options, DataFacts(data.name, len(data), data.digest()), 0, versions())
+    record = RunRecord(out, options, DataFacts(data.name, len(data), data.digest()), 0, library_versions())
     networks = Networks(options, objective)
     columns = ("step", *(StepReport._fields if objective is None else loss_columns(objective, networks)))
     if previous is not None and previous.data != record.data:
@@ -77,7 +77,7 @@ def train(options: TrainingOptions, out: Path, resume: bool = False, console: Co
         create_run(record, networks, columns)
     fabric.launch()
     fabric.barrier()
-    trainer = _trainer(options, data, networks, fabric, objective)
+    trainer = _build_trainer(options, data, networks, fabric, objective)
     log = load_checkpoint(out, networks, columns)
     shown = (console or Console(stderr=True)) if fabric.is_global_zero else Console(quiet=True)
     record = replace(record, step=networks.step)
@@ -90,13 +90,13 @@ def train(options: TrainingOptions, out: Path, resume: bool = False, console: Co
     ):
         # A gradient penalty's second backward pass gives gradients in another memory order: slower, and right.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
-        record = _run(trainer, record, log, progress)
+        record = _take_steps(trainer, record, log, progress)
     if not fabric.is_global_zero:
         raise SystemExit(0)
     return record
 
 
-def _trainer(
+def _build_trainer(
     options: TrainingOptions,
     data: TrainingImages | Photos,
     networks: Networks,
@@ -111,7 +111,9 @@ def _trainer(
     return Trainer(options, data, networks, fabric)
 
 
-def _run(trainer: Trainer | ImageTrainer, record: RunRecord, log: list[str], progress: TrainingProgress) -> RunRecord:
+def _take_steps(
+    trainer: Trainer | ImageTrainer, record: RunRecord, log: list[str], progress: TrainingProgress
+) -> RunRecord:
     """Take the steps that are left, and write what is due; every process goes through here."""
     options, networks, leader = record.options, trainer.networks, trainer.fabric.is_global_zero
     while networks.step < options.steps:
@@ -119,7 +121,7 @@ def _run(trainer: Trainer | ImageTrainer, record: RunRecord, log: list[str], pro
         step, last = networks.step, networks.step == options.steps
         log_due = step % options.log_every == 0
         sample_due, save_due = (last or step % n == 0 for n in (options.sample_every, options.checkpoint_every))
-        if (log_due or sample_due or save_due) and not networks.finite():
+        if (log_due or sample_due or save_due) and not networks.is_finite():
             raise RequestError(
                 f"training diverged by step {step}: the weights are not finite. Use smaller learning rates; "
                 f"{record.path} keeps the checkpoint of step {record.step}"
@@ -129,7 +131,7 @@ def _run(trainer: Trainer | ImageTrainer, record: RunRecord, log: list[str], pro
             log.append(",".join([str(step), *(f"{value:.6g}" for value in report)]))
             progress.report(step, dict(zip(log[0].split(",")[1:], report, strict=True)))
         if sample_due and leader:
-            atomic.write_file(sample_path(record.path, step), _sheet(trainer))
+            atomic.write_file(sample_path(record.path, step), _encode_grid(trainer))
         if save_due:
             record = replace(record, step=step)
             if leader:
@@ -138,7 +140,7 @@ def _run(trainer: Trainer | ImageTrainer, record: RunRecord, log: list[str], pro
     return record
 
 
-def _sheet(trainer: Trainer | ImageTrainer) -> bytes:
+def _encode_grid(trainer: Trainer | ImageTrainer) -> bytes:
     return images.encode_png(images.grid(trainer.sample(_GRID)))
 
 
@@ -163,10 +165,10 @@ def _load_data(options: TrainingOptions) -> TrainingImages:
     return data
 
 
-def _previous(options: TrainingOptions, out: Path) -> RunRecord:
+def _read_previous(options: TrainingOptions, out: Path) -> RunRecord:
     """The record of the run to go on with. Raises RequestError when these options would not have made it."""
     previous = read_run(out)
-    changed = previous.options.differences(options)
+    changed = previous.options.find_differences(options)
     if changed:
         raise RequestError(f"{out} cannot be resumed with other options: {'; '.join(changed)}")
     if options.steps < previous.step:
@@ -174,7 +176,7 @@ def _previous(options: TrainingOptions, out: Path) -> RunRecord:
     return previous
 
 
-def _fabric(options: TrainingOptions) -> Fabric:
+def _build_fabric(options: TrainingOptions) -> Fabric:
     """Raises MachineError when this machine lacks the devices."""
     found = torch.cuda.device_count()
     gpu = options.device == "cuda" or (options.device == "auto" and found > 0)

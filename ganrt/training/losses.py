@@ -61,12 +61,12 @@ def orthogonal_penalty(weights: Iterable[tuple[str, nn.Parameter]]) -> Tensor:
     return total
 
 
-def _logistic(real: Tensor, fake: Tensor) -> Tensor:
+def _logistic_loss(real: Tensor, fake: Tensor) -> Tensor:
     """-log D(x) - log(1 - D(G(z))) with D = sigmoid of the logit (Goodfellow et al. 2014, equation 1)."""
     return softplus(-real).mean() + softplus(fake).mean()
 
 
-def _least_squares(name: str, for_fake: float, for_real: float, wanted: float) -> Loss:
+def _least_squares_loss(name: str, for_fake: float, for_real: float, wanted: float) -> Loss:
     """Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9, in its a, b, c."""
     return Loss(
         name,
@@ -76,40 +76,40 @@ def _least_squares(name: str, for_fake: float, for_real: float, wanted: float) -
     )
 
 
-def _critic(real: Tensor, fake: Tensor) -> Tensor:
+def _critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Minus the estimate of the Wasserstein distance (Arjovsky et al., "Wasserstein GAN", 2017, algorithm 1)."""
     return fake.mean() - real.mean()
 
 
-def _critic_with_drift(real: Tensor, fake: Tensor) -> Tensor:
+def _critic_loss_with_drift(real: Tensor, fake: Tensor) -> Tensor:
     """Keeps the critic from drifting away from zero (Karras et al. 2018, appendix A.1)."""
-    return _critic(real, fake) + 0.001 * real.square().mean()
+    return _critic_loss(real, fake) + 0.001 * real.square().mean()
 
 
-def _hinge(real: Tensor, fake: Tensor) -> Tensor:
+def _hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Lim, Ye, "Geometric GAN", 2017; Miyato et al. 2018, equation 16."""
     return relu(1 - real).mean() + relu(1 + fake).mean()
 
 
-def _raise(fake: Tensor) -> Tensor:
+def _negative_mean(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
 _ALL = (
     # Goodfellow et al. 2014, section 3, last paragraph: maximise log D(G(z)), which has a gradient from the start.
-    Loss("non-saturating", _logistic, lambda fake: softplus(-fake).mean(), centred=True),
+    Loss("non-saturating", _logistic_loss, lambda fake: softplus(-fake).mean(), centred=True),
     # The same article's equation 1 as printed: minimise log(1 - D(G(z))), which saturates while D is ahead.
-    Loss("minimax", _logistic, lambda fake: -softplus(fake).mean(), centred=True),
-    _least_squares("lsgan", 0, 1, 1),
+    Loss("minimax", _logistic_loss, lambda fake: -softplus(fake).mean(), centred=True),
+    _least_squares_loss("lsgan", 0, 1, 1),
     # The coding that minimises the Pearson chi-square distance.
-    _least_squares("lsgan-sym", -1, 1, 0),
+    _least_squares_loss("lsgan-sym", -1, 1, 0),
     # RMSprop in the article, which warns of momentum: Adam's first beta is 0, the second torch's default for RMSprop.
-    Loss("wgan", _critic, _raise, critic_steps=5, betas=(0.0, 0.99), clip=0.01),
-    Loss("wgan-gp", _critic, _raise, critic_steps=5, betas=(0.0, 0.9), penalty=10.0),
+    Loss("wgan", _critic_loss, _negative_mean, critic_steps=5, betas=(0.0, 0.99), clip=0.01),
+    Loss("wgan-gp", _critic_loss, _negative_mean, critic_steps=5, betas=(0.0, 0.9), penalty=10.0),
     # As progressive growing uses it, with equally many steps of both networks.
-    Loss("wgan-gp-drift", _critic_with_drift, _raise, betas=(0.0, 0.99), penalty=10.0),
+    Loss("wgan-gp-drift", _critic_loss_with_drift, _negative_mean, betas=(0.0, 0.99), penalty=10.0),
     # Betas of SAGAN (Zhang et al. 2019, section 4).
-    Loss("hinge", _hinge, _raise, betas=(0.0, 0.9), centred=True),
+    Loss("hinge", _hinge_loss, _negative_mean, betas=(0.0, 0.9), centred=True),
 )
 
 LOSSES = {loss.name: loss for loss in _ALL}

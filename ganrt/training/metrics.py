@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPClassifier
 
 from ganrt.images import Pictures
 from ganrt.training.data import load_images
-from ganrt.training.diversity import Diversity, diversity
+from ganrt.training.diversity import Diversity, measure_diversity
 
 _CELLS = 8
 """The scans' own resolution."""
@@ -47,22 +47,22 @@ class DigitClassifier:
     def __init__(self, size: int) -> None:
         real = load_images("digits", size, 1)
         learn, check, learn_labels, check_labels = train_test_split(
-            _features(real.pictures), real.labels, test_size=0.25, stratify=real.labels, random_state=0
+            _average_cells(real.pictures), real.labels, test_size=0.25, stratify=real.labels, random_state=0
         )
         self._real, self._real_labels = learn, learn_labels
         self._classifier = MLPClassifier((64,), max_iter=500, random_state=0).fit(learn, learn_labels)
-        self._learned = self._hidden(learn)
-        self._real_distance = frechet_distance(self._hidden(check), self._learned)
+        self._learned = self._hidden_features(learn)
+        self._real_distance = frechet_distance(self._hidden_features(check), self._learned)
         self._real_confidence = float(self._classifier.predict_proba(check).max(axis=1).mean())
         self._real_accuracy = float(self._classifier.score(check, check_labels))
         self.count = len(check)
         """Pictures that `diversity` looks at."""
-        self.real_diversity = diversity(check, check_labels, learn, learn_labels)
+        self.real_diversity = measure_diversity(check, check_labels, learn, learn_labels)
         """Of the held-out scans: what `diversity` of pictures as good as real ones would be."""
 
     def evaluate(self, pictures: Pictures) -> DigitMetrics:
         """`pictures`: uint8 (N, H, W, C) with N >= 2, square; colours are averaged."""
-        features = _features(pictures)
+        features = _average_cells(pictures)
         chances = self._classifier.predict_proba(features)
         counts = np.bincount(chances.argmax(axis=1), minlength=10)
         shares = tuple((counts / len(pictures)).tolist())
@@ -71,25 +71,25 @@ class DigitClassifier:
             shares=shares,
             real_confidence=self._real_confidence,
             real_accuracy=self._real_accuracy,
-            distance=frechet_distance(self._hidden(features), self._learned),
+            distance=frechet_distance(self._hidden_features(features), self._learned),
             real_distance=self._real_distance,
         )
 
-    def diversity(self, pictures: Pictures) -> Diversity:
+    def measure_diversity(self, pictures: Pictures) -> Diversity:
         """Of the first `count` pictures, in the scans' own pixels from 0 to 1, by the digits that the classifier takes
         them for.
 
         `pictures`: uint8 (N, H, W, C), square, N >= count; colours are averaged.
         """
-        features = _features(pictures[: self.count])
-        return diversity(features, self._classifier.predict(features), self._real, self._real_labels)
+        features = _average_cells(pictures[: self.count])
+        return measure_diversity(features, self._classifier.predict(features), self._real, self._real_labels)
 
     def predict(self, pictures: Pictures) -> NDArray[np.int64]:
         """Which digit it takes each picture for, int64 (N,)."""
-        found: NDArray[np.int64] = self._classifier.predict(_features(pictures)).astype(np.int64)
+        found: NDArray[np.int64] = self._classifier.predict(_average_cells(pictures)).astype(np.int64)
         return found
 
-    def _hidden(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _hidden_features(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of the classifier's hidden layer, (N, 64)."""
         found: NDArray[np.float64] = np.maximum(
             features @ self._classifier.coefs_[0] + self._classifier.intercepts_[0], 0
@@ -115,7 +115,7 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(apart + np.trace(first) + np.trace(second) - 2 * cross)
 
 
-def _features(pictures: Pictures) -> NDArray[np.float64]:
+def _average_cells(pictures: Pictures) -> NDArray[np.float64]:
     """uint8 (N, S, S, C) -> (N, 64) in [0, 1]: the mean of each of 8 x 8 equal cells."""
     grey = pictures.mean(axis=-1) / 255
     average = _cell_weights(grey.shape[1])

@@ -12,8 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ganrt.errors import RequestError
 from ganrt.models import get_family
 from ganrt.models.parametrize import fold
-from ganrt.training.adaptive import Chance
-from ganrt.training.discriminators import prepared
+from ganrt.training.adaptive import AdaptiveProbability
+from ganrt.training.discriminators import prepare_discriminator
 from ganrt.training.image_tasks import Objective
 from ganrt.training.options import TrainingOptions
 
@@ -34,21 +34,23 @@ class Networks:
             raise RequestError(f"{options.family} cannot be trained here: it has no discriminator")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            self.generator = _channels_last((family.trainable or family.generator)(config))
+            self.generator = _to_channels_last((family.trainable or family.generator)(config))
             if objective is not None:
-                objective.begin(self.generator)
-                discriminator = objective.discriminator()
+                objective.prepare_generator(self.generator)
+                discriminator = objective.build_discriminator()
             elif family.discriminator is not None:
-                discriminator = prepared(family.discriminator(config), options)
-            self.discriminator = None if discriminator is None else _channels_last(discriminator)
-        self.generator_optimizer = _adam(self.generator, options.generator_lr, options.betas)
+                discriminator = prepare_discriminator(family.discriminator(config), options)
+            self.discriminator = None if discriminator is None else _to_channels_last(discriminator)
+        self.generator_optimizer = _build_adam(self.generator, options.generator_lr, options.betas)
         self.discriminator_optimizer = (
-            None if self.discriminator is None else _adam(self.discriminator, options.discriminator_lr, options.betas)
+            None
+            if self.discriminator is None
+            else _build_adam(self.discriminator, options.discriminator_lr, options.betas)
         )
         blend = get_ema_multi_avg_fn(options.ema)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.generator, multi_avg_fn=blend, use_buffers=True).eval()
         target = options.recipe.get("ada", 0.0)
-        self.chance = Chance(target, options.recipe["ada_images"]) if target else None
+        self.probability = AdaptiveProbability(target, options.recipe["ada_images"]) if target else None
         self.step = 0
 
     def update_average(self) -> None:
@@ -61,22 +63,22 @@ class Networks:
                 averaged[name].copy_(buffer)
 
     @property
-    def _parts(self) -> dict[str, nn.Module | Adam | Chance]:
+    def _parts(self) -> dict[str, nn.Module | Adam | AdaptiveProbability]:
         parts = {
             "generator": self.generator,
             "discriminator": self.discriminator,
             "average": self.average,
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
-            "chance": self.chance,
+            "chance": self.probability,
         }
         return {name: part for name, part in parts.items() if part is not None}
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Plain dicts of tensors and numbers, which share their memory with the networks."""
         return {"step": self.step, **{name: part.state_dict() for name, part in self._parts.items()}}
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy what `state` returned into these networks, wherever they are. Raises KeyError, RuntimeError, TypeError
         or ValueError when it is the state of others."""
         step = state["step"]
@@ -86,21 +88,21 @@ class Networks:
             part.load_state_dict(state[name])
         self.step = step
 
-    def finite(self) -> bool:
+    def is_finite(self) -> bool:
         """Whether the averaged generator has no infinity or NaN; one anywhere reaches it within a step or two."""
         return all(bool(torch.isfinite(tensor).all()) for tensor in self.average.state_dict().values())
 
-    def weights(self) -> dict[str, torch.Tensor]:
+    def folded_weights(self) -> dict[str, torch.Tensor]:
         """The averaged generator, folded, under the keys of its family: contiguous tensors on the CPU."""
         plain = fold(self.average.module)
         return {key: tensor.detach().cpu().contiguous() for key, tensor in plain.state_dict().items()}
 
 
-def _channels_last(module: nn.Module) -> nn.Module:
+def _to_channels_last(module: nn.Module) -> nn.Module:
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _adam(module: nn.Module, rate: float, betas: tuple[float, ...]) -> Adam:
+def _build_adam(module: nn.Module, rate: float, betas: tuple[float, ...]) -> Adam:
     first, second = betas
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return Adam(trained, rate, (first, second), fused=True)

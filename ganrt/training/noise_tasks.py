@@ -47,7 +47,7 @@ class GrowingRecipe(NoiseRecipe):
         if not 0 <= self.fade < 1:
             raise RequestError(f"fade is {self.fade}; it must be at least 0 and below 1")
 
-    def growth(self, last: int, batch: int) -> Growth:
+    def build_growth(self, last: int, batch: int) -> Growth:
         """The schedule in steps, for networks whose last stage is `last`."""
         if self.stage_images == 0:
             last = 0

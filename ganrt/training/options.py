@@ -15,7 +15,7 @@ from ganrt.training.augment import KINDS
 from ganrt.training.growth import Growth
 from ganrt.training.image_tasks import Objective
 from ganrt.training.losses import LOSSES
-from ganrt.training.tasks import growth_of, objective_of, on_noise, recipe_of
+from ganrt.training.tasks import build_growth, build_objective, complete_recipe, trains_on_noise
 
 _COUNTS = (
     "steps",
@@ -92,23 +92,23 @@ class TrainingOptions:
         object.__setattr__(self, "config", family.settings(family.configure(self.config)))
         if not isinstance(self.recipe, Mapping):
             raise RequestError(f"recipe is {self.recipe!r}; it must map the task's settings to values")
-        object.__setattr__(self, "recipe", recipe_of(family, self.recipe))
+        object.__setattr__(self, "recipe", complete_recipe(family, self.recipe))
         if self.data == "":
-            object.__setattr__(self, "data", "digits" if on_noise(family) else "photos")
+            object.__setattr__(self, "data", "digits" if trains_on_noise(family) else "photos")
         _check_choice("data", self.data)
         _check_choice("loss", self.loss, tuple(LOSSES))
         _check_choice("device", self.device, ("auto", "cpu", "cuda"))
         if self.critic_steps == 0:
             object.__setattr__(self, "critic_steps", LOSSES[self.loss].critic_steps)
         if self.betas == ():
-            plain = not on_noise(family) and not self.recipe.get("adversarial_weight")
+            plain = not trains_on_noise(family) and not self.recipe.get("adversarial_weight")
             object.__setattr__(self, "betas", _PLAIN_BETAS if plain else LOSSES[self.loss].betas)
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
         self._check_numbers()
         self._check_kinds()
         check_seed(self.seed)
-        if on_noise(family):
+        if trains_on_noise(family):
             self._check_noise_task()
         else:
             self._check_photo_task()
@@ -164,17 +164,17 @@ class TrainingOptions:
         family = get_family(self.family)
         return family.spec(family.configure(self.config))
 
-    def objective(self) -> Objective | None:
+    def build_objective(self) -> Objective | None:
         """What image-to-image training minimises; None for a family that is trained on noise. Raises RequestError,
         ArtifactError or CheckpointError for a recipe whose files cannot be used."""
-        return objective_of(get_family(self.family), self.config, self.recipe)
+        return build_objective(get_family(self.family), self.config, self.recipe)
 
     @property
     def growth(self) -> Growth | None:
         """When the networks grow; None for those that do not."""
-        return growth_of(get_family(self.family), self.config, self.recipe, self.batch)
+        return build_growth(get_family(self.family), self.config, self.recipe, self.batch)
 
-    def differences(self, other: TrainingOptions) -> list[str]:
+    def find_differences(self, other: TrainingOptions) -> list[str]:
         """What keeps a run made with these options from being resumed with the others: `batch was 64, is now 32`."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name not in _FREE)
         return [f"{name} was {old!r}, is now {new!r}" for name, old, new in pairs if old != new]

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ganrt.errors import RequestError
 from ganrt.models import vgg
-from ganrt.models.adain import statistics
+from ganrt.models.adain import channel_statistics
 from ganrt.models.unpickle import read_state
 
 Features: TypeAlias = Mapping[str, Tensor]
@@ -77,7 +77,7 @@ def _random_filters(count: int, seed: int, side: int = 7) -> Tensor:
     return blind / length
 
 
-class Perceptual(nn.Module):
+class FeatureExtractor(nn.Module):
     """A fixed feature extractor, and which of its layers stand for content and style."""
 
     def __init__(self, network: nn.Module, content: tuple[str, ...], style: tuple[str, ...]) -> None:
@@ -107,7 +107,7 @@ def _pink_noise(side: int) -> Tensor:
     return 0.5 + 0.25 * noise / noise.std((2, 3), keepdim=True)
 
 
-def perceptual(weights: str = "") -> Perceptual:
+def load_feature_extractor(weights: str = "") -> FeatureExtractor:
     """Features to train with: of the VGG-16 or VGG-19 in a torchvision checkpoint, or of the `FilterBank` for "".
 
     Layers of VGG-16 are those of Johnson et al. 2016 (as in pytorch/examples), of VGG-19 those of Gatys et al. 2016.
@@ -115,11 +115,11 @@ def perceptual(weights: str = "") -> Perceptual:
     """
     if not weights:
         levels = [f"{kind}{level}" for level in range(1, 6) for kind in ("colour", "texture")]
-        return Perceptual(FilterBank(), ("texture1", "texture2", "texture3"), tuple(levels))
-    network = vgg.pretrained(read_state(Path(weights)))
+        return FeatureExtractor(FilterBank(), ("texture1", "texture2", "texture3"), tuple(levels))
+    network = vgg.load_torchvision(read_state(Path(weights)))
     if network.depth == 16:
-        return Perceptual(network, ("relu2_2",), ("relu1_2", "relu2_2", "relu3_3", "relu4_3"))
-    return Perceptual(network, ("relu4_2",), tuple(f"relu{level}_1" for level in range(1, 6)))
+        return FeatureExtractor(network, ("relu2_2",), ("relu1_2", "relu2_2", "relu3_3", "relu4_3"))
+    return FeatureExtractor(network, ("relu4_2",), tuple(f"relu{level}_1" for level in range(1, 6)))
 
 
 def gram(features: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def statistics_loss(found: Features, wanted: Features, scale: Mapping[str, float
     """
     terms = []
     for name, size in scale.items():
-        pairs = zip(statistics(found[name]), statistics(wanted[name]), strict=True)
+        pairs = zip(channel_statistics(found[name]), channel_statistics(wanted[name]), strict=True)
         terms.append(torch.stack([functional.mse_loss(here, there) for here, there in pairs]).sum() / size)
     return _mean(terms)
 

@@ -64,7 +64,7 @@ def load_photos(source: str, least: int) -> Photos:
     return Photos(training, held_out, source)
 
 
-def crops(photos: list[Pictures], side: int, seed: int, first: int, count: int) -> Pictures:
+def draw_crops(photos: list[Pictures], side: int, seed: int, first: int, count: int) -> Pictures:
     """The crops first, first + 1, ... of a seed, each of one photograph, a random place and size, mirrored or not.
 
     Returns uint8 (count, side, side, 3); row k depends on (seed, first + k) and the photographs alone.

@@ -108,7 +108,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Name -> values of options of `ganrt train`."""
 
 
-def preset(name: str) -> dict[str, Any]:
+def get_preset(name: str) -> dict[str, Any]:
     """Values of options of `ganrt train`. Raises RequestError for an unknown name."""
     if name not in PRESETS:
         raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")

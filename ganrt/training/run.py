@@ -76,14 +76,14 @@ class RunRecord:
         """The averaged generator, as safetensors under the keys of its family."""
         return self.path / _WEIGHTS
 
-    def generator(self) -> nn.Module:
+    def load_generator(self) -> nn.Module:
         """The averaged generator on the CPU, in eval mode. Raises CheckpointError when the weights cannot be read."""
         module = build_generator(self.family, self.config)
         module.load_state_dict(read_state(self.weights))
         return module.eval()
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Of the libraries that a run's weights depend on."""
     return {"ganrt": __version__, "torch": str(torch.__version__)}
 
@@ -101,9 +101,9 @@ def save_run(record: RunRecord, networks: Networks, log: Sequence[str]) -> None:
     """Write the checkpoint, the weights, the log's rows, of which the first names the columns, and the record. Raises
     MachineError."""
     buffer = io.BytesIO()
-    torch.save(networks.state(), buffer)
+    torch.save(networks.state_dict(), buffer)
     atomic.write_file(record.path / _CHECKPOINT, buffer.getvalue())
-    atomic.write_file(record.weights, safetensors.torch.save(networks.weights()))
+    atomic.write_file(record.weights, safetensors.torch.save(networks.folded_weights()))
     atomic.write_file(record.path / _LOG, "\n".join([*log, ""]).encode())
     body = {
         "format": FORMAT,
@@ -162,7 +162,7 @@ def load_checkpoint(path: Path, networks: Networks, columns: Sequence[str]) -> l
     try:
         if not isinstance(state, dict):
             raise TypeError(f"it holds {type(state).__name__}")
-        networks.load(state)
+        networks.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{file} is not the checkpoint of this run, or is damaged: {reason[:200]}") from error

@@ -17,15 +17,15 @@ from ganrt.models.family import check_bounds
 from ganrt.models.unpickle import read_state
 from ganrt.training.image_tasks import Example, check_weights
 from ganrt.training.perceptual import (
-    Perceptual,
+    FeatureExtractor,
     content_loss,
     gram,
-    perceptual,
+    load_feature_extractor,
     statistics_loss,
     style_loss,
     total_variation,
 )
-from ganrt.training.style_pictures import style_picture
+from ganrt.training.style_pictures import load_style_picture
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class StyleObjective(nn.Module):
 
     def __init__(self, recipe: StyleRecipe, config: transformer_net.Config) -> None:
         super().__init__()
-        self.recipe, self.features = recipe, perceptual(recipe.vgg)
-        picture = style_picture(recipe.style, recipe.style_size)
+        self.recipe, self.features = recipe, load_feature_extractor(recipe.vgg)
+        picture = load_style_picture(recipe.style, recipe.style_size)
         with torch.no_grad():
             found = self.features(torch.from_numpy(images.from_uint8(picture[None], (0.0, 1.0))))
         for name in self.features.style:
@@ -70,18 +70,18 @@ class StyleObjective(nn.Module):
         """Layer -> Gram matrix of the style picture, (1, C, C)."""
         return {name: self.get_buffer(f"gram_{name}") for name in self.features.style}
 
-    def begin(self, generator: nn.Module) -> None:
+    def prepare_generator(self, generator: nn.Module) -> None:
         """Nothing to do."""
 
-    def discriminator(self) -> nn.Module | None:
+    def build_discriminator(self) -> nn.Module | None:
         """None."""
         return None
 
-    def examples(self, crops: Tensor, drawn: Tensor) -> Example:
+    def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
         """The crops in the network's range, and themselves as the content to keep."""
         return Example([crops * transformer_net.RANGE[1]], crops, torch.ones(1, 1, 1, 1))
 
-    def losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
+    def compute_losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
         """`content`, `style` and `variation`, each times its weight."""
         pictures = made / transformer_net.RANGE[1]
         found = self.features(pictures)
@@ -127,28 +127,28 @@ class AdainObjective(nn.Module):
     def __init__(self, recipe: AdainRecipe, config: adain.Config) -> None:
         super().__init__()
         self.recipe, side = recipe, recipe.style_size
-        pictures = np.stack([style_picture(name, side) for name in recipe.styles.split(",")])
+        pictures = np.stack([load_style_picture(name, side) for name in recipe.styles.split(",")])
         self.register_buffer("styles", torch.from_numpy(images.from_uint8(pictures, (0.0, 1.0))))
-        self.encoder = adain.fresh_encoder(config)
+        self.encoder = adain.build_random_encoder(config)
         if recipe.encoder:
             _load_encoder(self.encoder, Path(recipe.encoder))
             levels = tuple(adain.LEVEL_ENDS)
-            self.features = Perceptual(_Levels(self.encoder), levels[-1:], levels)
+            self.features = FeatureExtractor(_Levels(self.encoder), levels[-1:], levels)
         else:
-            self.features = perceptual()
+            self.features = load_feature_extractor()
         self.scale = self.features.scale
 
-    def begin(self, generator: nn.Module) -> None:
+    def prepare_generator(self, generator: nn.Module) -> None:
         """Give the generator this encoder, and leave only the decoder to train."""
         encoder = generator.get_submodule("vgg")
         encoder.load_state_dict(self.encoder.state_dict())
         encoder.requires_grad_(False)
 
-    def discriminator(self) -> nn.Module | None:
+    def build_discriminator(self) -> nn.Module | None:
         """None."""
         return None
 
-    def examples(self, crops: Tensor, drawn: Tensor) -> Example:
+    def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
         """Each crop as content, with a crop of as many pixels of one of the styles, at full strength."""
         styles = torch.stack([self._style(crops.shape[2], numbers) for numbers in drawn.tolist()])
         strength = torch.ones(len(crops), device=crops.device)
@@ -162,7 +162,7 @@ class AdainObjective(nn.Module):
         crop = picture[:, top : top + side, left : left + side]
         return crop.flip(2) if mirror < 0.5 else crop
 
-    def losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
+    def compute_losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
         """`content` and `style`, each times its weight."""
         content, style, _ = example.inputs
         found = self.features(made)

@@ -14,7 +14,7 @@ BUNDLED = ("immunohistochemistry", "retina", "hubble_deep_field", "colorwheel", 
 """Names in skimage.data; the last three are grey. None of them is among the photographs to train on."""
 
 
-def style_picture(name: str, size: int) -> Pictures:
+def load_style_picture(name: str, size: int) -> Pictures:
     """The square in the middle of a picture, resized: uint8 (size, size, 3).
 
     Args:

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import espcn, vdsr
-from ganrt.models.family import check_bounds, one_logit
+from ganrt.models.family import check_bounds, flatten_logits
 from ganrt.models.unpickle import read_state
 from ganrt.training.image_tasks import Example, check_weights
-from ganrt.training.perceptual import content_loss, perceptual
+from ganrt.training.perceptual import content_loss, load_feature_extractor
 
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 _LUMA_OF_BLACK = 16 / 255
@@ -68,10 +68,10 @@ class SuperResolutionObjective(nn.Module):
         """Whether the network sees the brightness alone."""
         if self.luma and (recipe.perceptual_weight or recipe.adversarial_weight):
             raise RequestError("this network makes brightness alone; perceptual and adversarial terms need colour")
-        self.features = perceptual(recipe.vgg) if recipe.perceptual_weight else None
+        self.features = load_feature_extractor(recipe.vgg) if recipe.perceptual_weight else None
         self.terms: tuple[str, ...] = ("pixel",) if self.features is None else ("pixel", "perceptual")
 
-    def begin(self, generator: nn.Module) -> None:
+    def prepare_generator(self, generator: nn.Module) -> None:
         """Load the weights that the recipe starts from. Raises CheckpointError when they are of another network."""
         if not self.recipe.start:
             return
@@ -82,16 +82,16 @@ class SuperResolutionObjective(nn.Module):
                 f"{self.recipe.start} has the weights of another network: give both runs one --config"
             ) from error
 
-    def discriminator(self) -> nn.Module | None:
+    def build_discriminator(self) -> nn.Module | None:
         """SRGAN's, where the recipe asks for one."""
         return Discriminator(self.recipe.discriminator_width) if self.recipe.adversarial_weight else None
 
-    def examples(self, crops: Tensor, drawn: Tensor) -> Example:
+    def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
         """The crops made small, and the crops; both as brightness for networks that see nothing else."""
         target = luma(crops) if self.luma else crops
-        return Example([reduced(target, self.scale)], target, torch.ones(1, 1, 1, 1, device=crops.device))
+        return Example([downsample(target, self.scale)], target, torch.ones(1, 1, 1, 1, device=crops.device))
 
-    def losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
+    def compute_losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
         """`pixel`, and `perceptual` where it counts, each times its weight."""
         difference = functional.l1_loss if self.recipe.pixel == "l1" else functional.mse_loss
         found = {"pixel": self.recipe.pixel_weight * difference(made, example.target)}
@@ -103,7 +103,7 @@ class SuperResolutionObjective(nn.Module):
         return found
 
 
-def reduced(pictures: Tensor, factor: int) -> Tensor:
+def downsample(pictures: Tensor, factor: int) -> Tensor:
     """Make (N, C, H, W) in [0, 1] smaller, in the 256 steps that a file has: bicubic with a = -0.5, widened against
     aliasing, as MATLAB and Pillow have it (torch takes -0.75 where it is not widened)."""
     small = functional.interpolate(pictures, scale_factor=1 / factor, mode="bicubic", antialias=True)
@@ -136,4 +136,4 @@ class Discriminator(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         found = self.features(2 * pictures - 1).flatten(1)
-        return one_logit(self.linear(functional.leaky_relu(self.hidden(found), 0.2)))
+        return flatten_logits(self.linear(functional.leaky_relu(self.hidden(found), 0.2)))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ganrt.models.family import AnyFamily, configured
-from ganrt.training.from_features import SynthesisObjective, SynthesisRecipe
+from ganrt.models.family import AnyFamily, parse_config
 from ganrt.training.growth import Growth
+from ganrt.training.image_synthesis import SynthesisObjective, SynthesisRecipe
 from ganrt.training.image_tasks import Objective
 from ganrt.training.noise_tasks import GrowingRecipe, NoiseRecipe
 from ganrt.training.style import AdainObjective, AdainRecipe, StyleObjective, StyleRecipe
@@ -37,33 +37,33 @@ TASKS: dict[str, Task] = {
 """`Family.task` -> how it is trained."""
 
 
-def on_noise(family: AnyFamily) -> bool:
+def trains_on_noise(family: AnyFamily) -> bool:
     """Whether a family is trained on noise; if not, on photographs."""
     return TASKS[family.task].objective is None
 
 
-def recipe_of(family: AnyFamily, values: Mapping[str, Any]) -> dict[str, Any]:
+def complete_recipe(family: AnyFamily, values: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a family's task as plain values; those left out take their defaults.
 
     Raises RequestError for an unknown name and a value out of bounds.
     """
-    return asdict(_configured(family, values))
+    return asdict(_parse_recipe(family, values))
 
 
-def objective_of(family: AnyFamily, config: Mapping[str, Any], recipe: Mapping[str, Any]) -> Objective | None:
+def build_objective(family: AnyFamily, config: Mapping[str, Any], recipe: Mapping[str, Any]) -> Objective | None:
     """None for a task on noise. Raises RequestError, ArtifactError or CheckpointError for a recipe whose files cannot
     be used."""
     objective = TASKS[family.task].objective
-    return None if objective is None else objective(_configured(family, recipe), family.configure(config))
+    return None if objective is None else objective(_parse_recipe(family, recipe), family.configure(config))
 
 
-def growth_of(family: AnyFamily, config: Mapping[str, Any], recipe: Mapping[str, Any], batch: int) -> Growth | None:
+def build_growth(family: AnyFamily, config: Mapping[str, Any], recipe: Mapping[str, Any], batch: int) -> Growth | None:
     """When the networks grow; None for those that do not. Raises RequestError."""
-    settings = _configured(family, recipe)
+    settings = _parse_recipe(family, recipe)
     if not isinstance(settings, GrowingRecipe):
         return None
-    return settings.growth(len(family.configure(config).widths) - 1, batch)
+    return settings.build_growth(len(family.configure(config).widths) - 1, batch)
 
 
-def _configured(family: AnyFamily, values: Mapping[str, Any]) -> Any:
-    return configured(TASKS[family.task].recipe, values, f"the recipe of {family.name}")
+def _parse_recipe(family: AnyFamily, values: Mapping[str, Any]) -> Any:
+    return parse_config(TASKS[family.task].recipe, values, f"the recipe of {family.name}")

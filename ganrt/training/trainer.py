@@ -16,15 +16,15 @@ from ganrt import feeds, images, latents
 from ganrt.errors import RequestError
 from ganrt.images import Pictures
 from ganrt.training import augment
-from ganrt.training.data import TrainingImages, shuffled
+from ganrt.training.data import TrainingImages, shuffle_indices
 from ganrt.training.losses import LOSSES, gradient_penalty, orthogonal_penalty
 from ganrt.training.networks import Networks
 from ganrt.training.options import TrainingOptions
 
 _FIRST_SAMPLE = 2**63
 """Sample numbers of training start here, so that the pictures made of a seed later are of latents never trained on."""
-_Use: TypeAlias = Literal["mix", "real", "fake", "judged"]
-_STREAMS: dict[_Use, int] = {"mix": 2**16 + 1, "real": 2**16 + 2, "fake": 2**16 + 3, "judged": 2**16 + 4}
+_Use: TypeAlias = Literal["mix", "real", "fake", "generator"]
+_STREAMS: dict[_Use, int] = {"mix": 2**16 + 1, "real": 2**16 + 2, "fake": 2**16 + 3, "generator": 2**16 + 4}
 """Random streams of the penalty's mixtures, and of the changes to what the discriminator sees: real and generated
 images in its own updates, generated ones in the generator's. They come after the stream of the shuffling."""
 
@@ -63,8 +63,10 @@ class Trainer:
         if networks.discriminator is None or networks.discriminator_optimizer is None:
             raise RequestError(f"{options.family} cannot be trained on noise: it has no discriminator")
         self.generator, self.generator_optimizer = fabric.setup(networks.generator, networks.generator_optimizer)
-        self.judge = networks.discriminator
-        self.discriminator, self.discriminator_optimizer = fabric.setup(self.judge, networks.discriminator_optimizer)
+        self.bare_discriminator = networks.discriminator
+        self.discriminator, self.discriminator_optimizer = fabric.setup(
+            self.bare_discriminator, networks.discriminator_optimizer
+        )
         fabric.to_device(networks.average)
 
     def step(self) -> Tensor:
@@ -90,34 +92,35 @@ class Trainer:
         """
         if self.loss.clip is not None:
             with torch.no_grad():
-                for parameter in self.judge.parameters():
+                for parameter in self.bare_discriminator.parameters():
                     parameter.clamp_(-self.loss.clip, self.loss.clip)
         self.discriminator_optimizer.zero_grad()
         parts, values = [], []
         for place in range(self.options.accumulate):
-            part = self._part(batch, place, keep and self.options.accumulate == 1)
-            loss, real_logits, fake_logits = self._judge(part)
+            part = self._draw_part(batch, place, keep and self.options.accumulate == 1)
+            loss, real_logits, fake_logits = self._compute_discriminator_loss(part)
             self.fabric.backward(loss / self.options.accumulate)
             parts.append(part)
             seen = (loss.detach(), real_logits.mean(), fake_logits.mean(), real_logits.sign().mean())
             values.append(torch.stack(seen))
         self.discriminator_optimizer.step()
         mean = torch.stack(values).mean(dim=0)
-        if self.networks.chance is not None:
+        if self.networks.probability is not None:
             sign = cast(Tensor, self.fabric.all_reduce(mean[3], reduce_op="mean"))
-            self.networks.chance.observe(float(sign), self.options.batch)
+            self.networks.probability.observe(float(sign), self.options.batch)
         return parts, mean[:3]
 
-    def _judge(self, part: _Part) -> tuple[Tensor, Tensor, Tensor]:
+    def _compute_discriminator_loss(self, part: _Part) -> tuple[Tensor, Tensor, Tensor]:
         """The discriminator's loss, and its logits of real and generated images, without their graph."""
-        real, fake = self._seen(part.real, part.first, "real"), self._seen(part.fake.detach(), part.first, "fake")
+        real = self._augment_and_pack(part.real, part.first, "real")
+        fake = self._augment_and_pack(part.fake.detach(), part.first, "fake")
         labels = () if part.labels is None else (part.labels,)
         real_logits, fake_logits = self.discriminator(real, *labels), self.discriminator(fake, *labels)
         loss = self.loss.discriminator(real_logits, fake_logits)
         if self.loss.penalty:
-            drawn = self._uniform(part.first, len(real), "mix", 1)[:, 0]
+            drawn = self._draw_uniform(part.first, len(real), "mix", 1)[:, 0]
             # In full precision, and not through the wrapper for several processes, which allows no gradient in between.
-            penalty = gradient_penalty(lambda x: self.judge(x, *labels), real, fake, drawn)
+            penalty = gradient_penalty(lambda x: self.bare_discriminator(x, *labels), real, fake, drawn)
             loss = loss + self.loss.penalty * penalty
         return loss, real_logits.detach(), fake_logits.detach()
 
@@ -129,8 +132,8 @@ class Trainer:
             fake = part.fake if part.fake.requires_grad else self.generator(*part.inputs)
             labels = () if part.labels is None else (part.labels,)
             # Not through the wrapper for several processes, which would wait for gradients that are not wanted here.
-            with frozen(self.judge), self.fabric.autocast():
-                logits = self.judge(self._seen(fake, part.first, "judged"), *labels)
+            with freeze_parameters(self.bare_discriminator), self.fabric.autocast():
+                logits = self.bare_discriminator(self._augment_and_pack(fake, part.first, "generator"), *labels)
             loss = self.loss.generator(logits.float())
             if self.options.orthogonal:
                 penalty = orthogonal_penalty(self.networks.generator.named_parameters())
@@ -149,49 +152,49 @@ class Trainer:
     def sample(self, count: int) -> Pictures:
         """Pictures that the averaged generator makes of the seed's samples 0, 1, ...: uint8 NHWC."""
         with torch.inference_mode():
-            made = self.networks.average(*self._inputs(0, count))
+            made = self.networks.average(*self._draw_inputs(0, count))
         return images.to_uint8(made.cpu().numpy(), self.spec.output.range)
 
-    def _part(self, batch: int, place: int, keep: bool) -> _Part:
+    def _draw_part(self, batch: int, place: int, keep: bool) -> _Part:
         """What this process computes at a place of a batch; the generated images with their graph if it is kept."""
         world = self.fabric.world_size
         rows = self.options.batch // world // self.options.accumulate
         first = batch * self.options.batch + (self.fabric.global_rank * self.options.accumulate + place) * rows
-        chosen = shuffled(self.options.seed, len(self.data), first, rows)
+        chosen = shuffle_indices(self.options.seed, len(self.data), first, rows)
         classes = None if self.data.labels is None else self.data.labels[chosen]
         real = torch.from_numpy(images.from_uint8(self.data.pictures[chosen], self.spec.output.range))
         labels = None if classes is None else self.fabric.to_device(torch.from_numpy(classes))
-        inputs = self._inputs(_FIRST_SAMPLE + first, rows, classes)
+        inputs = self._draw_inputs(_FIRST_SAMPLE + first, rows, classes)
         with torch.set_grad_enabled(keep):
             fake = self.generator(*inputs)
-        return _Part(first, self._shown(self.fabric.to_device(real)), labels, inputs, fake)
+        return _Part(first, self._match_stage(self.fabric.to_device(real)), labels, inputs, fake)
 
-    def _shown(self, real: Tensor) -> Tensor:
+    def _match_stage(self, real: Tensor) -> Tensor:
         """Real images as the networks of this step could make them."""
         return real
 
-    def _seen(self, pictures: Tensor, first: int, use: _Use) -> Tensor:
+    def _augment_and_pack(self, pictures: Tensor, first: int, use: _Use) -> Tensor:
         """Pictures as the discriminator sees them: augmented and packed."""
         if self.options.augment:
-            drawn = self._uniform(first, len(pictures), use, augment.NUMBERS)
-            chance = 1.0 if self.networks.chance is None else self.networks.chance.value
+            drawn = self._draw_uniform(first, len(pictures), use, augment.NUMBERS)
+            chance = 1.0 if self.networks.probability is None else self.networks.probability.value
             pictures = augment.augment(pictures, self.options.augment, drawn, chance)
         if self.options.packing > 1:
             packs = len(pictures) // self.options.packing
             pictures = pictures.reshape(packs, -1, *pictures.shape[2:])
         return pictures
 
-    def _uniform(self, first: int, rows: int, use: _Use, count: int) -> Tensor:
+    def _draw_uniform(self, first: int, rows: int, use: _Use, count: int) -> Tensor:
         drawn = latents.uniform(self.options.seed, first, rows, _STREAMS[use], count, 0.0, 1.0)
         return self.fabric.to_device(torch.from_numpy(drawn))
 
-    def _inputs(self, first: int, rows: int, classes: NDArray[np.int64] | None = None) -> list[Tensor]:
+    def _draw_inputs(self, first: int, rows: int, classes: NDArray[np.int64] | None = None) -> list[Tensor]:
         drawn = feeds.draw(self.spec, self.options.seed, first, rows, classes)
         return [self.fabric.to_device(torch.from_numpy(drawn[item.name])) for item in self.spec.inputs]
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
+def freeze_parameters(module: nn.Module) -> Iterator[None]:
     """Gradients flow through the module, but none is computed for its parameters."""
     module.requires_grad_(False)
     try:

@@ -17,9 +17,9 @@ from ganrt.errors import RequestError
 from ganrt.export import export
 from ganrt.export.checkpoints import recognise
 from ganrt.models import get_family
-from ganrt.models.biggan_deep import _row
+from ganrt.models.biggan_deep import _effective_row
 from ganrt.models.parametrize import fold
-from ganrt.models.progan import fade, with_deviation
+from ganrt.models.progan import append_deviation, fade
 from ganrt.models.unpickle import read_state
 
 CASES: dict[str, tuple[dict[str, str], dict[str, float]]] = {
@@ -358,12 +358,12 @@ def test_the_deviation_of_a_group_is_told_to_the_discriminator() -> None:
     torch.manual_seed(0)
     alike = torch.randn(1, 2, 4, 4).repeat(8, 1, 1, 1)
     various = torch.randn(8, 2, 4, 4)
-    assert with_deviation(alike)[:, 2].max() < 2e-4
-    told = with_deviation(various)
+    assert append_deviation(alike)[:, 2].max() < 2e-4
+    told = append_deviation(various)
     assert told.shape == (8, 3, 4, 4) and torch.equal(told[:, :2], various)
     groups = [various[k::2].std(0, unbiased=False).mean() for k in range(2)]
     assert torch.allclose(told[:, 2, 0, 0], torch.stack(groups).repeat(4))
-    assert with_deviation(various[:3]).shape == (3, 3, 4, 4)
+    assert append_deviation(various[:3]).shape == (3, 3, 4, 4)
 
 
 def test_truncation_is_interpolated_as_the_original_does() -> None:
@@ -375,7 +375,7 @@ def test_truncation_is_interpolated_as_the_original_does() -> None:
     module.norms.means.normal_()
     module.norms.variances.uniform_(0.5, 1.5)
     given = inputs(family.spec(config), 1)[:2]
-    assert {k: _row(k) for k in range(51) if _row(k) != k} == {7: 8, 14: 15, 28: 29, 29: 28, 47: 46}
+    assert {k: _effective_row(k) for k in range(51) if _effective_row(k) != k} == {7: 8, 14: 15, 28: 29, 29: 28, 47: 46}
     for truncation in (0.02, 0.14, 0.28, 0.4, 0.405, 0.56, 0.58, 0.77, 0.94, 0.999, 1.0):
         fixed = family.generator(family.configure({**DEEP, "truncation": truncation})).eval()
         fixed.load_state_dict(module.state_dict())

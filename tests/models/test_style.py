@@ -220,39 +220,29 @@ def test_layers_of_vgg_end_where_torchvision_has_them() -> None:
 
 
 @pytest.fixture(scope="module")
-def substitute() -> vgg.VGG:
-    return vgg.substitute()
+def untrained() -> vgg.VGG:
+    return vgg.VGG()
 
 
-def test_features_are_those_of_the_layers(substitute: vgg.VGG) -> None:
+def test_features_are_those_of_the_layers(untrained: vgg.VGG) -> None:
     x = torch.rand(2, 3, 20, 24)
-    found = substitute(x, ["relu3_1", "relu1_2"])
+    found = untrained(x, ["relu3_1", "relu1_2"])
     mean, deviation = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     assert found.keys() == {"relu3_1", "relu1_2"}
-    assert torch.equal(found["relu3_1"], substitute.features[:12]((x - mean) / deviation))
+    assert torch.equal(found["relu3_1"], untrained.features[:12]((x - mean) / deviation))
     assert found["relu1_2"].shape == (2, 64, 20, 24)
     with pytest.raises(RequestError, match="VGG-19 has no layer 'relu9_9'; it has relu1_1, relu1_2, pool1"):
-        substitute(x, ["relu9_9"])
+        untrained(x, ["relu9_9"])
 
 
-def test_weights_of_torchvision_are_recognised(substitute: vgg.VGG) -> None:
-    state = substitute.state_dict()
-    found = vgg.pretrained(state | {"classifier.0.weight": torch.zeros(1)})
+def test_weights_of_torchvision_are_recognised(untrained: vgg.VGG) -> None:
+    state = untrained.state_dict()
+    found = vgg.load_torchvision(state | {"classifier.0.weight": torch.zeros(1)})
     assert found.depth == 19
     assert all(torch.equal(value, state[key]) for key, value in found.state_dict().items())
     assert not any(parameter.requires_grad for parameter in found.parameters())
     with pytest.raises(CheckpointError, match=r"no VGG-16 or VGG-19 of torchvision: 1 of its 2 tensors are named feat"):
-        vgg.pretrained({"features.0.weight": torch.zeros(64, 3, 3, 3), "conv1_1.weight": torch.zeros(1)})
-
-
-def test_the_substitute_is_the_same_for_everybody(substitute: vgg.VGG) -> None:
-    torch.manual_seed(5)
-    before = torch.random.get_rng_state()
-    again = vgg.substitute()
-    assert torch.equal(before, torch.random.get_rng_state())
-    weights = substitute.state_dict()["features.34.weight"]
-    assert torch.equal(weights, again.state_dict()["features.34.weight"])
-    assert float(weights.std()) == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
+        vgg.load_torchvision({"features.0.weight": torch.zeros(64, 3, 3, 3), "conv1_1.weight": torch.zeros(1)})
 
 
 def test_gram_matrices_are_averages_over_pixels() -> None:

@@ -18,7 +18,7 @@ from ganrt.export.checkpoints import recognise
 from ganrt.export.sources import open_source
 from ganrt.export.tracing import original, trace
 from ganrt.models import build_generator, get_family
-from ganrt.models.rrdb import pixels_to_channels
+from ganrt.models.rrdb import pixel_unshuffle
 from ganrt.models.vdsr import Bicubic
 
 TINY: list[tuple[str, dict[str, Any]]] = [
@@ -216,7 +216,7 @@ def test_hostile_shapes_are_guessed_or_not(name: str, shapes: dict[str, tuple[in
 def test_folded_pixels_are_in_the_order_of_pixel_unshuffle() -> None:
     picture = torch.rand(2, 3, 8, 12)
     for side in (1, 2, 4):
-        assert torch.equal(pixels_to_channels(picture, side), nn.PixelUnshuffle(side)(picture))
+        assert torch.equal(pixel_unshuffle(picture, side), nn.PixelUnshuffle(side)(picture))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -52,7 +52,7 @@ def test_a_step_is_one_and_a_flat_picture_nearly_nothing() -> None:
 
 @pytest.mark.parametrize("k", range(4))
 def test_filters_are_gabors(k: int) -> None:
-    found = features.gabor(4).numpy()[:, 0]
+    found = features.gabor_kernels(4).numpy()[:, 0]
     whole = gabor_kernel(0.25, k * np.pi / 4, sigma_x=2, sigma_y=2, n_stds=6)
     middle = tuple(slice(side // 2 - 5, side // 2 + 6) for side in whole.shape)
     wanted = 4 * whole[middle]
@@ -65,7 +65,7 @@ def test_filters_are_gabors(k: int) -> None:
 def test_texture_is_the_local_energy_of_its_filters() -> None:
     picture = pictures(1, 3, 24, 30)
     grey = np.tensordot((0.299, 0.587, 0.114), picture[0].astype(np.float64), 1)
-    kernels = features.gabor(3).numpy()[:, 0]
+    kernels = features.gabor_kernels(3).numpy()[:, 0]
     found = features.Texture(3)(torch.from_numpy(picture)).numpy()
     for k in range(3):
         pair = (ndimage.correlate(grey, kernel, mode="nearest") for kernel in (kernels[k], kernels[3 + k]))
@@ -113,12 +113,12 @@ def test_every_feature_has_a_slope_everywhere(part: nn.Module, value: float | No
 @settings(max_examples=20)
 def test_nothing_beyond_its_reach_changes_a_feature(name: str, row: int, column: int) -> None:
     part = {"edges": features.Edges, "texture": lambda: features.Texture(2)}[name]()
-    reach = {"edges": features.Edges.reach, "texture": features.Texture.reach}[name]
+    reach = {"edges": features.Edges.radius, "texture": features.Texture.radius}[name]
     picture, spot = torch.full((1, 3, 22, 22), 0.3), torch.zeros(1, 1, 22, 22)
     changed = picture.clone()
     changed[..., row, column], spot[..., row, column] = 0.9, 1
     moved = (part(changed) - part(picture)).abs() > 1e-5
-    assert not bool((moved & (features.grown(spot, reach) == 0)).any())
+    assert not bool((moved & (features.dilate(spot, reach) == 0)).any())
 
 
 # The generator
@@ -300,13 +300,13 @@ def test_inpainting_neither_sees_the_hole_nor_touches_the_rest() -> None:
     hole, colour, edges, texture, grey = synthesis.Extraction(config)(picture, mask)
     assert torch.equal(hole, mask)
     assert torch.equal(colour, picture * (1 - mask) + mask)
-    assert bool((edges * features.grown(mask, 1) == 0).all()) and bool((texture * features.grown(mask, 8) == 0).all())
+    assert bool((edges * features.dilate(mask, 1) == 0).all()) and bool((texture * features.dilate(mask, 8) == 0).all())
     torch.testing.assert_close(grey * mask, mask)
 
 
 def test_a_residual_model_begins_with_the_colours_and_is_recognised_by_its_keys() -> None:
     config = synthesis.Config("edges,colour", width=2, blocks=1, pool=4, residual=True, extract=True)
-    module = synthesis.trainable(config).requires_grad_(False)
+    module = synthesis.build_trainable(config).requires_grad_(False)
     picture = torch.from_numpy(pictures(1, 3, 16, 24))
     assert float((module(picture) - features.Colour(4)(picture)).abs().mean()) < 0.03
     shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
@@ -317,9 +317,9 @@ def test_holes_are_filled_from_around_them() -> None:
     picture = torch.from_numpy(pictures(1, 3, 20, 24))
     mask = torch.zeros(1, 1, 20, 24)
     mask[..., 6:14, 8:20] = 1
-    filled = features.filled(picture, mask)
+    filled = features.fill_holes(picture, mask)
     assert torch.equal(filled * (1 - mask), picture * (1 - mask))
     near = picture[..., 4:6, 6:11].sum((2, 3)) + picture[..., 6:9, 6:8].sum((2, 3))
     torch.testing.assert_close(filled[..., 6, 8], near / 16)  # the known 16 of the 5 x 5 pixels about the corner
-    assert torch.equal(features.filled(picture * (1 - mask) + 0.7 * mask, mask), filled)
-    assert torch.equal(features.filled(picture, torch.ones_like(mask)), torch.zeros_like(picture))
+    assert torch.equal(features.fill_holes(picture * (1 - mask) + 0.7 * mask, mask), filled)
+    assert torch.equal(features.fill_holes(picture, torch.ones_like(mask)), torch.zeros_like(picture))

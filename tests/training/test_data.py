@@ -12,7 +12,7 @@ import pytest
 
 from ganrt.errors import ArtifactError, MissingLibraryError, RequestError
 from ganrt.training import load_images
-from ganrt.training.data import shuffled
+from ganrt.training.data import shuffle_indices
 
 
 def test_digits_are_the_scans_resized() -> None:
@@ -152,17 +152,17 @@ def test_unknown_source(source: str) -> None:
 
 
 def test_every_epoch_is_another_permutation() -> None:
-    order = shuffled(seed=3, count=10, first=0, number=40).reshape(4, 10)
+    order = shuffle_indices(seed=3, count=10, first=0, number=40).reshape(4, 10)
     assert (np.sort(order, axis=1) == np.arange(10)).all()
     assert len({tuple(epoch) for epoch in order}) == 4
-    assert not np.array_equal(order.ravel(), shuffled(4, 10, 0, 40))
+    assert not np.array_equal(order.ravel(), shuffle_indices(4, 10, 0, 40))
 
 
 @pytest.mark.parametrize("first", [0, 7, 10, 35])
 def test_the_order_does_not_depend_on_where_one_looks(first: int) -> None:
-    np.testing.assert_array_equal(shuffled(3, 10, first, 25), shuffled(3, 10, 0, 60)[first : first + 25])
+    np.testing.assert_array_equal(shuffle_indices(3, 10, first, 25), shuffle_indices(3, 10, 0, 60)[first : first + 25])
 
 
 def test_the_order_is_the_same_on_every_machine() -> None:
     """Known answer: a change here would break the resumption of every run."""
-    assert shuffled(7, 8, 0, 16).tolist() == [2, 6, 7, 4, 1, 5, 0, 3, 5, 6, 3, 0, 4, 1, 2, 7]
+    assert shuffle_indices(7, 8, 0, 16).tolist() == [2, 6, 7, 4, 1, 5, 0, 3, 5, 6, 3, 0, 4, 1, 2, 7]

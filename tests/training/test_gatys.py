@@ -20,13 +20,13 @@ PHOTO = images.resize(skimage.data.astronaut(), (40, 32))
 STYLE = images.resize(skimage.data.immunohistochemistry(), (64, 48))
 
 
-def style_distance(features: perceptual.Perceptual, picture: Pictures, style: Pictures) -> float:
+def style_distance(features: perceptual.FeatureExtractor, picture: Pictures, style: Pictures) -> float:
     found, wanted = (features(torch.from_numpy(images.from_uint8(each[None], (0.0, 1.0)))) for each in (picture, style))
     grams = {name: perceptual.gram(wanted[name]) for name in features.style}
     return float(perceptual.style_loss(found, grams))
 
 
-def check_painted(features: perceptual.Perceptual, painted: Pictures) -> None:
+def check_painted(features: perceptual.FeatureExtractor, painted: Pictures) -> None:
     assert painted.dtype == np.uint8 and painted.shape == (40, 32, 3)
     style = images.resize(STYLE, (40, 30))
     assert style_distance(features, painted, style) < 0.2 * style_distance(features, PHOTO, style)
@@ -37,7 +37,7 @@ def check_painted(features: perceptual.Perceptual, painted: Pictures) -> None:
 def test_the_filter_bank_brings_the_style_nearer_and_keeps_the_scene() -> None:
     reports: list[tuple[float, str]] = []
     painted = stylize(PHOTO, STYLE, steps=20, device="cpu", progress=lambda share, text: reports.append((share, text)))
-    check_painted(perceptual.perceptual(), painted)
+    check_painted(perceptual.load_feature_extractor(), painted)
     shares = [share for share, _ in reports]
     assert shares == sorted(shares) and shares[0] == 1 / 20 and shares[-1] == 1.0
     assert reports[0][1].startswith("step 1, loss ")
@@ -49,7 +49,7 @@ def test_a_checkpoint_of_vgg_is_used(tmp_path: Path) -> None:
     torch.save(vgg.VGG(16).state_dict(), file)
     painted = stylize(PHOTO, STYLE, steps=10, device="cpu", weights=file)
     style = images.resize(STYLE, (40, 30))
-    features = perceptual.perceptual(str(file))
+    features = perceptual.load_feature_extractor(str(file))
     assert style_distance(features, painted, style) < style_distance(features, PHOTO, style)
 
 
@@ -72,7 +72,7 @@ def test_a_seed_starts_from_noise_of_its_own() -> None:
 
 
 def test_the_style_weight_trades_the_scene_for_the_style() -> None:
-    features, style = perceptual.perceptual(), images.resize(STYLE, (40, 30))
+    features, style = perceptual.load_feature_extractor(), images.resize(STYLE, (40, 30))
     faint, strong = (stylize(PHOTO, STYLE, steps=15, device="cpu", style_weight=weight) for weight in (0.01, 100.0))
     assert style_distance(features, strong, style) < style_distance(features, faint, style)
     assert np.abs(strong.astype(int) - PHOTO).mean() > np.abs(faint.astype(int) - PHOTO).mean()

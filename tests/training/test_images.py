@@ -18,8 +18,8 @@ from ganrt.errors import ArtifactError, CheckpointError, RequestError
 from ganrt.export import export
 from ganrt.models import adain, build_generator, synthesis, transformer_net
 from ganrt.training import TrainingOptions, train
-from ganrt.training.from_features import SynthesisObjective, SynthesisRecipe
-from ganrt.training.photos import crops, load_photos
+from ganrt.training.image_synthesis import SynthesisObjective, SynthesisRecipe
+from ganrt.training.photos import draw_crops, load_photos
 from ganrt.training.style import AdainObjective, AdainRecipe, StyleObjective, StyleRecipe
 
 QUIET = Console(quiet=True)
@@ -75,15 +75,15 @@ def test_photographs_are_split_by_picture(folder: Path) -> None:
 
 def test_a_crop_depends_on_seed_and_number_alone(folder: Path) -> None:
     photos = load_photos(f"folder:{folder}", 32).training
-    taken = crops(photos, 32, 7, 10, 6)
+    taken = draw_crops(photos, 32, 7, 10, 6)
     assert taken.shape == (6, 32, 32, 3)
-    np.testing.assert_array_equal(crops(photos, 32, 7, 13, 2), taken[3:5])
-    assert not np.array_equal(crops(photos, 32, 8, 10, 6), taken)
+    np.testing.assert_array_equal(draw_crops(photos, 32, 7, 13, 2), taken[3:5])
+    assert not np.array_equal(draw_crops(photos, 32, 8, 10, 6), taken)
 
 
 def test_a_crop_of_a_picture_of_its_own_size_is_the_picture_mirrored_or_not() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    for crop in crops([picture], 32, 0, 0, 8):
+    for crop in draw_crops([picture], 32, 0, 0, 8):
         assert np.array_equal(crop, picture) or np.array_equal(crop, picture[:, ::-1])
 
 
@@ -99,9 +99,9 @@ def test_photographs_that_cannot_be_used(tmp_path: Path, folder: Path) -> None:
 def test_a_net_that_gives_back_the_crop_loses_no_content() -> None:
     objective = StyleObjective(StyleRecipe(style_size=64), transformer_net.Config())
     crop = torch.rand(1, 3, 32, 32)
-    example = objective.examples(crop, torch.empty(1, 1))
+    example = objective.make_examples(crop, torch.empty(1, 1))
     assert torch.equal(example.inputs[0], 255 * crop)
-    kept = objective.losses(example, 255 * crop)
+    kept = objective.compute_losses(example, 255 * crop)
     assert set(kept) == set(objective.terms) and kept["content"] < 1e-9 and kept["style"] > 0 and kept["variation"] > 0
 
 
@@ -109,15 +109,15 @@ def test_examples_of_any_style_are_crops_of_the_styles() -> None:
     objective = AdainObjective(AdainRecipe(styles="retina,brick", style_size=40), adain.Config(2))
     drawn = torch.rand(6, 4, generator=torch.Generator().manual_seed(1))
     content = torch.rand(6, 3, 32, 32)
-    example = objective.examples(content, drawn)
-    again = objective.examples(content[2:4], drawn[2:4])
+    example = objective.make_examples(content, drawn)
+    again = objective.make_examples(content[2:4], drawn[2:4])
     assert all(torch.equal(a[2:4], b) for a, b in zip(example.inputs, again.inputs, strict=True))
     grey = [torch.equal(style[0], style[1]) for style in example.inputs[1]]
     assert grey == (drawn[:, 0] >= 0.5).tolist()  # the brick is grey, the retina is not
 
 
 def test_the_encoder_of_adain_is_loaded_and_left_alone(tmp_path: Path, folder: Path) -> None:
-    encoder = adain.fresh_encoder(adain.Config(2), seed=3)
+    encoder = adain.build_random_encoder(adain.Config(2), seed=3)
     torch.save(encoder.state_dict(), tmp_path / "encoder.pth")
     recipe = {**RUNS["adain"][1], "encoder": str(tmp_path / "encoder.pth")}
     record = train(options("adain", folder, recipe=recipe), tmp_path / "run", console=QUIET)
@@ -133,12 +133,12 @@ def test_examples_of_synthesis(extract: bool) -> None:
     objective = SynthesisObjective(SynthesisRecipe(hole_weight=3.0), config)
     crop = torch.rand(2, 3, 32, 32)
     drawn = torch.rand(2, objective.numbers)
-    example = objective.examples(crop, drawn)
+    example = objective.make_examples(crop, drawn)
     mask = example.inputs[-1]
     assert len(example.inputs) == (2 if extract else 3)
     assert torch.equal(example.weight, 1 + 2 * mask) and torch.equal(example.target, crop)
     off = torch.full_like(crop, 0.25)
-    assert float(objective.losses(example, crop + off * mask)["l1"]) == pytest.approx(
+    assert float(objective.compute_losses(example, crop + off * mask)["l1"]) == pytest.approx(
         0.25 * 3 * float(mask.sum()) / float(example.weight.sum()), rel=1e-4
     )
 
@@ -204,6 +204,6 @@ def test_a_recipe_survives_json_and_counts_when_a_run_is_resumed() -> None:
     made = TrainingOptions("transformer_net", recipe={"crop": "64"})
     assert made.recipe["crop"] == 64 and made.data == "photos" and made.betas == (0.9, 0.999)
     assert TrainingOptions.from_dict(json.loads(json.dumps(made.to_dict()))) == made
-    assert made.differences(replace(made, recipe={"crop": 96}))[0].startswith("recipe was {'crop': 64")
+    assert made.find_differences(replace(made, recipe={"crop": 96}))[0].startswith("recipe was {'crop': 64")
     assert TrainingOptions("synthesis", recipe={"adversarial_weight": 0.1}).betas == (0.5, 0.999)
     assert TrainingOptions("dcgan").data == "digits"

@@ -22,11 +22,11 @@ from ganrt import feeds, images
 from ganrt.errors import ArtifactError, CheckpointError, MachineError, RequestError
 from ganrt.models import build_generator, get_family
 from ganrt.models.family import Family
-from ganrt.models.parametrize import spectral
+from ganrt.models.parametrize import apply_spectral_norm
 from ganrt.spec import Label, Latent, Output, Spec
 from ganrt.training import LOSSES, TrainingOptions, load_images, read_run, train
-from ganrt.training.data import shuffled
-from ganrt.training.loop import _fabric, _load_data
+from ganrt.training.data import shuffle_indices
+from ganrt.training.loop import _build_fabric, _load_data
 from ganrt.training.networks import Networks
 from ganrt.training.trainer import Trainer
 
@@ -87,7 +87,7 @@ def classes(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda config: spec,
         (),
         ClassDiscriminator,
-        lambda config: spectral(ClassGenerator(config)),
+        lambda config: apply_spectral_norm(ClassGenerator(config)),
     )
     for module in ("networks", "options"):
         monkeypatch.setattr(
@@ -223,7 +223,7 @@ def test_the_sheet_shows_what_sampling_the_seed_gives(options: TrainingOptions, 
 
 
 def trainer_of(options: TrainingOptions) -> Trainer:
-    return Trainer(options, _load_data(options), Networks(options), _fabric(options))
+    return Trainer(options, _load_data(options), Networks(options), _build_fabric(options))
 
 
 def test_the_average_follows_its_recurrence_buffers_too(options: TrainingOptions) -> None:
@@ -235,7 +235,7 @@ def test_the_average_follows_its_recurrence_buffers_too(options: TrainingOptions
         for key, tensor in networks.generator.state_dict().items():
             now = tensor.numpy().astype(np.float64)
             expected[key] = now if step == 0 else 0.9 * expected[key] + 0.1 * now
-    found = networks.weights()
+    found = networks.folded_weights()
     assert found.keys() == expected.keys()
     assert any("running_var" in key for key in found)
     for key, tensor in found.items():
@@ -252,7 +252,7 @@ def test_one_step_is_the_algorithm_of_the_article(options: TrainingOptions) -> N
     loss = LOSSES[options.loss]
     data = load_images(options.data, 16, 1)
     for step in range(2):
-        order = shuffled(options.seed, len(data), step * options.batch, options.batch)
+        order = shuffle_indices(options.seed, len(data), step * options.batch, options.batch)
         real = torch.from_numpy(images.from_uint8(data.pictures[order], (-1.0, 1.0)))
         latents = feeds.draw(options.spec, options.seed, 2**63 + step * options.batch, options.batch)["z"]
         fake = plain.generator(torch.from_numpy(latents))
@@ -296,7 +296,7 @@ def test_both_networks_get_the_classes_of_the_data(options: TrainingOptions, cla
     asked = []
     trainer.networks.generator.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[1]))
     trainer.step()
-    order = shuffled(options.seed, 21, 0, options.batch)
+    order = shuffle_indices(options.seed, 21, 0, options.batch)
     expected = torch.from_numpy(order % 3)
     assert [y.argmax(dim=1).tolist() for y in asked] == [expected.tolist()]
     assert [y.tolist() for y in trainer.networks.discriminator.seen] == [expected.tolist()] * 3
@@ -312,8 +312,8 @@ def test_what_is_trained_with_spectral_norm_is_written_without(
     vectors = dict(networks.average.module.named_buffers()), dict(networks.generator.named_buffers())
     assert vectors[0] and all(torch.equal(vectors[0][name], vectors[1][name]) for name in vectors[1])
     plain = ClassGenerator(None)
-    plain.load_state_dict(networks.weights(), strict=True)
-    inputs = trainer._inputs(0, 5)
+    plain.load_state_dict(networks.folded_weights(), strict=True)
+    inputs = trainer._draw_inputs(0, 5)
     with torch.inference_mode():
         torch.testing.assert_close(plain(*inputs), networks.average(*inputs))
 

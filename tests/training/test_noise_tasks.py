@@ -59,7 +59,7 @@ def test_all_three_networks_are_at_the_stage_of_the_step_and_compute_no_more(dat
     seen = []
     for _ in range(8):
         before = [parameter.detach().clone() for parameter in networks.generator.parameters()]
-        stage, alpha = trainer.growth.at(networks.step)
+        stage, alpha = trainer.growth.stage_at(networks.step)
         trainer.step()
         for module in (networks.generator, networks.average.module, networks.discriminator):
             assert (module.stage, module.alpha) == (stage, alpha)
@@ -76,9 +76,9 @@ def test_the_discriminator_sees_real_images_faded(data: TrainingImages) -> None:
     trainer.networks.step = 3
     trainer.step()
     plain = adversarial(data, trainer.options)
-    real = plain._part(5, 0, keep=False).real
+    real = plain._draw_part(5, 0, keep=False).real
     assert (trainer._stage, trainer._alpha) == (1, 0.5)
-    assert torch.equal(trainer._part(5, 0, keep=False).real, fade(real, 1, 0.5))
+    assert torch.equal(trainer._draw_part(5, 0, keep=False).real, fade(real, 1, 0.5))
     assert not torch.equal(fade(real, 1, 0.5), real)
 
 
@@ -103,7 +103,7 @@ def test_the_loss_does_not_jump_when_a_stage_begins(data: TrainingImages) -> Non
         for network in trainer._growing:
             network.stage, network.alpha = stage, alpha
         trainer._stage, trainer._alpha = stage, alpha
-        return trainer._judge(trainer._part(0, 0, keep=False))[0].item()
+        return trainer._compute_discriminator_loss(trainer._draw_part(0, 0, keep=False))[0].item()
 
     old = loss(0, 1.0)
     assert loss(1, 0.0) == pytest.approx(old, rel=1e-5)
@@ -126,11 +126,11 @@ def test_a_run_that_still_grows_is_not_exported(data: TrainingImages, tmp_path: 
 def test_the_chance_follows_the_logits_of_real_images(data: TrainingImages) -> None:
     recipe = {"ada": 0.6, "ada_images": 64}
     trainer = adversarial(data, TrainingOptions("dcgan", DCGAN, batch=8, augment=("color",), recipe=recipe))
-    chance = trainer.networks.chance
+    chance = trainer.networks.probability
     assert chance is not None
     values = []
     for sign in (1.0, -1.0):
-        last = [part for part in trainer.judge.modules() if isinstance(part, nn.Conv2d)][-1]
+        last = [part for part in trainer.bare_discriminator.modules() if isinstance(part, nn.Conv2d)][-1]
         last.register_forward_hook(lambda module, inputs, output, sign=sign: output * 0 + sign)
         for _ in range(4):
             trainer.step()
@@ -140,11 +140,11 @@ def test_the_chance_follows_the_logits_of_real_images(data: TrainingImages) -> N
 
 def test_the_chance_decides_what_the_discriminator_sees(data: TrainingImages) -> None:
     trainer = adversarial(data, TrainingOptions("dcgan", DCGAN, batch=8, augment=("cutout",), recipe={"ada": 0.6}))
-    assert trainer.networks.chance is not None
+    assert trainer.networks.probability is not None
     pictures = torch.ones(200, 1, 16, 16)
     for value, low, high in ((0.0, 0, 0), (0.3, 40, 80), (1.0, 200, 200)):
-        trainer.networks.chance.value = value
-        changed = (trainer._seen(pictures, 0, "real") != pictures).flatten(1).any(1)
+        trainer.networks.probability.value = value
+        changed = (trainer._augment_and_pack(pictures, 0, "real") != pictures).flatten(1).any(1)
         assert low <= int(changed.sum()) <= high
 
 

@@ -95,8 +95,8 @@ def test_json_from_anybody(raw: object, message: str) -> None:
 def test_only_what_decides_the_weights_is_a_difference() -> None:
     options = TrainingOptions("dcgan")
     free = replace(options, steps=9, sample_every=1, checkpoint_every=2, log_every=3, device="cpu", devices=2)
-    assert options.differences(free) == []
-    assert options.differences(replace(options, batch=32, ema=0.5)) == [
+    assert options.find_differences(free) == []
+    assert options.find_differences(replace(options, batch=32, ema=0.5)) == [
         "batch was 64, is now 32",
         "ema was 0.995, is now 0.5",
     ]

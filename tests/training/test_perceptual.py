@@ -12,10 +12,10 @@ from ganrt import images
 from ganrt.errors import ArtifactError, CheckpointError, RequestError
 from ganrt.models import vgg
 from ganrt.training import perceptual
-from ganrt.training.holes import NUMBERS, centre_hole, holes
-from ganrt.training.style_pictures import BUNDLED, style_picture
+from ganrt.training.masks import NUMBERS, centre_mask, draw_masks
+from ganrt.training.style_pictures import BUNDLED, load_style_picture
 
-BANK = perceptual.perceptual()
+BANK = perceptual.load_feature_extractor()
 
 
 def features(seed: int) -> dict[str, torch.Tensor]:
@@ -81,7 +81,7 @@ def test_a_picture_is_told_from_its_negative() -> None:
 
 
 def test_scales_make_photographs_count_about_one() -> None:
-    photo = torch.from_numpy(images.from_uint8(style_picture("immunohistochemistry", 64)[None], (0.0, 1.0)))
+    photo = torch.from_numpy(images.from_uint8(load_style_picture("immunohistochemistry", 64)[None], (0.0, 1.0)))
     seen = BANK(photo)
     nothing = {name: torch.zeros_like(value) for name, value in seen.items()}
     assert 0.2 < float(perceptual.content_loss(seen, nothing, BANK.scale)) < 5
@@ -90,9 +90,9 @@ def test_scales_make_photographs_count_about_one() -> None:
 @pytest.mark.parametrize(("depth", "content"), [(16, "relu2_2"), (19, "relu4_2")])
 def test_vgg_is_taken_from_a_checkpoint(tmp_path: Path, depth: vgg.Depth, content: str) -> None:
     file = tmp_path / "vgg.pth"
-    state = vgg.substitute(depth).state_dict()
+    state = vgg.VGG(depth).state_dict()
     torch.save(state, file)
-    found = perceptual.perceptual(str(file))
+    found = perceptual.load_feature_extractor(str(file))
     assert found.content == (content,) and content in found.scale
     assert torch.equal(found.network.state_dict()["features.0.weight"], state["features.0.weight"])
 
@@ -100,14 +100,14 @@ def test_vgg_is_taken_from_a_checkpoint(tmp_path: Path, depth: vgg.Depth, conten
 def test_other_files_are_no_vgg(tmp_path: Path) -> None:
     torch.save({"main.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="this is no VGG-16 or VGG-19 of torchvision: 0 of its 1 tensors"):
-        perceptual.perceptual(str(tmp_path / "other.pth"))
+        perceptual.load_feature_extractor(str(tmp_path / "other.pth"))
     with pytest.raises(CheckpointError, match=r"none\.pth cannot be read: No such file"):
-        perceptual.perceptual(str(tmp_path / "none.pth"))
+        perceptual.load_feature_extractor(str(tmp_path / "none.pth"))
 
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_style_pictures(name: str) -> None:
-    picture = style_picture(name, 32)
+    picture = load_style_picture(name, 32)
     assert picture.shape == (32, 32, 3) and picture.dtype == np.uint8 and picture.std() > 5
 
 
@@ -115,19 +115,19 @@ def test_a_style_picture_of_one_s_own(tmp_path: Path) -> None:
     drawn = np.zeros((20, 40, 3), np.uint8)
     drawn[:, 10:30, 0] = 200  # the square in the middle is red
     (tmp_path / "red.png").write_bytes(images.encode_png(drawn))
-    np.testing.assert_array_equal(style_picture(str(tmp_path / "red.png"), 8), np.full((8, 8, 3), (200, 0, 0)))
+    np.testing.assert_array_equal(load_style_picture(str(tmp_path / "red.png"), 8), np.full((8, 8, 3), (200, 0, 0)))
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(ArtifactError, match=r"text\.png cannot be read as PNG, JPEG, WEBP"):
-        style_picture(str(tmp_path / "text.png"), 8)
+        load_style_picture(str(tmp_path / "text.png"), 8)
     with pytest.raises(
         RequestError, match="there is no style picture 'starry_night': it is no file and none of immuno"
     ):
-        style_picture("starry_night", 8)
+        load_style_picture("starry_night", 8)
 
 
 def test_holes_have_the_sizes_that_are_promised() -> None:
     drawn = torch.rand(64, NUMBERS, generator=torch.Generator().manual_seed(0))
-    made = holes(32, 48, drawn)
+    made = draw_masks(32, 48, drawn)
     assert made.shape == (64, 1, 32, 48) and set(made.unique().tolist()) == {0.0, 1.0}
     rectangles, strokes = made[drawn[:, 0] < 0.5], made[drawn[:, 0] >= 0.5]
     for mask in rectangles[:, 0]:
@@ -136,9 +136,9 @@ def test_holes_have_the_sizes_that_are_promised() -> None:
         assert 7 <= len(rows) <= 17 and 11 <= len(columns) <= 25
     shares = strokes.mean((1, 2, 3))
     assert float(shares.min()) > 0.02 and float(shares.max()) < 0.7 and len(shares.unique()) > 20
-    assert torch.equal(holes(32, 48, drawn[5:6]), made[5:6])
+    assert torch.equal(draw_masks(32, 48, drawn[5:6]), made[5:6])
 
 
 def test_the_hole_in_the_middle_has_half_the_sides() -> None:
-    mask = centre_hole(8, 12)[0, 0]
+    mask = centre_mask(8, 12)[0, 0]
     assert mask.sum() == 24 and mask[2:6, 3:9].all()

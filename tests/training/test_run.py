@@ -17,7 +17,7 @@ from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import build_generator
 from ganrt.training import RunRecord, TrainingOptions, read_run
 from ganrt.training.networks import Networks
-from ganrt.training.run import DataFacts, create_run, load_checkpoint, versions
+from ganrt.training.run import DataFacts, create_run, library_versions, load_checkpoint
 
 COLUMNS = ("step", "discriminator_loss", "generator_loss")
 OPTIONS = TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 2, "latent": 3})
@@ -25,14 +25,14 @@ OPTIONS = TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 2, "late
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    record = RunRecord(tmp_path / "run", OPTIONS, DataFacts("digits", 1797, "0" * 64), 0, versions())
+    record = RunRecord(tmp_path / "run", OPTIONS, DataFacts("digits", 1797, "0" * 64), 0, library_versions())
     create_run(record, Networks(OPTIONS), COLUMNS)
     return tmp_path / "run"
 
 
 def test_the_record_is_read_back(run: Path) -> None:
     record = read_run(run)
-    assert record == RunRecord(run, OPTIONS, DataFacts("digits", 1797, "0" * 64), 0, versions())
+    assert record == RunRecord(run, OPTIONS, DataFacts("digits", 1797, "0" * 64), 0, library_versions())
     assert (record.family, record.config["width"], record.step) == ("dcgan", 2, 0)
     assert set(record.versions) == {"ganrt", "torch"}
     assert sorted(p.name for p in run.iterdir()) == ["checkpoint.pt", "generator.safetensors", "log.csv", "run.json"]

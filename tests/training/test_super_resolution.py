@@ -17,13 +17,13 @@ from ganrt import images
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import get_family
 from ganrt.training import TrainingOptions, train
-from ganrt.training.evidence import enlarged
+from ganrt.training.evidence import super_resolution_report
 from ganrt.training.super_resolution import (
     Discriminator,
     SuperResolutionObjective,
     SuperResolutionRecipe,
+    downsample,
     luma,
-    reduced,
 )
 
 TINY = TrainingOptions(
@@ -39,7 +39,7 @@ def objective(family: str = "srresnet", config: dict[str, object] | None = None,
 
 def test_pictures_are_made_small_as_pillow_does() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (48, 36, 3), np.uint8)
-    found = reduced(torch.from_numpy(images.from_uint8(photo[None], (0.0, 1.0))), 3)
+    found = downsample(torch.from_numpy(images.from_uint8(photo[None], (0.0, 1.0))), 3)
     wanted = np.asarray(PIL.Image.fromarray(photo).resize((12, 16), PIL.Image.Resampling.BICUBIC))
     apart = images.to_uint8(found.numpy(), (0.0, 1.0))[0].astype(int) - wanted
     assert np.abs(apart).max() <= 1  # Pillow rounds between its two directions
@@ -59,21 +59,21 @@ def test_the_discriminator_has_the_published_size() -> None:
 
 def test_examples_are_small_pictures_and_the_photographs() -> None:
     crops = torch.rand(2, 3, 32, 32)
-    example = objective().examples(crops, torch.empty(2, 1))
+    example = objective().make_examples(crops, torch.empty(2, 1))
     assert example.target is crops and example.inputs[0].shape == (2, 3, 16, 16)
-    grey = objective("espcn").examples(crops, torch.empty(2, 1))
+    grey = objective("espcn").make_examples(crops, torch.empty(2, 1))
     torch.testing.assert_close(grey.target, luma(crops))
     assert grey.inputs[0].shape == (2, 1, 16, 16)
 
 
 def test_losses_are_the_weighted_differences() -> None:
-    example = objective().examples(torch.rand(1, 3, 32, 32), torch.empty(1, 1))
+    example = objective().make_examples(torch.rand(1, 3, 32, 32), torch.empty(1, 1))
     made = torch.rand(1, 3, 32, 32)
     apart = made - example.target
-    found = objective(pixel_weight=3.0).losses(example, made)["pixel"]
+    found = objective(pixel_weight=3.0).compute_losses(example, made)["pixel"]
     torch.testing.assert_close(found, 3 * apart.abs().mean())
-    torch.testing.assert_close(objective(pixel="l2").losses(example, made)["pixel"], apart.square().mean())
-    assert set(objective(perceptual_weight=1.0).losses(example, made)) == {"pixel", "perceptual"}
+    torch.testing.assert_close(objective(pixel="l2").compute_losses(example, made)["pixel"], apart.square().mean())
+    assert set(objective(perceptual_weight=1.0).compute_losses(example, made)) == {"pixel", "perceptual"}
 
 
 @pytest.mark.parametrize(
@@ -125,17 +125,17 @@ def test_srgan_starts_from_a_run_and_resumes_exactly(tmp_path: Path) -> None:
 
 def test_figures_of_a_known_difference() -> None:
     photo = np.random.default_rng(0).integers(30, 220, (40, 50, 3), np.uint8)
-    same = enlarged.figures(photo + 10, photo, 2)
+    same = super_resolution_report.measure(photo + 10, photo, 2)
     # Ten steps of grey are 10 * 219 / 255 steps of Y.
     assert same["psnr"] == pytest.approx(20 * np.log10(255 / (10 * 219 / 255)), abs=1e-3)
     assert same["sharpness"] == pytest.approx(1) and 0.9 < same["ssim"] < 1
     flat = np.full_like(photo, 128)
-    assert enlarged.figures(flat, photo, 2)["sharpness"] == 0
+    assert super_resolution_report.measure(flat, photo, 2)["sharpness"] == 0
 
 
 def test_the_judging_command(tmp_path: Path) -> None:
     train(replace(TINY, steps=1), tmp_path / "run", console=QUIET)
-    done = CliRunner().invoke(enlarged.main, [str(tmp_path / "run"), "--out", str(tmp_path)])
+    done = CliRunner().invoke(super_resolution_report.main, [str(tmp_path / "run"), "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     table = json.loads((tmp_path / "super_resolution.json").read_text())
     assert table["scale"] == 2 and table["mean"]["bicubic"]["psnr"] > table["mean"]["run"]["psnr"] > 5
@@ -146,5 +146,5 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     train(replace(TINY, steps=1), tmp_path / "two", console=QUIET)
     train(replace(TINY, steps=1, config={"scale": 4, "width": 4, "blocks": 1}), tmp_path / "four", console=QUIET)
     runs = [str(tmp_path / name) for name in ("two", "four")]
-    with pytest.raises(RequestError, match="do not all enlarge colour pictures by one factor"):
-        CliRunner().invoke(enlarged.main, [*runs, "--out", str(tmp_path)], catch_exceptions=False)
+    with pytest.raises(RequestError, match="do not all upsample colour pictures by the same scale"):
+        CliRunner().invoke(super_resolution_report.main, [*runs, "--out", str(tmp_path)], catch_exceptions=False)

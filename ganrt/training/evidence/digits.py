@@ -1,9 +1,9 @@
-"""How good the digits are that several runs make, side by side.
+"""Compare the digits that several runs generate.
 
     python -m ganrt.training.evidence.digits RUN ... --out docs/training
 
-writes `digits.json` and, for every RUN folder, a grid `digits-NAME.png` of the samples 0 to 99 of seed 7. Every run
-must have learned from the data `digits`, in one size.
+writes `digits.json` and, for each RUN folder, a grid `digits-NAME.png` of samples 0 to 99 of seed 7. All runs must have
+been trained on the data `digits`, at one size.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ganrt.training.run import RunRecord, read_run
 _SEED, _COUNT, _SHOWN = 7, 1000, 100
 
 
-def samples(
+def draw_samples(
     record: RunRecord, module: nn.Module, labels: feeds.Labels = None, truncation: float | None = None
 ) -> Pictures:
-    """What a generator of a run, in eval mode, makes of the samples 0 to 999 of seed 7: uint8 NHWC."""
+    """Samples 0 to 999 of seed 7 by a generator of the run, in eval mode: uint8 NHWC."""
     spec = record.options.spec
     drawn = feeds.draw(spec, _SEED, 0, _COUNT, labels, truncation)
     with torch.inference_mode():
@@ -41,12 +41,13 @@ def samples(
 
 
 def measure(record: RunRecord, classifier: DigitClassifier) -> tuple[dict[str, Any], Pictures]:
-    """Figures of one run, and its samples. Of a conditional model, also how often the digit is the one asked for."""
+    """Metrics of one run, and its samples (uint8 NHWC). For a conditional model, `asked_for` is the share of samples
+    that show the digit of their label."""
     asked = np.arange(_COUNT) % 10 if record.options.spec.find(Label) else None
-    pictures = samples(record, record.generator(), asked)
+    pictures = draw_samples(record, record.load_generator(), asked)
     metrics = classifier.evaluate(pictures)
     figures = {"loss": record.options.loss, "family": record.family, "steps": record.step, **asdict(metrics)}
-    figures["diversity"] = asdict(classifier.diversity(pictures))
+    figures["diversity"] = asdict(classifier.measure_diversity(pictures))
     figures["real_diversity"] = asdict(classifier.real_diversity)
     if asked is not None:
         figures["asked_for"] = float((classifier.predict(pictures) == asked).mean())
@@ -57,7 +58,7 @@ def measure(record: RunRecord, classifier: DigitClassifier) -> tuple[dict[str, A
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 def main(runs: tuple[Path, ...], out: Path) -> None:
-    """Judge the digits of RUNS."""
+    """Evaluate the digits that RUNS generate."""
     records = [read_run(run) for run in runs]
     sizes = {record.options.spec.output.size for record in records}
     if len(sizes) != 1 or None in sizes:
@@ -68,11 +69,11 @@ def main(runs: tuple[Path, ...], out: Path) -> None:
         name = record.path.name
         table[name], pictures = measure(record, classifier)
         write_file(out / f"digits-{name}.png", images.encode_png(images.grid(pictures[:_SHOWN])))
-        click.echo(_row(name, table[name]))
+        click.echo(_format_row(name, table[name]))
     write_file(out / "digits.json", json.dumps(table, indent=1).encode() + b"\n")
 
 
-def _row(name: str, figures: dict[str, Any]) -> str:
+def _format_row(name: str, figures: dict[str, Any]) -> str:
     shares, found = figures["shares"], figures["diversity"]
     cells = [name, figures["steps"], f"{figures['confidence']:.1%}", f"{min(shares):.1%}", f"{max(shares):.1%}"]
     cells += [f"{figures['distance']:.1f}", f"{found['spread']:.2f}", f"{found['nearest']:.2f}"]

@@ -1,10 +1,10 @@
-"""Does the critic's loss jump when networks grow, and what do they make in the end?
+"""Measure whether the critic's loss jumps when progressive networks grow, and evaluate their final samples.
 
     python -m ganrt.training.evidence.growth_report RUN --out docs/training
 
-reads a finished run of `progan` on the data `digits` and writes `progan.json` (the jumps, and the judge's figures),
-`progan.png` (the critic's loss over the stages), `progan-stages.png` (what the averaged generator made at the end of
-every stage, side by side) and `progan-samples.png`. The figure needs the extra `bench`.
+reads a finished run of `progan` on the data `digits` and writes `progan.json` (the jumps, and the metrics of the
+samples), `progan.png` (the critic's loss over the stages), `progan-stages.png` (samples at the end of every stage, side
+by side) and `progan-samples.png`. The plot needs the extra `bench`.
 """
 
 from __future__ import annotations
@@ -39,17 +39,27 @@ class Jump:
     """The change of the critic's mean loss from the 100 steps before a step to the 100 after it."""
 
     what: str
+    """The event, such as `stage 2 begins`."""
     step: int
+    """The step at which it happens."""
     change: float
+    """Mean loss after the step minus mean loss before it."""
     deviations: float
-    """The size of the change in standard deviations of the loss within the two windows."""
+    """Absolute change, in standard deviations of the loss within the two windows."""
     ordinary: bool
-    """Whether the size is at most the 95th percentile of what happens at steps at which nothing grows."""
+    """Whether `deviations` is at most the 95th percentile of the same measure at steps where nothing grows."""
 
 
-def jumps(growth: Growth, steps: NDArray[np.int64], losses: Numbers) -> tuple[list[Jump], float]:
-    """The jump at the beginning and the end of every fade, and the yardstick: the 95th percentile of the same measure,
-    in standard deviations, at every step whose two windows are inside one fade or one hold, after the first stage."""
+def find_jumps(growth: Growth, steps: NDArray[np.int64], losses: Numbers) -> tuple[list[Jump], float]:
+    """The jumps at the beginning and the end of every fade, and the 95th percentile of the same measure, in standard
+    deviations, over all steps after the first stage whose two windows lie within one fade or one hold.
+
+    Args:
+        steps: of the log, int64 (N,), ascending.
+        losses: of the critic at these steps, (N,).
+
+    Raises RequestError when no step is far enough from every change.
+    """
     events = {f"stage {k} begins": start for k, start in enumerate(growth.starts) if k}
     if growth.fade:
         events |= {f"stage {k} is whole": start + growth.fade for k, start in enumerate(growth.starts) if k}
@@ -61,15 +71,15 @@ def jumps(growth: Growth, steps: NDArray[np.int64], losses: Numbers) -> tuple[li
     ]
     if not calm:
         raise RequestError(f"no step of the run is {_WINDOW} steps away from every change; train it longer")
-    usual = float(np.percentile([_jump(steps, losses, step)[1] for step in calm], 95))
+    usual = float(np.percentile([_measure_jump(steps, losses, step)[1] for step in calm], 95))
     found = []
     for what, step in events.items():
-        change, deviations = _jump(steps, losses, step)
+        change, deviations = _measure_jump(steps, losses, step)
         found.append(Jump(what, step, change, deviations, deviations <= usual))
     return found, usual
 
 
-def _jump(steps: NDArray[np.int64], losses: Numbers, step: int) -> tuple[float, float]:
+def _measure_jump(steps: NDArray[np.int64], losses: Numbers, step: int) -> tuple[float, float]:
     before = losses[(steps > step - _WINDOW) & (steps <= step)]
     after = losses[(steps > step) & (steps <= step + _WINDOW)]
     change = float(after.mean() - before.mean())
@@ -77,7 +87,7 @@ def _jump(steps: NDArray[np.int64], losses: Numbers, step: int) -> tuple[float, 
 
 
 def read_losses(record: RunRecord) -> tuple[NDArray[np.int64], Numbers]:
-    """The steps of a run's log, and the discriminator's loss at them."""
+    """The steps of a run's log, int64 (N,), and the discriminator's loss at each, (N,)."""
     with (record.path / "log.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return np.array([int(row["step"]) for row in rows]), np.array([float(row["discriminator_loss"]) for row in rows])
@@ -87,13 +97,13 @@ def read_losses(record: RunRecord) -> tuple[NDArray[np.int64], Numbers]:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write to.")
 def main(run: Path, out: Path) -> None:
-    """Judge the growth of RUN."""
+    """Measure the jumps of RUN, and evaluate its samples."""
     record = read_run(run)
     growth = record.options.growth
-    if growth is None or record.step < growth.grown:
+    if growth is None or record.step < growth.full_size_step:
         raise RequestError(f"{run} has not grown to its full size; give a finished run of progan")
     steps, losses = read_losses(record)
-    found, usual = jumps(growth, steps, losses)
+    found, usual = find_jumps(growth, steps, losses)
     for jump in found:
         cells = (
             jump.what,
@@ -109,12 +119,12 @@ def main(run: Path, out: Path) -> None:
     figures, pictures = measure(record, DigitClassifier(size[0]))
     body = {"jumps": [asdict(jump) for jump in found], "ordinary": usual, "growth": asdict(growth), **figures}
     write_file(out / "progan.json", json.dumps(body, indent=1).encode() + b"\n")
-    write_file(out / "progan.png", _figure(growth, steps, losses))
+    write_file(out / "progan.png", _draw_losses(growth, steps, losses))
     write_file(out / "progan-samples.png", images.encode_png(images.grid(pictures[:_SHOWN])))
-    write_file(out / "progan-stages.png", images.encode_png(_stages(record, growth)))
+    write_file(out / "progan-stages.png", images.encode_png(_join_stages(record, growth)))
 
 
-def _stages(record: RunRecord, growth: Growth) -> images.Pictures:
+def _join_stages(record: RunRecord, growth: Growth) -> images.Pictures:
     """The sample sheets of the last step of every stage, side by side: uint8 (H, W, C)."""
     ends = [*growth.starts[1:], record.step]
     sheets = [images.read_picture(sample_path(record.path, step), record.options.spec.output.channels) for step in ends]
@@ -122,7 +132,7 @@ def _stages(record: RunRecord, growth: Growth) -> images.Pictures:
     return np.concatenate([part for sheet in sheets for part in (sheet, gap)][:-1], axis=1)
 
 
-def _figure(growth: Growth, steps: NDArray[np.int64], losses: Numbers) -> bytes:
+def _draw_losses(growth: Growth, steps: NDArray[np.int64], losses: Numbers) -> bytes:
     """PNG: the loss of single steps and its mean over 100; fades shaded."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panel = figure.subplots()

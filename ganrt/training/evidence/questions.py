@@ -1,9 +1,9 @@
-"""The three questions that training is asked (does it collapse, how good can it be, what does it cost), on the digits.
+"""Compare remedies for mode collapse, for quality and for little data, on the scanned digits.
 
     python -m ganrt.training.evidence.questions --out docs/training
 
-trains the smallest DCGAN once for every switch, all with one seed and one number of steps, judges 1,000 samples of
-each, and writes `questions.json`. Some rows ask a finished network for other samples, and train nothing. About twelve
+trains the smallest DCGAN once per trial, all with the same seed and number of steps, evaluates 1,000 samples of each,
+and writes `questions.json`. Some rows draw other samples from a network that is already trained. It takes about twelve
 minutes on one CPU core.
 """
 
@@ -25,7 +25,7 @@ from ganrt.atomic import write_file
 from ganrt.images import Pictures
 from ganrt.models.parametrize import fold
 from ganrt.training.data import load_digits
-from ganrt.training.evidence.digits import samples
+from ganrt.training.evidence.digits import draw_samples
 from ganrt.training.loop import train
 from ganrt.training.metrics import DigitClassifier
 from ganrt.training.networks import Networks
@@ -39,14 +39,16 @@ _RESIDUAL = {"size": 32, "channels": 1, "width": 8, "discriminator_width": 8, "l
 
 
 class Trial(NamedTuple):
-    """A way to train."""
+    """One set of options to train with."""
 
     question: str
+    """The table it belongs to: collapse, quality or cost."""
     name: str
+    """Its row in the table."""
     change: dict[str, Any]
-    """Options that differ from the smallest DCGAN on all digits with the non-saturating loss."""
+    """Options that differ from the baseline: the smallest DCGAN, all digits, non-saturating loss."""
     few: bool = False
-    """Whether it has 200 of the digits alone."""
+    """Whether to train on 200 of the digits only."""
 
 
 _COLLAPSE, _QUALITY, _COST = "collapse", "quality", "cost"
@@ -73,8 +75,8 @@ TRIALS = (
 )
 
 
-def options_of(trial: Trial, steps: int, few: Path) -> TrainingOptions:
-    """`few`: a file of the 200 digits."""
+def build_options(trial: Trial, steps: int, few: Path) -> TrainingOptions:
+    """The options of a trial. `few`: a file of the 200 digits."""
     base: dict[str, Any] = {"family": "dcgan", "config": _SMALLEST, "data": str(few) if trial.few else "digits"}
     rate = 1e-3 if trial.change.get("family", "dcgan") == "dcgan" else 5e-4
     every = {"sample_every": steps, "checkpoint_every": steps, "seed": 0}
@@ -83,18 +85,18 @@ def options_of(trial: Trial, steps: int, few: Path) -> TrainingOptions:
     )
 
 
-def _without_average(record: RunRecord) -> nn.Module:
-    """The generator of a run as its last step left it."""
+def _load_without_average(record: RunRecord) -> nn.Module:
+    """The generator of a run after its last step, instead of the moving average."""
     networks = Networks(record.options)
     load_checkpoint(record.path, networks, ("step", *StepReport._fields))
     return fold(networks.generator)
 
 
-def _other_samples(record: RunRecord) -> Iterator[tuple[str, Pictures]]:
-    """Of the run without a remedy: its last weights instead of their average, and typical latents."""
-    yield "without the average", samples(record, _without_average(record))
+def _draw_other_samples(record: RunRecord) -> Iterator[tuple[str, Pictures]]:
+    """Name and samples of variants of the run without a remedy: its last weights, and truncated latents."""
+    yield "without the average", draw_samples(record, _load_without_average(record))
     for truncation in (2.0, 1.0, 0.5):
-        yield f"truncation {truncation:g}", samples(record, record.generator(), truncation=truncation)
+        yield f"truncation {truncation:g}", draw_samples(record, record.load_generator(), truncation=truncation)
 
 
 @click.command()
@@ -106,7 +108,7 @@ def main(out: Path, steps: int) -> None:
 
     def add(question: str, name: str, made: Pictures) -> None:
         rows.append({"question": question, "name": name, "steps": steps, **asdict(classifier.evaluate(made))})
-        rows[-1]["diversity"] = asdict(classifier.diversity(made))
+        rows[-1]["diversity"] = asdict(classifier.measure_diversity(made))
         found = rows[-1]
         spread, covered = found["diversity"]["spread"], found["diversity"]["coverage"]
         cells = f"{found['confidence']:.1%} | {min(found['shares']):.1%} | {found['distance']:.2f}"
@@ -117,10 +119,10 @@ def main(out: Path, steps: int) -> None:
         scans, labels = load_digits()
         np.savez(few, images=scans[:_FEW], labels=labels[:_FEW])
         for number, trial in enumerate(TRIALS):
-            record = train(options_of(trial, steps, few), Path(folder) / str(number), console=Console(quiet=True))
-            add(trial.question, trial.name, samples(record, record.generator()))
+            record = train(build_options(trial, steps, few), Path(folder) / str(number), console=Console(quiet=True))
+            add(trial.question, trial.name, draw_samples(record, record.load_generator()))
             if number == 0:
-                for name, made in _other_samples(record):
+                for name, made in _draw_other_samples(record):
                     add(_QUALITY, name, made)
     write_file(out / "questions.json", json.dumps(rows, indent=1).encode() + b"\n")
 

@@ -1,10 +1,10 @@
-"""Mode collapse where it can be seen: points of the plane that lie in a ring of 8 heaps, or in a grid of 25.
+"""Show mode collapse on two-dimensional mixtures of Gaussians: a ring of 8 modes and a grid of 25.
 
     python -m ganrt.training.evidence.toy --out docs/training
 
-trains one small pair of networks for every heap pattern and every row of REMEDIES on the CPU, and writes `toy.png` and
-`toy.json`. The patterns and the score are those of Srivastava et al., "VEEGAN", NeurIPS 2017, section 4.1. The
-figure needs the extra `bench`.
+trains a small generator and discriminator on the CPU for each pattern and each row of REMEDIES, and writes `toy.png`
+and `toy.json`. Patterns and score are those of Srivastava et al., "VEEGAN", NeurIPS 2017, section 4.1. The plot needs
+the extra `bench`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganrt.atomic import write_file
-from ganrt.models.parametrize import spectral
+from ganrt.models.parametrize import apply_spectral_norm
 from ganrt.training.losses import LOSSES, gradient_penalty
 
 Points = NDArray[np.float64]
@@ -35,30 +35,32 @@ _SAMPLES = 5000
 
 @dataclass(frozen=True)
 class Pattern:
-    """Heaps of equal weight, each a normal distribution with the same standard deviation on both axes."""
+    """A mixture of isotropic Gaussians of equal weight."""
 
     name: str
+    """`ring` or `grid`."""
     centres: Points
-    """(M, 2)."""
+    """Means of the modes, (M, 2)."""
     sigma: float
+    """Standard deviation of each mode."""
 
     @property
-    def extent(self) -> float:
-        """Largest coordinate of a centre; networks see points in its units."""
+    def largest_coordinate(self) -> float:
+        """Largest absolute coordinate of a centre; networks see points divided by it."""
         return float(np.abs(self.centres).max())
 
 
-def _ring() -> Points:
+def _ring_centres() -> Points:
     angle = np.arange(8) * (math.pi / 4)
     return 2 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def _grid() -> Points:
+def _grid_centres() -> Points:
     place = np.arange(-4.0, 5.0, 2.0)
     return np.stack(np.meshgrid(place, place), axis=-1).reshape(-1, 2)
 
 
-PATTERNS = (Pattern("ring", _ring(), 0.02), Pattern("grid", _grid(), 0.05))
+PATTERNS = (Pattern("ring", _ring_centres(), 0.02), Pattern("grid", _grid_centres(), 0.05))
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,20 @@ class Remedy:
     """One way to train."""
 
     name: str
+    """Its row in the table."""
     loss: str = "non-saturating"
+    """A row of `ganrt.training.LOSSES`."""
     critic_steps: int = 1
+    """Discriminator updates per generator update."""
     penalty: float = 0.0
-    """Weight of the gradient penalty. Points are few numbers, and far apart in terms of their sigma: Gulrajani et al.'s
-    own toy problems use 0.1 in the place of 10."""
+    """Weight of the gradient penalty; Gulrajani et al. use 0.1 for toy problems, where 10 is too much."""
     packing: int = 1
-    """Points that the discriminator judges together (Lin et al., "PacGAN", NeurIPS 2018)."""
+    """Points that the discriminator sees together (Lin et al., "PacGAN", NeurIPS 2018)."""
     deviation: bool = False
-    """Whether it is told how much the points of a batch differ (Karras et al. 2018, section 3)."""
+    """Whether the discriminator gets the standard deviation over the batch as an input (Karras et al. 2018, section
+    3)."""
     spectral: bool = False
-    """Whether its layers have spectral norm (Miyato et al. 2018)."""
+    """Whether the discriminator has spectral norm (Miyato et al. 2018)."""
 
 
 REMEDIES = (
@@ -94,9 +99,9 @@ class Discriminator(nn.Module):
     def __init__(self, remedy: Remedy) -> None:
         super().__init__()
         self.packing, self.deviation = remedy.packing, remedy.deviation
-        self.main = _mlp(2 * remedy.packing + remedy.deviation, 1)
+        self.main = _build_mlp(2 * remedy.packing + remedy.deviation, 1)
         if remedy.spectral:
-            spectral(self.main)
+            apply_spectral_norm(self.main)
 
     def forward(self, points: Tensor) -> Tensor:
         x = points.reshape(len(points) // self.packing, -1)
@@ -108,59 +113,58 @@ class Discriminator(nn.Module):
 
 @dataclass(frozen=True)
 class Score:
-    """How well points cover the heaps of a pattern."""
+    """How well points cover the modes of a pattern."""
 
     modes: int
-    """Heaps with a point within three standard deviations of their centre."""
+    """Modes with a point within three standard deviations of their centre."""
     share: float
     """Share of the points that are that close to some centre."""
 
 
 def score(pattern: Pattern, points: Points) -> Score:
-    """`points`: (N, 2)."""
+    """Score generated points (N, 2)."""
     distance = np.linalg.norm(points[:, None] - pattern.centres[None], axis=-1)
     near = distance < 3 * pattern.sigma
     return Score(int(near.any(axis=0).sum()), float(near.any(axis=1).mean()))
 
 
 def train(pattern: Pattern, remedy: Remedy, steps: int, seed: int) -> Points:
-    """Returns _SAMPLES points (N, 2) that the generator makes after some updates. Learning rates fall linearly
-    to zero."""
+    """Train a pair of networks and return _SAMPLES generated points (N, 2). Learning rates decay linearly to zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        generator, discriminator, loss = _mlp(_LATENT, 2), Discriminator(remedy), LOSSES[remedy.loss]
+        generator, discriminator, loss = _build_mlp(_LATENT, 2), Discriminator(remedy), LOSSES[remedy.loss]
         pair = [torch.optim.Adam(net.parameters(), _RATE, loss.betas, fused=True) for net in (generator, discriminator)]
         for step in range(steps):
             for optimizer in pair:
                 optimizer.param_groups[0]["lr"] = _RATE * (1 - step / steps)
             for _ in range(remedy.critic_steps):
-                real, fake = _draw(pattern), generator(torch.randn(_BATCH, _LATENT))
+                real, fake = _draw_points(pattern), generator(torch.randn(_BATCH, _LATENT))
                 value = loss.discriminator(discriminator(real), discriminator(fake.detach()))
                 if remedy.penalty:
                     penalty = gradient_penalty(discriminator, real, fake, torch.rand(_BATCH))
                     value = value + remedy.penalty * penalty
-                _update(pair[1], value)
-            _update(pair[0], loss.generator(discriminator(fake)))
+                _take_step(pair[1], value)
+            _take_step(pair[0], loss.generator(discriminator(fake)))
         with torch.inference_mode():
             made: Points = generator(torch.randn(_SAMPLES, _LATENT)).double().numpy()
-        return made * pattern.extent
+        return made * pattern.largest_coordinate
 
 
-def _mlp(inputs: int, outputs: int) -> nn.Sequential:
+def _build_mlp(inputs: int, outputs: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Linear(inputs, _WIDTH), nn.ReLU()]
     for _ in range(2):
         layers += [nn.Linear(_WIDTH, _WIDTH), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(_WIDTH, outputs))
 
 
-def _draw(pattern: Pattern) -> Tensor:
-    """Points in units of `pattern.extent`."""
+def _draw_points(pattern: Pattern) -> Tensor:
+    """Points in units of `pattern.largest_coordinate`."""
     centres = torch.from_numpy(pattern.centres).float()
     points = centres[torch.randint(len(centres), (_BATCH,))] + pattern.sigma * torch.randn(_BATCH, 2)
-    return points / pattern.extent
+    return points / pattern.largest_coordinate
 
 
-def _update(optimizer: torch.optim.Optimizer, value: Tensor) -> None:
+def _take_step(optimizer: torch.optim.Optimizer, value: Tensor) -> None:
     optimizer.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -181,10 +185,10 @@ def main(out: Path, steps: int, seed: int) -> None:
             table[f"{pattern.name}: {remedy.name}"] = {**asdict(found), "steps": steps, "seed": seed, **asdict(remedy)}
             click.echo(f"| {pattern.name} | {remedy.name} | {found.modes}/{len(pattern.centres)} | {found.share:.1%} |")
     write_file(out / "toy.json", json.dumps(table, indent=1).encode() + b"\n")
-    write_file(out / "toy.png", _figure(made))
+    write_file(out / "toy.png", _draw_figure(made))
 
 
-def _figure(made: Mapping[tuple[str, str], Points]) -> bytes:
+def _draw_figure(made: Mapping[tuple[str, str], Points]) -> bytes:
     """PNG: a row per pattern, a column per remedy; centres as circles of three standard deviations."""
     figure = Figure(figsize=(2.4 * len(REMEDIES), 5.2), layout="constrained")
     panels = figure.subplots(len(PATTERNS), len(REMEDIES))
@@ -195,7 +199,7 @@ def _figure(made: Mapping[tuple[str, str], Points]) -> bytes:
             panel.scatter(*points.T, s=1, color="tab:blue", alpha=0.3, linewidths=0)
             for centre in pattern.centres:
                 panel.add_patch(Circle(centre.tolist(), 3 * pattern.sigma, fill=False, color="tab:red", linewidth=0.8))
-            edge = pattern.extent * 1.3
+            edge = pattern.largest_coordinate * 1.3
             panel.set(xlim=(-edge, edge), ylim=(-edge, edge), xticks=[], yticks=[], aspect="equal")
             panel.set_title(f"{remedy.name}\n{found.modes}/{len(pattern.centres)}, {found.share:.0%} near", size=9)
     content = io.BytesIO()

@@ -26,7 +26,7 @@ def loss_with(jump_at: int, height: float) -> np.ndarray:
 
 
 def test_a_jump_is_found_where_it_is() -> None:
-    found, usual = growth_report.jumps(GROWTH, STEPS, loss_with(1200, 5.0))
+    found, usual = growth_report.find_jumps(GROWTH, STEPS, loss_with(1200, 5.0))
     assert [(jump.what, jump.step) for jump in found] == [
         ("stage 1 begins", 400),
         ("stage 2 begins", 1200),
@@ -39,15 +39,15 @@ def test_a_jump_is_found_where_it_is() -> None:
 
 
 def test_a_steady_loss_has_no_jump() -> None:
-    found, usual = growth_report.jumps(GROWTH, STEPS, loss_with(0, 0.0))
+    found, usual = growth_report.find_jumps(GROWTH, STEPS, loss_with(0, 0.0))
     assert max(jump.deviations for jump in found) < 2 * usual
-    found, _ = growth_report.jumps(Growth(last=1, fade=0, hold=400), STEPS, loss_with(0, 0.0))
+    found, _ = growth_report.find_jumps(Growth(last=1, fade=0, hold=400), STEPS, loss_with(0, 0.0))
     assert [jump.what for jump in found] == ["stage 1 begins"]
 
 
 def test_a_run_that_is_too_short_has_no_yardstick() -> None:
     with pytest.raises(RequestError, match="no step of the run is 100 steps away from every change; train it longer"):
-        growth_report.jumps(Growth(last=1, fade=50, hold=50), STEPS[:20], loss_with(0, 0.0)[:20])
+        growth_report.find_jumps(Growth(last=1, fade=50, hold=50), STEPS[:20], loss_with(0, 0.0)[:20])
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from ganrt.training.evidence import questions
 
 
 def test_every_trial_can_be_asked_for(tmp_path: Path) -> None:
-    made = [questions.options_of(trial, 10, tmp_path / "few.npz") for trial in questions.TRIALS]
+    made = [questions.build_options(trial, 10, tmp_path / "few.npz") for trial in questions.TRIALS]
     assert {options.steps for options in made} == {10} and {options.seed for options in made} == {0}
     assert {options.data for options in made} == {"digits", str(tmp_path / "few.npz")}
     assert len({str(options.to_dict()) for options in made}) == len(made)

@@ -14,7 +14,7 @@ from ganrt import images
 from ganrt.cli import main
 from ganrt.cli.parsing import parse_settings
 from ganrt.errors import RequestError
-from ganrt.training import TrainingOptions, preset, train
+from ganrt.training import TrainingOptions, get_preset, train
 from ganrt.training.evidence import digits, toy
 from ganrt.training.presets import PRESETS
 
@@ -95,4 +95,4 @@ def test_a_preset_gives_the_defaults_of_the_command(name: str, tmp_path: Path, m
 
 def test_an_unknown_preset() -> None:
     with pytest.raises(RequestError, match="there is no preset 'best'; choose one of digits-minimax, "):
-        preset("best")
+        get_preset("best")

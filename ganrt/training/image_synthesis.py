@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ganrt.models import synthesis
 from ganrt.models.family import check_bounds
-from ganrt.training import holes
+from ganrt.training import masks
 from ganrt.training.image_tasks import Example, check_weights
-from ganrt.training.perceptual import content_loss, perceptual
+from ganrt.training.perceptual import content_loss, load_feature_extractor
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,24 @@ class SynthesisObjective(nn.Module):
         super().__init__()
         self.recipe, self.config = recipe, config
         self.masked = "mask" in config.names
-        self.numbers = holes.NUMBERS if self.masked else 0
+        self.numbers = masks.NUMBERS if self.masked else 0
         self.extraction = synthesis.Extraction(config)
-        self.features = perceptual(recipe.vgg) if recipe.perceptual_weight else None
+        self.features = load_feature_extractor(recipe.vgg) if recipe.perceptual_weight else None
         self.terms: tuple[str, ...] = ("l1",) if self.features is None else ("l1", "perceptual")
 
-    def begin(self, generator: nn.Module) -> None:
+    def prepare_generator(self, generator: nn.Module) -> None:
         """Nothing to do."""
 
-    def discriminator(self) -> nn.Module | None:
+    def build_discriminator(self) -> nn.Module | None:
         """Of the pictures alone, where the recipe asks for one."""
         return _Patches(self.recipe.discriminator_width) if self.recipe.adversarial_weight else None
 
-    def examples(self, crops: Tensor, drawn: Tensor) -> Example:
+    def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
         """The crops' features, or the crops and masks for a model that extracts them itself."""
-        mask = holes.holes(crops.shape[2], crops.shape[3], drawn) if self.masked else None
-        return self.example(crops, mask)
+        mask = masks.draw_masks(crops.shape[2], crops.shape[3], drawn) if self.masked else None
+        return self.make_example(crops, mask)
 
-    def example(self, crops: Tensor, mask: Tensor | None) -> Example:
+    def make_example(self, crops: Tensor, mask: Tensor | None) -> Example:
         """With given masks (N, 1, H, W), 1 in the holes."""
         given = [crops] if mask is None else [crops, mask]
         inputs = given if self.config.extract else self.extraction(*given)
@@ -79,7 +79,7 @@ class SynthesisObjective(nn.Module):
             return Example(inputs, crops, torch.ones(1, 1, 1, 1, device=crops.device))
         return Example(inputs, crops, 1 + (self.recipe.hole_weight - 1) * mask)
 
-    def losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
+    def compute_losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
         """`l1`, over the sum of the pixels' weights, and `perceptual` if wanted, each times its weight."""
         off = ((made - example.target).abs().mean(1, keepdim=True) * example.weight).sum()
         count = example.weight.expand(len(made), 1, *made.shape[2:]).sum()

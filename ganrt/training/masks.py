@@ -10,7 +10,7 @@ NUMBERS = 5 + 5 * _STROKES
 """Random numbers per mask."""
 
 
-def holes(height: int, width: int, random: Tensor) -> Tensor:
+def draw_masks(height: int, width: int, random: Tensor) -> Tensor:
     """Masks, float32 (N, 1, height, width), 1 in the holes.
 
     Half of them are a rectangle with sides of a quarter to a half of the picture's, the others four straight strokes of
@@ -28,7 +28,7 @@ def holes(height: int, width: int, random: Tensor) -> Tensor:
     return mask[:, None].float()
 
 
-def centre_hole(height: int, width: int) -> Tensor:
+def centre_mask(height: int, width: int) -> Tensor:
     """The rectangle in the middle with half of the picture's sides, float32 (1, 1, height, width)."""
     mask = torch.zeros(1, 1, height, width)
     mask[..., height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
