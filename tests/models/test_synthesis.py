@@ -310,7 +310,7 @@ def test_a_residual_model_begins_with_the_colours_and_is_recognised_by_its_keys(
     picture = torch.from_numpy(pictures(1, 3, 16, 24))
     assert float((module(picture) - features.Colour(4)(picture)).abs().mean()) < 0.03
     shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    assert synthesis.guess(shapes) == synthesis.Config("edges,colour", width=2, blocks=1, pool=4, residual=True)
+    assert synthesis.guess_config(shapes) == synthesis.Config("edges,colour", width=2, blocks=1, pool=4, residual=True)
 
 
 def test_holes_are_filled_from_around_them() -> None:
