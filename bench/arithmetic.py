@@ -33,7 +33,7 @@ def count_macs(path: Path, spec: Spec, size: Size | None) -> int:
 
 
 class Traffic(NamedTuple):
-    """How many values the convolutions and matrix products read and write if each value moves once."""
+    """Values that the convolutions and matrix products read and write if each moves once."""
 
     tensors: int
     """Values of inputs and outputs, per image."""

@@ -1,4 +1,4 @@
-"""What is measured: a bundle on some backends at some batch sizes, each call in two scopes."""
+"""The cases to measure: a bundle on some backends at some batch sizes, each call in two scopes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ganrt.spec import Spec
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
 Scope: TypeAlias = Literal["session", "sample", "transform"]
-"""What the time of a call includes (`SCOPES`)."""
+"""The part of a call that is timed (`SCOPES`)."""
 
 SCOPES: dict[Scope, str] = {
     "session": "inputs ready on the host to float32 images on the host: one submit() and wait() of the bare session",
@@ -37,7 +37,7 @@ METHOD = (
     "inputs. Loading, warm-up and the first call of each round of several are not counted; no other call is discarded. "
     "A median is the median of the rounds' medians, and its 95 % interval follows from their order."
 )
-"""How reports were measured, in words. Every report prints it."""
+"""The method of measurement, in words. Every report prints it."""
 
 LONGEST_S = 1e6
 """Upper limit of the seconds that a measurement may take."""
@@ -50,12 +50,12 @@ def end_to_end_scope(takes_pictures: bool) -> Scope:
 
 @dataclass(frozen=True)
 class Setup:
-    """What one worker process loads."""
+    """A bundle and a configuration, which one worker process loads."""
 
     bundle: Path
     """Folder of the bundle."""
     config: SessionConfig
-    """How the session is opened."""
+    """Backend, variant, device and options of the session."""
     size: Size | None = None
     """Height and width of the pictures that the model is given; None for one that takes none."""
     reuse_proof: bool = False
@@ -72,7 +72,7 @@ class Case:
     """A setup at one batch size. It is measured in both scopes."""
 
     setup: Setup
-    """What is loaded."""
+    """The session to measure."""
     batch: int
     """Images per call."""
     slow: bool

@@ -1,4 +1,4 @@
-"""What the suite records around the measurement of a generator: how it was made, its MACs, and the machine's peaks."""
+"""The suite's additions to a report: how the generator was made, its MACs, and the machine's roofline peaks."""
 
 from __future__ import annotations
 

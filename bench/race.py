@@ -55,11 +55,11 @@ class Racer:
     """A setup that was loaded and takes part."""
 
     setup: Setup
-    """What was loaded."""
+    """The session that was opened."""
     worker: RaceWorker
     """The process that it runs in."""
     facts: Facts
-    """What the process reported."""
+    """The worker's report after loading."""
     tracks: dict[int, Track]
     """Batch size -> its track."""
     eligible: bool
@@ -122,7 +122,7 @@ class Race:
         """
         may_skip = any(racer.eligible for racer in self.racers)
         if may_skip and self.now() - self.began > _LOADING_SHARE * (self.deadline - self.began):
-            self.left_out[setup.name] = "not tried: no time was left"
+            self.left_out[setup.name] = "not tried: no time left"
             return None
         if may_skip and psutil.virtual_memory().available < _MEMORY_MARGIN * 2**20 * self._peak_mib:
             self.left_out[setup.name] = "not tried: there is not enough memory for another process"
@@ -233,7 +233,7 @@ def _median_seconds(racer: Racer, batch: int) -> float:
 
 
 def _has_interval(racer: Racer, batch: int) -> bool:
-    """Whether it has enough rounds for an interval."""
+    """Return whether there are enough rounds for an interval."""
     return len(racer.tracks[batch].rounds) >= statistics.MIN_ROUNDS
 
 
@@ -254,6 +254,6 @@ def _bound_regret(best: Racer, other: Racer, batch: int) -> float:
 
 
 def _is_hopeless(racer: Racer, best: Racer, batch: int) -> bool:
-    """Whether it is so far behind that no interval is needed."""
+    """Return whether it is so far behind that no interval is needed."""
     ratios = compare_rounds(racer, best, batch)
     return len(ratios) >= _HOPELESS_ROUNDS and min(ratios) > HOPELESS

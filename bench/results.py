@@ -42,7 +42,7 @@ class Measurement:
     batch: int
     """Images per call."""
     scope: Scope
-    """What the times include."""
+    """The part of a call that was timed."""
     rounds: tuple[tuple[int, ...], ...]
     """Nanoseconds of every counted call, round by round."""
     sweeps: tuple[int, ...]
@@ -86,16 +86,16 @@ class Measurement:
 
 @dataclass(frozen=True)
 class BackendResult:
-    """What happened to one setup as a whole."""
+    """The outcome of one setup over all batch sizes."""
 
     name: str
     """Name of the setup, as in `Measurement.backend`."""
     status: Literal["measured", "failed", "not installed"]
-    """Whether there are measurements of it."""
+    """`not installed` only where no backend was named; otherwise a missing library is a failure."""
     reason: str = ""
     """Why it failed, or what installs it; empty when it was measured."""
     facts: Facts | None = None
-    """What its worker process reported; None unless it was measured."""
+    """Its worker's report after loading; None unless it was measured."""
     peak_mib: float | None = None
     """Peak resident memory of its process in MiB, libraries included; None where the system does not report it."""
     quiet: bool = True
@@ -131,7 +131,7 @@ class Report:
     picture: Size | None = None
     """Height and width of the pictures that an image-to-image model was given; None for one that takes none."""
     context: Context | None = None
-    """What the suite adds; None for a measurement by itself."""
+    """The suite's additions; None for a report of `measure`."""
 
     def __post_init__(self) -> None:
         if self.picture is not None and (len(self.picture) != 2 or min(self.picture) < 1):

@@ -46,11 +46,11 @@ class Track:
     """A case and what was measured of it so far."""
 
     case: Case
-    """What is measured."""
+    """The setup and batch size."""
     timer: RoundTimer
     """Shared by all cases of a setup."""
     round_ns: float = 0.0
-    """How long the timed part of a round should take."""
+    """Target duration of the timed part of a round."""
     pairs: int = 1
     """Pairs of calls that fit into the next round."""
     warm_up: list[Round] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Track:
     failure: Failure | None = None
     """Why the timer failed."""
     done: bool = False
-    """Whether it needs no more rounds."""
+    """True once it needs no more rounds."""
 
     @property
     def cost_ns(self) -> float:
@@ -83,7 +83,7 @@ class Track:
 
     @property
     def converged(self) -> bool:
-        """Whether more rounds would hardly change the figures."""
+        """True when more rounds would hardly change the figures."""
         if len(self.rounds) < _ROUNDS:
             return False
         rounds = self.rounds.values()
@@ -122,7 +122,7 @@ def run(
         after_sweep()
         if now() - logged > _LOG_EVERY * left:
             logged = now()
-            log(f"measured {sweep} rounds of each case, {max(0, deadline - logged) / 1e9:.0f} s left")
+            log(f"rounds of each case so far: {sweep}; {max(0, deadline - logged) / 1e9:.0f} s left")
 
 
 def _run_sweep(tracks: Sequence[Track], number: int, deadline: int, now: Clock, rng: random.Random) -> bool:

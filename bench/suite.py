@@ -43,7 +43,7 @@ _PRECISIONS = ("fp32,bf16,int8", "fp32,bf16", "fp32,int8", "fp32")
 
 @dataclass(frozen=True)
 class Plan:
-    """How every generator is measured."""
+    """Options of a run, the same for every generator."""
 
     work: Path
     """Folder for checkpoints and bundles."""

@@ -37,7 +37,7 @@ class FastestVariant(NamedTuple):
     """A line of a generator's table."""
 
     title: str
-    """What the setup is the fastest of, such as `best ≥ 40 dB`; or `eager` or `plain`."""
+    """`eager`, `plain`, or the group that the setup is the fastest of, such as `best ≥ 40 dB`."""
     setup: str
     """Name of the setup."""
 

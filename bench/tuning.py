@@ -49,20 +49,19 @@ class Verdict:
     worst_psnr: float
     """PSNR in dB of its worst golden sample."""
     speedup: Estimate | None
-    """How many times as fast as `TuningResult.untuned` it is, in rounds of the same sweeps; None where that is the
-    winner itself."""
+    """Speed relative to `TuningResult.untuned`, from rounds of the same sweeps; None where that is the winner itself."""
     reason: str
-    """How certain it is."""
+    """How certain the choice is, as text."""
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What `tune` found."""
+    """The result of `tune`."""
 
     bundle: str
     """Name of the bundle's folder."""
     record: Tuned
-    """What `load` uses from now on."""
+    """The record that `load` uses from now on."""
     untuned: str | None
     """Name of the setup that `load` opens without a record; None when no such setup runs here."""
     verdicts: tuple[Verdict, ...]
@@ -265,6 +264,6 @@ def _make_verdict(batch: int, racer: Racer, reason: str, untuned: Racer | None) 
 
 
 def _estimate_speedup(racer: Racer, base: Racer, batch: int) -> Estimate | None:
-    """How many times as fast as `base` it is, from rounds of the same sweeps."""
+    """Speed relative to `base`, from rounds of the same sweeps."""
     ratios = compare_rounds(base, racer, batch)
     return statistics.quantile(ratios, 0.5) if ratios else None

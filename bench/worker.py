@@ -36,7 +36,7 @@ _IDLE_WAIT_S, _IDLE_SHARE, _IDLE_WAITS = 0.02, 0.1, 50
 
 @dataclass(frozen=True)
 class Facts:
-    """What a worker reports once it has loaded a bundle."""
+    """The report of a worker that has loaded a bundle."""
 
     device: str
     """Where the session runs: `cpu`, `cuda:0` and so on."""

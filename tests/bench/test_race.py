@@ -148,7 +148,7 @@ def test_a_worker_that_dies_does_not_win() -> None:
 
 def test_setups_that_are_not_loaded_in_time_are_named() -> None:
     trial = Trial(10, first=Behaviour(10), second=Behaviour(9, load_s=6), third=Behaviour(1))
-    assert trial.race.left_out == {"third": "not tried: no time was left"}
+    assert trial.race.left_out == {"third": "not tried: no time left"}
     assert trial.decide().winner(1)[0] == "second"
 
 
