@@ -49,7 +49,7 @@ class Verdict:
     worst_psnr: float
     """PSNR in dB of its worst golden sample."""
     speedup: Estimate | None
-    """Speed relative to `TuningResult.untuned`, from rounds of the same sweeps; None where that is the winner itself."""
+    """Speed relative to `TuningResult.untuned`, from rounds of the same sweeps; None where that is the winner."""
     reason: str
     """How certain the choice is, as text."""
 
