@@ -169,15 +169,15 @@ if VERSION >= (10, 0):
             if phase_name in self._phases:
                 self._phases[phase_name][2] = step + 1
                 roots = [name for name, (parent, *_) in self._phases.items() if parent not in self._phases]
-                self._progress(min(sum(map(self._share, roots)) / max(len(roots), 1), 1.0))
+                self._progress(min(sum(map(self._compute_share, roots)) / max(len(roots), 1), 1.0))
             return True
 
         def phase_finish(self, phase_name: str) -> None:
             self._phases.pop(phase_name, None)
 
-        def _share(self, phase: str) -> float:
+        def _compute_share(self, phase: str) -> float:
             _, steps, done = self._phases[phase]
-            inner = [self._share(name) for name, (parent, *_) in list(self._phases.items()) if parent == phase]
+            inner = [self._compute_share(name) for name, (parent, *_) in list(self._phases.items()) if parent == phase]
             return float(min(done + sum(inner), steps) / steps)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ganrt.checks import require_whole
 from ganrt.errors import RequestError
 
 HARDWARE = ("none", "same-capability", "ampere-plus")
@@ -36,11 +37,13 @@ class EngineOptions:
     """Keep the engine that others are refitted from without weights."""
 
     def __post_init__(self) -> None:
-        if not self.batches or list(self.batches) != sorted(set(self.batches)) or self.batches[0] < 1:
+        for size in self.batches:
+            require_whole("a batch size", size)
+        if not self.batches or list(self.batches) != sorted(set(self.batches)):
             raise RequestError(f"batches are {self.batches}; name whole numbers from 1, ascending")
         if self.hardware_compatible not in HARDWARE:
             raise RequestError(f"hardware is {self.hardware_compatible!r}; choose one of {', '.join(HARDWARE)}")
-        if not 0 <= self.optimization_level <= 5:
-            raise RequestError(f"the optimization level is {self.optimization_level}; choose 0 to 5")
+        require_whole("the optimization level", self.optimization_level, 0, 5)
+        require_whole("the workspace in MiB", self.workspace_mib, 0)
         if self.stripped and not self.refittable:
             raise RequestError("a stripped engine is only good for refitting: ask for both")

@@ -47,12 +47,12 @@ def add_post_processing_head(model: ir.Model, spec: Spec) -> ir.Model:
     else:
         finiteness = add_node("ReduceMean", add_node("Abs", floats), axes=(1, 2, 3), keepdims=0)
     batch, channels, *sides = image.shape or (None,) * 4
-    _declare(pictures, PICTURES_TENSOR, ir.DataType.UINT8, [batch, *sides, channels])
-    _declare(finiteness, FINITENESS_TENSOR, ir.DataType.FLOAT, [batch])
+    _set_type(pictures, PICTURES_TENSOR, ir.DataType.UINT8, [batch, *sides, channels])
+    _set_type(finiteness, FINITENESS_TENSOR, ir.DataType.FLOAT, [batch])
     graph.outputs.extend([pictures, finiteness])
     return model
 
 
-def _declare(value: ir.Value, name: str, dtype: ir.DataType, shape: list[object]) -> None:
+def _set_type(value: ir.Value, name: str, dtype: ir.DataType, shape: list[object]) -> None:
     value.name, value.dtype = name, dtype
     value.shape = ir.Shape(shape)  # type: ignore[arg-type]

@@ -134,7 +134,7 @@ def _open_session(
     path = bundle.onnx(variant)
     spelled_out = providers == [_CPU] and bundle.variant(variant).precision == "fp16"
     try:
-        graph = _spelled_out(path) if spelled_out else str(path)
+        graph = _read_fp16_graph(path) if spelled_out else str(path)
         session = ort.InferenceSession(graph, options, providers=providers)
     except MissingLibraryError:
         raise
@@ -149,7 +149,7 @@ def _open_session(
     return session
 
 
-def _spelled_out(path: Path) -> bytes:
+def _read_fp16_graph(path: Path) -> bytes:
     """An fp16 graph as the CPU provider has to be given it to compute fp16 (`ganrt.rounding` tells why). Raises
     MissingLibraryError without onnx."""
     try:

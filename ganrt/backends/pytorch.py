@@ -49,7 +49,7 @@ class _TorchSession(Session):
         self._spec = bundle.spec
         self._torch_device = device
         module = _rebuild(bundle).to(device)
-        self._whole, self._bound = _whole(bundle)
+        self._whole, self._bound = _read_bound_inputs(bundle)
         self._module: Any = torch.compile(module, dynamic=True) if compiled else module
 
     def submit(self, feeds: Feeds) -> Pending:
@@ -89,7 +89,7 @@ def _to_tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _whole(bundle: Bundle) -> tuple[Spec, BoundInputs]:
+def _read_bound_inputs(bundle: Bundle) -> tuple[Spec, BoundInputs]:
     """The Spec of the whole model, and the inputs of it that the bundle has bound. Raises BundleError."""
     bound: BoundInputs = bundle.model.get("bound", {}) if bundle.model else {}
     if not bundle.model or not bound:

@@ -69,7 +69,7 @@ def plan_launches(spec: Spec, draw: Draw, dtypes: Mapping[str, np.dtype[Any]]) -
                 )
             else:
                 launches[item.name] = KernelLaunch(
-                    "ganrt_normal", threads, (*sample, *_normal_arguments(item, draw.truncation))
+                    "ganrt_normal", threads, (*sample, *_build_normal_arguments(item, draw.truncation))
                 )
         elif isinstance(item, Label) and (draw.labels is None or item is not spec.find(Label)):
             one_hot = item.encoding == "one_hot"
@@ -83,7 +83,7 @@ def plan_launches(spec: Spec, draw: Draw, dtypes: Mapping[str, np.dtype[Any]]) -
     return launches
 
 
-def _normal_arguments(item: Latent, truncation: float | None) -> tuple[np.generic, ...]:
+def _build_normal_arguments(item: Latent, truncation: float | None) -> tuple[np.generic, ...]:
     """Return `low`, `width` and `scale` of the kernel `ganrt_normal`."""
     limit, scale = truncation if item.truncation == "resampled" else None, 1.0
     if item.truncation == "scaled":

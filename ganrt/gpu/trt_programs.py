@@ -31,7 +31,7 @@ class ScratchMemory:
             self._buffers[profile] = self._gpu.allocate_memory(size, self._stream)
         return self._buffers[profile]
 
-    def keep_only(self, profiles: Iterable[int]) -> None:
+    def free_others(self, profiles: Iterable[int]) -> None:
         """Free the buffers of all other profiles."""
         for profile in set(self._buffers) - set(profiles):
             self._buffers.pop(profile).close(self._stream)
@@ -90,11 +90,11 @@ class TrtPrograms:
             raise
 
     def _free_unused_scratch(self) -> None:
-        self._scratch.keep_only(program.profile for program in self._cache)
+        self._scratch.free_others(program.profile for program in self._cache)
 
     def _choose_profile(self, shapes: Shapes) -> int:
         """Return the number of the profile that takes these shapes; of several, the narrowest range of batch sizes."""
-        fitting = [i for i, profile in enumerate(self._profiles) if _accepts(profile, shapes)]
+        fitting = [i for i, profile in enumerate(self._profiles) if _profile_accepts(profile, shapes)]
         if not fitting:
             name = next(name for name in shapes if len(shapes[name]) == 4)
             least, _, most = self._profiles[0][name]
@@ -112,6 +112,6 @@ def _get_batch_range(profile: Profile) -> tuple[int, int]:
     return least[0], most[0]
 
 
-def _accepts(profile: Profile, shapes: Shapes) -> bool:
+def _profile_accepts(profile: Profile, shapes: Shapes) -> bool:
     bounds = [(profile[name][0], shape, profile[name][2]) for name, shape in shapes.items()]
     return all(a <= b <= c for least, shape, most in bounds for a, b, c in zip(least, shape, most, strict=True))

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes.strict import strict
+from fakes.strict import make_strict
 from helpers import foreign_api
 
-API = foreign_api.versions("cuda_core_api.json")
+API = foreign_api.read_versions("cuda_core_api.json")
 
 
 class CUDAError(Exception):
@@ -153,7 +153,7 @@ class FakeCuda:
 def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str = "1.2.2") -> None:
     """Put the fake in the place of `cuda.core`."""
     api = API[version]
-    made = {name: strict(api, name, behaviour) for name, behaviour in behaviours(cuda).items()}
+    made = {name: make_strict(api, name, behaviour) for name, behaviour in define_classes(cuda).items()}
     core = ModuleType("cuda.core")
     core.__dict__.update(made)
     core.__dict__.update(launch=_launch(cuda))
@@ -183,7 +183,7 @@ def _launch(cuda: FakeCuda) -> Callable[..., None]:
     return launch
 
 
-def behaviours(cuda: FakeCuda) -> dict[str, type]:
+def define_classes(cuda: FakeCuda) -> dict[str, type]:
     """What the classes of cuda-core do."""
 
     class Device:

@@ -37,7 +37,7 @@ BUILDER = (
 
 
 @dataclass
-class Machine:
+class FakeMachine:
     """The fakes, and ganrt's modules over them."""
 
     cuda: FakeCuda
@@ -55,14 +55,14 @@ class Machine:
         return importlib.import_module("ganrt.export.engines")
 
 
-Start = Callable[..., Machine]
+Start = Callable[..., FakeMachine]
 
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
     """Makes a machine with a version of TensorRT."""
 
-    def make(version: str = "10.16.1", lean: bool = False, core: str = "1.2.2", **cuda_options: Any) -> Machine:
+    def make(version: str = "10.16.1", lean: bool = False, core: str = "1.2.2", **cuda_options: Any) -> FakeMachine:
         from ganrt import machine
 
         monkeypatch.setattr(machine, "_NVIDIA_NODES", ("/dev/null",))
@@ -80,6 +80,6 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
             monkeypatch.setitem(sys.modules, name, modules[name])
             parent, _, last = name.rpartition(".")
             monkeypatch.setattr(sys.modules[parent], last, modules[name], raising=False)
-        return Machine(cuda, trt, modules)
+        return FakeMachine(cuda, trt, modules)
 
     return make

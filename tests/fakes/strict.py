@@ -13,11 +13,11 @@ from typing import Any
 from helpers.foreign_api import Api, Signature
 
 
-class Closed(RuntimeError):
+class ClosedError(RuntimeError):
     """Something was used after it was closed."""
 
 
-def strict(api: Api, name: str, behaviour: type) -> type:
+def make_strict(api: Api, name: str, behaviour: type) -> type:
     """The class `name` of a version; methods and properties of `behaviour` say what it does."""
     facts = api.classes[name]
     members: dict[str, Any] = {n: v for n, v in vars(behaviour).items() if n.startswith("_") and n != "__dict__"}
@@ -60,7 +60,7 @@ def unknown_members(versions: dict[str, Api], name: str, behaviour: type) -> set
     return {member for member in vars(behaviour) if not member.startswith("_")} - known
 
 
-def numbered(name: str, members: tuple[str, ...], first: int) -> Any:
+def make_enum(name: str, members: tuple[str, ...], first: int) -> Any:
     """An enum whose numbers mean nothing: whoever writes one down instead of the name is found out."""
     made = Enum(name, {member: first + i for i, member in enumerate(members)}, module=__name__)  # type: ignore[misc]
     made.__int__ = lambda self: self.value  # type: ignore[attr-defined]
@@ -74,7 +74,7 @@ def _check(name: str, member: str, signatures: list[Signature], args: tuple[Any,
 
 def _use(owner: Any, name: str, member: str) -> None:
     if getattr(owner, "_closed", False) and member not in ("close", "is_closed"):
-        raise Closed(f"{name}.{member} was used after close")
+        raise ClosedError(f"{name}.{member} was used after close")
 
 
 def _method(name: str, member: str, signatures: list[Signature], found: Any) -> Any:

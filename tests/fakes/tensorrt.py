@@ -17,11 +17,11 @@ import onnx
 import onnxruntime as ort
 import pytest
 from fakes.cuda import FakeCuda
-from fakes.strict import numbered, strict
+from fakes.strict import make_enum, make_strict
 from helpers import foreign_api
 from onnx import TensorProto
 
-API = foreign_api.versions("tensorrt_api.json")
+API = foreign_api.read_versions("tensorrt_api.json")
 FULL = {"8.6.0": "8.6.0", "10.13.3": "10.13.3.9", "10.16.1": "10.16.1.11", "11.4.0": "11.4.0.106"}
 MAGIC = b"fake plan "
 _TYPES: dict[int, str] = {
@@ -68,15 +68,15 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str, name:
     module = fake.module
     module.__dict__.update(__version__=fake.version, __spec__=None)
     for i, (enum, members) in enumerate(fake.api.enums.items()):
-        module.__dict__[enum] = numbered(enum, members, 3 + i % 5)
+        module.__dict__[enum] = make_enum(enum, members, 3 + i % 5)
     if name == "tensorrt_lean":
         wanted = {"Runtime", "ICudaEngine", "IExecutionContext", "ILogger", "Logger", "EngineInspector"}
     else:
         wanted = set(fake.api.classes)
         module.__dict__["init_libnvinfer_plugins"] = lambda logger, namespace: True
-    for class_name, behaviour in behaviours(fake).items():
+    for class_name, behaviour in define_classes(fake).items():
         if class_name in wanted and class_name in fake.api.classes:
-            module.__dict__[class_name] = strict(fake.api, class_name, behaviour)
+            module.__dict__[class_name] = make_strict(fake.api, class_name, behaviour)
     import importlib.machinery
 
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
@@ -86,7 +86,7 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str, name:
     return fake
 
 
-def behaviours(fake: FakeTensorRT) -> dict[str, type]:
+def define_classes(fake: FakeTensorRT) -> dict[str, type]:
     """What the classes of TensorRT do."""
     trt: Any = fake.module
     cuda = fake.cuda

@@ -6,12 +6,12 @@ import pytest
 from fakes import cuda as fake_cuda
 from fakes import tensorrt as fake_tensorrt
 from fakes.cuda import FakeCuda
-from fakes.strict import Closed, numbered, strict, unknown_members
+from fakes.strict import ClosedError, make_enum, make_strict, unknown_members
 from fakes.tensorrt import FakeTensorRT
 from helpers import foreign_api
 
-CUDA_CORE = foreign_api.versions("cuda_core_api.json")
-TENSORRT = foreign_api.versions("tensorrt_api.json")
+CUDA_CORE = foreign_api.read_versions("cuda_core_api.json")
+TENSORRT = foreign_api.read_versions("tensorrt_api.json")
 
 
 class Behaviour:
@@ -37,7 +37,7 @@ class Behaviour:
 
 @pytest.fixture
 def stream() -> Any:
-    return strict(CUDA_CORE["1.2.2"], "Stream", Behaviour)()
+    return make_strict(CUDA_CORE["1.2.2"], "Stream", Behaviour)()
 
 
 def test_behaviour_is_there_under_the_real_names_alone(stream: Any) -> None:
@@ -62,7 +62,7 @@ def test_use_after_close_raises(stream: Any) -> None:
     stream.close()
     stream.close()
     for use in (lambda: stream.sync(), lambda: stream.handle):
-        with pytest.raises(Closed, match="was used after close"):
+        with pytest.raises(ClosedError, match="was used after close"):
             use()
 
 
@@ -77,23 +77,23 @@ def test_a_member_is_there_in_the_versions_that_have_it() -> None:
         def node_name(self) -> str:
             return "conv"
 
-    assert strict(TENSORRT["10.13.3"], "ParserError", Error)().node_name() == "conv"
+    assert make_strict(TENSORRT["10.13.3"], "ParserError", Error)().node_name() == "conv"
     with pytest.raises(AttributeError):
-        strict(TENSORRT["8.6.0"], "ParserError", Error)().node_name()
+        make_strict(TENSORRT["8.6.0"], "ParserError", Error)().node_name()
 
 
 def test_numbers_of_enums_mean_nothing() -> None:
-    flags = numbered("Flag", ("A", "B"), 5)
+    flags = make_enum("Flag", ("A", "B"), 5)
     assert int(flags.A) == 5 and int(flags.B) == 6 and not hasattr(flags, "C")
 
 
 def test_no_fake_knows_a_name_that_no_version_has() -> None:
     cuda = FakeCuda()
     fakes = {
-        "cuda_core_api.json": fake_cuda.behaviours(cuda),
-        "tensorrt_api.json": fake_tensorrt.behaviours(FakeTensorRT(cuda, "10.16.1")),
+        "cuda_core_api.json": fake_cuda.define_classes(cuda),
+        "tensorrt_api.json": fake_tensorrt.define_classes(FakeTensorRT(cuda, "10.16.1")),
     }
     for file, behaviours in fakes.items():
-        versions = foreign_api.versions(file)
+        versions = foreign_api.read_versions(file)
         unknown = {name: unknown_members(versions, name, behaviour) for name, behaviour in behaviours.items()}
         assert {name: members for name, members in unknown.items() if members} == {}

@@ -8,8 +8,8 @@ import pytest
 from helpers import api_contract, foreign_api
 
 ROOT = Path(__file__).parents[2]
-TENSORRT = foreign_api.versions("tensorrt_api.json")
-CUDA_CORE = foreign_api.versions("cuda_core_api.json")
+TENSORRT = foreign_api.read_versions("tensorrt_api.json")
+CUDA_CORE = foreign_api.read_versions("cuda_core_api.json")
 MODULES = {"tensorrt": "trt", "cuda.core": "core"}
 SOURCES = {
     str(path.relative_to(ROOT)): text
@@ -20,19 +20,19 @@ SOURCES = {
 }
 
 
-def found(source: str, tensorrt: str = "10.16.1", cuda_core: str = "1.2.2") -> list[str]:
-    return check({"x.py": "import tensorrt as trt\nimport cuda.core as core\n" + source}, tensorrt, cuda_core)
+def check_source(source: str, tensorrt: str = "10.16.1", cuda_core: str = "1.2.2") -> list[str]:
+    return check_sources({"x.py": "import tensorrt as trt\nimport cuda.core as core\n" + source}, tensorrt, cuda_core)
 
 
-def check(sources: dict[str, str], tensorrt: str, cuda_core: str = "1.2.2") -> list[str]:
+def check_sources(sources: dict[str, str], tensorrt: str, cuda_core: str = "1.2.2") -> list[str]:
     apis: dict[str, foreign_api.Api] = {"trt": TENSORRT[tensorrt], "core": CUDA_CORE[cuda_core]}
-    return api_contract.problems(sources, apis, MODULES, TENSORRT[tensorrt].number)
+    return api_contract.find_problems(sources, apis, MODULES, TENSORRT[tensorrt].number)
 
 
 @pytest.mark.parametrize("cuda_core", CUDA_CORE)
 @pytest.mark.parametrize("tensorrt", TENSORRT)
 def test_all_that_ganrt_uses_exists(tensorrt: str, cuda_core: str) -> None:
-    assert check(SOURCES, tensorrt, cuda_core) == []
+    assert check_sources(SOURCES, tensorrt, cuda_core) == []
 
 
 def test_the_facts_are_those_of_four_versions() -> None:
@@ -68,7 +68,7 @@ def test_the_facts_are_those_of_four_versions() -> None:
     ],
 )
 def test_what_there_is_not_is_found(source: str, problem: str) -> None:
-    texts = found(source, "11.4.0")
+    texts = check_source(source, "11.4.0")
     assert len(texts) == 1 and problem in texts[0]
 
 
@@ -84,12 +84,14 @@ def test_what_there_is_not_is_found(source: str, problem: str) -> None:
     ],
 )
 def test_good_uses_are_left_alone(source: str) -> None:
-    assert found(source, "11.4.0") == []
+    assert check_source(source, "11.4.0") == []
 
 
 def test_a_name_that_one_version_lacks_is_found_there_alone() -> None:
     source = "def f(p: trt.ParserError):\n    p.node_name()"
-    assert found(source, "10.13.3") == [] and found(source, "8.6.0") == ["x.py, line 4: ParserError has no node_name"]
+    assert check_source(source, "10.13.3") == [] and check_source(source, "8.6.0") == [
+        "x.py, line 4: ParserError has no node_name"
+    ]
 
 
 def test_the_sources_are_those_that_use_the_libraries() -> None:

@@ -20,7 +20,7 @@ FORKS = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 KEY = Key("graph-a", {"batches": [1, 8], "level": 3}, MACHINE)
 
 
-def elsewhere(**changes: str) -> Machine:
+def change_machine(**changes: str) -> Machine:
     return dataclasses.replace(MACHINE, **changes)
 
 
@@ -32,7 +32,7 @@ def test_a_stored_engine_is_found_and_read() -> None:
 
 
 def test_every_part_of_the_key_counts() -> None:
-    machines = [elsewhere(**{f.name: "9.9"}) for f in dataclasses.fields(Machine)]
+    machines = [change_machine(**{f.name: "9.9"}) for f in dataclasses.fields(Machine)]
     others = [
         dataclasses.replace(KEY, graph="graph-b"),
         dataclasses.replace(KEY, options={**KEY.options, "level": 4}),
@@ -46,9 +46,9 @@ def test_every_part_of_the_key_counts() -> None:
 @pytest.mark.parametrize(
     ("here", "reason"),
     [
-        (elsewhere(tensorrt="10.7.0.23"), r"there is one for TensorRT 10\.3\.0\.26\): build it with `ganrt build"),
-        (elsewhere(gpu="NVIDIA H100"), r"there is one for NVIDIA Orin \(compute capability 8\.7\)"),
-        (elsewhere(driver="580.1"), r"for the driver 540\.4\.0, where 580\.1 is here now"),
+        (change_machine(tensorrt="10.7.0.23"), r"there is one for TensorRT 10\.3\.0\.26\): build it with `ganrt build"),
+        (change_machine(gpu="NVIDIA H100"), r"there is one for NVIDIA Orin \(compute capability 8\.7\)"),
+        (change_machine(driver="580.1"), r"for the driver 540\.4\.0, where 580\.1 is here now"),
     ],
 )
 def test_an_engine_for_another_machine_is_not_found_and_the_error_tells_why(here: Machine, reason: str) -> None:
@@ -69,16 +69,16 @@ def test_an_option_that_was_asked_for_is_looked_at() -> None:
 @pytest.mark.parametrize(
     ("options", "here", "fits"),
     [
-        ({"version_compatible": True}, elsewhere(tensorrt="10.16.1.11"), True),
-        ({"version_compatible": True}, elsewhere(tensorrt="11.4.0.106"), True),
-        ({"version_compatible": True}, elsewhere(tensorrt="12.0.0.0"), False),
-        ({"version_compatible": True}, elsewhere(tensorrt="10.0.1.6"), False),
-        ({"version_compatible": True}, elsewhere(driver="580.1"), True),
-        ({"hardware_compatible": "ampere-plus"}, elsewhere(gpu="NVIDIA H100", capability="9.0"), True),
-        ({"hardware_compatible": "ampere-plus"}, elsewhere(gpu="NVIDIA B200", capability="10.0"), True),
-        ({"hardware_compatible": "ampere-plus"}, elsewhere(gpu="NVIDIA T4", capability="7.5"), False),
-        ({"hardware_compatible": "same-capability"}, elsewhere(gpu="Orin NX"), True),
-        ({"hardware_compatible": "same-capability"}, elsewhere(gpu="Orin NX", capability="8.6"), False),
+        ({"version_compatible": True}, change_machine(tensorrt="10.16.1.11"), True),
+        ({"version_compatible": True}, change_machine(tensorrt="11.4.0.106"), True),
+        ({"version_compatible": True}, change_machine(tensorrt="12.0.0.0"), False),
+        ({"version_compatible": True}, change_machine(tensorrt="10.0.1.6"), False),
+        ({"version_compatible": True}, change_machine(driver="580.1"), True),
+        ({"hardware_compatible": "ampere-plus"}, change_machine(gpu="NVIDIA H100", capability="9.0"), True),
+        ({"hardware_compatible": "ampere-plus"}, change_machine(gpu="NVIDIA B200", capability="10.0"), True),
+        ({"hardware_compatible": "ampere-plus"}, change_machine(gpu="NVIDIA T4", capability="7.5"), False),
+        ({"hardware_compatible": "same-capability"}, change_machine(gpu="Orin NX"), True),
+        ({"hardware_compatible": "same-capability"}, change_machine(gpu="Orin NX", capability="8.6"), False),
     ],
 )
 def test_compatible_engines_fit_more_machines(options: dict[str, Any], here: Machine, fits: bool) -> None:
@@ -163,7 +163,7 @@ def test_two_processes_do_the_work_once() -> None:
     assert log.get(timeout=5) in {worker.pid for worker in workers} and log.empty()
 
 
-def killed_before_the_sidecar(reached: Any) -> None:
+def die_before_the_sidecar(reached: Any) -> None:
     write = engine_cache.atomic.write_file
 
     def stop(path: Path, content: bytes) -> None:
@@ -181,7 +181,7 @@ def killed_before_the_sidecar(reached: Any) -> None:
 def test_a_killed_build_leaves_nothing_that_loads_and_no_lock() -> None:
     context = multiprocessing.get_context("fork")
     reached = context.Event()
-    worker = context.Process(target=killed_before_the_sidecar, args=(reached,))
+    worker = context.Process(target=die_before_the_sidecar, args=(reached,))
     worker.start()
     assert reached.wait(20)
     worker.kill()

@@ -89,7 +89,9 @@ LOOPS = PICTURES_LOOP + "".join(
 )
 
 
-def run(library: ctypes.CDLL, kernel: str, out: np.ndarray, grid: int, block: int, *arguments: np.generic) -> None:
+def run_kernel(
+    library: ctypes.CDLL, kernel: str, out: np.ndarray, grid: int, block: int, *arguments: np.generic
+) -> None:
     """As a launch would: arguments by the type that they were given."""
     values = [_TYPES[type(value)](value.item()) for value in arguments]
     found = [_NAMED[type(value)] for value in values]
@@ -99,13 +101,15 @@ def run(library: ctypes.CDLL, kernel: str, out: np.ndarray, grid: int, block: in
     function(ctypes.c_void_p(out.ctypes.data), ctypes.c_uint32(grid), ctypes.c_uint32(block), *values)
 
 
-def drawn(library: ctypes.CDLL, module: Any, spec: Spec, wish: Draw, dtypes: dict[str, Any]) -> dict[str, np.ndarray]:
+def draw_on_device(
+    library: ctypes.CDLL, module: Any, spec: Spec, wish: Draw, dtypes: dict[str, Any]
+) -> dict[str, np.ndarray]:
     """Every input that the device draws, through the launches that a session makes."""
     shapes = {name: array.shape for name, array in draw(spec, wish.seed, 0, wish.rows).items()}
     made = {}
     for name, (kernel, threads, arguments) in module.plan_launches(spec, wish, dtypes).items():
         made[name] = np.full(shapes[name], 7, dtypes[name])
-        run(library, kernel, made[name], -(-threads // 128), 128, *arguments)
+        run_kernel(library, kernel, made[name], -(-threads // 128), 128, *arguments)
     return made
 
 
@@ -131,7 +135,7 @@ def test_the_device_draws_what_the_host_draws(
         truncation = None  # it has none
     wish = Draw(2**40 + 7, start_at, 9, None, truncation)
     host = wish.feeds(spec)
-    found = drawn(library, module, spec, wish, {name: array.dtype for name, array in host.items()})
+    found = draw_on_device(library, module, spec, wish, {name: array.dtype for name, array in host.items()})
     assert set(found) == set(host)
     for name, array in host.items():
         assert np.array_equal(found[name], array), name
@@ -141,7 +145,7 @@ def test_a_label_may_be_int32_and_given_labels_are_not_drawn(start: Start, libra
     module = start().modules["ganrt.gpu.latents"]
     dtypes = {"z": np.dtype(np.float32), "y": np.dtype(np.int32), "truncation": np.dtype(np.float32)}
     wish = Draw(3, 5, 40)
-    assert np.array_equal(drawn(library, module, SCALED, wish, dtypes)["y"], wish.feeds(SCALED)["y"])
+    assert np.array_equal(draw_on_device(library, module, SCALED, wish, dtypes)["y"], wish.feeds(SCALED)["y"])
     assert "y" not in module.plan_launches(SCALED, wish._replace(labels=np.zeros(40, np.int64)), dtypes)
 
 
@@ -151,7 +155,7 @@ def test_a_million_values_are_equal_to_the_last_bit(library: ctypes.CDLL) -> Non
     out = np.empty((rows, size), np.float32)
     place = (np.uint64(rows), np.uint32(size), np.uint64(7), np.uint64(0), np.uint32(0))
     whole = (np.float64(0), np.float64(1), np.float32(1))
-    run(library, "ganrt_normal", out, rows * size // 4 // 128, 128, *place, *whole)
+    run_kernel(library, "ganrt_normal", out, rows * size // 4 // 128, 128, *place, *whole)
     assert np.array_equal(out, normal(7, 0, rows, 0, size)) and np.abs(out).max() > 4.5
     assert out[0, :4].tolist() == [np.float32(v) for v in ("1.6911626", "0.67496884", "-1.2046078", "-1.3679883")]
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import onnxruntime as fake_onnxruntime
-from fakes.gpu import Machine, Start, start
-from gpu.test_tensorrt_pictures import CONDITIONAL, DARKER, conditional, darker
-from gpu.test_tensorrt_session import of_batches, run_batches
+from fakes.gpu import FakeMachine, Start, start
+from gpu.test_tensorrt_pictures import CONDITIONAL, DARKER, make_conditional_bundle, make_darkening_bundle
+from gpu.test_tensorrt_session import run_batches, select_work
 
 from ganrt.backend import open_session
 from ganrt.bundle import Bundle
@@ -20,18 +20,18 @@ from ganrt.testing import check_backend
 __all__ = ["start"]
 
 
-def with_provider(monkeypatch: pytest.MonkeyPatch, machine: Machine, **options: Any) -> Machine:
+def install_provider(monkeypatch: pytest.MonkeyPatch, machine: FakeMachine, **options: Any) -> FakeMachine:
     monkeypatch.setattr("ganrt.backends.onnxruntime.has_nvidia_gpu", lambda: True)
     machine.asked = fake_onnxruntime.install(monkeypatch, machine.cuda, **options)
     return machine
 
 
 @pytest.fixture
-def machine(start: Start, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return with_provider(monkeypatch, start())
+def machine(start: Start, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    return install_provider(monkeypatch, start())
 
 
-def test_it_keeps_the_contract(machine: Machine, bundle: Bundle) -> None:
+def test_it_keeps_the_contract(machine: FakeMachine, bundle: Bundle) -> None:
     check_backend("onnxruntime", bundle, device="cuda")
 
 
@@ -39,14 +39,14 @@ def test_it_keeps_the_contract(machine: Machine, bundle: Bundle) -> None:
 def test_it_keeps_the_contract_in_any_order(
     start: Start, seed: int, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
 ) -> None:
-    with_provider(monkeypatch, start(seed=seed))
+    install_provider(monkeypatch, start(seed=seed))
     check_backend("onnxruntime", bundle, device="cuda")
 
 
 @pytest.mark.parametrize("labels", [None, [5, 0, 9, 1, 2, 7, 7, 3, 4, 6, 8]])
-def test_samples_are_drawn_and_become_pictures_on_the_device(machine: Machine, labels: Any, tmp_path: Path) -> None:
+def test_samples_are_drawn_and_become_pictures_on_the_device(machine: FakeMachine, labels: Any, tmp_path: Path) -> None:
     """Compared with what the ONNX project's own evaluator makes."""
-    bundle = conditional(tmp_path)
+    bundle = make_conditional_bundle(tmp_path)
     batches = SessionConfig("onnxruntime", device="cuda", options={"batches": (1, 4)})
     with (
         Generator(CONDITIONAL, open_session(bundle, batches)) as gpu,
@@ -56,7 +56,7 @@ def test_samples_are_drawn_and_become_pictures_on_the_device(machine: Machine, l
 
 
 def test_all_work_is_ordered_on_our_streams_and_nothing_is_allocated_in_the_steady_state(
-    machine: Machine, bundle: Bundle
+    machine: FakeMachine, bundle: Bundle
 ) -> None:
     with open_session(bundle, SessionConfig("onnxruntime", device="cuda")) as session:
         run_batches(session, bundle, 10)
@@ -64,14 +64,14 @@ def test_all_work_is_ordered_on_our_streams_and_nothing_is_allocated_in_the_stea
         machine.cuda.work.clear()
         run_batches(session, bundle, 90)
         assert not {call for call in machine.cuda.calls[before:] if "allocate" in call or "create" in call}
-        runs, out = of_batches(machine.cuda.work, "run"), of_batches(machine.cuda.work, "copy device to host")
+        runs, out = select_work(machine.cuda.work, "run"), select_work(machine.cuda.work, "copy device to host")
         assert len(runs) == len(out) == 90
         assert all(copy.comes_after(run) for copy, run in zip(out, runs, strict=True))
         assert not any(copy.comes_after(run) for copy, run in zip(out, runs[1:], strict=False))
     assert machine.cuda.used == 0
 
 
-def test_what_the_provider_is_asked_for(machine: Machine, bundle: Bundle) -> None:
+def test_what_the_provider_is_asked_for(machine: FakeMachine, bundle: Bundle) -> None:
     with open_session(bundle, SessionConfig("onnxruntime", device="cuda")) as session:
         assert session.details["enable_cuda_graph"] == "1" and session.details["gpu"] == "NVIDIA Fake 100"
     with open_session(
@@ -96,7 +96,7 @@ def test_what_the_provider_is_asked_for(machine: Machine, bundle: Bundle) -> Non
         ({"batches": (3,)}, r"batches are \(3,\); this session has \(1, 2, 4, 8, 16, 32\)"),
     ],
 )
-def test_options_are_checked(machine: Machine, bundle: Bundle, options: dict[str, Any], message: str) -> None:
+def test_options_are_checked(machine: FakeMachine, bundle: Bundle, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         open_session(bundle, SessionConfig("onnxruntime", device="cuda", options={**options}))
 
@@ -106,8 +106,8 @@ def test_options_of_a_gpu_are_none_of_the_cpu(bundle: Bundle) -> None:
         open_session(bundle, SessionConfig("onnxruntime", device="cpu", options={"graph": True}))
 
 
-def test_pictures_of_any_size(machine: Machine, tmp_path: Path) -> None:
-    bundle = darker(tmp_path)
+def test_pictures_of_any_size(machine: FakeMachine, tmp_path: Path) -> None:
+    bundle = make_darkening_bundle(tmp_path)
     with open_session(bundle, SessionConfig("onnxruntime", device="cuda")) as session:
         for sides in [(4, 6), (8, 2), (4, 6), *((3, k) for k in range(1, 16))]:
             picture = np.random.default_rng(1).uniform(0, 1, (2, 3, *sides)).astype(np.float32)
@@ -116,7 +116,7 @@ def test_pictures_of_any_size(machine: Machine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [0.3, 0.6])
-def test_out_of_memory_halves_the_batch(machine: Machine, bundle: Bundle, limit: float) -> None:
+def test_out_of_memory_halves_the_batch(machine: FakeMachine, bundle: Bundle, limit: float) -> None:
     with Generator(bundle.spec, open_session(bundle, SessionConfig("onnxruntime", device="cuda"))) as generator:
         right = generator.sample(16)
         machine.cuda.limit = int(machine.cuda.used * limit)
@@ -124,7 +124,7 @@ def test_out_of_memory_halves_the_batch(machine: Machine, bundle: Bundle, limit:
         assert np.array_equal(generator.sample(16), right)
 
 
-def test_a_lost_gpu_ends_the_session(machine: Machine, bundle: Bundle) -> None:
+def test_a_lost_gpu_ends_the_session(machine: FakeMachine, bundle: Bundle) -> None:
     session = open_session(bundle, SessionConfig("onnxruntime", device="cuda"))
     machine.cuda.break_at = "run"
     with pytest.raises(DeviceLostError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
@@ -134,7 +134,7 @@ def test_a_lost_gpu_ends_the_session(machine: Machine, bundle: Bundle) -> None:
 
 
 def test_another_provider_is_an_error(start: Start, monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
-    with_provider(monkeypatch, start(), on_cpu=True)
+    install_provider(monkeypatch, start(), on_cpu=True)
     with pytest.raises(MachineError, match="runs on CPUExecutionProvider where CUDAExecutionProvider was asked for"):
         open_session(bundle, SessionConfig("onnxruntime", device="cuda"))
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from gpu.test_api_contract import CUDA_CORE, MODULES, SOURCES, TENSORRT
 from helpers import api_contract
-from helpers.foreign_api import Api, Signature, versions
+from helpers.foreign_api import Api, Signature, read_versions
 
 ROOT = Path(__file__).parents[2]
 TAG = f"-cp{sys.version_info[0]}{sys.version_info[1]}-"
@@ -34,7 +34,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.skip("gcc and binutils, which make the stand-in libraries, are not on this machine")
     folder = tmp_path_factory.mktemp("bindings")
     zipfile.ZipFile(request.param).extractall(folder)
-    stand_ins(folder / "tensorrt_bindings" / "tensorrt.so", folder)
+    build_stand_ins(folder / "tensorrt_bindings" / "tensorrt.so", folder)
     command = [sys.executable, str(ROOT / "tests" / "helpers" / "read_bindings.py"), str(folder)]
     done = subprocess.run(command, env=os.environ | {"LD_LIBRARY_PATH": str(folder)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -42,7 +42,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return read
 
 
-def stand_ins(extension: Path, folder: Path) -> None:
+def build_stand_ins(extension: Path, folder: Path) -> None:
     """Libraries with the names that the extension needs, the first of which has all functions."""
     needed = subprocess.run(["readelf", "-d", extension], capture_output=True, text=True, check=True).stdout
     names = re.findall(r"\[(libnv[^\]]+)\]", needed)
@@ -56,9 +56,9 @@ def stand_ins(extension: Path, folder: Path) -> None:
         subprocess.run(command, check=True)
 
 
-def api(read: dict[str, Any]) -> Api:
+def to_api(read: dict[str, Any]) -> Api:
     def fact(value: Any) -> Any:
-        return [signature(text) for text in value] if isinstance(value, list) else value
+        return [parse_signature(text) for text in value] if isinstance(value, list) else value
 
     used = {name for recorded in TENSORRT.values() for name in recorded.classes}  # of others nothing is used
     classes = {n: {m: fact(v) for m, v in read["classes"][n].items()} for n in sorted(used & read["classes"].keys())}
@@ -66,7 +66,7 @@ def api(read: dict[str, Any]) -> Api:
     return Api(read["version"], classes, enums, {name: fact(v) for name, v in read["functions"].items()})
 
 
-def signature(text: str) -> Signature:
+def parse_signature(text: str) -> Signature:
     """Of `name(self: X, a: T, b: T = 0) -> R`."""
     inside, _, returns = text.partition("(")[2].rpartition(") -> ")
     parts = [part for part in re.split(r", (?=\w+:)", inside) if part and not part.startswith("self")]
@@ -76,16 +76,16 @@ def signature(text: str) -> Signature:
 
 
 def test_all_that_ganrt_uses_is_in_the_real_bindings(found: dict[str, Any]) -> None:
-    real = api(found)
+    real = to_api(found)
     apis = {"trt": real, "core": CUDA_CORE["1.2.2"]}
-    assert len(SOURCES) > 8 and api_contract.problems(SOURCES, apis, MODULES, real.number) == []
+    assert len(SOURCES) > 8 and api_contract.find_problems(SOURCES, apis, MODULES, real.number) == []
 
 
 def test_what_is_recorded_of_a_version_is_what_its_bindings_have(found: dict[str, Any]) -> None:
     recorded = next((a for a in TENSORRT.values() if found["version"].startswith(a.version)), None)
     if recorded is None:
         pytest.skip(f"nothing is recorded of {found['version']}")
-    real = api(found)
+    real = to_api(found)
     for name, members in recorded.classes.items():
         for member, fact in members.items():
             assert member in real.classes[name], f"{name}.{member}"
@@ -103,7 +103,7 @@ def test_our_modules_are_at_home_over_the_real_bindings(found: dict[str, Any]) -
 
 
 def test_versions_are_read() -> None:
-    assert signature("f(self: a.B, x: typing.SupportsInt = 0, y: b.C) -> a.B") == Signature(
+    assert parse_signature("f(self: a.B, x: typing.SupportsInt = 0, y: b.C) -> a.B") == Signature(
         ("x", "y"), (), frozenset({"y"}), False, "B"
     )
-    assert list(versions("tensorrt_api.json")) == list(TENSORRT)
+    assert list(read_versions("tensorrt_api.json")) == list(TENSORRT)

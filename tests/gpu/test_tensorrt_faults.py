@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes.gpu import Machine, Start, start
+from fakes.gpu import FakeMachine, Start, start
 
 import ganrt
 from ganrt import machine as facts
@@ -31,89 +31,92 @@ from ganrt.gpu import engine_cache
 __all__ = ["start"]
 
 
-def built(machine: Machine, bundle: Bundle, *batches: int, **options: Any) -> Any:
+def build_engine(machine: FakeMachine, bundle: Bundle, *batches: int, **options: Any) -> Any:
     return machine.engines.build(
         bundle, variant="fp32", options=machine.engines.EngineOptions(batches=batches or (1, 2, 4), **options)
     )
 
 
-def opened(machine: Machine, bundle: Bundle, device: str = "cuda", **options: Any) -> Session:
+def open_trt_session(machine: FakeMachine, bundle: Bundle, device: str = "cuda", **options: Any) -> Session:
     session: Session = machine.backend.open(bundle, "fp32", device, **options)
     return session
 
 
-def rows(bundle: Bundle, size: int) -> Feeds:
+def draw_feeds(bundle: Bundle, size: int) -> Feeds:
     return draw(bundle.spec, 5, 0, size)
 
 
-def images(session: Session, bundle: Bundle, size: int) -> Array:
-    return session.submit(rows(bundle, size)).wait()[bundle.spec.output.name]
+def run_batch(session: Session, bundle: Bundle, size: int) -> Array:
+    return session.submit(draw_feeds(bundle, size)).wait()[bundle.spec.output.name]
 
 
 def test_out_of_memory_halves_the_batch_and_says_so(
     start: Start, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine = start()
-    built(machine, bundle)
-    with opened(machine, bundle) as session:
-        right = images(session, bundle, 4)
+    build_engine(machine, bundle)
+    with open_trt_session(machine, bundle) as session:
+        right = run_batch(session, bundle, 4)
         needed = machine.cuda.used
     machine.cuda.limit = needed // 2
-    with opened(machine, bundle) as session:
-        assert np.allclose(images(session, bundle, 4), right, atol=1e-5)
+    with open_trt_session(machine, bundle) as session:
+        assert np.allclose(run_batch(session, bundle, 4), right, atol=1e-5)
         assert "batches of 4 are computed as batches of 2 from now on" in caplog.text
         caplog.clear()
-        assert np.allclose(images(session, bundle, 4), right, atol=1e-5) and not caplog.text
+        assert np.allclose(run_batch(session, bundle, 4), right, atol=1e-5) and not caplog.text
         assert session.batch_sizes == (1, 2, 4)
         with pytest.raises(DeviceMemoryError, match="there is no array of it there: ask for fewer images at a time"):
-            session.submit(rows(bundle, 4)).device_arrays()
+            session.submit(draw_feeds(bundle, 4)).device_arrays()
 
 
 def test_a_batch_of_one_that_does_not_fit_is_an_error_and_the_session_goes_on(start: Start, bundle: Bundle) -> None:
     machine = start()
-    built(machine, bundle, 1)
-    with opened(machine, bundle) as session:
+    build_engine(machine, bundle, 1)
+    with open_trt_session(machine, bundle) as session:
         machine.cuda.limit = machine.cuda.used + 100
         with pytest.raises(
             DeviceMemoryError, match=r"taking \d+ bytes on NVIDIA Fake 100: the GPU has too little memory"
         ):
-            images(session, bundle, 1)
+            run_batch(session, bundle, 1)
         machine.cuda.limit = 2**40
-        assert images(session, bundle, 1).shape[0] == 1
+        assert run_batch(session, bundle, 1).shape[0] == 1
 
 
 def test_a_context_that_finds_no_memory_is_out_of_memory_too(start: Start, bundle: Bundle) -> None:
     machine = start()
-    built(machine, bundle, 4)
+    build_engine(machine, bundle, 4)
     machine.trt.no_context_from = 4
-    with opened(machine, bundle) as session, pytest.raises(DeviceMemoryError, match=r"does not fit .*: out of memory"):
-        images(session, bundle, 4)
+    with (
+        open_trt_session(machine, bundle) as session,
+        pytest.raises(DeviceMemoryError, match=r"does not fit .*: out of memory"),
+    ):
+        run_batch(session, bundle, 4)
 
 
 @pytest.mark.parametrize("work", ["graph", "execute", "copy host to device", "copy device to host"])
 def test_a_sticky_error_ends_the_session(start: Start, bundle: Bundle, work: str) -> None:
     machine = start()
-    built(machine, bundle)
-    session = opened(machine, bundle)
+    build_engine(machine, bundle)
+    session = open_trt_session(machine, bundle)
     if work == "graph":
-        images(session, bundle, 2)
+        run_batch(session, bundle, 2)
     machine.cuda.break_at = work
     with pytest.raises(DeviceLostError, match=r"CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access .*; load"):
-        images(session, bundle, 2)
-        images(session, bundle, 2)
+        run_batch(session, bundle, 2)
+        run_batch(session, bundle, 2)
     machine.cuda.error = machine.cuda.break_at = ""
     with pytest.raises(BackendError, match=r"this tensorrt session ended when the GPU failed \(.*CUDA_ERROR_ILLEGAL"):
-        images(session, bundle, 2)
+        run_batch(session, bundle, 2)
     session.close()
     session.close()
 
 
 def test_a_batch_under_way_when_the_gpu_is_lost_gives_no_picture(start: Start, bundle: Bundle) -> None:
     machine = start()
-    built(machine, bundle)
-    session = opened(machine, bundle)
-    images(session, bundle, 2)
-    first, second = session.submit(rows(bundle, 2)), session.submit(rows(bundle, 2))
+    build_engine(machine, bundle)
+    session = open_trt_session(machine, bundle)
+    run_batch(session, bundle, 2)
+    first, second = session.submit(draw_feeds(bundle, 2)), session.submit(draw_feeds(bundle, 2))
     machine.cuda.error = "CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure"
     for pending in (first, second):
         with pytest.raises(BackendError, match="CUDA_ERROR_LAUNCH_FAILED"):
@@ -122,13 +125,13 @@ def test_a_batch_under_way_when_the_gpu_is_lost_gives_no_picture(start: Start, b
 
 def test_a_hang_ends_the_session_after_its_deadline(start: Start, bundle: Bundle) -> None:
     machine = start()
-    built(machine, bundle)
-    session = opened(machine, bundle, deadline=0.01)
+    build_engine(machine, bundle)
+    session = open_trt_session(machine, bundle, deadline=0.01)
     machine.cuda.hangs = True
     with pytest.raises(DeviceLostError, match=r"did not answer within 0\.01 seconds, and this session is over"):
-        images(session, bundle, 2)
+        run_batch(session, bundle, 2)
     with pytest.raises(BackendError, match="ended when the GPU failed"):
-        images(session, bundle, 2)
+        run_batch(session, bundle, 2)
     memory = machine.cuda.used
     session.close()
     assert machine.cuda.used == memory > 0  # work that hangs may still write there
@@ -139,14 +142,14 @@ def test_a_graph_that_cannot_be_captured_is_launched_plainly_with_a_warning(
     start: Start, bundle: Bundle, failure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine = start()
-    built(machine, bundle)
-    with opened(machine, bundle) as session:
-        right = images(session, bundle, 2)
+    build_engine(machine, bundle)
+    with open_trt_session(machine, bundle) as session:
+        right = run_batch(session, bundle, 2)
         if failure == "capture_fails":
             machine.cuda.capture_fails = True
         else:
             machine.trt.executions_fail_when_captured = True
-        found = [images(session, bundle, 2) for _ in range(3)]
+        found = [run_batch(session, bundle, 2) for _ in range(3)]
     assert all(np.array_equal(one, right) for one in found)
     assert caplog.text.count("a batch of 2 cannot be captured as a CUDA graph and is launched each time") == 1
     assert machine.cuda.count_of("graph.launch") == 0
@@ -154,68 +157,68 @@ def test_a_graph_that_cannot_be_captured_is_launched_plainly_with_a_warning(
 
 def test_an_execution_that_is_refused_ends_the_session(start: Start, bundle: Bundle) -> None:
     machine = start()
-    built(machine, bundle)
-    session = opened(machine, bundle)
+    build_engine(machine, bundle)
+    session = open_trt_session(machine, bundle)
     machine.trt.executions_fail = True
     with pytest.raises(
         DeviceLostError, match=r"TensorRT did not run a batch of 2: IExecutionContext::enqueueV3: Error"
     ):
-        images(session, bundle, 2)
+        run_batch(session, bundle, 2)
 
 
 def test_an_engine_for_another_gpu_driver_or_version_is_not_opened(
     start: Start, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built(start("10.13.3"), bundle)
+    build_engine(start("10.13.3"), bundle)
     machine = start("10.16.1")
     with pytest.raises(MachineError, match=r"no engine for TensorRT 10\.16\.1\.11 .* is one for TensorRT 10\.13\.3\.9"):
-        opened(machine, bundle)
+        open_trt_session(machine, bundle)
     machine = start("10.13.3")
     machine.cuda.name = "NVIDIA Fake 200"
     with pytest.raises(MachineError, match=r"there is one for NVIDIA Fake 100 \(compute capability 9\.0\)"):
-        opened(machine, bundle)
+        open_trt_session(machine, bundle)
     assert machine.trt.loaded == []
 
 
 def test_a_corrupt_plan_is_not_deserialised(start: Start, bundle: Bundle) -> None:
     machine = start()
-    engine = built(machine, bundle)
+    engine = build_engine(machine, bundle)
     machine.trt.loaded.clear()
     engine.path.write_bytes(engine.path.read_bytes()[:-1] + b"!")
     with pytest.raises(ArtifactError, match="is executable code and was not loaded"):
-        opened(machine, bundle)
+        open_trt_session(machine, bundle)
     assert machine.trt.loaded == []
 
 
 def test_an_engine_that_tensorrt_refuses_says_why(start: Start, bundle: Bundle) -> None:
     machine = start()
-    built(machine, bundle)
+    build_engine(machine, bundle)
     machine.trt.no_deserialise = "Error Code 1: Serialization (Serialization assertion stdVersionRead failed)"
     with pytest.raises(
         EngineError, match=r"10\.16\.1\.11 does not load this engine: .*stdVersionRead.* Build it again"
     ):
-        opened(machine, bundle)
+        open_trt_session(machine, bundle)
 
 
 def test_a_foreign_engine_needs_somebody_who_vouches_for_it(start: Start, bundle: Bundle, tmp_path: Path) -> None:
     machine = start()
-    engine = built(machine, bundle)
+    engine = build_engine(machine, bundle)
     foreign = tmp_path / "foreign.plan"
     foreign.write_bytes(engine_cache.read_plan(engine))
     machine.trt.loaded.clear()
     with pytest.raises(RequestError, match="was not built here, and an engine is executable code: vouch for it with"):
-        opened(machine, bundle, engine=foreign)
+        open_trt_session(machine, bundle, engine=foreign)
     with pytest.raises(ArtifactError, match="was not loaded"):
-        opened(machine, bundle, engine=foreign, sha256="0" * 64)
+        open_trt_session(machine, bundle, engine=foreign, sha256="0" * 64)
     assert machine.trt.loaded == []
-    with opened(machine, bundle, engine=foreign, sha256=engine.sha256) as session:
+    with open_trt_session(machine, bundle, engine=foreign, sha256=engine.sha256) as session:
         assert session.details["computed in"] == "unknown: a foreign engine"
-        assert images(session, bundle, 2).shape[0] == 2
+        assert run_batch(session, bundle, 2).shape[0] == 2
 
 
 def test_an_engine_of_another_model_is_refused(start: Start, bundles: dict[str, Bundle]) -> None:
     machine = start()
-    engine = built(machine, bundles["dcgan"])
+    engine = build_engine(machine, bundles["dcgan"])
     spec = bundles["mlp"].spec
     assert {item.name for item in spec.inputs} == {item.name for item in bundles["dcgan"].spec.inputs}
     from dataclasses import replace
@@ -225,7 +228,7 @@ def test_an_engine_of_another_model_is_refused(start: Start, bundles: dict[str, 
     with pytest.raises(
         MachineError, match=r"the engine has the tensors ganrt_level, .*, which are not those of this model"
     ):
-        opened(machine, other, engine=engine.path, sha256=engine.sha256)
+        open_trt_session(machine, other, engine=engine.path, sha256=engine.sha256)
 
 
 def test_without_a_gpu_nothing_of_tensorrt_is_touched(
@@ -234,9 +237,9 @@ def test_without_a_gpu_nothing_of_tensorrt_is_touched(
     machine = start("8.6.0", count=0)
     monkeypatch.setattr(facts, "_NVIDIA_NODES", ())
     with pytest.raises(MachineError, match="needs an NVIDIA GPU, and this machine has none; use device='cpu'"):
-        opened(machine, bundle, "auto")
+        open_trt_session(machine, bundle, "auto")
     with pytest.raises(MachineError, match="runs on NVIDIA GPUs only; cpu was asked for: use onnxruntime"):
-        opened(machine, bundle, "cpu")
+        open_trt_session(machine, bundle, "cpu")
     assert machine.cuda.calls == []
 
 
@@ -250,22 +253,22 @@ def test_without_a_gpu_nothing_of_tensorrt_is_touched(
 )
 def test_options_are_checked(start: Start, bundle: Bundle, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        opened(start(), bundle, **options)
+        open_trt_session(start(), bundle, **options)
 
 
 def test_some_of_the_batch_sizes(start: Start, bundle: Bundle) -> None:
     machine = start()
-    built(machine, bundle)
-    with opened(machine, bundle, batches=(4, 2)) as session:
+    build_engine(machine, bundle)
+    with open_trt_session(machine, bundle, batches=(4, 2)) as session:
         assert session.batch_sizes == (2, 4)
     for wrong in ((), (3,)):
         with pytest.raises(RequestError, match=r"this session has \(1, 2, 4\): choose some of them"):
-            opened(machine, bundle, batches=wrong)
+            open_trt_session(machine, bundle, batches=wrong)
 
 
 def test_a_gpu_that_is_not_there(start: Start, bundle: Bundle) -> None:
     with pytest.raises(MachineError, match="cuda:2 was asked for, but the last GPU here is cuda:1"):
-        opened(start(count=2), bundle, "cuda:2")
+        open_trt_session(start(count=2), bundle, "cuda:2")
 
 
 def test_auto_goes_on_without_an_engine_and_says_so(
@@ -281,9 +284,9 @@ def test_a_failure_while_closing_is_said_and_nothing_is_freed(
     start: Start, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine = start()
-    built(machine, bundle)
-    session = opened(machine, bundle)
-    session.submit(rows(bundle, 2))
+    build_engine(machine, bundle)
+    session = open_trt_session(machine, bundle)
+    session.submit(draw_feeds(bundle, 2))
     machine.cuda.error = "CUDA_ERROR_UNKNOWN: unknown error"
     with caplog.at_level(logging.WARNING):
         session.close()
@@ -293,9 +296,9 @@ def test_a_failure_while_closing_is_said_and_nothing_is_freed(
 def test_every_error_is_one_of_ganrt(start: Start, bundle: Bundle) -> None:
     """At whatever call the GPU is lost."""
     machine = start()
-    built(machine, bundle)
-    with opened(machine, bundle) as session:
-        images(session, bundle, 2)
+    build_engine(machine, bundle)
+    with open_trt_session(machine, bundle) as session:
+        run_batch(session, bundle, 2)
     calls = len(machine.cuda.calls)
     note = machine.cuda.note
     for lost in range(0, calls, 3):
@@ -310,8 +313,8 @@ def test_every_error_is_one_of_ganrt(start: Start, bundle: Bundle) -> None:
 
         machine.cuda.note = fail  # type: ignore[method-assign]
         try:
-            with opened(machine, bundle) as session:
-                images(session, bundle, 2)
+            with open_trt_session(machine, bundle) as session:
+                run_batch(session, bundle, 2)
         except GanrtError:
             continue
         finally:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from fakes.gpu import Machine, Start, start
+from fakes.gpu import FakeMachine, Start, start
 from onnx import TensorProto, helper, numpy_helper
 
 import ganrt
@@ -28,7 +28,7 @@ CONDITIONAL = Spec(
 )
 
 
-def conditional(folder: Path) -> Bundle:
+def make_conditional_bundle(folder: Path) -> Bundle:
     """image = z * truncation + the row of a table that the label names."""
     table = np.random.default_rng(1).normal(0, 1, (10, 4)).astype(np.float32)
     nodes = [
@@ -55,7 +55,7 @@ def conditional(folder: Path) -> Bundle:
     return Bundle(folder, CONDITIONAL, {"fp32": Variant("model.onnx", 17, "fp32")}, files)
 
 
-def opened(machine: Machine, bundle: Bundle, *batches: int) -> Any:
+def open_trt_session(machine: FakeMachine, bundle: Bundle, *batches: int) -> Any:
     machine.engines.build(bundle, variant="fp32", options=machine.engines.EngineOptions(batches=batches or (1, 2, 4)))
     return machine.backend.open(bundle, "fp32", "cuda")
 
@@ -67,8 +67,8 @@ def test_a_generator_makes_the_pictures_of_the_cpu(
     start: Start, version: str, labels: Any, truncation: float | None, tmp_path: Path
 ) -> None:
     """Labels are int32 in an engine of 8.6."""
-    bundle = conditional(tmp_path)
-    session = opened(start(version), bundle)
+    bundle = make_conditional_bundle(tmp_path)
+    session = open_trt_session(start(version), bundle)
     with (
         Generator(CONDITIONAL, open_session(bundle, SessionConfig("onnxruntime", device="cpu"))) as cpu,
         Generator(CONDITIONAL, session) as gpu,
@@ -83,7 +83,7 @@ def test_a_generator_makes_the_pictures_of_the_cpu(
 
 def test_neither_latents_nor_floats_cross_the_bus(start: Start, bundle: Bundle) -> None:
     machine = start()
-    with Generator(bundle.spec, opened(machine, bundle)) as generator:
+    with Generator(bundle.spec, open_trt_session(machine, bundle)) as generator:
         generator.sample(4)
         machine.cuda.work.clear()
         generator.sample(4)
@@ -97,7 +97,7 @@ def test_neither_latents_nor_floats_cross_the_bus(start: Start, bundle: Bundle) 
 @pytest.mark.parametrize("rows", range(1, 5))
 def test_any_number_of_samples_up_to_the_largest_batch(start: Start, rows: int, bundle: Bundle) -> None:
     with (
-        opened(start(), bundle, 1, 4) as session,
+        open_trt_session(start(), bundle, 1, 4) as session,
         open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as cpu,
     ):
         draw = Draw(7, 100, rows)
@@ -113,31 +113,34 @@ def test_any_number_of_samples_up_to_the_largest_batch(start: Start, rows: int, 
 
 @pytest.mark.parametrize("rows", [0, 5])
 def test_too_many_samples_at_a_time_are_refused(start: Start, rows: int, bundle: Bundle) -> None:
-    with opened(start(), bundle) as session, pytest.raises(RequestError, match=f"{rows} samples .* takes 1 to 4"):
+    with (
+        open_trt_session(start(), bundle) as session,
+        pytest.raises(RequestError, match=f"{rows} samples .* takes 1 to 4"),
+    ):
         session.submit_draw(Draw(7, 0, rows))
 
 
 def test_values_that_are_not_finite_are_an_error(start: Start, tmp_path: Path) -> None:
-    bundle = conditional(tmp_path)
+    bundle = make_conditional_bundle(tmp_path)
     model = onnx.load(tmp_path / "model.onnx")
     table = numpy_helper.to_array(model.graph.initializer[0]).copy()
     table[3] = np.nan
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(table, "table"))
     onnx.save(model, tmp_path / "model.onnx")
-    with Generator(CONDITIONAL, opened(start(), bundle)) as generator:
+    with Generator(CONDITIONAL, open_trt_session(start(), bundle)) as generator:
         assert generator.sample(4, labels=[0, 1, 2, 4]).shape == (4, 2, 2, 1)
         with pytest.raises(BackendError, match=r"image 2 of the batch has values that are not finite \(overflow in"):
             generator.sample(4, labels=[0, 1, 3, 4])
 
 
 def test_out_of_memory_halves_the_batch_of_samples_too(start: Start, tmp_path: Path) -> None:
-    bundle = conditional(tmp_path)
+    bundle = make_conditional_bundle(tmp_path)
     machine = start()
-    with Generator(CONDITIONAL, opened(machine, bundle)) as generator:
+    with Generator(CONDITIONAL, open_trt_session(machine, bundle)) as generator:
         right = generator.sample(4, seed=3, labels=[1, 2, 3, 4])
         needed = machine.cuda.used
     machine.cuda.limit = needed * 2 // 3
-    with Generator(CONDITIONAL, opened(machine, bundle)) as generator:
+    with Generator(CONDITIONAL, open_trt_session(machine, bundle)) as generator:
         assert np.array_equal(generator.sample(4, seed=3, labels=[1, 2, 3, 4]), right)
         assert generator.session._largest == 2  # type: ignore[attr-defined]
         with pytest.raises(DeviceMemoryError, match="ask for fewer images at a time"):
@@ -145,7 +148,7 @@ def test_out_of_memory_halves_the_batch_of_samples_too(start: Start, tmp_path: P
 
 
 def test_device_arrays_for_others(start: Start, bundle: Bundle) -> None:
-    with Generator(bundle.spec, opened(start(), bundle)) as generator:
+    with Generator(bundle.spec, open_trt_session(start(), bundle)) as generator:
         right = generator.sample(3, seed=5)
         array = generator.sample(3, seed=5, output="dlpack")
         assert array.__dlpack_device__() == (2, 0) and np.array_equal(np.from_dlpack(array, device="cpu"), right)
@@ -174,7 +177,7 @@ def test_a_backend_without_pictures_on_its_gpu_says_so(bundle: Bundle) -> None:
 DARKER = Spec("darker", (Image("x", "content", 3, (0.0, 1.0)),), Output(3, (0.0, 1.0), None, 1))
 
 
-def darker(folder: Path) -> Bundle:
+def make_darkening_bundle(folder: Path) -> Bundle:
     """image = x / 2, of any size."""
     sides: list[str | int | None] = ["n", 3, "h", "w"]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name in ("x", "image")]
@@ -189,7 +192,7 @@ def darker(folder: Path) -> Bundle:
 
 
 def test_pictures_of_several_sizes_and_none_beyond_the_range_of_the_engine(start: Start, tmp_path: Path) -> None:
-    machine, bundle = start(), darker(tmp_path)
+    machine, bundle = start(), make_darkening_bundle(tmp_path)
     options = machine.engines.EngineOptions(batches=(1, 2), size=(80, 60))
     machine.engines.build(bundle, variant="fp32", options=options)
     random = np.random.default_rng(2)
@@ -205,10 +208,10 @@ def test_pictures_of_several_sizes_and_none_beyond_the_range_of_the_engine(start
     assert machine.cuda.used == 0
 
 
-class Foreign:
+class ForeignArray:
     """An array on the GPU that another library is about to make, on a stream of its own."""
 
-    def __init__(self, machine: Machine, array: np.ndarray) -> None:
+    def __init__(self, machine: FakeMachine, array: np.ndarray) -> None:
         cuda = machine.cuda
         stream = cuda.make["Stream"](cuda)
         self.buffer, self.ready = cuda.make["Buffer"](cuda, array.nbytes, True), cuda.make["Event"](cuda)
@@ -220,12 +223,12 @@ class Foreign:
 
 
 def test_arrays_of_others_are_taken_on_the_device_in_the_order_of_their_streams(start: Start, tmp_path: Path) -> None:
-    machine, bundle = start(), conditional(tmp_path)
-    with opened(machine, bundle) as session:
+    machine, bundle = start(), make_conditional_bundle(tmp_path)
+    with open_trt_session(machine, bundle) as session:
         given = [Draw(3, start, 2).feeds(CONDITIONAL) for start in range(4)]
         right = [session.submit(feeds).wait()["image"] for feeds in given]
         machine.cuda.work.clear()
-        arrays = [{name: Foreign(machine, array) for name, array in feeds.items()} for feeds in given]
+        arrays = [{name: ForeignArray(machine, array) for name, array in feeds.items()} for feeds in given]
         pending = [session.submit_arrays(held) for held in arrays]
         for under_way, images in zip(pending, right, strict=True):
             assert np.array_equal(under_way.wait()["image"], images)
@@ -244,10 +247,10 @@ def test_arrays_of_others_are_taken_on_the_device_in_the_order_of_their_streams(
     ],
 )
 def test_arrays_of_others_that_do_not_fit(start: Start, tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    machine, bundle = start(), conditional(tmp_path)
-    with opened(machine, bundle) as session:
+    machine, bundle = start(), make_conditional_bundle(tmp_path)
+    with open_trt_session(machine, bundle) as session:
         given = Draw(3, 0, 2).feeds(CONDITIONAL)
-        arrays = {name: Foreign(machine, array) for name, array in given.items()}
+        arrays = {name: ForeignArray(machine, array) for name, array in given.items()}
         vars(arrays["z"]).update(change)
         with pytest.raises(RequestError, match=message):
             session.submit_arrays(arrays)
@@ -255,17 +258,17 @@ def test_arrays_of_others_that_do_not_fit(start: Start, tmp_path: Path, change: 
 
 
 def test_a_label_on_the_device_has_the_type_of_the_engine(start: Start, tmp_path: Path) -> None:
-    machine, bundle = start("8.6.0"), conditional(tmp_path)
-    with opened(machine, bundle) as session:
-        arrays = {name: Foreign(machine, array) for name, array in Draw(3, 0, 2).feeds(CONDITIONAL).items()}
+    machine, bundle = start("8.6.0"), make_conditional_bundle(tmp_path)
+    with open_trt_session(machine, bundle) as session:
+        arrays = {name: ForeignArray(machine, array) for name, array in Draw(3, 0, 2).feeds(CONDITIONAL).items()}
         with pytest.raises(RequestError, match="y is int64; this session takes int32 on the GPU"):
             session.submit_arrays(arrays)
 
 
 def test_arrays_on_the_device_are_not_split(start: Start, tmp_path: Path) -> None:
-    machine, bundle = start(), conditional(tmp_path)
-    with opened(machine, bundle) as session:
+    machine, bundle = start(), make_conditional_bundle(tmp_path)
+    with open_trt_session(machine, bundle) as session:
         session._largest = 2
-        arrays = {name: Foreign(machine, array) for name, array in Draw(3, 0, 4).feeds(CONDITIONAL).items()}
+        arrays = {name: ForeignArray(machine, array) for name, array in Draw(3, 0, 4).feeds(CONDITIONAL).items()}
         with pytest.raises(DeviceMemoryError, match="arrays on the device are not split: give 2 rows at a time"):
             session.submit_arrays(arrays)

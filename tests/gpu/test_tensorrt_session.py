@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes.cuda import Work
-from fakes.gpu import Machine, Start, start
+from fakes.gpu import FakeMachine, Start, start
 
 import ganrt
 from ganrt.backend import Session, open_session
@@ -21,44 +21,44 @@ __all__ = ["start"]
 VERSIONS = ["8.6.0", "10.13.3", "10.16.1", "11.4.0"]
 
 
-def built(machine: Machine, bundle: Bundle, *batches: int, **options: Any) -> Machine:
+def build_engine(machine: FakeMachine, bundle: Bundle, *batches: int, **options: Any) -> FakeMachine:
     machine.engines.build(
         bundle, variant="fp32", options=machine.engines.EngineOptions(batches=batches or (1, 2, 4), **options)
     )
     return machine
 
 
-def opened(machine: Machine, bundle: Bundle, **options: Any) -> Session:
+def open_trt_session(machine: FakeMachine, bundle: Bundle, **options: Any) -> Session:
     session: Session = machine.backend.open(bundle, "fp32", "cuda", **options)
     return session
 
 
-def rows(bundle: Bundle, size: int, start: int = 0) -> Feeds:
+def draw_feeds(bundle: Bundle, size: int, start: int = 0) -> Feeds:
     return draw(bundle.spec, 5, start, size)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_it_keeps_the_contract(start: Start, version: str, bundle: Bundle) -> None:
-    machine = built(start(version), bundle)
+    machine = build_engine(start(version), bundle)
     check_backend(machine.backend, bundle, device="cuda")
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_keeps_the_contract_in_any_order_that_the_streams_allow(start: Start, seed: int, bundle: Bundle) -> None:
-    machine = built(start(seed=seed), bundle)
+    machine = build_engine(start(seed=seed), bundle)
     check_backend(machine.backend, bundle, device="cuda")
 
 
 @pytest.mark.parametrize("core", ["1.0.0", "1.2.2"])
 def test_it_keeps_the_contract_on_one_profile_with_a_range(start: Start, core: str, bundle: Bundle) -> None:
-    machine = built(start(core=core), bundle, 1, 6, ranged=True)
-    with opened(machine, bundle) as session:
+    machine = build_engine(start(core=core), bundle, 1, 6, ranged=True)
+    with open_trt_session(machine, bundle) as session:
         assert session.batch_sizes == (1, 2, 4, 6)
     check_backend(machine.backend, bundle, device="cuda:0")
 
 
 def test_a_generator_samples_the_same_pictures_as_on_the_cpu(start: Start, bundle: Bundle) -> None:
-    built(start(), bundle)
+    build_engine(start(), bundle)
     with ganrt.load(bundle.folder, "onnxruntime") as cpu, ganrt.load(bundle.folder, "tensorrt", device="cuda") as gpu:
         assert gpu.session.device == "cuda:0"
         steps = cpu.sample(11, seed=3).astype(int) - gpu.sample(11, seed=3)
@@ -66,8 +66,8 @@ def test_a_generator_samples_the_same_pictures_as_on_the_cpu(start: Start, bundl
 
 
 def test_what_a_session_says_of_itself(start: Start, bundle: Bundle) -> None:
-    machine = built(start(), bundle)
-    with opened(machine, bundle) as session:
+    machine = build_engine(start(), bundle)
+    with open_trt_session(machine, bundle) as session:
         details = dict(session.details)
     assert details["tensorrt"] == "10.16.1.11" and details["runtime"] == "full" and details["gpu"] == "NVIDIA Fake 100"
     assert details["computed in"] == "fp32 100%" and len(details["engine"]) == 64
@@ -77,7 +77,7 @@ def run_batches(session: Session, bundle: Bundle, count: int) -> Array:
     """As `Generator` does: batch k + 1 is submitted before batch k is waited for. Returns all images."""
     images, running = [], None
     for k in range(count):
-        following = session.submit(rows(bundle, 2, 2 * k))
+        following = session.submit(draw_feeds(bundle, 2, 2 * k))
         if running is not None:
             images.append(running.wait())
         running = following
@@ -86,8 +86,8 @@ def run_batches(session: Session, bundle: Bundle, count: int) -> Array:
 
 
 def test_nothing_is_allocated_between_the_tenth_and_the_hundredth_batch(start: Start, bundle: Bundle) -> None:
-    machine = built(start(), bundle)
-    with opened(machine, bundle) as session:
+    machine = build_engine(start(), bundle)
+    with open_trt_session(machine, bundle) as session:
         run_batches(session, bundle, 10)
         before = len(machine.cuda.calls)
         run_batches(session, bundle, 90)
@@ -97,30 +97,30 @@ def test_nothing_is_allocated_between_the_tenth_and_the_hundredth_batch(start: S
 
 
 def test_everything_is_given_back(start: Start, bundle: Bundle) -> None:
-    machine = built(start(), bundle)
-    session = opened(machine, bundle)
+    machine = build_engine(start(), bundle)
+    session = open_trt_session(machine, bundle)
     run_batches(session, bundle, 5)
-    session.submit(rows(bundle, 4))
+    session.submit(draw_feeds(bundle, 4))
     assert machine.cuda.used > 0
     session.close()
     assert machine.cuda.used == 0 and machine.cuda.memory == {}
 
 
-def of_batches(work: list[Work], what: str) -> list[Work]:
+def select_work(work: list[Work], what: str) -> list[Work]:
     return [one for one in work if one.what == what]
 
 
 def test_the_order_of_the_streams(start: Start, bundle: Bundle) -> None:
     """A copy out comes after its batch, not after the next one; a batch after the copy in; and a slot is used again
     only when what was in it has been copied out."""
-    machine = built(start(), bundle)
-    with opened(machine, bundle) as session:
+    machine = build_engine(start(), bundle)
+    with open_trt_session(machine, bundle) as session:
         run_batches(session, bundle, 4)
         machine.cuda.work.clear()
         run_batches(session, bundle, 6)
         work = list(machine.cuda.work)
-    into, out = of_batches(work, "copy host to device"), of_batches(work, "copy device to host")
-    graphs, aside = of_batches(work, "graph"), of_batches(work, "copy device to device")
+    into, out = select_work(work, "copy host to device"), select_work(work, "copy device to host")
+    graphs, aside = select_work(work, "graph"), select_work(work, "copy device to device")
     assert [len(kind) for kind in (into, graphs, aside, out)] == [6, 6, 6, 6]
     for k in range(6):
         assert graphs[k].comes_after(into[k]) and aside[k].comes_after(graphs[k]) and out[k].comes_after(aside[k])
@@ -133,39 +133,39 @@ def test_the_order_of_the_streams(start: Start, bundle: Bundle) -> None:
 
 
 def test_the_second_batch_is_put_on_its_stream_before_the_first_is_done(start: Start, bundle: Bundle) -> None:
-    machine = built(start(), bundle)
-    with opened(machine, bundle) as session:
+    machine = build_engine(start(), bundle)
+    with open_trt_session(machine, bundle) as session:
         run_batches(session, bundle, 4)
         machine.cuda.work.clear()
-        first, second = session.submit(rows(bundle, 2)), session.submit(rows(bundle, 2))
+        first, second = session.submit(draw_feeds(bundle, 2)), session.submit(draw_feeds(bundle, 2))
         assert not any(one.done for one in machine.cuda.work)
         first.wait()
-        out = of_batches(machine.cuda.work, "copy device to host")
+        out = select_work(machine.cuda.work, "copy device to host")
         assert out[0].done and not out[1].done
         second.wait()
 
 
 def test_results_that_nobody_fetched_make_room_for_others(start: Start, bundle: Bundle) -> None:
-    machine = built(start(), bundle)
-    with opened(machine, bundle) as session:
+    machine = build_engine(start(), bundle)
+    with open_trt_session(machine, bundle) as session:
         name = bundle.spec.output.name
-        right = [session.submit(rows(bundle, 2, k)).wait()[name] for k in range(5)]
-        pending = [session.submit(rows(bundle, 2, k)) for k in range(5)]
+        right = [session.submit(draw_feeds(bundle, 2, k)).wait()[name] for k in range(5)]
+        pending = [session.submit(draw_feeds(bundle, 2, k)) for k in range(5)]
         for under_way, images in zip(pending, right, strict=True):
             assert np.array_equal(under_way.wait()[name], images)
 
 
 def test_device_arrays_are_ordered_behind_the_work_that_makes_them(start: Start, bundle: Bundle) -> None:
-    machine = built(start(), bundle)
-    with opened(machine, bundle) as session:
+    machine = build_engine(start(), bundle)
+    with open_trt_session(machine, bundle) as session:
         name = bundle.spec.output.name
-        right = session.submit(rows(bundle, 2)).wait()[name]
-        array = session.submit(rows(bundle, 2)).device_arrays()[name]
+        right = session.submit(draw_feeds(bundle, 2)).wait()[name]
+        array = session.submit(draw_feeds(bundle, 2)).device_arrays()[name]
         consumer = machine.cuda.make["Stream"](machine.cuda)
         assert array.__dlpack_device__() == (2, 0) and array.shape == right.shape
         capsule = array.__dlpack__(stream=consumer.handle, max_version=(1, 0))
         assert capsule is not None and consumer._last.what == "wait"
-        made = of_batches(machine.cuda.work, "copy device to device")[-1]
+        made = select_work(machine.cuda.work, "copy device to device")[-1]
         assert not made.done and consumer._last.comes_after(made)
         before = len(machine.cuda.work)
         array.__dlpack__(stream=-1)
@@ -175,37 +175,37 @@ def test_device_arrays_are_ordered_behind_the_work_that_makes_them(start: Start,
         assert np.array_equal(np.from_dlpack(array, device="cpu"), right)
 
 
-def wrong_pictures(machine: Machine, bundle: Bundle) -> bool:
+def gives_wrong_images(machine: FakeMachine, bundle: Bundle) -> bool:
     """Whether batches are wrong when two of them are under way at a time, or five."""
     with (
         open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as cpu,
-        opened(machine, bundle) as session,
+        open_trt_session(machine, bundle) as session,
     ):
         right = run_batches(cpu, bundle, 10)
         found = [run_batches(session, bundle, 10)]
-        pending = [session.submit(rows(bundle, 2, 2 * k)) for k in range(5)]
+        pending = [session.submit(draw_feeds(bundle, 2, 2 * k)) for k in range(5)]
         found += [under_way.wait()[bundle.spec.output.name] for under_way in pending]
     return not np.allclose(np.concatenate(found), np.concatenate([right, right[:10]]), atol=1e-5)
 
 
-def no_wait_before_the_copy_out(machine: Machine) -> None:
+def no_wait_before_the_copy_out(machine: FakeMachine) -> None:
     machine.cuda.make["Stream"].wait = lambda self, event: None
 
 
-def results_read_without_waiting(machine: Machine) -> None:
+def results_read_without_waiting(machine: FakeMachine) -> None:
     machine.modules["ganrt.gpu.double_buffering"].wait_for_event = lambda event, deadline: None
 
 
-def slots_reused_too_early(machine: Machine) -> None:
+def slots_reused_too_early(machine: FakeMachine) -> None:
     machine.modules["ganrt.gpu.double_buffering"].BufferSlot.collect_batch = lambda self, deadline: None
 
 
-def one_slot(machine: Machine) -> None:
+def one_slot(machine: FakeMachine) -> None:
     machine.modules["ganrt.gpu.session"]._SLOTS = 1
     slots_reused_too_early(machine)
 
 
-def no_staging_buffers(machine: Machine) -> None:
+def no_staging_buffers(machine: FakeMachine) -> None:
     """The copy out reads the program's own output, which the next batch overwrites."""
     buffers: Any = machine.modules["ganrt.gpu.double_buffering"].Buffers
     allocate_for = buffers.allocate_for
@@ -221,13 +221,13 @@ def no_staging_buffers(machine: Machine) -> None:
     "change",
     [no_wait_before_the_copy_out, results_read_without_waiting, slots_reused_too_early, one_slot, no_staging_buffers],
 )
-def test_the_fakes_find_a_missing_wait(start: Start, change: Callable[[Machine], None], bundle: Bundle) -> None:
+def test_the_fakes_find_a_missing_wait(start: Start, change: Callable[[FakeMachine], None], bundle: Bundle) -> None:
     found = []
     for seed in (None, 0, 1, 2):
-        assert not wrong_pictures(built(start(seed=seed), bundle), bundle)
-        machine = built(start(seed=seed), bundle)
+        assert not gives_wrong_images(build_engine(start(seed=seed), bundle), bundle)
+        machine = build_engine(start(seed=seed), bundle)
         change(machine)
-        found.append(wrong_pictures(machine, bundle))
+        found.append(gives_wrong_images(machine, bundle))
     assert any(found)
 
 
@@ -242,7 +242,7 @@ def test_doctor_tells_which_library_is_here(start: Start, lean: bool) -> None:
 
 
 def test_threads_share_a_generator_and_generators_a_gpu(start: Start, bundle: Bundle) -> None:
-    machine = built(start(), bundle)
+    machine = build_engine(start(), bundle)
     with (
         ganrt.load(bundle.folder, "onnxruntime", device="cpu") as cpu,
         ganrt.load(bundle.folder, "tensorrt", device="cuda") as one,
@@ -257,9 +257,9 @@ def test_threads_share_a_generator_and_generators_a_gpu(start: Start, bundle: Bu
 
 
 def test_the_lean_runtime_runs_engines_of_the_full_library(start: Start, bundle: Bundle) -> None:
-    built(start("8.6.0"), bundle, version_compatible=True)
-    built(start("10.16.1"), bundle, version_compatible=True)
+    build_engine(start("8.6.0"), bundle, version_compatible=True)
+    build_engine(start("10.16.1"), bundle, version_compatible=True)
     machine = start("10.16.1", lean=True)
-    with opened(machine, bundle) as session:
+    with open_trt_session(machine, bundle) as session:
         assert session.details["runtime"] == "lean"
     check_backend(machine.backend, bundle, device="cuda")

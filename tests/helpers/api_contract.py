@@ -17,7 +17,7 @@ from helpers.foreign_api import Api, Signature
 
 
 @dataclass
-class Local:
+class LocalClass:
     """A class of the sources under test: what its fields and methods are, as annotations."""
 
     bases: list[ast.expr] = field(default_factory=list)
@@ -27,13 +27,15 @@ class Local:
     """Fields without an annotation."""
 
 
-def locals_of(tree: ast.Module) -> dict[str, Local]:
+def collect_classes(tree: ast.Module) -> dict[str, LocalClass]:
     """The classes of a source; under its own name, each function."""
-    found: dict[str, Local] = {
-        node.name: Local(returns={node.name: node.returns}) for node in tree.body if isinstance(node, ast.FunctionDef)
+    found: dict[str, LocalClass] = {
+        node.name: LocalClass(returns={node.name: node.returns})
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
     }
     for node in [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]:
-        local = found[node.name] = Local(bases=node.bases)
+        local = found[node.name] = LocalClass(bases=node.bases)
         for part in ast.walk(node):
             if isinstance(part, ast.AnnAssign):
                 target = part.target
@@ -60,11 +62,11 @@ class Type(NamedTuple):
     member: str = ""
 
 
-class Check(ast.NodeVisitor):
+class ContractChecker(ast.NodeVisitor):
     """Walks one source for one version of each library; `problems` is what it found."""
 
     def __init__(
-        self, apis: dict[str, Api], modules: dict[str, str], sources: dict[str, Local], number: tuple[int, ...]
+        self, apis: dict[str, Api], modules: dict[str, str], sources: dict[str, LocalClass], number: tuple[int, ...]
     ) -> None:
         """
         Args:
@@ -355,15 +357,15 @@ CONTAINERS = ("dict", "list", "Mapping", "Sequence")
 CONSTANTS = frozenset(("__version__", "LEGACY_DEFAULT_STREAM", "PER_THREAD_DEFAULT_STREAM"))
 
 
-def problems(
+def find_problems(
     sources: dict[str, str], apis: dict[str, Api], modules: dict[str, str], number: tuple[int, ...]
 ) -> list[str]:
     """Everything that sources (name -> text) use that the libraries, in these versions, do not have."""
     trees = {name: ast.parse(text) for name, text in sources.items()}
-    classes = {name: local for tree in trees.values() for name, local in locals_of(tree).items()}
+    classes = {name: local for tree in trees.values() for name, local in collect_classes(tree).items()}
     found = []
     for name, tree in trees.items():
-        check = Check(apis, modules, classes, number)
+        check = ContractChecker(apis, modules, classes, number)
         check.block(tree.body)
         found += [f"{name}, {re.sub(r'  +', ' ', text)}" for text in check.problems]
     return found

@@ -32,7 +32,7 @@ class Signature(NamedTuple):
         )
 
 
-def _signature(text: str) -> Signature:
+def _parse_signature(text: str) -> Signature:
     inside, _, returns = text[1:].partition(") -> ")
     positional: list[str] = []
     keyword_only: list[str] = []
@@ -66,18 +66,18 @@ class Api:
         return tuple(map(int, self.version.split(".")))
 
 
-def versions(file: str) -> dict[str, Api]:
+def read_versions(file: str) -> dict[str, Api]:
     """Every version in a file of `tests/data`."""
     raw = json.loads((DATA / file).read_text())
-    return {version: _api(raw, version) for version in raw["versions"]}
+    return {version: _select_version(raw, version) for version in raw["versions"]}
 
 
-def _api(raw: dict[str, Any], version: str) -> Api:
+def _select_version(raw: dict[str, Any], version: str) -> Api:
     def held(slots: dict[str, Any]) -> Iterator[Any]:
         return (fact for when, fact in slots.items() if version in when.split())
 
     def fact(found: Any) -> Any:
-        return [_signature(text) for text in found] if isinstance(found, list) else found
+        return [_parse_signature(text) for text in found] if isinstance(found, list) else found
 
     classes = {
         name: {member: fact(found) for member, slots in members.items() for found in held(slots)}

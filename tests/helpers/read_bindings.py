@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 
-def bindings(folder: Path) -> Any:
+def import_bindings(folder: Path) -> Any:
     """The extension module, without the package around it, which looks for the libraries themselves."""
     package = ModuleType("tensorrt_bindings")
     package.__path__ = [str(folder / "tensorrt_bindings")]
@@ -30,7 +30,7 @@ def bindings(folder: Path) -> Any:
     return module
 
 
-def without_cuda() -> None:
+def stub_cuda() -> None:
     """ganrt's modules name cuda-core at import time only for types."""
     for name in ("cuda", "cuda.core", "cuda.core.utils", "cuda.core.graph"):
         module = ModuleType(name)
@@ -42,7 +42,7 @@ def without_cuda() -> None:
         setattr(sys.modules["cuda.core.graph"], name, object)
 
 
-def facts(module: Any) -> dict[str, Any]:
+def collect_facts(module: Any) -> dict[str, Any]:
     classes, enums, functions = {}, {}, {}
     for name, value in vars(module).items():
         if isinstance(value, type) and hasattr(value, "__members__"):
@@ -69,8 +69,8 @@ def _signatures(name: str, value: Any) -> list[str]:
 
 
 def main() -> None:
-    trt = bindings(Path(sys.argv[1]))
-    without_cuda()
+    trt = import_bindings(Path(sys.argv[1]))
+    stub_cuda()
     nvinfer = importlib.import_module("ganrt.gpu.nvinfer")
     for name in ("ganrt.backends.tensorrt", "ganrt.export.engines.cached_build", "ganrt.cli.main"):
         importlib.import_module(name)
@@ -82,7 +82,7 @@ def main() -> None:
         "lean": nvinfer.LEAN,
         "torch": "torch" in sys.modules,
     }
-    json.dump({**facts(trt), **seen}, sys.stdout)
+    json.dump({**collect_facts(trt), **seen}, sys.stdout)
 
 
 if __name__ == "__main__":

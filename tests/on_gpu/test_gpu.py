@@ -35,7 +35,7 @@ DRAWN = Spec(
 )
 
 
-def need(backend: str) -> None:
+def require_library(backend: str) -> None:
     if importlib.util.find_spec(LIBRARIES[backend]) is None:
         pytest.skip(f"{LIBRARIES[backend]} is not installed on this machine")
     if backend == "onnxruntime":
@@ -45,7 +45,7 @@ def need(backend: str) -> None:
             pytest.skip("the onnxruntime installed here has no CUDA provider")
 
 
-def build(bundle: Bundle, variant: str = "fp32", **options: Any) -> Any:
+def build_engine(bundle: Bundle, variant: str = "fp32", **options: Any) -> Any:
     engines = importlib.import_module("ganrt.export.engines")
     return engines.build(
         bundle,
@@ -58,15 +58,15 @@ def build(bundle: Bundle, variant: str = "fp32", **options: Any) -> Any:
 @pytest.mark.parametrize("family", ["dcgan", "mlp"])
 @pytest.mark.parametrize("backend", LIBRARIES)
 def test_every_backend_keeps_the_contract_on_the_gpu(backend: str, family: str, bundles: dict[str, Bundle]) -> None:
-    need(backend)
+    require_library(backend)
     if backend == "tensorrt":
-        build(bundles[family])
+        build_engine(bundles[family])
     check_backend(backend, bundles[family], device="cuda")
 
 
 def test_a_ranged_engine_keeps_the_contract(bundle: Bundle) -> None:
-    need("tensorrt")
-    build(bundle, batches=(1, 6), ranged=True)
+    require_library("tensorrt")
+    build_engine(bundle, batches=(1, 6), ranged=True)
     check_backend("tensorrt", bundle, device="cuda")
 
 
@@ -90,11 +90,11 @@ def test_the_device_draws_what_the_host_draws(truncation: float | None) -> None:
 
 
 def test_an_fp16_engine_is_proven(tmp_path: Path, bundle: Bundle) -> None:
-    need("tensorrt")
+    require_library("tensorrt")
     source = bundle.folder.with_suffix(".pth")
     lowered = export(str(source), tmp_path / "half.ganrt", precisions=("fp32", "fp16"))
     variant = lowered.in_precision("fp16")[0]
-    engine = build(lowered, variant)
+    engine = build_engine(lowered, variant)
     assert engine.notes["computed in"]["fp16"] > 0.5
     golden = lowered.golden()
     assert golden is not None
@@ -104,8 +104,8 @@ def test_an_fp16_engine_is_proven(tmp_path: Path, bundle: Bundle) -> None:
 
 
 def test_pictures_are_those_of_the_cpu(bundle: Bundle) -> None:
-    need("tensorrt")
-    build(bundle)
+    require_library("tensorrt")
+    build_engine(bundle)
     with (
         ganrt.load(bundle.folder, "pytorch", device="cpu") as cpu,
         ganrt.load(bundle.folder, "tensorrt", device="cuda") as gpu,
@@ -115,9 +115,9 @@ def test_pictures_are_those_of_the_cpu(bundle: Bundle) -> None:
 
 
 def test_torch_takes_device_arrays_without_a_copy(bundle: Bundle) -> None:
-    need("tensorrt")
+    require_library("tensorrt")
     torch = pytest.importorskip("torch")
-    build(bundle)
+    build_engine(bundle)
     with ganrt.load(bundle.folder, "tensorrt", device="cuda") as generator:
         right = generator.sample(4, seed=3)
         taken = torch.from_dlpack(generator.sample(4, seed=3, output="dlpack"))
@@ -125,12 +125,12 @@ def test_torch_takes_device_arrays_without_a_copy(bundle: Bundle) -> None:
 
 
 def test_an_engine_is_refitted(tmp_path: Path, bundle: Bundle) -> None:
-    need("tensorrt")
+    require_library("tensorrt")
     nvinfer = importlib.import_module("ganrt.gpu.nvinfer")
     if nvinfer.VERSION < (10, 0):
         with pytest.raises(GanrtError, match="cannot refit"):
-            build(bundle, refittable=True)
+            build_engine(bundle, refittable=True)
         return
-    first = build(bundle, refittable=True, stripped=True)
+    first = build_engine(bundle, refittable=True, stripped=True)
     assert "computed in" in first.notes
     check_backend("tensorrt", bundle, device="cuda")

@@ -9,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
-from fakes.gpu import Machine, Start, start
+from fakes.gpu import FakeMachine, Start, start
 from helpers.fp16_graphs import SPEC, chain
 
 from ganrt.bundle import Bundle, FileDigest, Variant
@@ -24,7 +24,7 @@ __all__ = ["start"]
 VERSIONS = ["8.6.0", "10.13.3", "10.16.1", "11.4.0"]
 
 
-def bundle_of(model: ir.Model, folder: Path, precision: str = "fp32", spec: Spec = SPEC) -> Bundle:
+def make_bundle(model: ir.Model, folder: Path, precision: str = "fp32", spec: Spec = SPEC) -> Bundle:
     """A bundle of one graph, as far as a build looks at it."""
     ir.save(model, folder / "model.onnx")
     files = {"model.onnx": FileDigest.of(folder / "model.onnx")}
@@ -42,10 +42,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
         "fp16": fp32_islands.in_half(named, SPEC, given, 40.0)[0],
         "int8": int8.quantise(model, extents(model, names, given), names),
     }
-    return {p: bundle_of(graph, tmp_path_factory.mktemp(p), p) for p, graph in graphs.items()}
+    return {p: make_bundle(graph, tmp_path_factory.mktemp(p), p) for p, graph in graphs.items()}
 
 
-def build(machine: Machine, bundle: Bundle, **options: Any) -> engine_cache.Engine:
+def build(machine: FakeMachine, bundle: Bundle, **options: Any) -> engine_cache.Engine:
     options.setdefault("batches", (1, 4))
     made: engine_cache.Engine = machine.engines.build(
         bundle, variant=next(iter(bundle.variants)), options=machine.engines.EngineOptions(**options)
@@ -53,7 +53,7 @@ def build(machine: Machine, bundle: Bundle, **options: Any) -> engine_cache.Engi
     return made
 
 
-def header(engine: engine_cache.Engine) -> dict[str, Any]:
+def read_header(engine: engine_cache.Engine) -> dict[str, Any]:
     return json.loads(engine_cache.read_plan(engine).removeprefix(b"fake plan ").partition(b"\n")[0])
 
 
@@ -65,14 +65,14 @@ def test_an_engine_computes_in_the_precision_of_its_variant(
     machine = start(version)
     engine = build(machine, small[precision])
     assert engine.notes["computed in"] == {precision: 1.0}
-    flags = set(header(engine)["flags"])
+    flags = set(read_header(engine)["flags"])
     weak = {"fp16": {"FP16", "OBEY_PRECISION_CONSTRAINTS"}, "int8": {"INT8"}, "fp32": set()}[precision]
     assert flags == (weak if version == "8.6.0" else set())  # TF32 is off, and typed networks take no precision flag
 
 
 def test_before_10_norms_are_pinned_to_float32(start: Start, small: dict[str, Bundle]) -> None:
     machine = start("8.6.0")
-    layers = header(build(machine, small["fp16"]))["layers"]
+    layers = read_header(build(machine, small["fp16"]))["layers"]
     types = {layer["op"]: layer["type"] for layer in layers}
     assert types["InstanceNormalization"] == "FLOAT" and types["Conv"] == "HALF"
     assert any("instancenormalization" in name for name in machine.trt.pinned)
@@ -81,9 +81,9 @@ def test_before_10_norms_are_pinned_to_float32(start: Start, small: dict[str, Bu
 
 def test_each_batch_size_has_its_profile_or_all_share_one(start: Start, small: dict[str, Bundle]) -> None:
     machine = start()
-    each = header(build(machine, small["fp32"], batches=(1, 8)))["profiles"]
+    each = read_header(build(machine, small["fp32"], batches=(1, 8)))["profiles"]
     assert each == [{"z": [[1, 4, 6, 6]] * 3}, {"z": [[8, 4, 6, 6]] * 3}]
-    one = header(build(machine, small["fp32"], batches=(1, 8), ranged=True))["profiles"]
+    one = read_header(build(machine, small["fp32"], batches=(1, 8), ranged=True))["profiles"]
     assert one == [{"z": [[1, 4, 6, 6], [8, 4, 6, 6], [8, 4, 6, 6]]}]
 
 
@@ -184,7 +184,7 @@ def test_one_engine_serves_many_checkpoints(start: Start, version: str, stripped
     bundles = []
     for seed in (1, 2):
         (tmp_path / str(seed)).mkdir()
-        bundles.append(bundle_of(chain(["conv", "norm", "conv"], seed), tmp_path / str(seed)))
+        bundles.append(make_bundle(chain(["conv", "norm", "conv"], seed), tmp_path / str(seed)))
     first, second = (build(machine, bundle, refittable=True, stripped=stripped) for bundle in bundles)
     assert machine.trt.builds == 1
     assert second.notes["refitted"] is True and second.key.graph == bundles[1].digest("fp32")
@@ -193,7 +193,7 @@ def test_one_engine_serves_many_checkpoints(start: Start, version: str, stripped
     assert "refitted" not in machine.engines.build(bundles[1], variant="fp32", options=again, rebuild=True).notes
     assert machine.trt.builds == 2
     (tmp_path / "other").mkdir()
-    other = bundle_of(chain(["conv", "relu"]), tmp_path / "other")
+    other = make_bundle(chain(["conv", "relu"]), tmp_path / "other")
     assert "refitted" not in build(machine, other, refittable=True, stripped=stripped).notes
 
 
@@ -218,7 +218,15 @@ def test_weights_of_another_architecture_are_refused(start: Start, small: dict[s
         ("10.16.1", {"batches": ()}, RequestError, r"batches are \(\); name whole numbers from 1, ascending"),
         ("10.16.1", {"batches": (4, 1)}, RequestError, r"batches are \(4, 1\); name whole numbers"),
         ("10.16.1", {"hardware_compatible": "all"}, RequestError, "choose one of none, same-capability, ampere-plus"),
-        ("10.16.1", {"optimization_level": 6}, RequestError, "the optimization level is 6; choose 0 to 5"),
+        ("10.16.1", {"optimization_level": 6}, RequestError, "the optimization level is 6; it must be .* from 0 to 5"),
+        (
+            "10.16.1",
+            {"workspace_mib": -1},
+            RequestError,
+            "the workspace in MiB is -1; it must be",
+        ),
+        ("10.16.1", {"batches": (0, 1)}, RequestError, "a batch size is 0; it must be a whole number from 1"),
+        ("10.16.1", {"batches": (True, 4)}, RequestError, "a batch size is True; it must be a whole number from 1"),
         ("10.16.1", {"stripped": True}, RequestError, "a stripped engine is only good for refitting: ask for both"),
     ],
 )
@@ -235,10 +243,10 @@ def test_pictures_of_any_size_need_one(start: Start, tmp_path: Path) -> None:
     model = chain(["conv", "relu"])
     model.graph.inputs[0].shape = ir.Shape(["n", 4, "h", "w"])
     spec = Spec("any", (Image("z", "content", 3, (0.0, 1.0)),), Output(3, (0.0, 1.0), None, 1))
-    bundle = bundle_of(model, tmp_path, spec=spec)
+    bundle = make_bundle(model, tmp_path, spec=spec)
     with pytest.raises(RequestError, match=r"z takes pictures of any size, and an engine is built for one: .* --size"):
         build(machine, bundle)
-    profile = header(build(machine, bundle, size=(80, 60)))["profiles"][0]  # the golden pictures are 48 x 64
+    profile = read_header(build(machine, bundle, size=(80, 60)))["profiles"][0]  # the golden pictures are 48 x 64
     assert profile == {"z": [[1, 4, 48, 60], [1, 4, 80, 60], [1, 4, 80, 64]]}
 
 
