@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_pictures_are_those_of_the_whole_model(case: str) -> None:
     graph = bind_inputs(trace(module, spec), make_bound_feeds(spec, bound, 1), left)
     assert [value.name for value in graph.graph.inputs] == [item.name for item in left.inputs]
     for made in (graph, optimise(graph, "phases")[0]):
-        np.testing.assert_allclose(Evaluator(made)(given)[0], wanted, rtol=0, atol=2e-5 * np.ptp(wanted))
+        np.testing.assert_allclose(Evaluator(made)(given)[0], wanted, rtol=0, atol=2e-5 * float(np.ptp(wanted)))
 
 
 def test_a_bound_class_folds_conditional_norms_away() -> None:
@@ -84,11 +85,15 @@ def test_an_exported_class_needs_no_label(made: tuple[Bundle, Bundle]) -> None:
             one.sample(1, labels=3)
 
 
+def bind_label(value: object, manifest: dict[str, Any]) -> None:
+    manifest["model"]["bound"] = {"label": value}
+
+
 def test_bound_inputs_of_a_manifest_are_checked(made: tuple[Bundle, Bundle], tmp_path: Path) -> None:
     for value, backend, message in (("3", "onnxruntime", "they must be numbers"), (9, "pytorch", "does not fit its")):
         folder = tmp_path / f"{value}{backend}.ganrt"
         shutil.copytree(made[1].folder, folder)
-        edit_manifest(folder, lambda raw, value=value: raw["model"].update(bound={"label": value}))
+        edit_manifest(folder, partial(bind_label, value))
         with pytest.raises(BundleError, match=message):
             ganrt.load(folder, backend=backend, unproven=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ganrt.errors import DeviceMemoryError
@@ -36,7 +38,7 @@ class Cache:
 
     def __init__(self, limit: int = 100) -> None:
         self.memory = Memory(limit)
-        self.programs: ProgramCache[FakeProgram] = ProgramCache(
+        self.programs: ProgramCache[Any] = ProgramCache(
             lambda program: self.memory.events.append(f"wait {program.width}"), capacity=3
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -94,9 +95,9 @@ def test_the_style_weight_trades_the_scene_for_the_style() -> None:
         ({"device": "gpu"}, "there is no device 'gpu'; choose auto, cpu, cuda or cuda:N"),
     ],
 )
-def test_requests_that_cannot_be_met(change: dict[str, object], message: str) -> None:
+def test_requests_that_cannot_be_met(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        stylize(**{"content": PHOTO, "style": STYLE, "steps": 1, "device": "cpu"} | change)
+        stylize(**{"content": PHOTO, "style": STYLE, "steps": 1, "device": "cpu", **change})
 
 
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:

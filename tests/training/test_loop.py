@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.optional import unwrap
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
@@ -64,7 +65,8 @@ class ClassGenerator(nn.Module):
 class ClassDiscriminator(nn.Module):
     def __init__(self, config: object) -> None:
         super().__init__()
-        self.main, self.seen = nn.Linear(256, 3), []
+        self.main = nn.Linear(256, 3)
+        self.seen: list[torch.Tensor] = []
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         self.seen.append(y)
@@ -124,7 +126,7 @@ def test_a_seed_makes_a_run_repeatable(options: TrainingOptions, tmp_path: Path)
     ).read_bytes()
 
 
-MLP = {"family": "mlp", "config": {"size": 16, "channels": 1}}
+MLP: dict[str, Any] = {"family": "mlp", "config": {"size": 16, "channels": 1}}
 WAYS = {
     "dcgan": {},
     "mlp": MLP,
@@ -150,7 +152,8 @@ WAYS = {
 def test_a_resumed_run_equals_one_that_was_not_stopped(
     way: str, options: TrainingOptions, tmp_path: Path, classes: None
 ) -> None:
-    options = replace(options, **{"critic_steps": 0, "betas": (), **WAYS[way]})
+    changes: dict[str, Any] = {"critic_steps": 0, "betas": (), **WAYS[way]}
+    options = replace(options, **changes)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(options, whole, console=QUIET)
     assert train(replace(options, steps=3), parts, console=QUIET).step == 3
@@ -249,6 +252,7 @@ def test_one_step_is_the_algorithm_of_the_article(options: TrainingOptions) -> N
     """Against a plain loop: Adam on the discriminator with real and fake batches, then on the generator."""
     trainer = trainer_of(options)
     plain = Networks(options)
+    discriminator, optimizer = unwrap(plain.discriminator), unwrap(plain.discriminator_optimizer)
     loss = LOSSES[options.loss]
     data = load_images(options.data, 16, 1)
     for step in range(2):
@@ -256,11 +260,11 @@ def test_one_step_is_the_algorithm_of_the_article(options: TrainingOptions) -> N
         real = torch.from_numpy(images.from_uint8(data.pictures[order], (-1.0, 1.0)))
         latents = feeds.draw(options.spec, options.seed, 2**63 + step * options.batch, options.batch)["z"]
         fake = plain.generator(torch.from_numpy(latents))
-        plain.discriminator.zero_grad()
-        loss.discriminator(plain.discriminator(real), plain.discriminator(fake.detach())).backward()
-        plain.discriminator_optimizer.step()
+        discriminator.zero_grad()
+        loss.discriminator(discriminator(real), discriminator(fake.detach())).backward()
+        optimizer.step()
         plain.generator.zero_grad()
-        loss.generator(plain.discriminator(fake)).backward()
+        loss.generator(discriminator(fake)).backward()
         plain.generator_optimizer.step()
         trainer.step()
     for name in ("generator", "discriminator"):
@@ -270,15 +274,23 @@ def test_one_step_is_the_algorithm_of_the_article(options: TrainingOptions) -> N
                 torch.testing.assert_close(found[key], expected[key], rtol=1e-4, atol=1e-5)
 
 
-def test_every_critic_step_has_images_of_its_own_and_clips_first(options: TrainingOptions) -> None:
+def test_every_critic_step_has_images_of_its_own_and_clips_first(
+    options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = trainer_of(replace(options, loss="wgan", critic_steps=3, betas=()))
-    numbers = []
+    numbers: list[int] = []
     real_part = Trainer._part
-    trainer._part = lambda *place: numbers.append(part.first) or part if (part := real_part(trainer, *place)) else None
+
+    def record(*place: Any) -> Any:
+        part = real_part(trainer, *place)
+        numbers.append(part.first)
+        return part
+
+    monkeypatch.setattr(trainer, "_part", record)
     for _ in range(2):
         trainer.step()
     assert numbers == [0, 8, 16, 24, 32, 40]
-    for parameter in trainer.networks.discriminator.parameters():  # one step of Adam after the last clipping
+    for parameter in unwrap(trainer.networks.discriminator).parameters():  # one step of Adam after the last clipping
         assert parameter.abs().max() <= 0.01 + 10 * options.discriminator_lr
 
 
@@ -298,8 +310,9 @@ def test_both_networks_get_the_classes_of_the_data(options: TrainingOptions, cla
     trainer.step()
     order = shuffle_indices(options.seed, 21, 0, options.batch)
     expected = torch.from_numpy(order % 3)
+    discriminator: Any = trainer.networks.discriminator
     assert [y.argmax(dim=1).tolist() for y in asked] == [expected.tolist()]
-    assert [y.tolist() for y in trainer.networks.discriminator.seen] == [expected.tolist()] * 3
+    assert [y.tolist() for y in discriminator.seen] == [expected.tolist()] * 3
 
 
 def test_what_is_trained_with_spectral_norm_is_written_without(
@@ -326,7 +339,7 @@ def test_what_is_trained_with_spectral_norm_is_written_without(
     ],
 )
 def test_a_conditional_family_needs_the_labels_of_its_classes(
-    labels: object, message: str, options: TrainingOptions, classes: None, tmp_path: Path
+    labels: Any, message: str, options: TrainingOptions, classes: None, tmp_path: Path
 ) -> None:
     arrays = {} if labels is None else {"labels": labels}
     np.savez(tmp_path / "x.npz", images=np.zeros((21, 16, 16), np.uint8), **arrays)
@@ -408,7 +421,7 @@ def test_divergence_is_told_and_the_last_checkpoint_kept(
 
     def poisoned(trainer: Trainer) -> torch.Tensor:
         with torch.no_grad():
-            next(trainer.networks.discriminator.parameters()).fill_(torch.nan)
+            next(unwrap(trainer.networks.discriminator).parameters()).fill_(torch.nan)
         return real_step(trainer)
 
     monkeypatch.setattr(Trainer, "step", poisoned)
@@ -467,5 +480,5 @@ def test_two_processes_do_the_work_of_one(loss: str, data: str, tmp_path: Path) 
     assert done.stdout == "and then\n"
     assert done.stderr.count("step 4/4") == 1
     assert sorted(p.name for p in two.rglob("*")) == sorted(p.name for p in one.rglob("*"))
-    losses = [np.loadtxt(run / "log.csv", delimiter=",", skiprows=1) for run in (one, two)]
-    np.testing.assert_allclose(*losses, rtol=2e-3, atol=2e-4)
+    first, second = (np.loadtxt(run / "log.csv", delimiter=",", skiprows=1) for run in (one, two))
+    np.testing.assert_allclose(first, second, rtol=2e-3, atol=2e-4)

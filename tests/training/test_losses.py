@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.optional import unwrap
 from torch import nn
 
 from ganrt.errors import RequestError
@@ -118,7 +119,7 @@ def test_every_pair_is_mixed_by_a_share_of_its_own_and_the_mean_taken() -> None:
 @pytest.mark.parametrize("family", ["dcgan", "mlp"])
 def test_the_penalty_of_a_family_s_discriminator_against_finite_differences(family: str) -> None:
     networks = Networks(TrainingOptions(family, {"size": 16, "channels": 1, "latent": 4}, loss="wgan-gp"))
-    critic = networks.discriminator.double()
+    critic = unwrap(networks.discriminator).double()
     real, fake, share = images(1, 3, 1, 16, 16), images(2, 3, 1, 16, 16), torch.full((3,), 0.3, dtype=torch.float64)
     first = next(parameter for parameter in critic.parameters() if parameter.ndim == 4)
     gradient_penalty(critic, real, fake, share).backward()
@@ -128,19 +129,19 @@ def test_the_penalty_of_a_family_s_discriminator_against_finite_differences(fami
     values = []
     for sign in (1e-6, -2e-6):
         with torch.no_grad():
-            first += sign * direction
+            first.add_(direction, alpha=sign)
         values.append(gradient_penalty(critic, real, fake, share).item())
     assert (values[0] - values[1]) / 2e-6 == pytest.approx(slope, rel=1e-4)
 
 
 def test_a_penalised_critic_judges_each_image_alone_and_sees_its_contrast() -> None:
     networks = Networks(TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 4}, loss="wgan-gp"))
-    critic, pictures = networks.discriminator, images(0, 5, 1, 16, 16).float()
+    critic, pictures = unwrap(networks.discriminator), images(0, 5, 1, 16, 16).float()
     assert not any(isinstance(part, nn.BatchNorm2d) for part in critic.modules())
     with torch.no_grad():
         torch.testing.assert_close(critic(pictures)[:2], critic(pictures[:2]))
         assert (critic(pictures) - critic(pictures / 2)).abs().min() > 1e-3
-    plain = Networks(TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 4})).discriminator
+    plain = unwrap(Networks(TrainingOptions("dcgan", {"size": 16, "channels": 1, "width": 4})).discriminator)
     assert any(isinstance(part, nn.BatchNorm2d) for part in plain.modules())
 
 
@@ -155,7 +156,7 @@ def test_the_orthogonal_penalty_has_the_published_gradient() -> None:
 
 def test_packing_widens_the_first_convolution() -> None:
     config = {"size": 16, "channels": 1, "width": 4}
-    packed = Networks(TrainingOptions("dcgan", config, packing=2)).discriminator
+    packed = unwrap(Networks(TrainingOptions("dcgan", config, packing=2)).discriminator)
     assert packed(torch.zeros(3, 2, 16, 16)).shape == (3,)
     family = get_family("dcgan")
     assert family.discriminator is not None

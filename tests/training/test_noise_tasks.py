@@ -61,7 +61,8 @@ def test_all_three_networks_are_at_the_stage_of_the_step_and_compute_no_more(dat
         before = [parameter.detach().clone() for parameter in networks.generator.parameters()]
         stage, alpha = trainer.growth.stage_at(networks.step)
         trainer.step()
-        for module in (networks.generator, networks.average.module, networks.discriminator):
+        modules: tuple[Any, ...] = (networks.generator, networks.average.module, networks.discriminator)
+        for module in modules:
             assert (module.stage, module.alpha) == (stage, alpha)
         after = dict(zip(networks.generator.named_parameters(), before, strict=True))
         seen.append(

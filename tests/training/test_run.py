@@ -111,7 +111,7 @@ class Trap:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
 
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[Any, ...]:
         return (subprocess.check_call, (["touch", str(self.marker)],))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -32,7 +33,9 @@ TINY = TrainingOptions(
 QUIET = Console(quiet=True)
 
 
-def objective(family: str = "srresnet", config: dict[str, object] | None = None, **recipe: object):
+def objective(
+    family: str = "srresnet", config: dict[str, Any] | None = None, **recipe: Any
+) -> SuperResolutionObjective:
     chosen = get_family(family).configure({"scale": 2} | (config or {}))
     return SuperResolutionObjective(SuperResolutionRecipe(**recipe), chosen)
 
@@ -85,7 +88,7 @@ def test_losses_are_the_weighted_differences() -> None:
         ("espcn", {"adversarial_weight": 1.0}, "makes brightness alone; perceptual and adversarial terms need colour"),
     ],
 )
-def test_a_recipe_that_makes_no_sense(family: str, change: dict[str, object], message: str) -> None:
+def test_a_recipe_that_makes_no_sense(family: str, change: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         objective(family, **change)
 

@@ -99,7 +99,7 @@ def test_what_was_asked_for_reaches_the_builder(start: Start, version: str, smal
         hardware_compatible="ampere-plus",
     )
     config = machine.trt.configs[-1]
-    level = machine.trt.module.HardwareCompatibilityLevel  # type: ignore[attr-defined]
+    level = machine.trt.module.HardwareCompatibilityLevel
     assert config.builder_optimization_level == 5 and config.max_aux_streams == 0
     assert config.hardware_compatibility_level is level.AMPERE_PLUS
     assert config._limits == {"WORKSPACE": 64 << 20}

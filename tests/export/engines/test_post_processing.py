@@ -1,5 +1,7 @@
 """The post-processing head makes the pictures of `to_uint8`, to the last bit, and shows values that are not finite."""
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -17,7 +19,7 @@ from ganrt.spec import Latent, Output, Spec
 RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-3.5, 0.25))
 
 
-def make_identity(value_range: tuple[float, float], opset: int = 20) -> tuple[Spec, ReferenceEvaluator]:
+def make_identity(value_range: tuple[float, float], opset: int = 20) -> tuple[Spec, Any]:
     """A graph that returns its input, with a head."""
     spec = Spec("identity", (Latent("x", (3, 2, 2)),), Output(3, value_range, (2, 2)))
     x = ir.val("x", ir.DataType.FLOAT, ["N", 3, 2, 2])
@@ -60,7 +62,8 @@ def test_the_float_image_and_the_original_graph_stay_the_same(bundle: Bundle) ->
     head = add_post_processing_head(model, bundle.spec)
     feeds = draw(bundle.spec, 3, 0, 2)
     names = [bundle.spec.output.name, PICTURES_TENSOR]
-    image, pictures = ReferenceEvaluator(ir.to_proto(head)).run(names, feeds)
+    evaluator: Any = ReferenceEvaluator(ir.to_proto(head))
+    image, pictures = evaluator.run(names, feeds)
     assert np.array_equal(pictures, to_uint8(image, bundle.spec.output.range))
     assert [value.name for value in model.graph.outputs] == [bundle.spec.output.name]
     assert [value.name for value in head.graph.outputs] == [bundle.spec.output.name, PICTURES_TENSOR, FINITENESS_TENSOR]

@@ -23,7 +23,9 @@ from ganrt.export.passes.reorder import BEFORE_ENLARGING, BEFORE_SHUFFLING
 from ganrt.export.passes.upsampling import find_nearest, find_transposed
 
 
-def enlarging(kernel: tuple[int, int], groups: int, bias: bool, reflect: bool, seed: int, dtype: type = np.float64):
+def enlarging(
+    kernel: tuple[int, int], groups: int, bias: bool, reflect: bool, seed: int, dtype: type = np.float64
+) -> ir.Model:
     """Nearest up-sampling, perhaps a reflection, a convolution that keeps the size, and an activation."""
     random = np.random.default_rng(seed)
     weights = {"w": random.normal(size=(6 if groups == 1 else 8, CHANNELS // groups, *kernel))}
@@ -73,7 +75,7 @@ def test_transposed_convolutions(form: str, shape: tuple[int, int, int], bias: b
     kernel, pads, extra = shape
     random = np.random.default_rng(seed)
     weights = {"w": random.normal(size=(CHANNELS, 3, kernel, kernel))} | ({"b": random.normal(size=3)} if bias else {})
-    attributes = {"strides": [2, 2], "pads": [pads] * 4, "output_padding": [extra] * 2}
+    attributes: dict[str, Any] = {"strides": [2, 2], "pads": [pads] * 4, "output_padding": [extra] * 2}
     before = graph([helper.make_node("ConvTranspose", ["x", *weights], ["y"], **attributes)], weights)
     after, applied = apply(before, [FORMS[form]])
     assert applied == (form,) and "ConvTranspose" not in types(after)
