@@ -44,22 +44,23 @@ Affine: TypeAlias = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Config:
-    """The defaults are the model for 128 pixels."""
+    """Settings of `biggan_deep`. The defaults are the published model for 128 pixels."""
 
     widths: tuple[int, ...] = (2048, 2048, 2048, 2048, 1024, 1024, 512, 512, 256, 256, 128)
     """Channels before the first block and after every block."""
     upsample: tuple[int, ...] = (1, 3, 5, 7, 9)
-    """Numbers of the blocks, from 0, that double height and width. A checkpoint does not tell unless it has the
-    published form, in which every second one does; () if that is not known."""
+    """Indices of the blocks, from 0, that double height and width: every second one in the published models. Shapes
+    alone do not show it; () means unknown."""
     attention: int = 8
-    """Number of the block before which the network attends to itself; -1 for nowhere."""
+    """Index of the block that begins with self-attention; -1 for none."""
     latent: int = 128
-    """Length of the latent, and of the class embedding as well."""
+    """Length of the latent and of the class embedding, 1 to 4096."""
     classes: int = 1000
+    """Number of classes, 1 to 100,000."""
     truncation: float = 0.0
     """Fixed truncation of the statistics, from 0.02 to 1; 0 makes it an input."""
     eps: float = 1e-4
-    """Of the batch norms."""
+    """Epsilon of the batch norms, as published."""
 
     def __post_init__(self) -> None:
         check_bounds(latent=(self.latent, 1, 4096), classes=(self.classes, 1, 100_000))
@@ -82,36 +83,37 @@ class Config:
 
 
 class Mixture(NamedTuple):
-    """Which of the 51 statistics are used: row `low` times `share`, plus row `high` times the rest."""
+    """Interpolation between two of the 51 statistics: row `low` times `share` plus row `high` times (1 - share)."""
 
     low: Tensor
-    """int64 (N,), or (1,) for all images alike, as the others."""
+    """int64 (N,), or (1,) for one truncation for all images; likewise the other fields."""
     high: Tensor
+    """int64 (N,)."""
     share: Tensor
-    """float32 (N, 1)."""
+    """Weight of row `low`, float32 (N, 1)."""
 
     def apply(self, table: Tensor) -> Tensor:
-        """(51, C) -> (N, C)."""
+        """Interpolate a table (51, C): (N, C)."""
         return table[self.low] * self.share + table[self.high] * (1.0 - self.share)
 
 
 def _find_mixture(truncation: float) -> tuple[int, int, float]:
-    """What the original makes of a truncation, in its own float64 arithmetic."""
+    """`low`, `high` and `share` as the original computes them from a truncation, in float64."""
     share, low = math.modf(truncation / (1.0 / _LAST))
     return (int(low), int(low) + 1, share) if share else (int(low), int(low), 1.0)
 
 
 def _effective_row(number: int) -> int:
-    """The row whose statistics the original takes for the truncation number / 50, its inexact division included."""
+    """The row that the original uses for the truncation number / 50, including its inexact division."""
     low, high, share = _find_mixture(number / _LAST)
     return low if share > 0.5 else high
 
 
 class Norms(nn.Module):
-    """All batch norms of the network at once, as the factor and the summand that each comes to. The statistics go by
-    the truncation; gains and biases are linear in a vector (N, size), those of the last norm are plain.
+    """All batch norms of the network at once, as a scale and a shift each. Statistics depend on the truncation; gains
+    and biases are linear in a vector (N, size), except those of the last norm, which are constant.
 
-    One matrix product and one look-up instead of a hundred small ones.
+    One matrix product and one look-up replace a hundred small ones.
     """
 
     means: Tensor
@@ -123,12 +125,13 @@ class Norms(nn.Module):
         self.register_buffer("means", torch.zeros(_LAST + 1, sum(widths)))
         self.register_buffer("variances", torch.ones(_LAST + 1, sum(widths)))
         self.gain = nn.Linear(size, sum(widths[:-1]), bias=False)
-        """Minus 1."""
+        """Computes the gains minus 1."""
         self.bias = nn.Linear(size, sum(widths[:-1]), bias=False)
         self.last_gain = nn.Parameter(torch.ones(widths[-1]))
         self.last_bias = nn.Parameter(torch.zeros(widths[-1]))
 
     def forward(self, mixture: Mixture, vector: Tensor) -> list[Affine]:
+        """Scale and shift of every norm, in order."""
         rows = vector.shape[0]
         gain = torch.cat([1.0 + self.gain(vector), self.last_gain.expand(rows, -1)], 1)
         bias = torch.cat([self.bias(vector), self.last_bias.expand(rows, -1)], 1)
@@ -158,6 +161,7 @@ class Block(nn.Module):
         self.conv3 = nn.Conv2d(inner, width, 1)
 
     def forward(self, x: Tensor, norms: list[Affine]) -> Tensor:
+        """Apply the block with its four norms."""
         x = self.attention(x)
         hidden = self.conv0(_apply_affine_relu(x, norms[0]))
         hidden = self.conv1(self._upsample(_apply_affine_relu(hidden, norms[1])))
@@ -170,7 +174,7 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """(N, latent), int64 labels (N,), and truncations (N,) unless they are fixed -> (N, 3, size, size) in [-1, 1]."""
+    """Latents (N, latent), int64 labels (N,), and truncations (N,) unless fixed -> (N, 3, size, size) in [-1, 1]."""
 
     rows: Tensor
 
@@ -189,6 +193,7 @@ class Generator(nn.Module):
         self.register_buffer("rows", torch.tensor([_effective_row(k) for k in range(_LAST + 1)]), persistent=False)
 
     def forward(self, z: Tensor, label: Tensor, truncation: Tensor | None = None) -> Tensor:
+        """Generate images from latents, labels and truncations."""
         mixture = self._mix_fixed(z) if truncation is None else self._mix_requested(truncation)
         vector = torch.cat([z, self.embedding(label)], 1)
         norms = self.norms(mixture, vector)
@@ -213,6 +218,10 @@ class Generator(nn.Module):
 
 
 def build_spec(config: Config) -> Spec:
+    """A scaled latent, a label and, unless it is fixed, the truncation in; an image in [-1, 1] out.
+
+    Raises RequestError when it is not known which blocks upsample.
+    """
     if not config.upsample:
         raise RequestError(
             f"this BigGAN-deep does not have the published form, and its weights do not tell which of its "
@@ -227,7 +236,7 @@ def build_spec(config: Config) -> Spec:
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """Everything but which blocks upsample. In the published form every second does, and the others keep the width."""
+    """Infer everything from the shapes. Which blocks upsample is known for the published form only."""
     blocks = sum(re.fullmatch(r"blocks\.\d+\.conv0\.weight", key) is not None for key in shapes)
     table = shapes.get("embedding.weight", ())
     ends = [shapes.get(f"blocks.{k}.conv{j}.weight", ()) for k in range(blocks) for j in (0, 3)]
@@ -264,8 +273,8 @@ _LAYER = re.compile(r"^layers\.(\d{1,3})\.")
 
 
 def _map_keys(keys: Iterable[str]) -> dict[str, str]:
-    """Key of the original, with `weight` for the factors of spectral norm, -> key here. Attention is a layer of its own
-    there, and part of the next block here."""
+    """Key of the original, with `weight` for the factors of spectral norm, -> key here. Attention, a layer of its own
+    in the original, belongs to the next block here."""
     plain = dict.fromkeys(_FACTOR.sub(".weight", key) for key in keys)
     attentive = [int(key.split(".")[2]) for key in plain if re.fullmatch(r"generator\.layers\.\d{1,3}\.gamma", key)]
     position = min(attentive, default=len(plain))
@@ -313,7 +322,7 @@ def _convert_huggingface(state: State, config: Config) -> State:
 
 
 def _divide_spectral_norm(state: State, key: str) -> Tensor:
-    """A tensor, with its spectral norm divided out: weight_orig / (u . weight_orig v) of the stored u and v."""
+    """A tensor divided by its spectral norm: weight_orig / (u . weight_orig v) with the stored u and v."""
     if key in state:
         return state[key]
     weight = state[f"{key}_orig"].double()

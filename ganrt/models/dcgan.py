@@ -19,12 +19,16 @@ from ganrt.spec import Latent, Output, Spec
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `dcgan`. The defaults are those of pytorch/examples."""
+
     size: int = 64
-    """Height and width in pixels, a power of two."""
+    """Height and width in pixels: 16, 32, 64 or 128."""
     channels: int = 3
+    """1 (grey) or 3 (RGB)."""
     latent: int = 100
+    """Length of the latent, 1 to 4096."""
     width: int = 64
-    """Channels before the last layer; they double towards the latent."""
+    """Channels before the last layer, 1 to 1024; they double towards the latent."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -59,6 +63,7 @@ class Generator(nn.Module):
         init_normal(self)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Generate images from latents (N, latent)."""
         return self.main(z[:, :, None, None])  # type: ignore[no-any-return]
 
 
@@ -83,10 +88,12 @@ class Discriminator(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Score images (N, channels, size, size): logits (N,)."""
         return flatten_logits(self.main(x))
 
 
 def build_spec(config: Config) -> Spec:
+    """A normal latent in, an image in [-1, 1] out."""
     return Spec(
         family="dcgan",
         inputs=(Latent("z", (config.latent,), truncation="resampled"),),
@@ -95,7 +102,7 @@ def build_spec(config: Config) -> Spec:
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """Everything shows in the first and the last weight: main.0 is (latent, 4-pixel width, 4, 4)."""
+    """Infer everything from the shapes of the transposed convolutions main.0, main.3, ..."""
     keys = (re.fullmatch(r"main\.(0|[1-9][0-9]?)\.weight", key) for key in shapes if len(shapes[key]) == 4)
     numbers = sorted(int(key[1]) for key in keys if key)
     if len(numbers) < 3 or numbers != list(range(0, 3 * len(numbers), 3)):
@@ -155,7 +162,7 @@ def _convert_numbered(state: State, config: Config) -> State:
 
 
 def _rename_modules(state: State, names: dict[str, str]) -> State:
-    """The state with other module names; keys of modules that are not listed stay, so that they are reported."""
+    """Rename modules in the keys of a state. Other keys are kept, so that they are reported as unexpected."""
     parts = {key: key.rpartition(".") for key in state}
     return {f"{names.get(module, module)}.{leaf}": state[key] for key, (module, _, leaf) in parts.items()}
 

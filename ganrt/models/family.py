@@ -1,4 +1,4 @@
-"""What a family is made of."""
+"""`Family`: one generator architecture with its Spec, config and checkpoint layouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
 State: TypeAlias = dict[str, Tensor]
-"""Key -> tensor, as `nn.Module.state_dict` gives it."""
+"""Key -> tensor, as `nn.Module.state_dict` returns it."""
 
 
 def _keep_state(state: State, config: Any) -> State:
@@ -26,62 +26,65 @@ def _keep_state(state: State, config: Any) -> State:
 
 @dataclass(frozen=True)
 class Layout(Generic[ConfigT]):
-    """How one project writes checkpoints of a family."""
+    """The checkpoint format of one project."""
 
     name: str
-    """The project, as its users call it."""
+    """The project, by the name its users know."""
     guess: Callable[[Shapes], ConfigT | None]
-    """The config that a checkpoint of these shapes would have if it were of this layout, or None. What `convert` makes
-    of it is compared with the family's own keys and shapes afterwards, so a guess may be wrong."""
+    """Infers the config from the shapes of a checkpoint, or returns None if the layout does not match. A guess may be
+    wrong: the converted state is compared with the family's keys and shapes afterwards."""
     convert: Callable[[State, ConfigT], State] = _keep_state
-    """The state under the family's own keys, with everything folded that the family does not have (spectral norm,
-    scaled weights); exact in real arithmetic. Raises KeyError when a tensor is missing."""
+    """Returns the state under the family's keys, with spectral norm and scaled weights folded into plain weights; exact
+    in real arithmetic. Raises KeyError when a tensor is missing."""
 
 
 @dataclass(frozen=True)
 class Family(Generic[ConfigT]):
-    """One architecture, with all that the rest of ganrt needs to know about it."""
+    """One architecture, and everything that the rest of ganrt uses of it."""
 
     name: str
+    """Its key in `ganrt.models.FAMILIES`, and the name of its module."""
     config: type[ConfigT]
     """Frozen dataclass of plain values with defaults; its `__post_init__` raises RequestError for values out of
     bounds."""
     generator: Callable[[ConfigT], nn.Module]
-    """The forward pass takes the inputs of the Spec in order, batch first, and returns float32 NCHW in the output
-    range."""
+    """Builds the generator. Its forward pass takes the inputs of the Spec in order, batch first, and returns float32
+    NCHW in the output range."""
     spec: Callable[[ConfigT], Spec]
+    """Builds the Spec: inputs, and the output's size and range."""
     layouts: tuple[Layout[ConfigT], ...]
-    """Checkpoints that are recognised; the family's own keys come first."""
+    """Checkpoint formats that are recognised; the family's own keys come first."""
     discriminator: Callable[[ConfigT], nn.Module] | None = None
-    """The forward pass takes float32 NCHW (and int64 labels (N,) where the Spec has some) and returns one logit per
-    image, shape (N,). None for families that are trained without one, or not at all."""
+    """Builds the discriminator. Its forward pass takes float32 NCHW (and int64 labels (N,) if the Spec has a label) and
+    returns one logit per image, (N,). None for families that are trained without one, or not at all."""
     trainable: Callable[[ConfigT], nn.Module] | None = None
-    """The generator as it is trained, where that differs: with parametrizations (spectral norm, equalised learning
+    """Builds the generator for training, if that differs: with parametrizations (spectral norm, equalised learning
     rate) that `ganrt.models.parametrize.fold` turns into plain weights under the keys of `generator`."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Where projects keep a generator in several checkpoint files: the name of each -> what is put before its keys.
-    One is exported, the others are named as settings: `ganrt export decoder.pth --config encoder=FILE`."""
-
+    """For projects that split a generator over several checkpoint files: the name of each part -> the prefix of its
+    keys. One file is exported, the others are settings: `ganrt export decoder.pth --config encoder=FILE`."""
     task: str = "adversarial"
     """How it is trained: a row of ganrt.training.tasks."""
 
     def configure(self, values: Mapping[str, Any]) -> ConfigT:
-        """Make a config of plain values; text such as "64", as the command line gives it, counts as a number.
+        """Build a config from plain values. Text such as "64", from the command line, is parsed.
 
         Raises RequestError for an unknown name or a value out of bounds.
         """
         return parse_config(self.config, values, self.name)
 
     def settings(self, config: ConfigT) -> dict[str, Any]:
-        """The config as plain values, for a manifest."""
+        """The config as a dict of plain values, for a manifest."""
         return asdict(config)  # type: ignore[call-overload, no-any-return]
 
 
 def parse_config(kind: type[ConfigT], values: Mapping[str, Any], owner: str) -> ConfigT:
-    """A frozen dataclass of plain values; text counts as what its field declares.
+    """Build a frozen dataclass of plain values; text is parsed to the type that the field declares.
 
     Args:
-        owner: whose settings they are, for the errors.
+        kind: the dataclass.
+        values: field name -> value. Fields left out take their defaults.
+        owner: the subject of error messages, such as `the recipe of dcgan`.
 
     Raises RequestError for an unknown name or a value out of bounds.
     """
@@ -97,7 +100,7 @@ def parse_config(kind: type[ConfigT], values: Mapping[str, Any], owner: str) -> 
 
 
 def _parse_value(kind: Any, value: Any) -> Any:
-    """A setting of the type that its field declares: int, float, bool, str, or tuple[int, ...]."""
+    """Parse a value of the declared type: int, float, bool, str, or tuple[int, ...]."""
     if kind is bool and str(value) in ("True", "true", "1", "False", "false", "0"):
         return str(value) in ("True", "true", "1")
     if kind is str and isinstance(value, str):
@@ -123,13 +126,13 @@ def check_bounds(**values: tuple[int, int, int]) -> None:
 
 
 def check_channels(channels: int) -> None:
+    """Raise RequestError unless there is 1 channel (grey) or 3 (RGB)."""
     if channels not in (1, 3):
         raise RequestError(f"channels is {channels}; it must be 1 (grey) or 3 (RGB)")
 
 
 def init_normal(module: nn.Module) -> None:
-    """Initialisation of the DCGAN paper (Radford et al. 2016, section 3): weights N(0, 0.02), batch-norm gains N(1,
-    0.02)."""
+    """Initialise as DCGAN does (Radford et al. 2016, section 3): weights N(0, 0.02), batch-norm gains N(1, 0.02)."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(part.weight, 0.0, 0.02)
@@ -139,5 +142,5 @@ def init_normal(module: nn.Module) -> None:
 
 
 def flatten_logits(features: Tensor) -> Tensor:
-    """(N, 1, 1, 1) or (N, 1) -> (N,)."""
+    """Reshape logits (N, 1, 1, 1) or (N, 1) to (N,)."""
     return features.flatten()

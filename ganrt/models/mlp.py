@@ -22,10 +22,14 @@ _WIDTHS = (64, 128, 256, 512)
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `mlp`. The defaults are those of the article's network for 28-pixel RGB images."""
+
     size: int = 28
-    """Height and width in pixels."""
+    """Height and width in pixels, 16 to 128."""
     channels: int = 3
+    """1 (grey) or 3 (RGB)."""
     latent: int = 100
+    """Length of the latent, 1 to 4096."""
     batch_norm: bool = False
     """Whether the generator's hidden layers have batch norm."""
 
@@ -49,6 +53,7 @@ class Generator(nn.Module):
         self.main = nn.Sequential(*layers, nn.Linear(before, math.prod(self.shape)), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
+        """Generate images from latents (N, latent)."""
         return self.main(z).unflatten(1, self.shape)  # type: ignore[no-any-return]
 
 
@@ -65,10 +70,12 @@ class Discriminator(nn.Module):
         self.main = nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * side * side, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Score images (N, channels, size, size): logits (N,)."""
         return flatten_logits(self.main(x))
 
 
 def build_spec(config: Config) -> Spec:
+    """A normal latent in, an image in [-1, 1] out."""
     return Spec(
         family="mlp",
         inputs=(Latent("z", (config.latent,), truncation="resampled"),),
@@ -77,7 +84,7 @@ def build_spec(config: Config) -> Spec:
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """The last layer has channels * size^2 rows; 1 * a^2 = 3 * b^2 has no solution, so that tells both."""
+    """Infer size and channels from the channels * size^2 rows of the last layer; a^2 = 3 b^2 has no solution."""
     batch_norm = "main.1.running_mean" in shapes
     first, last = shapes.get("main.0.weight", ()), shapes.get(f"main.{9 if batch_norm else 6}.weight", ())
     if len(first) != 2 or len(last) != 2:

@@ -1,7 +1,7 @@
-"""Weights that are computed from others while training, and plain weights afterwards.
+"""Parametrizations for training, and folding them into plain weights.
 
-A generator is trained with parametrizations (torch.nn.utils.parametrize) on plain layers. `fold` computes them a last
-time and leaves plain layers, so a family has one set of keys, and nothing of this reaches an exported graph.
+A generator is trained with parametrizations (torch.nn.utils.parametrize) on plain layers. `fold` evaluates them once
+more and leaves plain layers, so a family has one set of keys and exported graphs contain plain weights only.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 class EqualizedScale(nn.Module):
-    """Weights are kept at unit variance and scaled by gain / sqrt(fan_in) when used, so that the optimizer's step means
-    the same for every layer (Karras et al., "Progressive Growing of GANs", ICLR 2018, section 4.1). Biases are not
-    scaled."""
+    """Equalised learning rate: weights are stored at unit variance and scaled by gain / sqrt(fan_in) when used (Karras
+    et al., "Progressive Growing of GANs", ICLR 2018, section 4.1). Biases are not scaled."""
 
     def __init__(self, weight: Tensor, gain: float) -> None:
         super().__init__()
         self.scale = gain / math.sqrt(weight[0].numel())
 
     def forward(self, weight: Tensor) -> Tensor:
+        """The weight that the layer uses."""
         return weight * self.scale
 
 
@@ -37,28 +37,33 @@ def equalize(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2.0)) -> None
 
 
 class Scaled(nn.Module):
-    """Values are kept divided by `unit`, so that one step of the optimizer is so many times larger."""
+    """Stores values divided by `unit`, which makes the optimizer's steps `unit` times larger."""
 
     def __init__(self, unit: float) -> None:
         super().__init__()
         self.unit = unit
 
     def forward(self, value: Tensor) -> Tensor:
+        """The value that the layer uses."""
         return value * self.unit
 
     def right_inverse(self, value: Tensor) -> Tensor:
+        """The value that is stored."""
         return value / self.unit
 
 
 def scale_parameters(layer: nn.Module, unit: float) -> None:
-    """Train weight and bias of one layer, which stay as they are, in units of `unit`."""
+    """Train weight and bias of a layer in units of `unit`. Their values do not change."""
     for name in ("weight", "bias"):
         parametrize.register_parametrization(layer, name, Scaled(unit))
 
 
 def apply_spectral_norm(module: nn.Module, eps: float = 1e-6) -> nn.Module:
-    """Spectral norm on every linear and convolution layer (Miyato et al. 2018), in place: one power iteration a
-    training step, none in eval mode. Returns the module."""
+    """Apply spectral norm to every linear and convolution layer, in place (Miyato et al., "Spectral Normalization for
+    Generative Adversarial Networks", ICLR 2018): one power iteration per training step, none in eval mode.
+
+    Returns the module.
+    """
     for part in module.modules():
         if isinstance(part, _LAYERS):
             parametrizations.spectral_norm(part, eps=eps)
@@ -66,8 +71,10 @@ def apply_spectral_norm(module: nn.Module, eps: float = 1e-6) -> nn.Module:
 
 
 def fold(module: nn.Module) -> nn.Module:
-    """A copy in eval mode without parametrizations: the same function, plain weights. Submodules that a module names in
-    its ONLY_TRAINED, a tuple, go."""
+    """A copy in eval mode that computes the same function with plain weights instead of parametrizations.
+
+    Submodules that the module lists in its tuple ONLY_TRAINED are removed.
+    """
     plain = copy.deepcopy(module).eval()
     for name in getattr(plain, "ONLY_TRAINED", ()):
         delattr(plain, name)
@@ -77,7 +84,7 @@ def fold(module: nn.Module) -> nn.Module:
 
 
 def fold_layer(layer: nn.Module) -> None:
-    """Give one layer its parametrized weights as plain ones, in place. It should be in eval mode."""
+    """Replace the parametrizations of one layer, in eval mode, by plain weights, in place."""
     if not parametrize.is_parametrized(layer):
         return
     # Parametrizing gives a layer a class of its own, which its copies share; removing changes that class.

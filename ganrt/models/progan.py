@@ -35,10 +35,15 @@ _GROUP = 4
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `progan`. The defaults are the widths of the paper for 256 pixels."""
+
     widths: tuple[int, ...] = (512, 512, 512, 512, 256, 128, 64)
-    """Channels at 4, 8, 16, ... pixels, the last at full size. The paper's are min(512, 8192 / 2^k) from k = 1."""
+    """Channels at 4, 8, 16, ... pixels, 2 to 9 numbers; the size is 2^(1 + count). The paper has min(512, 8192 / 2^k)
+    from k = 1."""
     channels: int = 3
+    """1 (grey) or 3 (RGB)."""
     latent: int = 512
+    """Length of the latent, 1 to 4096."""
     pixel_bias: bool = False
     """Whether the first layer has a bias per channel and pixel (pytorch_GAN_zoo) instead of one per channel."""
 
@@ -55,7 +60,7 @@ class Config:
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """Make the mean square over the channels 1: (N, C, ...). In half precision the epsilon would be 0."""
+    """Normalise (N, C, ...) to a mean square of 1 over the channels. In fp16 the epsilon would be 0."""
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + _EPS)
 
 
@@ -74,6 +79,7 @@ class Stem(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Generate from latents (N, latent)."""
         x = self.linear(pixel_norm(z)).unflatten(1, (-1, 4, 4)) + self.bias
         return _activate(self.conv(_activate(x)))
 
@@ -87,6 +93,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the network."""
         return _activate(self.conv2(_activate(self.conv1(_upsample(x, 2)))))
 
 
@@ -100,6 +107,7 @@ class Generator(nn.Module):
         self.to_rgb = nn.Conv2d(config.widths[-1], config.channels, 1)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Generate from latents (N, latent)."""
         x = self.stem(z)
         for block in self.blocks:
             x = block(x)
@@ -107,8 +115,8 @@ class Generator(nn.Module):
 
 
 class GrowingGenerator(Generator):
-    """The generator while it grows. `stage` s makes 4 * 2^s pixels, enlarged to the full size; `alpha` in [0, 1] is the
-    share of the newest block, the rest is the stage before. Folding keeps what the last stage needs."""
+    """The generator while it grows. At `stage` s it generates 4 * 2^s pixels and upsamples them to the full size.
+    `alpha` in [0, 1] blends the newest block in. Folding keeps only what the last stage needs."""
 
     ONLY_TRAINED = ("lower_to_rgb",)
 
@@ -120,6 +128,7 @@ class GrowingGenerator(Generator):
         _equalize(self, {self.stem.linear: math.sqrt(2.0) / 4, **dict.fromkeys(images, 1.0)})
 
     def forward(self, z: Tensor) -> Tensor:
+        """Generate from latents (N, latent)."""
         x, before = self.stem(z), None
         for block in itertools.islice(self.blocks, self.stage):
             x, before = block(x), x
@@ -134,8 +143,8 @@ class GrowingGenerator(Generator):
 
 
 class Discriminator(nn.Module):
-    """(N, channels, size, size) -> logits (N,). Grows as the generator does: it looks at 4 * 2^`stage` pixels, and
-    `alpha` is the share of the newest block. Give it real images that went through `fade`."""
+    """(N, channels, size, size) -> logits (N,). It grows with the generator: it sees 4 * 2^`stage` pixels, and `alpha`
+    blends its newest block in. Real images must go through `fade` first."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -149,6 +158,7 @@ class Discriminator(nn.Module):
         _equalize(self, {self.linear: 1.0})
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the network."""
         image = _downsample(x, 2 ** (len(self.blocks) - self.stage))
         x = self._from_image(image, self.stage)
         for level in range(self.stage, 0, -1):
@@ -172,16 +182,16 @@ class DiscriminatorBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, after, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the network."""
         x = functional.leaky_relu(self.conv1(x), _SLOPE)
         return functional.leaky_relu(_downsample(self.conv2(x), 2), _SLOPE)
 
 
 def append_deviation(x: Tensor) -> Tensor:
-    """Append a channel that tells how much the images of a group differ, so that a generator without variety is found
-    out: (N, C, H, W) -> (N, C + 1, H, W).
+    """Append the minibatch standard deviation as a channel (section 3): (N, C, H, W) -> (N, C + 1, H, W).
 
-    Groups of 4 where N divides by it, else one group: the standard deviation over the group at every position, averaged
-    to a number per group (section 3).
+    The standard deviation over a group of 4 images (the whole batch if N is no multiple of 4) is averaged over all
+    positions and channels to one number per group.
     """
     group = _GROUP if len(x) % _GROUP == 0 else len(x)
     # Sample n belongs to the group n mod (N / group), as in the official code.
@@ -191,8 +201,8 @@ def append_deviation(x: Tensor) -> Tensor:
 
 
 def fade(images: Tensor, stage: int, alpha: float) -> Tensor:
-    """Real images (N, C, size, size) as the discriminator must see them at a stage: without the detail that only the
-    newest block could have made, as far as it is not there yet."""
+    """Blend real images (N, C, size, size) with their next lower resolution, as the discriminator sees them while the
+    newest block of a stage fades in."""
     if stage == 0 or alpha >= 1:
         return images
     lower = images.shape[-1] // (2 << stage)
@@ -200,7 +210,7 @@ def fade(images: Tensor, stage: int, alpha: float) -> Tensor:
 
 
 def _equalize(module: nn.Module, gains: Mapping[nn.Module, float]) -> None:
-    """All layers, with the gain sqrt(2) where no other is given."""
+    """Equalise all layers, with gain sqrt(2) unless another is given."""
     for part in list(module.modules()):
         if isinstance(part, nn.Linear | nn.Conv2d):
             equalize(part, gains.get(part, math.sqrt(2.0)))
@@ -215,12 +225,14 @@ def _downsample(x: Tensor, factor: int) -> Tensor:
 
 
 def build_spec(config: Config) -> Spec:
-    """The network normalises the latent, which leaves nothing for truncation to act on."""
+    """A normal latent in, an image in about [-1, 1] out. There is no truncation, as the network normalises the
+    latent."""
     output = Output(config.channels, (-1.0, 1.0), (config.size, config.size))
     return Spec("progan", (Latent("z", (config.latent,)),), output)
 
 
 def guess_config(shapes: Shapes) -> Config | None:
+    """Infer everything from the shapes of the stem, the blocks and `to_rgb`."""
     keys = sorted(key for key in shapes if re.fullmatch(r"blocks\.\d\.conv1\.weight", key))
     return _infer_config(shapes, "stem.linear.weight", keys, "to_rgb.weight", shapes.get("stem.bias", ())[1:] == (4, 4))
 
@@ -237,7 +249,7 @@ def _infer_config(shapes: Shapes, stem: str, convolutions: list[str], to_rgb: st
 
 
 def _strip_module_prefix(items: Mapping[str, T]) -> dict[str, T]:
-    """Without the `module.` that newer files of pytorch_GAN_zoo have in every key."""
+    """Remove the `module.` that newer files of pytorch_GAN_zoo have in every key."""
     return {key.replace(".module.", "."): item for key, item in items.items()}
 
 

@@ -1,4 +1,4 @@
-"""What residual GANs share: self-attention, conditional batch norm, orthogonal initialisation."""
+"""Layers that residual GANs share: self-attention, conditional batch norm, orthogonal initialisation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class Attention(nn.Module):
         self.g = nn.Conv2d(width, values, 1, bias=False)
         self.o = nn.Conv2d(values, width, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
-        """Starts at 0: the block is the identity until it has learned something."""
+        """Starts at 0, so the block starts as the identity."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add the attended values, times gamma."""
         queries = self.theta(x).flatten(2)
         keys = functional.max_pool2d(self.phi(x), 2).flatten(2)
         values = functional.max_pool2d(self.g(x), 2).flatten(2)
@@ -41,12 +42,13 @@ class ClassNorm(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(width, eps, affine=False)
         self.gains = nn.Embedding(classes, width)
-        """Minus 1, as BigGAN-PyTorch keeps them."""
+        """Gains minus 1, as BigGAN-PyTorch stores them."""
         self.biases = nn.Embedding(classes, width)
         nn.init.normal_(self.gains.weight, 0.0, 0.02)
         nn.init.zeros_(self.biases.weight)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Normalise, then modulate by class."""
         return _modulate(self.norm(x), self.gains(labels), self.biases(labels))
 
 
@@ -58,10 +60,11 @@ class VectorNorm(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(width, eps, affine=False)
         self.gain = nn.Linear(size, width, bias=False)
-        """Minus 1."""
+        """Computes the gains minus 1."""
         self.bias = nn.Linear(size, width, bias=False)
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+        """Normalise, then modulate by the vector."""
         return _modulate(self.norm(x), self.gain(vector), self.bias(vector))
 
 
@@ -70,7 +73,7 @@ def _modulate(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
 
 
 def init_orthogonal(module: nn.Module) -> None:
-    """Initialisation of BigGAN (Brock et al. 2019, section 3, after Saxe et al. 2014) for linear and convolution
+    """Initialise as BigGAN does (Brock et al. 2019, section 3, after Saxe et al. 2014) for linear and convolution
     weights; biases 0, as PyTorch-StudioGAN has them."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d):

@@ -40,25 +40,31 @@ _DISCRIMINATOR = {
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `resnet`. The defaults are those of SNGAN for 32 pixels; the module docstring has the others."""
+
     size: int = 32
-    """Height and width in pixels."""
+    """Height and width in pixels: 32, 64, 128 or 256."""
     channels: int = 3
+    """1 (grey) or 3 (RGB)."""
     classes: int = 0
-    """0 without labels."""
+    """Number of classes, up to 100,000; 0 for a model without labels."""
     width: int = 64
-    """Of the generator: at 32 pixels a quarter of its channels, at 64 half of those at full size, above all of them."""
+    """Base width of the generator, 1 to 1024. Channels at full size: 4 width at 32 pixels, 2 width at 64, else
+    width."""
     discriminator_width: int = 32
+    """Base width of the discriminator, 1 to 1024."""
     latent: int = 128
+    """Length of the latent, 1 to 4096."""
     hierarchical: bool = False
-    """Whether every block gets its own piece of the latent (BigGAN)."""
+    """Whether every block gets its own chunk of the latent (BigGAN)."""
     shared: int = 0
     """Length of the class embedding that all blocks share; 0 for a gain and a bias per class in every block."""
     attention: tuple[int, ...] = ()
-    """Heights in pixels at which both networks attend to themselves."""
+    """Heights in pixels at which both networks have self-attention: powers of 2 from 8 to half the size."""
     spectral: str = "discriminator"
-    """Where spectral norm is trained with: none, discriminator, both."""
+    """Which networks are trained with spectral norm: `none`, `discriminator` or `both`."""
     eps: float = 1e-5
-    """Of the batch norms. BigGAN's weights from TF Hub need 1e-4."""
+    """Epsilon of the batch norms, PyTorch's default. BigGAN's weights from TF Hub need 1e-4."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -84,6 +90,7 @@ class Config:
 
     @property
     def blocks(self) -> int:
+        """Number of upsampling blocks."""
         return len(_GENERATOR[self.size]) - 1
 
     @property
@@ -93,7 +100,7 @@ class Config:
 
     @property
     def chunk(self) -> int:
-        """Values of the latent that the first layer gets."""
+        """Length of the part of the latent that the first layer gets."""
         return self.latent // (self.blocks + 1) if self.hierarchical else self.latent
 
     @property
@@ -120,6 +127,7 @@ class GeneratorBlock(nn.Module):
         self.attention = Attention(width) if attention else nn.Identity()
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """Upsample features by 2."""
         given = () if condition is None else (condition,)
         hidden = self.conv1(_upsample(functional.relu(self.norm1(x, *given))))
         hidden = self.conv2(functional.relu(self.norm2(hidden, *given)))
@@ -148,6 +156,7 @@ class Generator(nn.Module):
         self.to_rgb = nn.Conv2d(widths[-1], config.channels, 3, padding=1)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Generate images from latents (N, latent) and labels (N,)."""
         pieces = torch.split(z, self.config.chunk, 1)
         x = self.linear(pieces[0]).unflatten(1, (-1, 4, 4))
         known = self.shared(label) if self.config.shared else label
@@ -160,7 +169,7 @@ class Generator(nn.Module):
 
 
 def build_trainable(config: Config) -> nn.Module:
-    """The generator with orthogonal weights, and with spectral norm where the config says so."""
+    """The generator with orthogonal weights, and with spectral norm if the config asks for it."""
     generator = Generator(config)
     init_orthogonal(generator)
     return apply_spectral_norm(generator) if config.spectral == "both" else generator
@@ -178,6 +187,7 @@ class DiscriminatorBlock(nn.Module):
         self.attention = Attention(width) if attention else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
         hidden = self.conv1(x if self.first else functional.relu(x))
         hidden = self.conv2(functional.relu(hidden))
         if self.halve:  # a 1 x 1 convolution and the mean commute: fewer pixels first
@@ -214,6 +224,7 @@ class Discriminator(nn.Module):
                 parametrizations.spectral_norm(self.embedding, eps=1e-6)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Score images: logits (N,)."""
         for block in self.blocks:
             x = block(x)
         features = functional.relu(x).sum((2, 3))
@@ -222,6 +233,7 @@ class Discriminator(nn.Module):
 
 
 def build_spec(config: Config) -> Spec:
+    """A normal latent and, with classes, a label in; an image in [-1, 1] out."""
     inputs: list[Input] = [Latent("z", (config.latent,), truncation="resampled")]
     if config.classes:
         inputs.append(Label("label", config.classes))
@@ -229,7 +241,7 @@ def build_spec(config: Config) -> Spec:
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """Everything but what training alone needs. Blocks double 4 pixels; a shared embedding has its own table."""
+    """Infer everything but the settings that only training uses. Each block doubles the first 4 pixels."""
     stems = {key.partition(".norm1.")[0] for key in shapes if re.fullmatch(r"blocks\.\d\.norm1\..*", key)}
     size = 4 << len(stems)
     first, rgb = shapes.get("linear.weight", ()), shapes.get("to_rgb.weight", ())

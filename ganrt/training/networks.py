@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ganrt.checks import is_whole
 from ganrt.errors import RequestError
 from ganrt.models import get_family
 from ganrt.models.parametrize import fold
@@ -82,7 +83,7 @@ class Networks:
         """Copy what `state` returned into these networks, wherever they are. Raises KeyError, RuntimeError, TypeError
         or ValueError when it is the state of others."""
         step = state["step"]
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        if not is_whole(step) or step < 0:
             raise ValueError(f"step is {step!r}; it must be a whole number from 0")
         for name, part in self._parts.items():
             part.load_state_dict(state[name])

@@ -1,12 +1,12 @@
-"""`TrainingOptions`: all that a training run depends on. Plain, frozen, to and from JSON; checks itself when made."""
+"""`TrainingOptions`: everything a training run depends on, as a frozen dataclass that validates itself."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from ganrt.checks import is_finite, require_whole
 from ganrt.errors import RequestError
 from ganrt.latents import check_seed
 from ganrt.models import get_family
@@ -28,51 +28,57 @@ _COUNTS = (
     "log_every",
     "devices",
 )
+_MAX_COUNT = 2**40
 _PLAIN_BETAS = (0.9, 0.999)
-"""Of Adam where there is no discriminator: its authors' own."""
+"""Betas of Adam without a discriminator: the defaults of Kingma and Ba, "Adam", ICLR 2015."""
 _FREE = ("steps", "sample_every", "checkpoint_every", "log_every", "device", "devices")
-"""What may differ when a run is resumed: the rest decides which weights come out."""
+"""Options that may differ when a run is resumed, because they do not affect the weights."""
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The seed, and everything else that decides which weights come out. Raises RequestError for a value that makes no
-    sense."""
+    """Options of a training run. Raises RequestError for a value that is out of bounds or does not suit the family."""
 
     family: str
+    """One of `ganrt.models.FAMILIES`."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the family; those left out take its defaults, so that all are here once this is made."""
+    """Settings of the family. Settings left out are filled in with the family's defaults."""
     data: str = ""
-    """`digits`, `folder:PATH` or `FILE.npz`; for image-to-image tasks `photos` or `folder:PATH`. "" asks for `digits`
-    or `photos`, and is replaced by it."""
+    """`digits`, `folder:PATH` or `FILE.npz`; for image-to-image tasks `photos` or `folder:PATH`. "" becomes `digits` or
+    `photos`."""
     loss: str = "non-saturating"
+    """Adversarial loss, one of `ganrt.training.LOSSES`. An image-to-image task uses it only with a discriminator."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the family's task (ganrt.training.tasks); those left out take its defaults."""
+    """Settings of the family's task (ganrt.training.tasks). Settings left out are filled in with its defaults."""
     steps: int = 1500
-    """Each updates the discriminator `critic_steps` times and the generator once."""
+    """Total number of steps. Each updates the discriminator `critic_steps` times and the generator once."""
     batch: int = 64
     """Images per update, over all processes together."""
     critic_steps: int = 0
-    """Discriminator updates per step; 0 asks for those of the loss, and is replaced by their number."""
+    """Discriminator updates per step. 0 becomes the number that the loss prescribes."""
     generator_lr: float = 5e-4
+    """Adam's learning rate of the generator, above 0 and at most 1."""
     discriminator_lr: float = 5e-4
+    """Adam's learning rate of the discriminator, above 0 and at most 1."""
     betas: tuple[float, ...] = ()
-    """Of Adam, two numbers for both networks; () asks for those of the loss, and is replaced by them."""
+    """Adam's two betas, for both networks. () becomes those that the loss prescribes."""
     halve_every: int = 0
-    """Steps after which an image-to-image task has halved its learning rate, little by little; 0 keeps it."""
+    """Steps in which the learning rate of an image-to-image task decays to a half, exponentially; 0 keeps it
+    constant."""
     ema: float = 0.995
-    """Decay per step of the moving average of the generator, which is what a run gives out."""
+    """Decay per step of the exponential moving average of the generator, which is the result of a run; 0 <= ema < 1."""
     augment: tuple[str, ...] = ()
-    """Kinds of DiffAugment (ganrt.training.augment) that whatever the discriminator sees goes through, in order."""
+    """Kinds of DiffAugment (ganrt.training.augment) applied, in this order, to all images the discriminator sees."""
     packing: int = 1
-    """Images that the discriminator sees at once, side by side in the channels, to judge them together."""
+    """Images that the discriminator sees together, concatenated in the channels (PacGAN)."""
     orthogonal: float = 0.0
-    """Weight of the generator's orthogonal regularisation; 1e-4 in BigGAN."""
+    """Weight of the generator's orthogonal regularisation, 0 to 1; 1e-4 in BigGAN."""
     accumulate: int = 1
-    """Parts that a batch is computed in, one after another, to save memory."""
+    """Gradient accumulation: number of parts that each batch is split into to save memory."""
     precision: str = "fp32"
-    """`fp32`, or `bf16-mixed`: float32 weights, most of the arithmetic in bfloat16."""
+    """`fp32`, or `bf16-mixed`: float32 weights and bfloat16 arithmetic where autocast allows it."""
     seed: int = 0
+    """Seed of weights, latents, shuffling and augmentation, 0 to 2^64 - 1."""
     sample_every: int = 250
     """Steps between two sample grids."""
     checkpoint_every: int = 250
@@ -80,9 +86,9 @@ class TrainingOptions:
     log_every: int = 10
     """Steps between two rows of the log."""
     device: str = "auto"
-    """`auto` (a GPU where there is one), `cpu` or `cuda`."""
+    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
     devices: int = 1
-    """Processes that share the work, each with a GPU of its own on `cuda`."""
+    """Number of processes that share the work; on `cuda` each has its own GPU."""
 
     def __post_init__(self) -> None:
         _check_choice("family", self.family)
@@ -104,7 +110,7 @@ class TrainingOptions:
             plain = not trains_on_noise(family) and not self.recipe.get("adversarial_weight")
             object.__setattr__(self, "betas", _PLAIN_BETAS if plain else LOSSES[self.loss].betas)
         for name in _COUNTS:
-            _check_count(name, getattr(self, name))
+            object.__setattr__(self, name, require_whole(name, getattr(self, name), 1, _MAX_COUNT))
         self._check_numbers()
         self._check_kinds()
         check_seed(self.seed)
@@ -128,8 +134,7 @@ class TrainingOptions:
         for value in self.betas:
             _check_number("betas", value, "at least 0 and below 1", lambda beta: 0 <= beta < 1)
         _check_number("orthogonal", self.orthogonal, "at least 0 and at most 1", lambda value: 0 <= value <= 1)
-        if isinstance(self.halve_every, bool) or not isinstance(self.halve_every, int) or self.halve_every < 0:
-            raise RequestError(f"halve_every is {self.halve_every!r}; it must be a whole number from 0")
+        object.__setattr__(self, "halve_every", require_whole("halve_every", self.halve_every, 0))
 
     def _check_noise_task(self) -> None:
         if self.halve_every:
@@ -160,27 +165,30 @@ class TrainingOptions:
 
     @property
     def spec(self) -> Spec:
-        """Of the generator that is trained."""
+        """Spec of the generator."""
         family = get_family(self.family)
         return family.spec(family.configure(self.config))
 
     def build_objective(self) -> Objective | None:
-        """What image-to-image training minimises; None for a family that is trained on noise. Raises RequestError,
-        ArtifactError or CheckpointError for a recipe whose files cannot be used."""
+        """The objective of an image-to-image task; None for a family that is trained on noise.
+
+        Raises RequestError, ArtifactError or CheckpointError when a file that the recipe names cannot be used.
+        """
         return build_objective(get_family(self.family), self.config, self.recipe)
 
     @property
     def growth(self) -> Growth | None:
-        """When the networks grow; None for those that do not."""
+        """The schedule of progressive growing; None for networks that do not grow."""
         return build_growth(get_family(self.family), self.config, self.recipe, self.batch)
 
     def find_differences(self, other: TrainingOptions) -> list[str]:
-        """What keeps a run made with these options from being resumed with the others: `batch was 64, is now 32`."""
+        """Differences that prevent resuming a run of these options with the others, such as `batch was 64, is now
+        32`."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name not in _FREE)
         return [f"{name} was {old!r}, is now {new!r}" for name, old, new in pairs if old != new]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; `from_dict` gives equal TrainingOptions back."""
+        """Plain values for JSON; the inverse of `from_dict`."""
         return {
             **asdict(self),
             "config": dict(self.config),
@@ -191,7 +199,7 @@ class TrainingOptions:
 
     @classmethod
     def from_dict(cls, raw: object) -> TrainingOptions:
-        """Read parsed JSON that may come from anybody. Raises RequestError saying what is wrong with it."""
+        """Build options from untrusted parsed JSON. Raises RequestError when it is invalid."""
         if not isinstance(raw, dict) or "family" not in raw:
             raise RequestError("the options are not an object with a family")
         unknown = sorted(set(raw) - {f.name for f in fields(cls)})
@@ -206,11 +214,6 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...] = ()) -> No
         raise RequestError(f"{name} is {value!r}; choose {', '.join(choices) or 'one by its name'}")
 
 
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**40:
-        raise RequestError(f"{name} is {value!r}; it must be a whole number from 1")
-
-
 def _check_number(name: str, value: object, bounds: str, fits: Callable[[float], bool]) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not fits(value):
+    if not is_finite(value) or not fits(value):
         raise RequestError(f"{name} is {value!r}; it must be {bounds}")

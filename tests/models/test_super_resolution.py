@@ -95,7 +95,7 @@ def test_reach_is_how_far_a_pixel_is_felt(name: str, values: dict[str, Any]) -> 
     for tensor in module.parameters():
         tensor.data.abs_().add_(0.1)
     if isinstance(getattr(module, "enlarge", None), Bicubic):
-        module.enlarge.kernels.abs_().add_(0.1)
+        module.upsample.kernels.abs_().add_(0.1)
     found = 0
     side = 2 * math.ceil((reach + 2) / rule) * rule
     for at in range(side // 2, side // 2 + rule):
