@@ -1,7 +1,7 @@
-"""Generator families: one file each, imported when named.
+"""Generator families: one module each, imported on first use.
 
-To add one: a file here that ends in `FAMILY = Family(...)`, one row in FAMILIES, and its test. Everything else
-(training, checkpoints, export, proof, sampling) works on the Family and its Spec.
+To add one: a module that ends in `FAMILY = Family(...)`, a row in FAMILIES, and a test. Training, export, proof and
+sampling work on the Family and its Spec.
 """
 
 from __future__ import annotations
@@ -26,24 +26,31 @@ FAMILIES = {
     "srresnet": "super-resolution: residual blocks with batch norm, SRGAN's generator (Ledig et al. 2017)",
     "msrresnet": "super-resolution: residual blocks without batch norm (BasicSR; Lim et al. 2017)",
     "espcn": "super-resolution of luma: four convolutions and a pixel shuffle (Shi et al. 2016)",
-    "vdsr": "super-resolution of luma: the residual of a bicubic enlargement (Kim et al. 2016)",
+    "vdsr": "super-resolution of luma: the residual of bicubic upsampling (Kim et al. 2016)",
     "rrdb": "super-resolution: residual dense blocks, ESRGAN and Real-ESRGAN (Wang et al. 2018, 2021)",
     "srvgg": "super-resolution: Real-ESRGAN's compact network (Wang et al. 2021)",
     "transformer_net": "style transfer, one style per network, instance norm (Johnson et al. 2016)",
-    "adain": "style transfer from any picture, with a strength (Huang and Belongie 2017)",
-    "synthesis": "pictures from edges, colour, texture or masks; inpainting (Nazeri et al. 2019)",
+    "adain": "style transfer from any style picture, with a strength (Huang and Belongie 2017)",
+    "synthesis": "images from edges, colour, texture or masks; inpainting (Nazeri et al. 2019)",
 }
-"""Name, which is also the module's, -> one line. Kept here so that listing them needs no torch."""
+"""Name of a family and its module -> description. Kept here so that listing the families needs no torch."""
 
 
 def get_family(name: str) -> AnyFamily:
-    """Raises RequestError for an unknown name."""
+    """The family of a name, a key of FAMILIES. Raises RequestError for an unknown name."""
     if name not in FAMILIES:
         raise RequestError(f"there is no family {name!r}; choose one of {', '.join(FAMILIES)}")
     return cast("AnyFamily", importlib.import_module(f"ganrt.models.{name}").FAMILY)
 
 
 def build_generator(name: str, config: Mapping[str, Any]) -> torch.nn.Module:
-    """A generator with fresh weights. Raises RequestError for an unknown family or a config it does not take."""
+    """Build a generator with fresh weights.
+
+    Args:
+        name: a key of FAMILIES.
+        config: settings of the family; those left out take their defaults.
+
+    Raises RequestError for an unknown family or setting, or a value out of bounds.
+    """
     family = get_family(name)
     return family.generator(family.configure(config))

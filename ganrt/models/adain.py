@@ -1,9 +1,9 @@
 """Style transfer from any picture (Huang, Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance
-Normalization", ICCV 2017): the content x and the style z go through one encoder, the content's features take over the
-channel means and deviations of the style's, and a decoder makes the picture.
+Normalization", ICCV 2017): content and style go through the same encoder, the content's features get the channel means
+and deviations of the style's, and a decoder generates the image.
 
-It is the form y = f(x; W) + g(z; V) at the level of features. With mu and sigma per channel, AdaIN(c, s) =
-sigma(s) (c - mu(c)) / sigma(c) + mu(s): a term of the content, rescaled, plus mu(s), which the style adds alone.
+With mu and sigma per channel, AdaIN(c, s) = sigma(s) (c - mu(c)) / sigma(c) + mu(s): a
+rescaled content term plus the style's mean, which is the form y = f(x; W) + g(z; V) at the level of features.
 
 Layers, statistics (unbiased variance plus 1e-5) and state-dict keys are those of pytorch-AdaIN: `vgg.` before the keys
 of its vgg_normalised.pth, `decoder.` before those of its decoder.pth.
@@ -27,15 +27,17 @@ _EPS = 1e-5
 _LEVELS = (2, 2, 4, 1)
 """Convolutions at full, half, quarter and eighth size, up to relu4_1."""
 LEVEL_ENDS = {"relu1_1": 4, "relu2_1": 11, "relu3_1": 18, "relu4_1": 31}
-"""Layers that the style is compared in -> where the encoder ends that stops after it."""
+"""Layer in which styles are compared -> index in the encoder after which it ends."""
 _LAST = 29
 """Number of the encoder's last convolution in vgg_normalised.pth, which goes on to relu5_4."""
 
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `adain`. The default is the width of VGG-19."""
+
     width: int = 64
-    """Channels at full size; they double with every halving."""
+    """Channels at full size, 1 to 512; they double each time the size is halved."""
 
     def __post_init__(self) -> None:
         check_bounds(width=(self.width, 1, 512))
@@ -44,7 +46,7 @@ class Config:
 class Generator(nn.Module):
     """content (N, 3, H, W), style (N, 3, h, w) in [0, 1], strength (N,) -> (N, 3, H, W) about [0, 1], not clamped.
 
-    H and W are multiples of 8. The strength goes from 0, the content itself, to 1.
+    H and W are multiples of 8. Strength 0 keeps the content's style, 1 takes the style's.
     """
 
     def __init__(self, config: Config) -> None:
@@ -53,22 +55,23 @@ class Generator(nn.Module):
         self.decoder = _build_decoder(config.width)
 
     def forward(self, content: Tensor, style: Tensor, strength: Tensor) -> Tensor:
+        """Stylize the content."""
         wanted = self.vgg(content)
         share = strength[:, None, None, None]
         return self.decoder(share * adain(wanted, self.vgg(style)) + (1 - share) * wanted)  # type: ignore[no-any-return]
 
 
 def adain(content: Tensor, style: Tensor) -> Tensor:
-    """Features (N, C, H, W) with the channel means and deviations of others (N, C, h, w)."""
+    """Give features (N, C, H, W) the channel means and deviations of others (N, C, h, w) (equation 8)."""
     mean, deviation = channel_statistics(content)
     wanted_mean, wanted_deviation = channel_statistics(style)
     return wanted_deviation * ((content - mean) / deviation) + wanted_mean
 
 
 def channel_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every channel, (N, C, 1, 1) each.
+    """Mean and standard deviation of each channel of (N, C, H, W): (N, C, 1, 1) each.
 
-    Written with sums: exporters turn a variance with a free number of pixels into longer graphs.
+    Written with sums, because exporters turn a variance over a dynamic number of pixels into longer graphs.
     """
     count = features.shape[2] * features.shape[3]
     mean = features.mean((2, 3), keepdim=True)
@@ -77,7 +80,7 @@ def channel_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _build_encoder(width: int) -> nn.Sequential:
-    """VGG-19 to relu4_1, after a 1x1 convolution that brings RGB into the form it was trained on."""
+    """VGG-19 up to relu4_1, after a 1x1 convolution that normalises RGB."""
     layers: list[nn.Module] = [nn.Conv2d(3, 3, 1)]
     before = 3
     for level, count in enumerate(_LEVELS):
@@ -90,8 +93,7 @@ def _build_encoder(width: int) -> nn.Sequential:
 
 
 def build_random_encoder(config: Config, seed: int = 0) -> nn.Sequential:
-    """An encoder of random weights that keep the activations' scale (He et al. 2015), no biases; the same ones for the
-    same seed. Of use where there is no checkpoint of trained ones."""
+    """An encoder with random weights (He et al. 2015) that depend on the seed only, for use without a checkpoint."""
     numbers = torch.Generator().manual_seed(seed)
     encoder = _build_encoder(config.width)
     encoder.eval().requires_grad_(False)
@@ -121,6 +123,7 @@ def _build_convolution(before: int, after: int) -> list[nn.Module]:
 
 
 def build_spec(config: Config) -> Spec:
+    """Content and style in [0, 1] and a strength in, the stylized image out."""
     return Spec(
         family="adain",
         inputs=(
@@ -133,17 +136,18 @@ def build_spec(config: Config) -> Spec:
 
 
 def guess_config(shapes: Shapes) -> Config | None:
+    """Infer the width from the encoder of a checkpoint that holds both parts."""
     return _infer_config(shapes, "vgg.2.weight") if _has_kernel(shapes, "decoder.28.weight") else None
 
 
 def convert_state(state: State, config: Config) -> State:
-    """Without the layers after relu4_1, which vgg_normalised.pth holds for other purposes."""
+    """Drop the layers of vgg_normalised.pth after relu4_1, which AdaIN does not use."""
     numbers = {key: re.match(r"vgg\.([0-9]+)\.", key) for key in state}
     return {key: state[key] for key, number in numbers.items() if number is None or int(number[1]) <= _LAST}
 
 
 def _infer_config(shapes: Shapes, second: str) -> Config | None:
-    """From the encoder's second convolution, the first that has the width."""
+    """From the second convolution of the encoder, whose rows are the width."""
     try:
         return Config(shapes[second][0]) if _has_kernel(shapes, second) else None
     except RequestError:

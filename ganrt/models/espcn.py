@@ -20,10 +20,12 @@ from ganrt.spec import Spec
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `espcn`. The defaults are those of the paper and of pytorch/examples."""
+
     scale: int = 3
-    """Enlargement of height and width."""
+    """Factor of height and width, 1 to 8."""
     width: int = 64
-    """Channels of the first two layers; the third has half of them."""
+    """Channels of the first two layers, an even number from 2 to 1024; the third layer has half of them."""
 
     def __post_init__(self) -> None:
         check_bounds(scale=(self.scale, 1, 8), width=(self.width, 2, 1024))
@@ -48,6 +50,7 @@ class Generator(nn.Module):
         nn.init.orthogonal_(self.conv4.weight)
 
     def forward(self, luma: Tensor) -> Tensor:
+        """Upsample luma (N, 1, H, W)."""
         x = self.relu(self.conv1(luma))
         x = self.relu(self.conv2(x))
         x = self.relu(self.conv3(x))
@@ -55,12 +58,13 @@ class Generator(nn.Module):
 
 
 def build_spec(config: Config) -> Spec:
+    """Luma in, upsampled luma out, both in [0, 1]."""
     radius = upscaling.receptive_field_radius([(0, config.scale), (2 + 1 + 1 + 1, 1)])
     return upscaling.build_luma_spec("espcn", config.scale, radius)
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """conv1 is (width, 1, 5, 5), conv4 has scale^2 rows."""
+    """Infer width and scale: conv1 is (width, 1, 5, 5), conv4 has scale^2 rows."""
     first, last = upscaling.conv_shape(shapes, "conv1.weight"), upscaling.conv_shape(shapes, "conv4.weight")
     if first is None or first[1] != 1 or last is None:
         return None

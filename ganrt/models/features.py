@@ -1,7 +1,7 @@
-"""What synthesis starts from: edges, texture, colour and brightness of a picture. Modules without weights to learn,
-differentiable, and plain convolutions in an exported graph.
+"""Feature maps that `synthesis` takes: edges, texture, colour and brightness. The modules have no trainable weights,
+are differentiable, and export as plain convolutions.
 
-Pictures are RGB (N, 3, H, W) in [0, 1]; borders are continued by their last row and column.
+Images are RGB (N, 3, H, W) in [0, 1]; borders are padded by replication.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _LUMA = (0.299, 0.587, 0.114)
-"""Brightness of red, green and blue (ITU-R BT.601)."""
+"""Weights of red, green and blue (ITU-R BT.601)."""
 _SOBEL = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 _STEEPEST = 4.0
-"""Sobel's answer to a straight edge from black to white."""
+"""Response of the Sobel filter to a straight edge from black to white."""
 _EPS = 1e-6
-"""Under a square root, whose slope would be infinite at 0."""
+"""Added under a square root, whose gradient is infinite at 0."""
 _FREQUENCY, _SIGMA, _RADIUS = 0.25, 2.0, 5
-"""Of the Gabor filters: cycles per pixel, and pixels."""
+"""Gabor filters: cycles per pixel, standard deviation and radius in pixels."""
 _FILL_RADII = (64, 32, 16, 8, 4, 2)
-"""Radii of the boxes that holes are filled from, in pixels: the last that finds anything counts."""
+"""Radii in pixels of the boxes that holes are filled from; the smallest box with a known pixel wins."""
 _BOX = 3
 """Radius of the box in which texture energy is averaged: 7 x 7 pixels."""
 
 
 class Grey(nn.Module):
-    """Brightness, (N, 1, H, W) in [0, 1]."""
+    """Luma, (N, 1, H, W) in [0, 1]."""
 
     radius: ClassVar[int] = 0
-    """How many pixels away the picture still matters; every feature says so."""
+    """Receptive-field radius in pixels; likewise in the other features."""
     weights: Tensor
 
     def __init__(self) -> None:
@@ -40,14 +40,16 @@ class Grey(nn.Module):
         self.register_buffer("weights", torch.tensor(_LUMA)[:, None, None], persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
+        """Extract the feature from images (N, 3, H, W)."""
         return (picture * self.weights).sum(1, keepdim=True)
 
 
 class Edges(nn.Module):
-    """Steepness of the brightness by Sobel's filters, (N, 1, H, W): 1 is a straight edge from black to white, corners
-    reach 1.07."""
+    """Gradient magnitude of the luma by Sobel filters, (N, 1, H, W): 1 for a straight edge from black to white, up to
+    1.07 at corners."""
 
     radius: ClassVar[int] = 1
+    """Receptive-field radius in pixels."""
     kernels: Tensor
 
     def __init__(self) -> None:
@@ -57,16 +59,17 @@ class Edges(nn.Module):
         self.register_buffer("kernels", torch.stack([across, across.T])[:, None], persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
+        """Extract the feature from images (N, 3, H, W)."""
         slopes = functional.conv2d(_pad(self.grey(picture), 1), self.kernels)
         return torch.sqrt(slopes.square().sum(1, keepdim=True) + _EPS) / _STEEPEST
 
 
 class Texture(nn.Module):
-    """How strong stripes of each of `count` directions are, (N, count, H, W): the local energy of pairs of Gabor
-    filters (even and odd, a quarter cycle a pixel), averaged over 7 x 7 pixels, as an amplitude. Stripes of full
-    contrast, 0 to 1, give 1."""
+    """Amplitude of stripes in each of `count` directions, (N, count, H, W): the local energy of pairs of Gabor filters
+    (even and odd, a quarter cycle per pixel), averaged over 7 x 7 pixels. Stripes of full contrast, 0 to 1, give 1."""
 
     radius: ClassVar[int] = _RADIUS + _BOX
+    """Receptive-field radius in pixels."""
     kernels: Tensor
 
     def __init__(self, count: int) -> None:
@@ -75,14 +78,15 @@ class Texture(nn.Module):
         self.register_buffer("kernels", gabor_kernels(count), persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
+        """Extract the feature from images (N, 3, H, W)."""
         even, odd = functional.conv2d(_pad(self.grey(picture), _RADIUS), self.kernels).chunk(2, 1)
         energy = functional.avg_pool2d(_pad(even.square() + odd.square(), _BOX), 2 * _BOX + 1, 1)
         return torch.sqrt(energy + _EPS)
 
 
 def gabor_kernels(count: int) -> Tensor:
-    """Float32 (2 count, 1, 11, 11): the even filters of all directions, then the odd ones. Direction k is k pi / count;
-    the filters do not answer to a flat picture."""
+    """Even Gabor filters of all directions, then the odd ones: float32 (2 count, 1, 11, 11). Direction k is k pi /
+    count. The response to a flat image is 0."""
     side = torch.arange(-_RADIUS, _RADIUS + 1.0)
     envelope = torch.exp(-(side[:, None] ** 2 + side**2) / (2 * _SIGMA**2))
     envelope = envelope / envelope.sum()
@@ -98,7 +102,7 @@ def gabor_kernels(count: int) -> Tensor:
 
 
 class Colour(nn.Module):
-    """The picture without detail, (N, 3, H, W) in [0, 1]: averages of `pool` x `pool` pixels, interpolated. Height and
+    """Blurred colour, (N, 3, H, W) in [0, 1]: averages of `pool` x `pool` pixels, upsampled bilinearly. Height and
     width must be multiples of `pool`."""
 
     def __init__(self, pool: int) -> None:
@@ -106,20 +110,21 @@ class Colour(nn.Module):
         self.pool = pool
 
     def forward(self, picture: Tensor) -> Tensor:
+        """Extract the feature from images (N, 3, H, W)."""
         small = functional.avg_pool2d(picture, self.pool)
         return functional.interpolate(small, scale_factor=float(self.pool), mode="bilinear")
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """A mask (N, 1, H, W) that also covers what lies within `radius` pixels of a hole."""
+    """Grow the holes of a mask (N, 1, H, W) by `radius` pixels."""
     return functional.max_pool2d(mask, 2 * radius + 1, 1, radius)
 
 
 def fill_holes(picture: Tensor, mask: Tensor) -> Tensor:
-    """A picture (N, C, H, W) with its holes, where the mask (N, 1, H, W) is 1, filled smoothly from around them.
+    """Fill the holes of an image (N, C, H, W), where the mask (N, 1, H, W) is 1, smoothly from their surroundings.
 
-    A pixel becomes the mean of what is known in the smallest of several boxes about it that reaches anything known, or
-    of all that is known. What is under the mask is never looked at.
+    A pixel becomes the mean of the known pixels in the smallest of several boxes around it that has any, else the mean
+    of all known pixels. Values under the mask are ignored.
     """
     known = 1 - mask
     seen = picture * known
@@ -131,7 +136,7 @@ def fill_holes(picture: Tensor, mask: Tensor) -> Tensor:
 
 
 def _box_mean(x: Tensor, radius: int) -> Tensor:
-    """Mean over a square of 2 radius + 1 pixels, with zeros outside the picture."""
+    """Mean over a square of side 2 radius + 1, zero-padded."""
     side = 2 * radius + 1
     down = functional.avg_pool2d(x, (side, 1), 1, (radius, 0))
     return functional.avg_pool2d(down, (1, side), 1, (0, radius))

@@ -1,6 +1,5 @@
 """MSRResNet of BasicSR: SRResNet without batch norm, as in EDSR (Lim et al., "Enhanced Deep Residual Networks for
-Single Image Super-Resolution", CVPR workshops 2017), and the residual of the bilinear enlargement. Keys are
-BasicSR's."""
+Single Image Super-Resolution", CVPR workshops 2017), on top of bilinear upsampling. Keys are BasicSR's."""
 
 from __future__ import annotations
 
@@ -18,11 +17,16 @@ from ganrt.spec import Spec
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `msrresnet`. The defaults are those of BasicSR."""
+
     scale: int = 4
-    """Enlargement of height and width: 2, 3 or 4."""
+    """Factor of height and width: 2, 3 or 4."""
     channels: int = 3
+    """1 (grey) or 3 (RGB)."""
     width: int = 64
+    """Channels, 1 to 1024."""
     blocks: int = 16
+    """Residual blocks, 1 to 128."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -36,6 +40,8 @@ class Config:
 
 
 class Block(nn.Module):
+    """Two 3 x 3 convolutions with a ReLU between, added to the input."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
@@ -43,6 +49,7 @@ class Block(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to features (N, width, H, W)."""
         return x + self.conv2(self.relu(self.conv1(x)))  # type: ignore[no-any-return]
 
 
@@ -64,6 +71,7 @@ class Generator(nn.Module):
         upscaling.init_kaiming(self, 0.1)
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Upsample images (N, channels, H, W)."""
         x = self.body(self.lrelu(self.conv_first(low_res)))
         x = self.lrelu(self.shuffle(self.upconv1(x)))
         if self.scale == 4:
@@ -73,18 +81,23 @@ class Generator(nn.Module):
 
 
 def build_spec(config: Config) -> Spec:
+    """A low-resolution image in, an upsampled one out, both in [0, 1]."""
     low = 1 + 2 * config.blocks + 1
     stages = [(2, 2), (1, 2), (low, 1)] if config.scale == 4 else [(2, config.scale), (low, 1)]
     return upscaling.build_spec("msrresnet", config.channels, config.scale, upscaling.receptive_field_radius(stages))
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """conv_first is (width, channels, 3, 3); upconv1 has width * scale^2 rows, or 4 width and an upconv2 behind it."""
-    first, enlarging = upscaling.conv_shape(shapes, "conv_first.weight"), upscaling.conv_shape(shapes, "upconv1.weight")
+    """Infer everything: conv_first is (width, channels, 3, 3); upconv1 has scale^2 width rows, or 4 width if there is
+    an upconv2."""
+    first, upsampling = (
+        upscaling.conv_shape(shapes, "conv_first.weight"),
+        upscaling.conv_shape(shapes, "upconv1.weight"),
+    )
     blocks = upscaling.count_layers(shapes, r"body\.([0-9]{1,3})\.conv1\.weight")
-    if first is None or first[0] == 0 or enlarging is None or not blocks:
+    if first is None or first[0] == 0 or upsampling is None or not blocks:
         return None
-    scale = 4 if "upconv2.weight" in shapes else math.isqrt(enlarging[0] // first[0])
+    scale = 4 if "upconv2.weight" in shapes else math.isqrt(upsampling[0] // first[0])
     try:
         return Config(scale, first[1], first[0], blocks)
     except RequestError:

@@ -1,8 +1,8 @@
 """RRDBNet, the generator of ESRGAN and Real-ESRGAN (Wang et al., "ESRGAN: Enhanced Super-Resolution Generative
 Adversarial Networks", ECCV workshops 2018).
 
-Keys are those of BasicSR; both earlier generations of ESRGAN's own load as well. The network always enlarges four
-times; for scales 2 and 1 pixels are first folded into channels, as in Real-ESRGAN.
+Keys are those of BasicSR; both earlier generations of ESRGAN's own load as well. The network always upsamples by 4; for
+scales 2 and 1 the input is first pixel-unshuffled, as in Real-ESRGAN.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, che
 from ganrt.spec import Spec
 
 _SHARE = 0.2
-"""Of each residual that is added."""
+"""Factor of each residual before it is added."""
 
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `rrdb`. The defaults are those of ESRGAN."""
+
     scale: int = 4
-    """Enlargement of height and width: 1, 2 or 4."""
+    """Factor of height and width: 1, 2 or 4."""
     channels: int = 3
+    """1 (grey) or 3 (RGB)."""
     width: int = 64
+    """Channels between blocks, 1 to 1024."""
     blocks: int = 23
-    """Residual-in-residual blocks; Real-ESRGAN's anime network has 6."""
+    """Residual-in-residual dense blocks, 1 to 64; Real-ESRGAN's anime network has 6."""
     growth: int = 32
-    """Channels that each dense layer adds."""
+    """Channels that each dense layer adds, 1 to 1024."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -41,12 +45,12 @@ class Config:
 
     @property
     def fold(self) -> int:
-        """Side of the squares of pixels that become channels."""
+        """Factor of the pixel unshuffle at the input."""
         return 4 // self.scale
 
 
 class Dense(nn.Module):
-    """Five convolutions, each of which sees all before it."""
+    """Dense block: five convolutions, each with the outputs of all earlier ones as input."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -59,6 +63,7 @@ class Dense(nn.Module):
         upscaling.init_kaiming(self, 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to features (N, width, H, W)."""
         seen = [x]
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             seen.append(self.lrelu(conv(torch.cat(seen, 1))))
@@ -66,6 +71,8 @@ class Dense(nn.Module):
 
 
 class Block(nn.Module):
+    """Residual-in-residual dense block: three dense blocks in a residual."""
+
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
         self.rdb1 = Dense(width, growth)
@@ -73,6 +80,7 @@ class Block(nn.Module):
         self.rdb3 = Dense(width, growth)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to features (N, width, H, W)."""
         return x + _SHARE * self.rdb3(self.rdb2(self.rdb1(x)))  # type: ignore[no-any-return]
 
 
@@ -93,6 +101,7 @@ class Generator(nn.Module):
         self.lrelu = nn.LeakyReLU(0.2)
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Upsample images (N, channels, H, W)."""
         x = self.conv_first(pixel_unshuffle(low_res, self.fold))
         x = x + self.conv_body(self.body(x))
         x = self.lrelu(self.conv_up1(functional.interpolate(x, scale_factor=2, mode="nearest")))
@@ -101,8 +110,11 @@ class Generator(nn.Module):
 
 
 def pixel_unshuffle(x: Tensor, side: int) -> Tensor:
-    """(N, C, side H, side W) -> (N, C side^2, H, W). Written out, because ONNX's SpaceToDepth, to which
-    nn.PixelUnshuffle is exported, orders the channels differently (microsoft/onnxscript issue 2891)."""
+    """(N, C, side H, side W) -> (N, C side^2, H, W), as nn.PixelUnshuffle.
+
+    Written out, because ONNX's SpaceToDepth, to which nn.PixelUnshuffle is exported, orders the channels differently
+    (microsoft/onnxscript issue 2891).
+    """
     if side == 1:
         return x
     count, channels, height, width = x.shape
@@ -111,6 +123,7 @@ def pixel_unshuffle(x: Tensor, side: int) -> Tensor:
 
 
 def build_spec(config: Config) -> Spec:
+    """A low-resolution image in, an upsampled one out, both in [0, 1]."""
     low = 1 + 15 * config.blocks + 1
     radius = upscaling.receptive_field_radius([(3, 2), (1, 2), (low, 1)], config.fold)
     return upscaling.build_spec("rrdb", config.channels, config.scale, radius, config.fold)
@@ -121,18 +134,18 @@ _TRUNK_ENDS = ("conv_first", "trunk_conv", "upconv1", "upconv2", "HRconv", "conv
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """conv_first has width rows and channels * (4 / scale)^2 columns, the first dense layer as many rows as the growth,
+    """Infer everything: conv_first is (width, channels (4 / scale)^2, 3, 3), the first dense layer has `growth` rows,
     conv_last one row per channel."""
     return _infer_config(shapes, "conv_first", r"body\.([0-9]{1,3})\.rdb", "body.0.rdb1.conv1", "conv_last")
 
 
 def guess_trunk(shapes: Shapes) -> Config | None:
-    """ESRGAN's second generation of keys, with RRDB_trunk."""
+    """The same for ESRGAN's second generation of keys, with RRDB_trunk."""
     return _infer_config(shapes, "conv_first", r"RRDB_trunk\.([0-9]{1,3})\.RDB", "RRDB_trunk.0.RDB1.conv1", "conv_last")
 
 
 def guess_model(shapes: Shapes) -> Config | None:
-    """ESRGAN's first generation of keys, with numbers for names."""
+    """The same for ESRGAN's first generation of keys, with numbers for names."""
     return _infer_config(
         shapes, "model.0", r"model\.1\.sub\.([0-9]{1,3})\.RDB", "model.1.sub.0.RDB1.conv1.0", "model.10"
     )
@@ -152,14 +165,14 @@ def _infer_config(shapes: Shapes, first: str, block: str, dense: str, last: str)
 
 
 def convert_trunk(state: State, config: Config) -> State:
-    """Second generation -> BasicSR's keys."""
+    """Rename the second generation's keys to BasicSR's."""
     names = dict(zip(_TRUNK_ENDS, _ENDS, strict=True))
     dense = r"RRDB_trunk\.(\d+)\.RDB([123])\.(conv\d)\.(\w+)"
     return {_rename_key(key, names, dense): tensor for key, tensor in state.items()}
 
 
 def convert_model(state: State, config: Config) -> State:
-    """First generation -> BasicSR's keys."""
+    """Rename the first generation's keys to BasicSR's."""
     numbers = ("model.0", f"model.1.sub.{config.blocks}", "model.3", "model.6", "model.8", "model.10")
     names = dict(zip(numbers, _ENDS, strict=True))
     dense = r"model\.1\.sub\.(\d+)\.RDB([123])\.(conv\d)\.0\.(\w+)"
@@ -167,7 +180,7 @@ def convert_model(state: State, config: Config) -> State:
 
 
 def _rename_key(key: str, ends: dict[str, str], dense: str) -> str:
-    """One key: a layer of `ends`, or a dense layer whose pattern has the groups block, number, conv and leaf."""
+    """Rename a key of a layer of `ends`, or of a dense layer: `dense` has the groups block, number, conv and leaf."""
     if match := re.fullmatch(dense, key):
         return f"body.{match[1]}.rdb{match[2]}.{match[3]}.{match[4]}"
     layer, _, leaf = key.rpartition(".")

@@ -1,9 +1,9 @@
 """SRResNet, the generator of SRGAN (Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
 Adversarial Network", CVPR 2017).
 
-Pictures are in [0, 1] on both sides; keys are those of Lornatang/SRGAN-PyTorch as it is now, and its earlier ones load
-as well. That project clamps the output to [0, 1] in the network; here that is done when pictures are made of it, so
-that the network can be trained.
+Images are in [0, 1] on both sides. Keys are those of Lornatang/SRGAN-PyTorch; its earlier ones load as well. That
+project clamps the output in the network. Here it is clamped when it is converted to uint8, so that gradients flow in
+training.
 """
 
 from __future__ import annotations
@@ -21,11 +21,16 @@ from ganrt.spec import Spec
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `srresnet`. The defaults are those of the paper."""
+
     scale: int = 4
-    """Enlargement of height and width: 2 or 4."""
+    """Factor of height and width: 2 or 4."""
     channels: int = 3
+    """1 (grey) or 3 (RGB)."""
     width: int = 64
+    """Channels, 1 to 1024."""
     blocks: int = 16
+    """Residual blocks, 1 to 128."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -34,10 +39,13 @@ class Config:
 
     @property
     def upsamplings(self) -> int:
+        """Number of pixel shuffles, each by 2."""
         return self.scale // 2
 
 
 class Block(nn.Module):
+    """Residual block: convolution, batch norm, PReLU, convolution, batch norm."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.rcb = nn.Sequential(
@@ -49,15 +57,19 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to features (N, width, H, W)."""
         return x + self.rcb(x)  # type: ignore[no-any-return]
 
 
 class Upsampler(nn.Module):
+    """Upsample by 2: convolution, pixel shuffle, PReLU."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.upsample_block = nn.Sequential(nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU())
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to features (N, width, H, W)."""
         return self.upsample_block(x)  # type: ignore[no-any-return]
 
 
@@ -75,23 +87,26 @@ class Generator(nn.Module):
         upscaling.init_kaiming(self)
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Upsample images (N, channels, H, W)."""
         shallow = self.conv1(low_res)
         x = shallow + self.conv2(self.trunk(shallow))
         return self.conv3(self.upsampling(x))  # type: ignore[no-any-return]
 
 
 def build_spec(config: Config) -> Spec:
+    """A low-resolution image in, an upsampled one out, both in [0, 1]."""
     low = 4 + 2 * config.blocks + 1
     stages = [(4, 2), (1, 2), (low + 1, 1)] if config.scale == 4 else [(4, 2), (low + 1, 1)]
     return upscaling.build_spec("srresnet", config.channels, config.scale, upscaling.receptive_field_radius(stages))
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """conv1.0 is (width, channels, 9, 9); each doubling has a block of its own."""
+    """Infer everything: conv1.0 is (width, channels, 9, 9), and each upsampling by 2 has a block."""
     return _infer_config(shapes, "conv1.0.weight")
 
 
 def guess_older(shapes: Shapes) -> Config | None:
+    """The same for the keys of 2022, `conv_block1`."""
     return _infer_config(shapes, "conv_block1.0.weight")
 
 
@@ -106,7 +121,7 @@ def _infer_config(shapes: Shapes, key: str) -> Config | None:
 
 
 def convert_older(state: State, config: Config) -> State:
-    """conv_block1, 2, 3 -> conv1, 2, 3."""
+    """Rename conv_block1, 2, 3 to conv1, 2, 3."""
     return {re.sub(r"^conv_block([123])\.", r"conv\1.", key): value for key, value in state.items()}
 
 

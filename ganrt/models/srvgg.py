@@ -1,5 +1,5 @@
-"""SRVGGNetCompact, the small network of Real-ESRGAN (Wang et al., "Real-ESRGAN", ICCV workshops 2021): everything at
-low resolution, and the residual of the nearest-neighbour enlargement. Keys are those of BasicSR."""
+"""SRVGGNetCompact, the small network of Real-ESRGAN (Wang et al., "Real-ESRGAN", ICCV workshops 2021): all convolutions
+at low resolution, on top of nearest-neighbour upsampling. Keys are those of BasicSR."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from ganrt.spec import Spec
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `srvgg`. The defaults are those of the small published network."""
+
     scale: int = 4
-    """Enlargement of height and width."""
+    """Factor of height and width, 1 to 8."""
     channels: int = 3
+    """1 (grey) or 3 (RGB)."""
     width: int = 64
+    """Channels, 1 to 1024."""
     convs: int = 16
-    """Convolutions between the first and the last; the small and the large published network have 16 and 32."""
+    """Convolutions between the first and the last, 0 to 128; the published networks have 16 and 32."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -44,18 +48,20 @@ class Generator(nn.Module):
         self.shuffle = nn.PixelShuffle(config.scale)
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Upsample images (N, channels, H, W)."""
         base = functional.interpolate(low_res, scale_factor=self.scale, mode="nearest")
         return base + self.shuffle(self.body(low_res))  # type: ignore[no-any-return]
 
 
 def build_spec(config: Config) -> Spec:
+    """A low-resolution image in, an upsampled one out, both in [0, 1]."""
     radius = upscaling.receptive_field_radius([(0, config.scale), (config.convs + 2, 1)])
     return upscaling.build_spec("srvgg", config.channels, config.scale, radius)
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """body.0 is (width, channels, 3, 3); every convolution but the last has a PReLU behind it; the last has channels *
-    scale^2 rows."""
+    """Infer everything: body.0 is (width, channels, 3, 3), a PReLU follows each convolution but the last, and the last
+    has channels * scale^2 rows."""
     first = upscaling.conv_shape(shapes, "body.0.weight")
     last = upscaling.count_layers(shapes, r"body\.([0-9]{1,3})\.weight") - 1
     if first is None or first[1] == 0 or last < 2 or len(shapes.get("body.1.weight", ())) != 1:

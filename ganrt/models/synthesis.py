@@ -1,9 +1,9 @@
-"""Pictures from features of pictures (edges, texture, colour, a mask): y = f(x; W), one encoder-decoder for any list of
-them. With a mask and the colours around it, it fills holes.
+"""Image synthesis from feature maps (edges, texture, colour, a mask): y = f(x; W), one encoder-decoder for any list of
+features. With a mask it does inpainting.
 
 The topology is that of EdgeConnect (Nazeri et al., "EdgeConnect: Generative Image Inpainting with Adversarial Edge
 Learning", 2019): two strided convolutions, residual blocks with dilation, two transposed convolutions, instance norm
-without gains. So are the state-dict keys; `order.*` is ganrt's own and says which features go in.
+without gains. The state-dict keys are EdgeConnect's, too, except for `order.*`, which names the features.
 """
 
 from __future__ import annotations
@@ -25,31 +25,34 @@ from ganrt.spec import Image, Output, Spec
 RANGE = (0.0, 1.0)
 FEATURES = ("edges", "colour", "texture", "grey", "mask")
 _RADII = {"edges": extraction.Edges.radius, "texture": extraction.Texture.radius}
-"""Features that look around themselves, and how far."""
+"""Features of a neighbourhood -> receptive-field radius in pixels."""
 _STRIDE = 4
 """The encoder halves height and width twice."""
 
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `synthesis`. Widths and blocks default to EdgeConnect's."""
+
     features: str = "edges,colour,texture"
-    """What goes in, in this order, from edges, colour, texture, grey and mask."""
+    """Input features in order, with commas between: edges, colour, texture, grey, mask; each at most once."""
     channels: int = 3
-    """Of the picture made: 3 (RGB), or 1 (grey, or an edge map)."""
+    """Channels of the output: 3 (RGB), or 1 (grey, or an edge map)."""
     width: int = 64
-    """Channels at full size; they double twice."""
+    """Channels at full size, 1 to 512; they double at half size and again at quarter size."""
     blocks: int = 8
+    """Residual blocks at quarter size, 0 to 64."""
     textures: int = 4
-    """Directions of the texture feature."""
+    """Directions of the texture feature, 1 to 32."""
     pool: int = 8
-    """Pixels that the colour feature averages in each direction; with a mask there is no averaging."""
+    """Side in pixels of the squares that the colour feature averages: 4, 8, 16 or 32. Not used with a mask."""
     spectral: bool = False
-    """Trained under spectral norm, as EdgeConnect's edge model is; its middle then has no biases."""
+    """Whether to train with spectral norm, as EdgeConnect's edge model; the residual blocks then have no biases."""
     residual: bool = False
-    """The picture is made as a change to the colour feature, holes filled from around them, and without norms, which
-    forget how bright, colourful and rich in contrast a picture is, all of which a change has to fit."""
+    """Whether the output is the colour feature, holes filled, plus a learned change. Such a network has no instance
+    norm, which would remove the brightness and contrast that the change must match."""
     extract: bool = False
-    """Whether the features are computed by the model, from a picture (and the mask)."""
+    """Whether the model extracts the features itself, from an image (and the mask)."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -68,24 +71,28 @@ class Config:
                 "colour, and 3 channels"
             )
         if self.extract and self.names == ["mask"]:
-            raise RequestError("extract is true, but features has the mask alone, which is no feature of a picture")
+            raise RequestError(
+                "extract is true, but features has only the mask, which cannot be extracted; add another feature"
+            )
 
     @property
     def names(self) -> list[str]:
+        """The features in order."""
         return self.features.split(",")
 
     @property
     def multiple_of(self) -> int:
-        """Of height and width."""
+        """What height and width must be multiples of."""
         pooled = self.extract and "colour" in self.names and "mask" not in self.names
         return math.lcm(_STRIDE, self.pool) if pooled else _STRIDE
 
     def count_channels(self, name: str) -> int:
+        """Number of channels of a feature."""
         return {"colour": 3, "texture": self.textures}.get(name, 1)
 
 
 class Residual(nn.Module):
-    """No activation follows the sum."""
+    """Residual block with a dilated convolution, without an activation after the sum."""
 
     def __init__(self, width: int, bias: bool, norm: bool) -> None:
         super().__init__()
@@ -99,13 +106,14 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to features (N, width, H, W)."""
         return x + self.conv_block(x)  # type: ignore[no-any-return]
 
 
 class Generator(nn.Module):
-    """Features (N, C, H, W) in [0, 1], in the order of the config -> picture (N, channels, H, W) in [0, 1].
+    """Features (N, C, H, W) in [0, 1], in the order of the config -> image (N, channels, H, W) in [0, 1].
 
-    Where there is a mask, it is 1 in the holes, where all other features are 0, and colour and grey are 1.
+    A mask is 1 in the holes. There, edges and texture must be 0, and colour and grey 1.
     """
 
     def __init__(self, config: Config) -> None:
@@ -141,6 +149,7 @@ class Generator(nn.Module):
             _init_without_norm(self)
 
     def forward(self, *features: Tensor) -> Tensor:
+        """Generate images from features in the order of the config."""
         if not self.residual:
             made = self.decoder(self.middle(self.encoder(torch.cat(features, 1))))
             return torch.sigmoid(made) if self.grey else (torch.tanh(made) + 1) / 2
@@ -152,9 +161,9 @@ class Generator(nn.Module):
 
 
 class Extraction(nn.Module):
-    """Picture (N, 3, H, W) in [0, 1] -> its features in the order of the config.
+    """Image (N, 3, H, W) in [0, 1] -> its features in the order of the config.
 
-    With a mask (N, 1, H, W), 1 in the holes: what is under the mask is never looked at.
+    With a mask (N, 1, H, W), 1 in the holes, values under the mask are ignored.
     """
 
     def __init__(self, config: Config) -> None:
@@ -163,6 +172,7 @@ class Extraction(nn.Module):
         self.parts = nn.ModuleDict({name: _build_extractor(name, config) for name in self.names if name != "mask"})
 
     def forward(self, picture: Tensor, *mask: Tensor) -> list[Tensor]:
+        """Extract the features."""
         if not mask:
             return [self.parts[name](picture) for name in self.names]
         (hole,) = mask
@@ -170,7 +180,7 @@ class Extraction(nn.Module):
         return [hole if name == "mask" else self._extract_outside(name, known, hole) for name in self.names]
 
     def _extract_outside(self, name: str, known: Tensor, hole: Tensor) -> Tensor:
-        """A feature of what is known; 0 where the hole itself would make edges and texture."""
+        """A feature of the known pixels; edges and texture are 0 where the border of a hole would cause a response."""
         found: Tensor = self.parts[name](known)
         return found * (1 - extraction.dilate(hole, _RADII[name])) if name in _RADII else found
 
@@ -184,10 +194,10 @@ def _build_extractor(name: str, config: Config) -> nn.Module:
 
 
 class Pipeline(Generator):
-    """Picture (N, 3, H, W) in [0, 1] -> the picture that its features make.
+    """Image (N, 3, H, W) in [0, 1] -> the image generated from its features.
 
-    Where the features have a mask, a second input (N, 1, H, W), 1 in the holes; a model that makes RGB then changes
-    nothing outside the holes.
+    If the features include a mask, it is a second input (N, 1, H, W), 1 in the holes; an RGB model then leaves pixels
+    outside the holes unchanged.
     """
 
     def __init__(self, config: Config) -> None:
@@ -195,6 +205,7 @@ class Pipeline(Generator):
         self.extraction = Extraction(config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        """Generate from an image, and a mask if the features include one."""
         picture, *mask = inputs
         made = super().forward(*self.extraction(picture, *mask))
         if self.grey or not mask:
@@ -203,8 +214,8 @@ class Pipeline(Generator):
 
 
 class PatchDiscriminator(nn.Module):
-    """(N, channels, H, W) -> the activations of its five layers; the last, (N, 1, H / 8 - 2, W / 8 - 2), are logits of
-    patches of 70 pixels. Spectral norm on every layer; for pairs of pictures, their channels are joined."""
+    """(N, channels, H, W) -> the activations of its five layers, of which the last, (N, 1, H / 8 - 2, W / 8 - 2), are
+    logits of 70-pixel patches (Isola et al. 2017). Every layer has spectral norm. Concatenate the channels of pairs."""
 
     def __init__(self, channels: int, width: int = 64) -> None:
         super().__init__()
@@ -219,6 +230,7 @@ class PatchDiscriminator(nn.Module):
         apply_spectral_norm(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Activations of all five layers."""
         found = []
         for layer in self.layers:
             x = layer(x)
@@ -240,8 +252,8 @@ def _init_weights(module: nn.Module) -> None:
 
 
 def _init_without_norm(module: Generator) -> None:
-    """Weights that keep the scale of activations (He et al. 2015), biases 0; the last layer next to nothing, so that
-    training begins with the colours as they are."""
+    """Initialise weights as He et al. 2015, biases 0, and scale the last layer by 0.01, so that training starts close
+    to the unchanged colours."""
     layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.ConvTranspose2d)]
     for part in layers:
         inputs = part.weight[0].numel() if isinstance(part, nn.Conv2d) else part.weight[:, 0].numel() / 4
@@ -253,11 +265,12 @@ def _init_without_norm(module: Generator) -> None:
 
 
 def build_network(config: Config) -> Generator:
+    """The generator, with feature extraction if the config asks for it."""
     return Pipeline(config) if config.extract else Generator(config)
 
 
 def build_trainable(config: Config) -> nn.Module:
-    """With spectral norm on all but the last layer, where the config has it."""
+    """The generator, with spectral norm on all but the last layer if the config asks for it."""
     module = build_network(config)
     if config.spectral:
         for part in (module.encoder, module.middle, module.decoder[:-1]):
@@ -266,6 +279,7 @@ def build_trainable(config: Config) -> nn.Module:
 
 
 def build_spec(config: Config) -> Spec:
+    """The features, or an image (and a mask) with `extract`, in; an image out; all in [0, 1]."""
     names = config.names
     if config.extract:
         names = ["picture", *(["mask"] if "mask" in names else [])]
@@ -284,7 +298,7 @@ def build_spec(config: Config) -> Spec:
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """The empty tensors `order.*` name the features; that of the colour is `pool` long."""
+    """Infer everything. The empty tensors `order.*` name the features; the length of the colour's is `pool`."""
     order = sorted(key for key in shapes if re.fullmatch(r"order\.[0-9]_[a-z]+", key))
     pools = [shapes[key][0] for key in order if key.endswith("_colour") and shapes[key]]
     residual = "order.residual" in shapes
@@ -292,7 +306,8 @@ def guess_config(shapes: Shapes) -> Config | None:
 
 
 def guess_edgeconnect(shapes: Shapes) -> Config | None:
-    """The inpainting model takes the masked picture and edges, the edge model grey, edges and the mask."""
+    """Infer everything for EdgeConnect: its inpainting model takes colour and edges, its edge model grey, edges,
+    mask."""
     last = shapes.get("decoder.7.weight", ())
     known = {3: ["colour", "edges"], 1: ["grey", "edges", "mask"]}
     return _infer_config(shapes, known.get(last[0] if len(last) == 4 else 0, []), Config.pool)
@@ -315,7 +330,7 @@ def _infer_config(shapes: Shapes, names: list[str], pool: int, residual: bool = 
 
 
 def convert_edgeconnect(state: State, config: Config) -> State:
-    """With spectral norm computed from the vectors that PyTorch's hook stored, and the order of the features."""
+    """Fold spectral norm, from the vectors that PyTorch's hook stored, and add the order of the features."""
     plain = {key: value for key, value in state.items() if not re.search(r"\.weight_(orig|u|v)$", key)}
     for key in state:
         if key.endswith(".weight_orig"):
@@ -329,7 +344,7 @@ def convert_edgeconnect(state: State, config: Config) -> State:
 
 
 def _divide_spectral_norm(weight: Tensor, u: Tensor, v: Tensor, transposed: bool) -> Tensor:
-    """Divided by u W v, W with a row per output channel."""
+    """Divide a weight by its spectral norm u W v, where W has a row per output channel."""
     rows = weight.transpose(0, 1) if transposed else weight
     return weight / torch.dot(u, rows.flatten(1) @ v)
 

@@ -2,8 +2,8 @@
 and Super-Resolution", ECCV 2016) with instance normalisation (Ulyanov, Vedaldi, Lempitsky, "Instance Normalization: The
 Missing Ingredient for Fast Stylization", 2016).
 
-The form is that of pytorch/examples (fast_neural_style), which up-samples by nearest neighbours where the paper has
-strided convolutions; its state-dict keys are the ones here.
+Layers and state-dict keys are those of pytorch/examples (fast_neural_style), which has nearest-neighbour upsampling
+where the paper has fractionally strided convolutions.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ _STEP = 32.0
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `transformer_net`. The defaults are those of the paper."""
+
     width: int = 32
-    """Channels at full size; twice and four times as many at half and quarter size."""
+    """Channels at full size, 1 to 512; they double at half size and again at quarter size."""
     blocks: int = 5
-    """Residual blocks at quarter size."""
+    """Residual blocks at quarter size, 1 to 64."""
 
     def __post_init__(self) -> None:
         check_bounds(width=(self.width, 1, 512), blocks=(self.blocks, 1, 64))
 
 
 class Convolution(nn.Module):
-    """Keeps height and width (divided by the stride): the border is reflected. With `upsample` they double first."""
+    """Convolution with reflection padding, after nearest-neighbour upsampling by 2 if `upsample` is true."""
 
     def __init__(self, before: int, after: int, kernel: int, stride: int = 1, upsample: bool = False) -> None:
         super().__init__()
@@ -46,13 +48,14 @@ class Convolution(nn.Module):
         self.upsample = upsample
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to (N, C, H, W)."""
         if self.upsample:
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
         return self.conv2d(x)  # type: ignore[no-any-return]
 
 
 class Residual(nn.Module):
-    """No activation follows the sum."""
+    """Residual block without an activation after the sum."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -62,11 +65,12 @@ class Residual(nn.Module):
         self.in2 = _build_norm(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to (N, C, H, W)."""
         return x + self.in2(self.conv2(functional.relu(self.in1(self.conv1(x)))))  # type: ignore[no-any-return]
 
 
 class Generator(nn.Module):
-    """RGB (N, 3, H, W) in [0, 255] -> the same picture in the style, not clamped."""
+    """RGB (N, 3, H, W) in [0, 255] -> the stylized image in about [0, 255], not clamped."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -82,6 +86,7 @@ class Generator(nn.Module):
         self.deconv3 = Convolution(full, 3, 9)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to (N, C, H, W)."""
         x = functional.relu(self.in1(self.conv1(x)))
         x = functional.relu(self.in2(self.conv2(x)))
         x = functional.relu(self.in3(self.conv3(x)))
@@ -93,8 +98,8 @@ class Generator(nn.Module):
 
 
 def build_trainable(config: Config) -> Generator:
-    """Begins with mid-grey, and in steps that suit a range of 256: an optimizer whose step is a thousandth would need
-    thousands of them to get there."""
+    """The generator, initialised to mid-grey output and with its last layer in units of _STEP: steps of a thousandth,
+    as Adam takes them, would need thousands of updates to cover the range of 256."""
     module = Generator(config)
     last = module.deconv3.conv2d
     with torch.no_grad():
@@ -105,11 +110,12 @@ def build_trainable(config: Config) -> Generator:
 
 
 def _build_norm(width: int) -> nn.InstanceNorm2d:
-    """Statistics of the picture at hand, in training as in use."""
+    """Instance norm without running statistics."""
     return nn.InstanceNorm2d(width, affine=True)
 
 
 def build_spec(config: Config) -> Spec:
+    """An RGB image in, a stylized one out, both in [0, 255]."""
     return Spec(
         family="transformer_net",
         inputs=(Image("image", "content", 3, RANGE, multiple_of=4),),
@@ -118,6 +124,7 @@ def build_spec(config: Config) -> Spec:
 
 
 def guess_config(shapes: Shapes) -> Config | None:
+    """Infer everything: conv1 is (width, 3, 9, 9), and the blocks are numbered."""
     first = shapes.get("conv1.conv2d.weight", ())
     blocks = list(itertools.takewhile(lambda k: f"res{k}.conv1.conv2d.weight" in shapes, itertools.count(1)))
     if len(first) != 4:
@@ -129,7 +136,7 @@ def guess_config(shapes: Shapes) -> Config | None:
 
 
 def convert_state(state: State, config: Config) -> State:
-    """Without the running statistics that PyTorch before 0.4 wrote for instance norms and never used."""
+    """Drop the running statistics that PyTorch before 0.4 wrote for instance norms and never used."""
     unused = re.compile(r"(.+\.)?in[0-9]+\.(running_mean|running_var|num_batches_tracked)")
     return {key: value for key, value in state.items() if not unused.fullmatch(key)}
 

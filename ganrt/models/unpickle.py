@@ -1,5 +1,5 @@
-"""Files of weights, read without executing anything in them. PyTorch's own error for a refused file advises to switch
-the protection off; ours does not."""
+"""Read files of weights without executing code in them. PyTorch's error for a rejected pickle suggests switching the
+protection off; the one here does not."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from ganrt.errors import CheckpointError
 from ganrt.models.family import State
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "avgG", "netG")
-"""Keys under which projects put the generator's state dict, averaged weights first."""
+"""Keys under which projects store the generator's state dict, averaged weights first."""
 
 _PREFIX = "module."
-"""What DataParallel puts before every key."""
+"""Prefix that DataParallel adds to every key."""
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
-"""How PyTorch's error names the function or class that a pickle wants."""
+"""How PyTorch's error names the function or class that a pickle refers to."""
 
 
 class _Settings:
-    """Stands for the settings objects that some projects pickle beside the weights. Nobody reads them."""
+    """Placeholder for settings objects that some projects pickle beside the weights. They are not used."""
 
 
 _STANDINS: list[Any] = [(_Settings, "models.utils.config.BaseConfig")]
-"""The one that pytorch_GAN_zoo writes. Its attributes are read from the file; no code of the project runs."""
+"""The class that pytorch_GAN_zoo writes. Its attributes are read from the file; no code of the project runs."""
 
 
 def unpickle(path: Path) -> object:
-    """What torch.save wrote, on the CPU. Raises CheckpointError when the file is damaged, missing, or names anything
-    but tensors and plain containers: nothing in it is executed."""
+    """Load a file that torch.save wrote, on the CPU, without executing code in it.
+
+    Raises CheckpointError when the file is missing, damaged, or contains anything but tensors and plain containers.
+    """
     try:
         path.open("rb").close()
     except OSError as error:
@@ -63,8 +65,8 @@ def unpickle(path: Path) -> object:
 def read_state(path: Path) -> State:
     """Read a .safetensors, .pth, .pt or .bin file as a flat state dict on the CPU.
 
-    Raises CheckpointError when the file is damaged, holds no state dict, or is a pickle that wants to run code;
-    nothing in it is executed.
+    Raises CheckpointError when the file is missing, damaged, holds no state dict, or is a pickle with code in it, which
+    is not executed.
     """
     if path.suffix == ".safetensors":
         try:

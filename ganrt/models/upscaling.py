@@ -1,6 +1,6 @@
-"""What the super-resolution families share: their Spec, how far they look, initialisation, reading key patterns.
+"""Helpers of the super-resolution families: Spec, receptive field, initialisation, reading checkpoint keys.
 
-Their activations are not in place: torch.export takes twice as long to see through those that are.
+The activations of these families are not in place, because torch.export takes twice as long to trace those that are.
 """
 
 from __future__ import annotations
@@ -17,35 +17,41 @@ from ganrt.spec import Image, Output, Spec
 _RANGE = (0.0, 1.0)
 
 
-def build_spec(family: str, channels: int, scale: int, reach: int, multiple_of: int = 1) -> Spec:
-    """A low-resolution picture in, one `scale` times as large out, both in [0, 1]."""
+def build_spec(family: str, channels: int, scale: int, radius: int, multiple_of: int = 1) -> Spec:
+    """Spec of a model that upsamples images in [0, 1].
+
+    Args:
+        scale: factor of height and width.
+        radius: receptive-field radius in input pixels.
+        multiple_of: what height and width of the input must be multiples of.
+    """
     picture = Image("low_res", "low_res", channels, _RANGE, multiple_of=multiple_of)
-    return Spec(family, (picture,), Output(channels, _RANGE, None, scale, reach=reach))
+    return Spec(family, (picture,), Output(channels, _RANGE, None, scale, reach=radius))
 
 
-def build_luma_spec(family: str, scale: int, reach: int) -> Spec:
-    """The same for nets that see the Y of YCbCr alone; the colour is enlarged outside."""
-    return Spec(family, (Image("luma", "luma", 1, _RANGE),), Output(1, _RANGE, None, scale, reach=reach))
+def build_luma_spec(family: str, scale: int, radius: int) -> Spec:
+    """Spec of a model that upsamples the Y of YCbCr; chroma is upsampled outside the model."""
+    return Spec(family, (Image("luma", "luma", 1, _RANGE),), Output(1, _RANGE, None, scale, reach=radius))
 
 
 def receptive_field_radius(stages: Sequence[tuple[int, int]], unshuffle: int = 1) -> int:
-    """How many input pixels away something can still change an output pixel.
+    """Receptive-field radius: the largest distance, in input pixels, at which the input still affects an output pixel.
 
     Args:
-        stages: from the output back to the input: (sum of the radii of the convolutions at this resolution, factor by
-            which the layer before them enlarged, 1 for the stage at low resolution). Nearest-neighbour and pixel
-            shuffle are alike: output pixel q depends on pixel q div factor.
-        unshuffle: factor of a pixel-unshuffle at the very input.
+        stages: from the output back to the input, (sum of the radii of the convolutions at this resolution, factor of
+            the upsampling before them, 1 for the stage at low resolution). For nearest-neighbour upsampling and pixel
+            shuffle alike, output pixel q depends on pixel q div factor.
+        unshuffle: factor of a pixel unshuffle at the input.
     """
-    enlarged = 1
+    scale = 1
     for _, factor in stages:
-        enlarged *= factor
+        scale *= factor
     farthest = 0
-    for pixel in range(enlarged):
+    for pixel in range(scale):
         low = high = pixel
         for radius, factor in stages:
             low, high = (low - radius) // factor, (high + radius) // factor
-        here = pixel * unshuffle // enlarged
+        here = pixel * unshuffle // scale
         farthest = max(farthest, here - low * unshuffle, (high + 1) * unshuffle - 1 - here)
     return farthest
 
@@ -54,12 +60,12 @@ def check_scale(family: str, scale: int, scales: tuple[int, ...]) -> None:
     """Raise RequestError unless the scale is one of `scales`."""
     if scale not in scales:
         *most, last = map(str, scales)
-        raise RequestError(f"scale is {scale}; {family} enlarges by {', '.join(most)} or {last}")
+        raise RequestError(f"scale is {scale}; {family} upsamples by {', '.join(most)} or {last}")
 
 
 def init_kaiming(module: nn.Module, share: float = 1.0) -> None:
-    """Weights of all convolutions N(0, 2 / fan_in) (He et al. 2015) times `share`, biases 0. Shares below 1 let deep
-    residual nets start near the identity (Wang et al., "ESRGAN", 2018, section 3.1)."""
+    """Initialise the weights of all convolutions as N(0, 2 / fan_in) (He et al. 2015) times `share`, biases 0. A share
+    below 1 lets deep residual networks start near the identity (Wang et al., "ESRGAN", 2018, section 3.1)."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight)
@@ -69,12 +75,12 @@ def init_kaiming(module: nn.Module, share: float = 1.0) -> None:
 
 
 def conv_shape(shapes: Shapes, key: str) -> tuple[int, int] | None:
-    """(output channels, input channels) of a convolution's weight, or None when there is no such tensor."""
+    """(output channels, input channels) of a convolution weight, or None if there is no such tensor."""
     shape = shapes.get(key, ())
     return shape[:2] if len(shape) == 4 else None
 
 
 def count_layers(shapes: Shapes, pattern: str) -> int:
-    """1 + the largest number that the group of `pattern` has in a key that matches it; 0 without one."""
+    """Count numbered layers: 1 + the largest number that the group of `pattern` matches in a key; 0 for no match."""
     matches = (re.fullmatch(pattern, key) for key in shapes)
     return max((int(match[1]) + 1 for match in matches if match), default=0)

@@ -1,5 +1,5 @@
-"""VDSR (Kim et al., "Accurate Image Super-Resolution Using Very Deep Convolutional Networks", CVPR 2016): the residual
-of a picture that bicubic interpolation has enlarged.
+"""VDSR (Kim et al., "Accurate Image Super-Resolution Using Very Deep Convolutional Networks", CVPR 2016): the
+residual of bicubic upsampling.
 
 Keys are those of twtygqyy/pytorch-vdsr as it is now; its earlier ones (`features.N`) load as well.
 """
@@ -18,36 +18,46 @@ from ganrt.models.family import Family, Layout, Shapes, State, check_bounds
 from ganrt.spec import Spec
 
 _CUBIC = 2
-"""Taps of the bicubic kernel to either side of the nearest pixel."""
+"""Taps of the bicubic kernel on either side of the nearest pixel."""
 
 
 @dataclass(frozen=True)
 class Config:
+    """Settings of `vdsr`. The defaults are those of the paper."""
+
     scale: int = 1
-    """Bicubic enlargement inside the network. 1 is the network as published, which takes a picture enlarged already; a
-    checkpoint does not tell it."""
+    """Factor of bicubic upsampling inside the network, 1 to 8. 1 is the published network, whose input has been
+    upsampled already. A checkpoint does not contain it."""
     width: int = 64
+    """Channels, 1 to 1024."""
     convs: int = 20
-    """Convolutions in all."""
+    """Number of convolutions, 2 to 64."""
     bias: bool = False
+    """Whether the convolutions have biases; pytorch-vdsr's have none."""
 
     def __post_init__(self) -> None:
         check_bounds(scale=(self.scale, 1, 8), width=(self.width, 1, 1024), convs=(self.convs, 2, 64))
 
 
 class Block(nn.Module):
+    """3 x 3 convolution and ReLU."""
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.conv = nn.Conv2d(config.width, config.width, 3, padding=1, bias=config.bias)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to (N, C, H, W)."""
         return self.relu(self.conv(x))  # type: ignore[no-any-return]
 
 
 class Bicubic(nn.Module):
-    """(N, 1, H, W) -> (N, 1, scale H, scale W): Keys's cubic convolution with a = -0.5, as MATLAB and Pillow have it
-    (torch's own has -0.75), with repeated borders. One convolution per phase, which every backend computes alike."""
+    """Bicubic upsampling, (N, 1, H, W) -> (N, 1, scale H, scale W), with replicated borders.
+
+    Keys's cubic convolution with a = -0.5, as in MATLAB and Pillow; torch's own has -0.75. One convolution per phase,
+    which every backend computes alike.
+    """
 
     def __init__(self, scale: int) -> None:
         super().__init__()
@@ -58,12 +68,14 @@ class Bicubic(nn.Module):
         self.shuffle = nn.PixelShuffle(scale)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to (N, C, H, W)."""
         padded = functional.pad(x, (_CUBIC,) * 4, mode="replicate")
         return self.shuffle(functional.conv2d(padded, self.kernels))  # type: ignore[no-any-return, arg-type]
 
 
 def cubic_kernel(x: Tensor) -> Tensor:
-    """Keys, "Cubic convolution interpolation for digital image processing", 1981, equation 15."""
+    """Weights of taps at distances x (Keys, "Cubic convolution interpolation for digital image processing", 1981,
+    equation 15)."""
     x = x.abs()
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
@@ -84,25 +96,28 @@ class Generator(nn.Module):
                 nn.init.kaiming_normal_(part.weight, mode="fan_out")
 
     def forward(self, luma: Tensor) -> Tensor:
+        """Upsample luma (N, 1, H, W)."""
         base = self.upsample(luma)
         x = self.residual_layer(self.relu(self.input(base)))
         return base + self.output(x)  # type: ignore[no-any-return]
 
 
 def build_spec(config: Config) -> Spec:
+    """Luma in, upsampled luma out, both in [0, 1]."""
     cubic_radius = _CUBIC if config.scale > 1 else 0
     radius = upscaling.receptive_field_radius([(config.convs, config.scale), (cubic_radius, 1)])
     return upscaling.build_luma_spec("vdsr", config.scale, radius)
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """Everything but the scale shows in the first weight and the number of layers."""
+    """Infer everything but the scale from the first weight and the number of layers."""
     first = upscaling.conv_shape(shapes, "input.weight")
     layers = upscaling.count_layers(shapes, r"residual_layer\.([0-9]{1,3})\.conv\.weight")
     return None if first is None or first[1] != 1 else _infer_config(first[0], layers + 2, "input.bias" in shapes)
 
 
 def guess_features(shapes: Shapes) -> Config | None:
+    """Infer everything but the scale from the keys of earlier versions, `features.N`."""
     first = upscaling.conv_shape(shapes, "features.0.weight")
     last = upscaling.count_layers(shapes, r"features\.([0-9]{1,3})\.weight")
     return (
@@ -120,7 +135,7 @@ def _infer_config(width: int, convs: int, bias: bool) -> Config | None:
 
 
 def convert_features(state: State, config: Config) -> State:
-    """features.0, 2, ... 2 (convs - 1) -> input, residual_layer.N.conv, output."""
+    """Rename features.0, 2, ... 2 (convs - 1) to input, residual_layer.N.conv, output."""
     names = ["input", *(f"residual_layer.{k}.conv" for k in range(config.convs - 2)), "output"]
     leaves = ("weight", "bias") if config.bias else ("weight",)
     return {f"{name}.{leaf}": state[f"features.{2 * k}.{leaf}"] for k, name in enumerate(names) for leaf in leaves}

@@ -17,14 +17,14 @@ from ganrt.models.family import State
 
 Depth: TypeAlias = Literal[16, 19]
 _LEVELS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-"""Convolutions before each of the five poolings."""
+"""Number of convolutions before each of the five poolings."""
 _WIDTHS = (64, 128, 256, 512, 512)
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's RGB, 0 to 1: what torchvision's weights were trained on."""
+"""Mean and standard deviation of ImageNet's RGB in [0, 1], which torchvision's weights expect."""
 
 
 def layer_ends(depth: Depth) -> dict[str, int]:
-    """Layer name (relu1_1 ... relu5_4, pool1 ... pool5) -> where `features` ends that stop after it."""
+    """Layer name (relu1_1 ... relu5_4, pool1 ... pool5) -> index in `features` after which it ends."""
     ends: dict[str, int] = {}
     place = 0
     for level, count in enumerate(_LEVELS[depth], 1):
@@ -37,7 +37,7 @@ def layer_ends(depth: Depth) -> dict[str, int]:
 
 
 class VGG(nn.Module):
-    """RGB (N, 3, H, W) in [0, 1] -> the activations of the layers asked for. Its weights are never trained."""
+    """RGB (N, 3, H, W) in [0, 1] -> the activations of the requested layers. Its weights are frozen."""
 
     mean: Tensor
     deviation: Tensor
@@ -58,7 +58,7 @@ class VGG(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, x: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Layer name -> its activations, (N, C, H / 2^k, W / 2^k); nothing after the last of them is computed.
+        """Layer name -> activations (N, C, H / 2^k, W / 2^k). Layers after the last requested one are not computed.
 
         Raises RequestError for a name that is not one of `layer_ends`.
         """
@@ -80,9 +80,9 @@ class VGG(nn.Module):
 
 
 def load_torchvision(state: State) -> VGG:
-    """VGG-16 or VGG-19, whichever it is, with the weights of a torchvision checkpoint; the classifier may be missing.
+    """Load a torchvision checkpoint of VGG-16 or VGG-19, whichever it is, in eval mode. The classifier may be missing.
 
-    Raises CheckpointError when the state is of neither.
+    The global random number generator is not advanced. Raises CheckpointError for the state of another network.
     """
     features = {key: value for key, value in state.items() if key.startswith("features.")}
     shapes = {key: value.shape for key, value in features.items()}

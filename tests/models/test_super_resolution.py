@@ -190,9 +190,9 @@ def test_a_block_cut_off_in_the_middle_is_named() -> None:
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("srresnet", {"scale": 3}, "scale is 3; srresnet enlarges by 2 or 4"),
-        ("msrresnet", {"scale": 8}, "scale is 8; msrresnet enlarges by 2, 3 or 4"),
-        ("rrdb", {"scale": 3}, "scale is 3; rrdb enlarges by 1, 2 or 4"),
+        ("srresnet", {"scale": 3}, "scale is 3; srresnet upsamples by 2 or 4"),
+        ("msrresnet", {"scale": 8}, "scale is 8; msrresnet upsamples by 2, 3 or 4"),
+        ("rrdb", {"scale": 3}, "scale is 3; rrdb upsamples by 1, 2 or 4"),
         ("rrdb", {"growth": 0}, "growth is 0; it must be from 1 to 1024"),
         ("espcn", {"width": 3}, "width is 3; espcn needs an even number"),
         ("vdsr", {"convs": 1}, "convs is 1; it must be from 2 to 64"),
