@@ -83,7 +83,7 @@ def test_pictures_grow_by_the_scale(name: str, values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "values"), VARIANTS)
-def test_reach_is_how_far_a_pixel_is_felt(name: str, values: dict[str, Any]) -> None:
+def test_the_receptive_field_radius_is_exact(name: str, values: dict[str, Any]) -> None:
     """With positive weights nothing cancels, so the derivative is zero out of reach and nowhere else."""
     family = get_family(name)
     config = family.configure(values)
@@ -94,7 +94,7 @@ def test_reach_is_how_far_a_pixel_is_felt(name: str, values: dict[str, Any]) -> 
     module: Any = family.generator(config).double().eval()
     for tensor in module.parameters():
         tensor.data.abs_().add_(0.1)
-    if isinstance(getattr(module, "enlarge", None), Bicubic):
+    if isinstance(getattr(module, "upsample", None), Bicubic):
         module.upsample.kernels.abs_().add_(0.1)
     found = 0
     side = 2 * math.ceil((reach + 2) / rule) * rule

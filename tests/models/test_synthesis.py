@@ -210,7 +210,7 @@ def test_checkpoints_of_edgeconnect(values: dict[str, Any]) -> None:
         ({"features": "edges,depth"}, "features is 'edges,depth'; it must be a list such as edges,colour"),
         ({"features": "edges,edges"}, "each of edges, colour, texture, grey, mask at most once"),
         ({"features": ""}, "features is ''"),
-        ({"features": "mask", "extract": True}, "the mask alone, which is no feature of a picture"),
+        ({"features": "mask", "extract": True}, "has only the mask, which cannot be extracted"),
         ({"channels": 2}, "channels is 2; it must be 1"),
         ({"pool": 5}, "pool is 5; it must be 4, 8, 16 or 32"),
         ({"textures": 0}, "textures is 0; it must be from 1 to 32"),
