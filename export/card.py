@@ -29,7 +29,7 @@ def write_card(bundle: Bundle) -> Bundle:
     assert golden is not None, "cards are for bundles with golden samples"
     pictures = to_uint8(golden.images[:_SAMPLES], bundle.spec.output.range)
     sheet = grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))
-    card = _card(bundle).encode()
+    card = _format_card(bundle).encode()
     # A card that did not change is not written again: its digest in the manifest stays true at every moment.
     for name, content in ((GRID, encode_png(sheet)), (Bundle.CARD, card)):
         path = bundle.folder / name
@@ -40,13 +40,13 @@ def write_card(bundle: Bundle) -> Bundle:
     return updated
 
 
-def _card(bundle: Bundle) -> str:
+def _format_card(bundle: Bundle) -> str:
     spec = bundle.spec
     name = bundle.provenance.get("bundle", bundle.folder.name)
     inputs = "\n".join(f"| `{item.name}` | {item} |" for item in spec.inputs)
     return f"""---
 library_name: ganrt
-{_task(spec)}tags:
+{_hub_task(spec)}tags:
 - ganrt
 - onnx
 - {spec.family}
@@ -57,13 +57,13 @@ library_name: ganrt
 ![samples]({GRID})
 
 An image generator of the family **{spec.family}** that makes {spec.output}. The pictures above are its
-golden samples, made by the PyTorch original; {_verdict(bundle)}.
+golden samples, made by the PyTorch original; {_format_verdict(bundle)}.
 
 ```python
 import ganrt
 
 generator = ganrt.load("{name}")
-{_usage(spec)}
+{_format_usage(spec)}
 ```
 
 | input | what it is |
@@ -72,7 +72,7 @@ generator = ganrt.load("{name}")
 
 ## Variants
 
-{_variants(bundle)}
+{_format_variants(bundle)}
 
 ## Proof
 
@@ -80,18 +80,18 @@ Worst and median over the golden samples, on the image's own range. A variant pa
 not depend on its place in a batch, its neighbours, the size of the batch or the run; "moved" is by how much it does at
 most, as a share of the range. The sheets show the worst samples: original, variant, their difference enlarged.
 
-{_proofs(bundle)}
+{_format_proofs(bundle)}
 """
 
 
-def _task(spec: Spec) -> str:
+def _hub_task(spec: Spec) -> str:
     """The hub's name for what the model does; it has none for classes."""
     if spec.images:
         return "pipeline_tag: image-to-image\n"
     return "" if spec.find(Label) else "pipeline_tag: unconditional-image-generation\n"
 
 
-def _usage(spec: Spec) -> str:
+def _format_usage(spec: Spec) -> str:
     if spec.images:
         pictures = ", ".join(f'"{item.role}.png"' for item in spec.images)
         return f"picture = generator.transform({pictures})  # uint8 (H, W, C)"
@@ -99,7 +99,7 @@ def _usage(spec: Spec) -> str:
     return f"images = generator.sample(16, seed=7{label})  # uint8 (16, H, W, C)"
 
 
-def _verdict(bundle: Bundle) -> str:
+def _format_verdict(bundle: Bundle) -> str:
     proofs = [proof for variant in bundle.variants.values() for proof in variant.proofs]
     failed = sorted({proof.backend for proof in proofs if not proof.passed})
     if failed:
@@ -107,12 +107,12 @@ def _verdict(bundle: Bundle) -> str:
     return "every backend below makes the same ones" if proofs else "no backend has been compared with them yet"
 
 
-def _variants(bundle: Bundle) -> str:
+def _format_variants(bundle: Bundle) -> str:
     """A short paragraph each: what it is, and what was decided while it was made."""
-    return "\n\n".join(_variant(name, variant) for name, variant in bundle.variants.items())
+    return "\n\n".join(_format_variant(name, variant) for name, variant in bundle.variants.items())
 
 
-def _variant(name: str, variant: Variant) -> str:
+def _format_variant(name: str, variant: Variant) -> str:
     passes = f"; graph passes: {', '.join(variant.passes)}" if variant.passes else "; the graph as it was traced"
     decided = [f"- {line}".replace("-   ", "  - ") for line in notes.lines(variant.notes)]
     return "\n".join(
@@ -120,11 +120,11 @@ def _variant(name: str, variant: Variant) -> str:
     ).strip()
 
 
-def _proofs(bundle: Bundle) -> str:
+def _format_proofs(bundle: Bundle) -> str:
     rows = [
         f"| {name} | {p.backend} | {p.device} | {p.samples} | {p.worst_psnr:.1f} dB | {p.median_psnr:.1f} dB | "
-        f"{_moved(p, bundle.spec.output.range)} | {'passed' if p.passed else p.failures[0].replace('|', '/')} | "
-        f"{_sheet(bundle, name, p)} |"
+        f"{_format_batch_drift(p, bundle.spec.output.range)} | "
+        f"{'passed' if p.passed else p.failures[0].replace('|', '/')} | {_link_sheet(bundle, name, p)} |"
         for name, variant in bundle.variants.items()
         for p in variant.proofs
     ]
@@ -132,12 +132,12 @@ def _proofs(bundle: Bundle) -> str:
     return "\n".join([f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|", *rows])
 
 
-def _moved(proof: Proof, value_range: Range) -> str:
+def _format_batch_drift(proof: Proof, value_range: Range) -> str:
     if proof.batch_drift is None:
         return "-"
     return f"{proof.batch_drift / (value_range[1] - value_range[0]):.0e}" if proof.batch_drift else "0"
 
 
-def _sheet(bundle: Bundle, variant: str, proof: Proof) -> str:
+def _link_sheet(bundle: Bundle, variant: str, proof: Proof) -> str:
     stem = sheet_stem(variant, proof)
     return next((f"[worst]({file})" for file in bundle.files if file.startswith(stem)), "-")

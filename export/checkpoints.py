@@ -17,7 +17,7 @@ _OPTIONAL = "num_batches_tracked"
 _SHOWN = 4
 
 
-class Recognised(NamedTuple):
+class Recognized(NamedTuple):
     """A state dict under the keys of its family, and what it was recognised as."""
 
     family: AnyFamily
@@ -26,27 +26,29 @@ class Recognised(NamedTuple):
     state: State
 
 
-def recognise(state: State, path: Path) -> Recognised:
+def recognize(state: State, path: Path) -> Recognized:
     """Find the family, the project's layout and the config of a state dict, and bring it under the family's own keys.
 
     Raises CheckpointError naming the nearest family and the keys that are missing, unexpected or of another shape.
     """
-    for family, layout in _known():
-        config, found = _try(family, layout, state)
-        if config is not None and _fits(_shapes(found), _shapes_of(family, config)):
-            return Recognised(family, layout.name, config, found)
-    raise CheckpointError(f"{path} is no checkpoint of a family that ganrt knows. The nearest is {_nearest(state)}")
+    for family, layout in _list_layouts():
+        config, found = _convert_state(family, layout, state)
+        if config is not None and _fits(_state_shapes(found), _family_shapes(family, config)):
+            return Recognized(family, layout.name, config, found)
+    raise CheckpointError(
+        f"{path} is no checkpoint of a family that ganrt knows. The nearest is {_describe_nearest(state)}"
+    )
 
 
-def _known() -> Iterator[tuple[AnyFamily, Layout[Any]]]:
+def _list_layouts() -> Iterator[tuple[AnyFamily, Layout[Any]]]:
     for name in FAMILIES:
         family = get_family(name)
         yield from ((family, layout) for layout in family.layouts)
 
 
-def _try(family: AnyFamily, layout: Layout[Any], state: State) -> tuple[Any, State]:
+def _convert_state(family: AnyFamily, layout: Layout[Any], state: State) -> tuple[Any, State]:
     """The config and the converted state if it looks like this layout, else None and the state as it is."""
-    config = layout.guess(_shapes(state))
+    config = layout.guess(_state_shapes(state))
     if config is not None:
         try:
             return config, layout.convert(state, config)
@@ -55,28 +57,28 @@ def _try(family: AnyFamily, layout: Layout[Any], state: State) -> tuple[Any, Sta
     return None, state
 
 
-def _nearest(state: State) -> str:
+def _describe_nearest(state: State) -> str:
     """The layout that shares most keys with a state, of its own size or the family's default one, and what differs."""
     best: tuple[float, str] = (-1.0, "")
-    for family, layout in _known():
-        config, found = _try(family, layout, state)
+    for family, layout in _list_layouts():
+        config, found = _convert_state(family, layout, state)
         config = family.config() if config is None else config
-        wanted, shapes = _shapes_of(family, config), _shapes(found)
+        wanted, shapes = _family_shapes(family, config), _state_shapes(found)
         likeness = len(shapes.keys() & wanted.keys()) / len(shapes.keys() | wanted.keys())
         if likeness > best[0]:
-            what = f"{family.name} of {layout.name} ({_settings(family, config)})"
-            best = likeness, f"{what}: {_differences(shapes, wanted)}"
+            what = f"{family.name} of {layout.name} ({_format_settings(family, config)})"
+            best = likeness, f"{what}: {_describe_differences(shapes, wanted)}"
     return best[1]
 
 
-def _shapes(state: State) -> Shapes:
+def _state_shapes(state: State) -> Shapes:
     return {key: tuple(value.shape) for key, value in state.items()}
 
 
-def _shapes_of(family: AnyFamily, config: Any) -> Shapes:
+def _family_shapes(family: AnyFamily, config: Any) -> Shapes:
     with torch.device("meta"):  # shapes without memory
         module = family.generator(config)
-    return _shapes(module.state_dict())
+    return _state_shapes(module.state_dict())
 
 
 def _fits(found: Shapes, wanted: Shapes) -> bool:
@@ -84,17 +86,17 @@ def _fits(found: Shapes, wanted: Shapes) -> bool:
     return found.keys() <= wanted.keys() and all(found.get(key) == shape for key, shape in required.items())
 
 
-def _differences(found: Shapes, wanted: Shapes) -> str:
+def _describe_differences(found: Shapes, wanted: Shapes) -> str:
     missing = [key for key in wanted if key not in found and not key.endswith(_OPTIONAL)]
     unexpected = [key for key in found if key not in wanted]
     reshaped = [f"{k} {found[k]} for {wanted[k]}" for k in wanted if k in found and found[k] != wanted[k]]
     parts = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    return "; ".join(f"{len(keys)} keys {what} ({_some(keys)})" for what, keys in parts.items() if keys)
+    return "; ".join(f"{len(keys)} keys {what} ({_join_some(keys)})" for what, keys in parts.items() if keys)
 
 
-def _some(keys: list[str]) -> str:
+def _join_some(keys: list[str]) -> str:
     return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
 
 
-def _settings(family: AnyFamily, config: Any) -> str:
+def _format_settings(family: AnyFamily, config: Any) -> str:
     return ", ".join(f"{name}={value}" for name, value in family.settings(config).items())

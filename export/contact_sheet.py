@@ -19,7 +19,7 @@ def sheet_stem(variant: str, proof: Proof) -> str:
     return f"worst-{variant}-{proof.backend}-{proof.device.replace(':', '')}-"
 
 
-def contact_sheet(comparison: Comparison, output: Output) -> Pictures:
+def draw_contact_sheet(comparison: Comparison, output: Output) -> Pictures:
     """uint8 HWC: a row per sample, the worst first; the difference is stretched so that its largest value is white."""
     worst = np.argsort(comparison.agreement.psnr)[:_ROWS]
     expected, found = comparison.expected[worst], comparison.found[worst]
@@ -27,12 +27,12 @@ def contact_sheet(comparison: Comparison, output: Output) -> Pictures:
     difference = np.abs(np.nan_to_num(found, nan=high) - expected)
     columns = (
         to_uint8(expected, output.range),
-        to_uint8(_finite(found, high), output.range),
+        to_uint8(_replace_nonfinite(found, high), output.range),
         to_uint8(difference / max(float(difference.max()), 1e-30), (0.0, 1.0)),
     )
     sheet = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
     return grid(sheet, columns=len(columns), scale=max(1, _SIDE // sheet.shape[1]))
 
 
-def _finite(images: Floats, value: float) -> Floats:
+def _replace_nonfinite(images: Floats, value: float) -> Floats:
     return np.nan_to_num(images, nan=value, posinf=value, neginf=value)

@@ -26,13 +26,9 @@ from ganrt.spec import Spec
 
 from . import variants
 from .bind_inputs import bind_inputs
-from .lint.dry_run import rehearse
-from .lint.findings import Finding, settle
-from .lint.freezing import freezing_module
-from .lint.graph import check_graph
-from .lint.module import check_module
+from .lint import Finding, check_dry_run, check_graph, check_module, find_freezing_module, report_findings
 from .sources import Source, describe_source, open_source
-from .tracing import DEFAULT_OPSET, original, trace
+from .tracing import DEFAULT_OPSET, run_original, trace
 from .variants import QUALITY, VariantOptions
 from .verification import Progress, verify
 
@@ -85,7 +81,9 @@ def export(
     not make the original's images. After an error nothing is left at `out`.
     """
     plan = _Plan(
-        VariantOptions(_list(precisions), _list(forms), quality, None if pictures is None else Path(pictures)),
+        VariantOptions(
+            _list_names(precisions), _list_names(forms), quality, None if pictures is None else Path(pictures)
+        ),
         dict(bind or {}),
         *(opset, engine, progress),
     )
@@ -127,7 +125,7 @@ class _Plan:
         return [name for name in self.variants.precisions if name in BACKENDS["tensorrt"].precisions]
 
 
-def _list(names: str | Sequence[str]) -> tuple[str, ...]:
+def _list_names(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
@@ -141,18 +139,18 @@ def _load(
     loaded = open_source(source, config, spec)
     findings = check_module(loaded.module)
     if loaded.model is None:  # the families of ganrt need no dry run
-        known = {finding.rule for finding in findings if finding.level == "refused"}
-        module, spec, behaviour = rehearse(loaded.module, loaded.spec)
+        known = {finding.rule for finding in findings if finding.severity == "rejected"}
+        module, spec, behaviour = check_dry_run(loaded.module, loaded.spec)
         findings += [finding for finding in behaviour if finding.rule not in known]
         loaded = replace(loaded, module=module, spec=spec)
-    settle(findings, name, progress)
+    report_findings(findings, name, progress)
     return replace(loaded, name=name), findings
 
 
 def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: list[Finding]) -> Bundle:
     """Write the bundle into `draft` and prove it. Raises VerificationError."""
-    model, bundle = _write(loaded, draft, name, plan, findings)
-    bundle = variants.add(bundle, model, plan.variants, plan.progress)
+    model, bundle = _write_faithful(loaded, draft, name, plan, findings)
+    bundle = variants.add_variants(bundle, model, plan.variants, plan.progress)
     bundle.write_manifest()
     if plan.engine:
         _build_engines(bundle, plan)
@@ -176,23 +174,25 @@ def _build_engines(bundle: Bundle, plan: _Plan) -> None:
         build(bundle, variant=variant, options=options)
 
 
-def _write(loaded: Source, folder: Path, name: str, plan: _Plan, findings: list[Finding]) -> tuple[ir.Model, Bundle]:
+def _write_faithful(
+    loaded: Source, folder: Path, name: str, plan: _Plan, findings: list[Finding]
+) -> tuple[ir.Model, Bundle]:
     """Trace the graph and write it with the golden samples: a bundle without further variants, manifest and proofs.
 
     Raises RequestError when the linter rejects the graph.
     """
     plan.progress("tracing the module")
     in_graph: list[Finding] = []
-    freezing = partial(freezing_module, loaded.module, loaded.spec)
+    freezing = partial(find_freezing_module, loaded.module, loaded.spec)
     model = trace(
         loaded.module, loaded.spec, plan.opset, lambda raw: in_graph.extend(check_graph(raw, loaded.spec, freezing))
     )
-    settle(in_graph, loaded.name, plan.progress)
+    report_findings(in_graph, loaded.name, plan.progress)
     spec, bind = drop_bound_inputs(loaded.spec, plan.bind), plan.bind
     if bind:
         model = bind_inputs(model, make_bound_feeds(loaded.spec, bind, 1), spec)
     bundle = Bundle(folder, spec, {FAITHFUL: Variant(_GRAPH, plan.opset, "fp32")}, {}, _describe_model(loaded, bind))
-    names = [*variants.save(model, bundle, _GRAPH), Bundle.GOLDEN]
+    names = [*variants.save_graph(model, bundle, _GRAPH), Bundle.GOLDEN]
     plan.progress("making golden samples")
     Golden.make(spec, partial(_run_original, loaded, bind)).save(folder / Bundle.GOLDEN)
     if loaded.model is not None:
@@ -213,7 +213,7 @@ def _write(loaded: Source, folder: Path, name: str, plan: _Plan, findings: list[
 def _run_original(loaded: Source, bind: BoundInputs, given: Feeds) -> Floats:
     """The images of the whole module, with the bound inputs in their places."""
     every = given | make_bound_feeds(loaded.spec, bind, len(next(iter(given.values()))))
-    return original(loaded.module, {item.name: every[item.name] for item in loaded.spec.inputs})
+    return run_original(loaded.module, {item.name: every[item.name] for item in loaded.spec.inputs})
 
 
 def _describe_model(loaded: Source, bind: BoundInputs) -> Mapping[str, Any] | None:

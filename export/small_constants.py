@@ -18,7 +18,7 @@ _SMALL = 1e-7
 
 
 @contextmanager
-def hidden(model: ir.Model) -> Iterator[None]:
+def hide_small_constants(model: ir.Model) -> Iterator[None]:
     """Inside, small scalar constants that a graph adds or subtracts are inputs of it, of which an optimiser knows
     nothing; afterwards they are initializers, in the same graph."""
     found = []

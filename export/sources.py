@@ -21,7 +21,7 @@ from ganrt.models.unpickle import read_state
 from ganrt.spec import Spec
 from ganrt.training.run import read_run
 
-from .checkpoints import recognise
+from .checkpoints import recognize
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -91,7 +91,7 @@ def _open_module(module: torch.nn.Module, config: Mapping[str, Any] | None, spec
     if inner is not module:  # also what torch.compile returns
         return _open_module(cast(torch.nn.Module, inner), config, spec)
     _reject_script(module, f"{name} is a TorchScript module; pass the module it was made of")
-    copied = _ready(_copy_to_cpu(module, name), name)
+    copied = _prepare(_copy_to_cpu(module, name), name)
     return Source(copied, spec, None, {"name": name, "sha256": _digest_state(module)})
 
 
@@ -133,7 +133,7 @@ def _open_run(path: Path, config: Mapping[str, Any]) -> Source:
 
 def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
     state, config, others = _merge_files(path, config)
-    found = recognise(state, path)
+    found = recognize(state, path)
     settings = {**found.family.settings(found.config), **config}
     loaded = _load_family(found.family, settings, found.state, path)
     return replace(loaded, origin={**loaded.origin, **others})
@@ -176,7 +176,7 @@ def _load_family(family: AnyFamily, settings: Mapping[str, Any], state: State, p
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit {family.name} with {dict(settings)}: {error}") from error
     model = {"family": family.name, "config": family.settings(config)}
-    return Source(_ready(module, str(path)), family.spec(config), model, _digest_file(path))
+    return Source(_prepare(module, str(path)), family.spec(config), model, _digest_file(path))
 
 
 def _call_factory(source: str, config: Mapping[str, Any]) -> Source:
@@ -195,7 +195,7 @@ def _call_factory(source: str, config: Mapping[str, Any]) -> Source:
     ):
         raise RequestError(f"{source} returned {type(made).__name__}; it must return (torch.nn.Module, ganrt.Spec)")
     _reject_script(made[0], f"{source} returned a TorchScript module; return the module it was made of")
-    return Source(_ready(made[0], source), made[1], None, {"name": source})
+    return Source(_prepare(made[0], source), made[1], None, {"name": source})
 
 
 def _reject_script(module: torch.nn.Module, message: str) -> None:
@@ -204,7 +204,7 @@ def _reject_script(module: torch.nn.Module, message: str) -> None:
         raise RequestError(message)
 
 
-def _ready(module: torch.nn.Module, name: str) -> torch.nn.Module:
+def _prepare(module: torch.nn.Module, name: str) -> torch.nn.Module:
     """Check the weights and put the module on the CPU, in evaluation mode, float32, without gradients: in place."""
     for key, value in module.state_dict().items():
         if not isinstance(value, torch.Tensor):  # whatever get_extra_state returned

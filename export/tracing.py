@@ -55,23 +55,25 @@ def trace(
     if not OLDEST_OPSET <= opset <= newest:
         raise RequestError(f"opset {opset} was asked for; this exporter writes {OLDEST_OPSET} to {newest}")
     try:
-        with _quiet():
+        with _silence_exporter():
             program = torch.onnx.export(
                 module,
-                examples(spec),
+                make_example_inputs(spec),
                 dynamo=True,
                 input_names=[item.name for item in spec.inputs],
                 output_names=[spec.output.name],
-                dynamic_shapes=arranged(module, dynamic_sides(spec)),
+                dynamic_shapes=group_varargs(module, find_dynamic_sides(spec)),
                 opset_version=opset,
                 optimize=False,
                 verbose=False,
             )
             assert program is not None
-            with small_constants.hidden(program.model):
+            with small_constants.hide_small_constants(program.model):
                 program.optimize()
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
-        raise RequestError(f"torch.onnx.export cannot trace this {spec.family} model: {_root(error)}") from error
+        raise RequestError(
+            f"torch.onnx.export cannot trace this {spec.family} model: {_find_root_cause(error)}"
+        ) from error
     model = program.model
     reached = model.opset_imports[""]
     if reached != opset:
@@ -79,7 +81,7 @@ def trace(
             f"opset {opset} was asked for; the exporter reaches {reached} for this model: use --opset {reached}"
         )
     inspect_raw(model)
-    _check(model, spec)
+    _check_interface(model, spec)
     # Traces of the exporting machine's source files are nobody's business.
     ClearMetadataAndDocStringPass()(model)
     model.metadata_props[METADATA_KEY] = json.dumps(spec.to_dict(), sort_keys=True)
@@ -88,27 +90,27 @@ def trace(
     return model
 
 
-def examples(spec: Spec) -> tuple[torch.Tensor, ...]:
+def make_example_inputs(spec: Spec) -> tuple[torch.Tensor, ...]:
     """The inputs that a module is traced with."""
     drawn = feeds.draw(spec, 0, 0, _EXAMPLES, size=picture_size(spec))
     return tuple(torch.from_numpy(array) for array in drawn.values())
 
 
-def original(module: torch.nn.Module, given: Feeds) -> Floats:
+def run_original(module: torch.nn.Module, given: Feeds) -> Floats:
     """What the PyTorch module makes of some inputs: float32 NCHW."""
     with torch.inference_mode():
         images = module(*(torch.from_numpy(array) for array in given.values()))
     return cast(Floats, np.ascontiguousarray(images.numpy(), np.float32))
 
 
-def _root(error: BaseException) -> str:
+def _find_root_cause(error: BaseException) -> str:
     """First line of the innermost cause: the exporter wraps it in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def dynamic_sides(spec: Spec) -> tuple[dict[int, Dim], ...]:
+def find_dynamic_sides(spec: Spec) -> tuple[dict[int, Dim], ...]:
     """Which sides of each input are free: the batch, and height and width of images without a fixed size."""
     batch = Dim("batch")
     free: dict[str, dict[int, Dim]] = {}
@@ -125,7 +127,7 @@ def dynamic_sides(spec: Spec) -> tuple[dict[int, Dim], ...]:
     return tuple(shapes)
 
 
-def arranged(module: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+def group_varargs(module: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
     """The inputs as torch.export counts them: those that a forward takes as `*name` are one."""
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL not in kinds:
@@ -134,7 +136,7 @@ def arranged(module: torch.nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...
     return (*shapes[:single], shapes[single:]) if len(shapes) > single else shapes
 
 
-def _check(model: ir.Model, spec: Spec) -> None:
+def _check_interface(model: ir.Model, spec: Spec) -> None:
     found = [value.name for value in model.graph.inputs], [value.name for value in model.graph.outputs]
     wanted = [item.name for item in spec.inputs], [spec.output.name]
     if found != wanted:
@@ -149,7 +151,7 @@ def _check(model: ir.Model, spec: Spec) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_exporter() -> Iterator[None]:
     """The exporter's own noise: a deprecation inside torch, operators of torchvision that nobody asked for, that
     several inputs share the batch, which is the intention, and half a graph when it fails; the error says why."""
     noisy = [logging.getLogger(f"torch.{name}") for name in _NOISY]

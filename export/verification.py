@@ -18,7 +18,7 @@ from ganrt.session_config import SessionConfig
 from ganrt.trust import proof_key
 
 from .card import write_card
-from .contact_sheet import contact_sheet, sheet_stem
+from .contact_sheet import draw_contact_sheet, sheet_stem
 
 Progress = Callable[[str], None]
 """Called with a line of text before each step."""
@@ -107,15 +107,15 @@ def verify(
             with session:
                 comparison = prove(session, bundle.spec, golden, proof_key(bundle, variant, session))
             proofs[variant] = (*proofs.get(variant, ()), comparison.proof)
-            bundle = _record(bundle, variant, comparison)
+            bundle = _record_proof(bundle, variant, comparison)
     return Verification(write_card(bundle), proofs)
 
 
-def _record(bundle: Bundle, variant: str, comparison: Comparison) -> Bundle:
+def _record_proof(bundle: Bundle, variant: str, comparison: Comparison) -> Bundle:
     """Add the proof and its contact sheet. The sheet's name holds its digest, so an interrupted update leaves the old
     record intact: the new file exists before the manifest names it, and the old one is deleted afterwards."""
     proof = comparison.proof
-    png = encode_png(contact_sheet(comparison, bundle.spec.output))
+    png = encode_png(draw_contact_sheet(comparison, bundle.spec.output))
     stem = sheet_stem(variant, proof)
     name = f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png"
     old = [file for file in bundle.files if file.startswith(stem) and file != name]

@@ -147,7 +147,7 @@ def test_every_arrow_that_the_table_lacks_is_found(wing: str, other: str) -> Non
         ("ganrt.cli.main", "try:\n    import ganrt.bench\nexcept ImportError:\n    pass", "lazily"),
         ("ganrt.feeds", "from . import spec", "relative imports are for"),
         ("ganrt.export.exporter", "from .. import spec", "relative imports are for"),
-        ("ganrt.export.passes.base", "from ..precision.int8 import quantise", "does not import ganrt.export.precision"),
+        ("ganrt.export.passes.base", "from ..precision.int8 import quantize", "does not import ganrt.export.precision"),
         ("ganrt.backends.openvino", "from ganrt.backends import onnxruntime", "do not import each other"),
         ("ganrt.backends.openvino", "from ganrt.generator import load", "nothing above the session"),
         ("ganrt.backends.openvino", "import ganrt", "nothing above the session"),

@@ -1,1 +1,9 @@
-"""."""
+"""The linter: what ruins exported generators, found in a module, in a dry run of it, and in its traced graph."""
+
+from .dry_run import check_dry_run
+from .findings import Finding, report_findings
+from .freezing import find_freezing_module
+from .graph import check_graph
+from .module import check_module
+
+__all__ = ["Finding", "check_dry_run", "check_graph", "check_module", "find_freezing_module", "report_findings"]

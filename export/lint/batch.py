@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from ganrt.feeds import Feeds
 from ganrt.spec import Spec
 
-from .findings import Finding, places
-from .observer import Run, watch
+from .findings import Finding, join_paths
+from .observer import Run, run_with_hooks
 
 _TOLERANCE = 1e-3
 """Of the output's range: rounding at another batch size stays far below, and the proof fails at such an error."""
@@ -17,88 +17,88 @@ _SAME = 1e-6
 """Of the largest value: what rounding may change."""
 
 
-def company(module: nn.Module, spec: Spec, run: Run, given: Feeds) -> list[Finding]:
+def check_batch_independence(module: nn.Module, spec: Spec, run: Run, given: Feeds) -> list[Finding]:
     """Whether the last sample alone gives the picture that it gave in company.
 
     Args:
         run: the module's run on `given`.
     """
-    single = watch(module, last_of(given))
-    if single.failed:
-        path, error = single.failed
-        text = f"takes {len(run.result)} samples, and fails with one: {said(error)}. Take the batch size from the input"
-        return [Finding("frozen batch size", places([path]), text, "refused")]
+    single = run_with_hooks(module, take_last_row(given))
+    if single.failure:
+        path, error = single.failure
+        text = f"fails with one sample: {describe_error(error)}. Take the batch size from the input"
+        return [Finding("frozen batch size", join_paths([path]), text, "rejected")]
     if single.result.shape != run.result[-1:].shape:
-        return [frozen_result(_first_apart(module, given), 1, single.result)]
+        return [make_frozen_finding(_find_first_difference(module, given), 1, single.result)]
     grouped = [path for (path, many), (_, one) in zip(run.groups, single.groups, strict=False) if many != one]
     if grouped:
         text = (
             "a convolution with groups for each sample, as StyleGAN2's fused modulation has, fixes the batch size; "
             "scale the activations before and after a plain convolution instead (fused_modconv=False)"
         )
-        return [Finding("frozen batch size", places(list(dict.fromkeys(grouped))), text, "refused")]
+        return [Finding("frozen batch size", join_paths(list(dict.fromkeys(grouped))), text, "rejected")]
     low, high = spec.output.range
     tolerance = _TOLERANCE * (high - low)
-    if _apart(run.result[-1:], single.result) <= tolerance:
+    if _max_difference(run.result[-1:], single.result) <= tolerance:
         return []
-    if _apart(watch(module, last_of(given)).result, single.result) > tolerance:
+    if _max_difference(run_with_hooks(module, take_last_row(given)).result, single.result) > tolerance:
         text = "makes two pictures of one input, with random numbers that are not PyTorch's; take them as an input"
-        return [Finding("random numbers", "forward", text, "refused")]
+        return [Finding("random numbers", "forward", text, "rejected")]
     text = (
         "makes the picture depend on the other samples of its batch, or on their number; take statistics over each "
         "sample, or running ones"
     )
-    return [Finding("batch statistics", _first_apart(module, given), text, "refused")]
+    return [Finding("batch statistics", _find_first_difference(module, given), text, "rejected")]
 
 
-def _first_apart(module: nn.Module, given: Feeds) -> str:
+def _find_first_difference(module: nn.Module, given: Feeds) -> str:
     """Path of the first module that makes something else of a sample when it is alone."""
     rows = len(next(iter(given.values())))
-    company, single = (watch(module, inputs, parts=True).parts for inputs in (given, last_of(given)))
+    company, single = (run_with_hooks(module, inputs, parts=True).parts for inputs in (given, take_last_row(given)))
     for among, alone in zip(company, single, strict=False):
         fixed = among.rows == alone.rows == rows
         tolerance = _TOLERANCE * float(alone.last.abs().max())
         # Not a number is apart from every number.
-        if fixed or among.last.shape != alone.last.shape or not _apart(among.last, alone.last) <= tolerance:
-            return places([among.path])
+        if fixed or among.last.shape != alone.last.shape or not _max_difference(among.last, alone.last) <= tolerance:
+            return join_paths([among.path])
     return "forward"
 
 
-def influence(spec: Spec, run: Run, given: Feeds) -> list[Finding]:
+def check_input_influence(spec: Spec, run: Run, given: Feeds) -> list[Finding]:
     """Whether another value of an input makes another picture: in row k, the input k - 1 is another one than in row 0.
     Inputs beyond the rows are not judged."""
     first = run.result[:1]
     rounding = _SAME * float(first.abs().max())
     varied = {k: spec.inputs[k - 1].name for k in range(1, len(run.result))}
     tried = {k: name for k, name in varied.items() if not np.array_equal(given[name][0], given[name][k])}
-    idle = [name for k, name in tried.items() if _apart(run.result[k : k + 1], first) <= rounding]
+    idle = [name for k, name in tried.items() if _max_difference(run.result[k : k + 1], first) <= rounding]
     if not idle:
         return []
     if len(idle) == len(spec.inputs):
         text = (
             "the picture is the same whatever goes in; is this the trained generator, and does forward use its inputs?"
         )
-        return [Finding("inputs without influence", places(idle), text, "refused")]
+        return [Finding("inputs without influence", join_paths(idle), text, "rejected")]
     text = "another value makes the same picture; leave it out of the Spec, or see that forward uses it"
-    return [Finding("inputs without influence", places(idle), text, "named")]
+    return [Finding("inputs without influence", join_paths(idle), text, "warning")]
 
 
-def _apart(a: Tensor, b: Tensor) -> float:
+def _max_difference(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().max())
 
 
-def last_of(given: Feeds) -> Feeds:
+def take_last_row(given: Feeds) -> Feeds:
     """The inputs of the last sample alone. (What forgets that there are several takes the first.)"""
     return {name: array[-1:] for name, array in given.items()}
 
 
-def frozen_result(where: str, rows: int, result: Tensor) -> Finding:
+def make_frozen_finding(where: str, rows: int, result: Tensor) -> Finding:
     """For a result that does not have a picture for each of `rows` samples."""
     text = f"makes {tuple(result.shape)} of a batch of {rows}; take the batch size from the input, x.shape[0] or -1"
-    return Finding("frozen batch size", where, text, "refused")
+    return Finding("frozen batch size", where, text, "rejected")
 
 
-def said(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Kind and first line of an error of the user's code."""
     first = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {first[:300]}"

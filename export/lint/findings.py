@@ -11,7 +11,7 @@ from torch import nn
 
 from ganrt.errors import RequestError
 
-Level = Literal["mended", "named", "refused"]
+Severity = Literal["fixed", "warning", "rejected"]
 _SHOWN = 3
 _WRAPPERS = re.compile(r"^(wrapped_by_ganrt\b\.?)+")
 
@@ -26,8 +26,8 @@ class Finding:
     """Paths of modules, nodes of the graph, or inputs of the Spec."""
     text: str
     """What was found there, and what was done or is to be done; a sentence without its full stop."""
-    level: Level
-    """`mended`: the exported generator is without it. `named`: it stays, and the user had better know. `refused`:
+    severity: Severity
+    """`fixed`: the exported generator is without it. `warning`: it stays, and the user had better know. `rejected`:
     nothing is exported."""
 
     def __str__(self) -> str:
@@ -43,17 +43,17 @@ class Wrapper(nn.Module):
         self.eval()
 
 
-def places(names: Sequence[str]) -> str:
+def join_paths(names: Sequence[str]) -> str:
     """The first few names, and how many more there are. The empty name is that of the module as a whole."""
     shown = ", ".join(_WRAPPERS.sub("", name) or "the module itself" for name in names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
-def settle(findings: Sequence[Finding], source: str, progress: Callable[[str], None]) -> None:
+def report_findings(findings: Sequence[Finding], source: str, progress: Callable[[str], None]) -> None:
     """Tell what was mended and named, a line each. Raises RequestError with everything that is refused."""
     for finding in findings:
-        if finding.level != "refused":
-            progress(f"{finding.level}: {finding}")
-    refused = [f"\n  {finding}" for finding in findings if finding.level == "refused"]
+        if finding.severity != "rejected":
+            progress(f"{finding.severity}: {finding}")
+    refused = [f"\n  {finding}" for finding in findings if finding.severity == "rejected"]
     if refused:
         raise RequestError(f"{source} was not exported; this stands in the way:{''.join(refused)}")

@@ -9,11 +9,11 @@ from torch.fx.experimental.symbolic_shapes import is_concrete_int
 
 from ganrt.spec import Spec
 
-from ..tracing import arranged, dynamic_sides, examples
-from .findings import places
+from ..tracing import find_dynamic_sides, group_varargs, make_example_inputs
+from .findings import join_paths
 
 
-def freezing_module(module: nn.Module, spec: Spec, place: int, axis: int) -> str:
+def find_freezing_module(module: nn.Module, spec: Spec, place: int, axis: int) -> str:
     """Path of the first module that leaves a side as a number; it traces once more, in about a second.
 
     Args:
@@ -33,10 +33,10 @@ def freezing_module(module: nn.Module, spec: Spec, place: int, axis: int) -> str
                 frozen.append(name)
 
         handles.append(part.register_forward_hook(leave))
-    free = tuple(dict.fromkeys(axes, Dim.AUTO) for axes in dynamic_sides(spec))
+    free = tuple(dict.fromkeys(axes, Dim.AUTO) for axes in find_dynamic_sides(spec))
     try:
-        torch.export.export(module, examples(spec), dynamic_shapes=arranged(module, free), strict=False)
+        torch.export.export(module, make_example_inputs(spec), dynamic_shapes=group_varargs(module, free), strict=False)
     finally:
         for handle in handles:
             handle.remove()
-    return places(frozen[:1]) if frozen else "forward"
+    return join_paths(frozen[:1]) if frozen else "forward"

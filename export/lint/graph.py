@@ -13,8 +13,8 @@ from onnxscript.optimizer import fold_constants
 from ganrt.spec import Image, Spec
 
 from . import tensorrt_parser
-from .circular import concatenate_borders
-from .findings import Finding, places
+from .circular_padding import replace_circular_pad
+from .findings import Finding, join_paths
 
 Rule = Callable[[ir.Model], Iterable[Finding]]
 
@@ -35,10 +35,10 @@ _SMALL = 2**20
 def check_graph(model: ir.Model, spec: Spec, freezing: Freezing) -> list[Finding]:
     """Apply all RULES to a graph with the metadata of torch.onnx.export, which is mended in place where it can be."""
     findings = [finding for rule in RULES for finding in rule(model)]
-    return [*frozen_batch(model, freezing), *frozen_pictures(model, spec, freezing), *findings]
+    return [*check_frozen_batch(model, freezing), *check_frozen_pictures(model, spec, freezing), *findings]
 
 
-def frozen_batch(model: ir.Model, freezing: Freezing) -> Iterator[Finding]:
+def check_frozen_batch(model: ir.Model, freezing: Freezing) -> Iterator[Finding]:
     """An output with a number where the batch should be: while it was traced, the module read the batch as a number."""
     for value in model.graph.outputs:
         if value.shape and isinstance(value.shape[0], int):
@@ -46,28 +46,28 @@ def frozen_batch(model: ir.Model, freezing: Freezing) -> Iterator[Finding]:
                 f"its traced graph works for a batch of {value.shape[0]} only; a loop over the batch, len(x) or "
                 "int(x.shape[0]) fixes it: use x.shape[0] as it is, or -1"
             )
-            yield Finding("frozen batch size", freezing(0, 0), text, "refused")
+            yield Finding("frozen batch size", freezing(0, 0), text, "rejected")
 
 
-def frozen_pictures(model: ir.Model, spec: Spec, freezing: Freezing) -> Iterator[Finding]:
+def check_frozen_pictures(model: ir.Model, spec: Spec, freezing: Freezing) -> Iterator[Finding]:
     """A number where the Spec leaves height or width free."""
     rule = "frozen picture size"
     for place, (item, value) in enumerate(zip(spec.inputs, model.graph.inputs, strict=False)):
-        fixed = _fixed(value) if isinstance(item, Image) and item.size is None else {}
+        fixed = _read_fixed_sides(value) if isinstance(item, Image) and item.size is None else {}
         for axis, side in fixed.items():
             text = (
                 f"its traced graph takes {item.name} with {side} only, and the Spec leaves it free; "
                 "use x.shape as it is, or give the image a size in the Spec"
             )
-            yield Finding(rule, freezing(place, axis), text, "refused")
+            yield Finding(rule, freezing(place, axis), text, "rejected")
             return
-    made = _fixed(model.graph.outputs[0]) if spec.output.size is None else {}
+    made = _read_fixed_sides(model.graph.outputs[0]) if spec.output.size is None else {}
     if made:
         text = f"makes pictures with {' and '.join(made.values())} whatever goes in; give the output a size in the Spec"
-        yield Finding(rule, "forward", text, "refused")
+        yield Finding(rule, "forward", text, "rejected")
 
 
-def _fixed(value: ir.Value) -> dict[int, str]:
+def _read_fixed_sides(value: ir.Value) -> dict[int, str]:
     """The axes of height and width that are numbers, and these."""
     shape = value.shape if value.shape is not None and len(value.shape) == 4 else ()
     return {
@@ -75,7 +75,7 @@ def _fixed(value: ir.Value) -> dict[int, str]:
     }
 
 
-def computed_weights(model: ir.Model) -> Iterator[Finding]:
+def fold_computed_weights(model: ir.Model) -> Iterator[Finding]:
     """Weights that the graph computes from other weights, again for each picture: a spectral norm or an equalised
     learning rate of somebody's own, which the exporter leaves in the graph where the weights are large. To graph passes
     such weights are no constants."""
@@ -91,68 +91,70 @@ def computed_weights(model: ir.Model) -> Iterator[Finding]:
     weights = [node for node in found if any(value.dtype == ir.DataType.FLOAT for value in node.outputs)]
     if not weights:
         return
-    modules = list(dict.fromkeys(_path(node) for node in weights))
+    modules = list(dict.fromkeys(_module_path(node) for node in weights))
     chosen = set(found)
     fold_constants(model, should_fold=lambda node: node in chosen, onnx_shape_inference=False)
     text = "weights that forward computes from other weights, as a spectral norm of one's own does, were computed once"
-    yield Finding("computed weights", places(modules), text, "mended")
+    yield Finding("computed weights", join_paths(modules), text, "fixed")
 
 
 def _is_worth_folding(node: ir.Node) -> bool:
     """Not where constants would be much larger than what they are made of, nor what is slow to evaluate."""
-    made, taken = (sum(map(_elements, values)) for values in (node.outputs, filter(None, node.inputs)))
+    made, taken = (sum(map(_count_elements, values)) for values in (node.outputs, filter(None, node.inputs)))
     return made <= max(taken, _SMALL) and node.op_type not in ("Conv", "ConvTranspose")
 
 
-def circular_padding(model: ir.Model) -> Iterator[Finding]:
+def replace_circular_padding(model: ir.Model) -> Iterator[Finding]:
     """Padding that TensorRT refuses before 10.0, and that OpenVINO 2026.4 cannot load."""
-    padding = [node for node in model.graph if concatenate_borders(node)]
+    padding = [node for node in model.graph if replace_circular_pad(node)]
     if padding:
-        names = places([where(node) for node in padding])
+        names = join_paths([describe_node(node) for node in padding])
         RemoveUnusedNodesPass()(model)
         text = "circular padding became a concatenation of borders, the same function, which every backend has"
-        yield Finding("circular padding", names, text, "mended")
+        yield Finding("circular padding", names, text, "fixed")
 
 
-def large_tensors(model: ir.Model) -> Iterator[Finding]:
+def check_large_tensors(model: ir.Model) -> Iterator[Finding]:
     """Beyond what one protobuf message holds, and beyond what TensorRT counts."""
     weights = {name: value.const_value for name, value in model.graph.initializers.items()}
     heavy = [name for name, tensor in weights.items() if tensor is not None and tensor.nbytes > _LARGEST]
     if heavy:
         text = "more than 2 GiB in one tensor; the weights are in a file beside the graph, which must travel with it"
-        yield Finding("large tensors", places(heavy), text, "named")
-    many = [where(node) for node in model.graph if any(_elements(value) > _LARGEST for value in node.outputs)]
+        yield Finding("large tensors", join_paths(heavy), text, "warning")
+    many = [
+        describe_node(node) for node in model.graph if any(_count_elements(value) > _LARGEST for value in node.outputs)
+    ]
     if many:
         text = "makes more than 2^31 - 1 values of one sample, more than a tensor may have in TensorRT before 10.10"
-        yield Finding("large tensors", places(many), text, "named")
+        yield Finding("large tensors", join_paths(many), text, "warning")
 
 
-def _elements(value: ir.Value) -> int:
+def _count_elements(value: ir.Value) -> int:
     """Of one sample, as far as the sides are known."""
     return math.prod(side for side in value.shape or () if isinstance(side, int))
 
 
-def tensorrt(model: ir.Model) -> Iterator[Finding]:
+def check_tensorrt(model: ir.Model) -> Iterator[Finding]:
     """Operators that TensorRT's parser refuses, one finding for each kind and reason."""
     found: dict[str, list[str]] = {}
     opset = model.opset_imports[""]
     for node in model.graph:
-        for text in tensorrt_parser.refusals(node, opset):
-            found.setdefault(text, []).append(where(node))
-    yield from (Finding("TensorRT's parser", places(nodes), text, "named") for text, nodes in found.items())
-    text = tensorrt_parser.newer_opset(opset)
+        for text in tensorrt_parser.list_rejections(node, opset):
+            found.setdefault(text, []).append(describe_node(node))
+    yield from (Finding("TensorRT's parser", join_paths(nodes), text, "warning") for text, nodes in found.items())
+    text = tensorrt_parser.describe_new_opset(opset)
     if text:
-        yield Finding("TensorRT's parser", "the graph", text, "named")
+        yield Finding("TensorRT's parser", "the graph", text, "warning")
 
 
-def where(node: ir.Node) -> str:
+def describe_node(node: ir.Node) -> str:
     """The module that a node is of, and its operator; the node's name when torch did not say."""
-    return f"{_path(node) or node.name} ({node.op_type})"
+    return f"{_module_path(node) or node.name} ({node.op_type})"
 
 
-def _path(node: ir.Node) -> str:
+def _module_path(node: ir.Node) -> str:
     scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
     return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
-RULES: tuple[Rule, ...] = (computed_weights, circular_padding, large_tensors, tensorrt)
+RULES: tuple[Rule, ...] = (fold_computed_weights, replace_circular_padding, check_large_tensors, check_tensorrt)

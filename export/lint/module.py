@@ -15,7 +15,7 @@ from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from ganrt.models.parametrize import fold_layer
 
-from .findings import Finding, places
+from .findings import Finding, join_paths
 
 Rule = Callable[[nn.Module], Iterable[Finding]]
 """Looks at a module (on the CPU, after eval(), without gradients), mends it in place where it can."""
@@ -34,7 +34,7 @@ def check_module(module: nn.Module) -> list[Finding]:
     return findings
 
 
-def training_mode(module: nn.Module) -> Iterator[Finding]:
+def fix_training_mode(module: nn.Module) -> Iterator[Finding]:
     """Modules that eval() does not reach, because a class has a train() of its own."""
     left = [(name, part) for name, part in module.named_modules() if part.training]
     if not left:
@@ -44,14 +44,14 @@ def training_mode(module: nn.Module) -> Iterator[Finding]:
     telling = [name for name, part in left if isinstance(part, _NormBase | _DropoutNd)]
     yield Finding(
         "training mode",
-        places(telling or [name for name, _ in left]),
+        join_paths(telling or [name for name, _ in left]),
         "stayed in training mode after eval(); it was put into evaluation mode, in which batch norm uses its running "
         "statistics and dropout does nothing",
-        "mended",
+        "fixed",
     )
 
 
-def computed_weights(module: nn.Module) -> Iterator[Finding]:
+def fold_parametrizations(module: nn.Module) -> Iterator[Finding]:
     """Spectral norm, weight norm and other parametrizations, of both of torch's kinds: hooks that run before forward,
     and `torch.nn.utils.parametrize`."""
     found: dict[str, list[str]] = {}
@@ -60,23 +60,23 @@ def computed_weights(module: nn.Module) -> Iterator[Finding]:
             continue
         for hook in list(part._forward_pre_hooks.values()):
             if isinstance(hook, SpectralNorm | WeightNorm):
-                found.setdefault(_words(type(hook).__name__), []).append(path)
+                found.setdefault(_split_class_name(type(hook).__name__), []).append(path)
                 remove = remove_spectral_norm if isinstance(hook, SpectralNorm) else remove_weight_norm
                 remove(part, hook.name)
         if parametrize.is_parametrized(part):
             kinds = {type(kind).__name__ for chain in part.parametrizations.values() for kind in chain}
-            found.setdefault(" and ".join(sorted(map(_words, kinds))), []).append(path)
+            found.setdefault(" and ".join(sorted(map(_split_class_name, kinds))), []).append(path)
             fold_layer(part)
     for kind, paths in found.items():
-        yield Finding("computed weights", places(paths), f"{kind} was folded into plain weights", "mended")
+        yield Finding("computed weights", join_paths(paths), f"{kind} was folded into plain weights", "fixed")
 
 
-def _words(name: str) -> str:
+def _split_class_name(name: str) -> str:
     """SpectralNorm or _SpectralNorm -> spectral norm."""
     return "".join(f" {c.lower()}" if c.isupper() else c for c in name.lstrip("_")).strip()
 
 
-def instance_statistics(module: nn.Module) -> Iterator[Finding]:
+def replace_instance_norms(module: nn.Module) -> Iterator[Finding]:
     """Instance norm that uses running statistics in evaluation mode is batch norm, and torch.onnx.export writes it as a
     tangle of shapes and tiles."""
     paths = []
@@ -91,14 +91,14 @@ def instance_statistics(module: nn.Module) -> Iterator[Finding]:
     if paths:
         yield Finding(
             "instance norm with running statistics",
-            places(paths),
+            join_paths(paths),
             "instance norm with running statistics became the batch norm that it is in evaluation mode, the same "
             "function; if the pictures were good in training mode only, leave out track_running_stats",
-            "mended",
+            "fixed",
         )
 
 
-def batch_statistics(module: nn.Module) -> Iterator[Finding]:
+def check_batch_statistics(module: nn.Module) -> Iterator[Finding]:
     """Batch norm that has nothing but the batch to take its statistics from."""
     paths = [
         name for name, part in module.named_modules() if isinstance(part, _BatchNorm) and part.running_mean is None
@@ -106,15 +106,15 @@ def batch_statistics(module: nn.Module) -> Iterator[Finding]:
     if paths:
         yield Finding(
             "batch statistics",
-            places(paths),
+            join_paths(paths),
             "batch norm without running statistics makes a picture depend on the others of its batch. Where it always "
             "ran on single pictures, put InstanceNorm2d(affine=True) in its place; else give it "
             "track_running_stats=True and pass some hundred batches through it in training mode",
-            "refused",
+            "rejected",
         )
 
 
-def initial_statistics(module: nn.Module) -> Iterator[Finding]:
+def check_initial_statistics(module: nn.Module) -> Iterator[Finding]:
     """Batch norm whose statistics nobody ever measured, in a network that was trained: what an exponential moving
     average (EMA) of the parameters leaves behind when it forgets the buffers. A network whose norms are all as they
     were made has not been trained, and there is nothing to say."""
@@ -124,10 +124,10 @@ def initial_statistics(module: nn.Module) -> Iterator[Finding]:
         return
     yield Finding(
         "statistics never measured",
-        places(initial),
+        join_paths(initial),
         "running mean 0 and variance 1, as before training, beside trained weights: an EMA that left the buffers out? "
         "Copy the trained generator's buffers, or pass some hundred batches through it in training mode",
-        "named",
+        "warning",
     )
 
 
@@ -147,7 +147,7 @@ def _is_trained(module: nn.Module) -> bool:
     return False
 
 
-def output_padding(module: nn.Module) -> Iterator[Finding]:
+def check_output_padding(module: nn.Module) -> Iterator[Finding]:
     """Transposed convolutions that append rows.
 
     TensorRT's layer has no such setting. Its parser takes the rows off the padding at the end, and where there is less
@@ -168,14 +168,14 @@ def output_padding(module: nn.Module) -> Iterator[Finding]:
     )
     for names, text in ((cheap, kept), (dear, costs)):
         if names:
-            yield Finding("output_padding", places(names), text, "named")
+            yield Finding("output_padding", join_paths(names), text, "warning")
 
 
 RULES: tuple[Rule, ...] = (
-    training_mode,
-    computed_weights,
-    instance_statistics,
-    batch_statistics,
-    initial_statistics,
-    output_padding,
+    fix_training_mode,
+    fold_parametrizations,
+    replace_instance_norms,
+    check_batch_statistics,
+    check_initial_statistics,
+    check_output_padding,
 )

@@ -19,7 +19,7 @@ from ganrt.spec import Latent, Spec
 from .findings import Wrapper
 
 
-class Draw(NamedTuple):
+class RandomCall(NamedTuple):
     """One call that drew random numbers."""
 
     where: str
@@ -47,7 +47,7 @@ _DRAWING = {
 _IN_PLACE = ("normal_", "uniform_")
 
 
-class Recorder(TorchFunctionMode):
+class RandomCallRecorder(TorchFunctionMode):
     """Records the draws of a forward pass that are calls of _DRAWING.
 
     Args:
@@ -60,7 +60,7 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._where, self._aside = where, aside
-        self.draws: list[Draw] = []
+        self.random_calls: list[RandomCall] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -72,11 +72,11 @@ class Recorder(TorchFunctionMode):
         with self._aside():
             drawn = func(*args, **kwargs)
         plain = kwargs.get("generator") is None and drawn.dtype == torch.float32
-        self.draws.append(Draw(self._where(), name, tuple(drawn.shape), plain))
+        self.random_calls.append(RandomCall(self._where(), name, tuple(drawn.shape), plain))
         return drawn
 
 
-class _Given(TorchFunctionMode):
+class _Replay(TorchFunctionMode):
     """Answers calls of _DRAWING with given numbers, in the order of the calls."""
 
     def __init__(self, given: Sequence[Tensor]) -> None:
@@ -90,10 +90,10 @@ class _Given(TorchFunctionMode):
         if name is None:
             return func(*args, **(kwargs or {}))
         numbers = next(self._given)
-        return _filled(args[0], numbers, name, *args[1:], **(kwargs or {})) if name in _IN_PLACE else numbers
+        return _fill(args[0], numbers, name, *args[1:], **(kwargs or {})) if name in _IN_PLACE else numbers
 
 
-def _filled(target: Tensor, numbers: Tensor, name: str, *args: float, **kwargs: float) -> Tensor:
+def _fill(target: Tensor, numbers: Tensor, name: str, *args: float, **kwargs: float) -> Tensor:
     """What normal_(mean, std) and uniform_(from, to) do, with standard numbers that are there already."""
     start, scale = ("mean", "std") if name == "normal_" else ("from", "to")
     given = dict(zip((start, scale), args, strict=False)) | kwargs
@@ -101,7 +101,7 @@ def _filled(target: Tensor, numbers: Tensor, name: str, *args: float, **kwargs: 
     return target.copy_(numbers * (high if name == "normal_" else high - low) + low)
 
 
-def cannot_be_inputs(draws: Iterable[Draw], rows: int, spec: Spec) -> list[Draw]:
+def find_irreplaceable(draws: Iterable[RandomCall], rows: int, spec: Spec) -> list[RandomCall]:
     """The draws that are no numbers per sample (or shared by all samples), or whose size follows that of a picture.
 
     Args:
@@ -118,7 +118,7 @@ def cannot_be_inputs(draws: Iterable[Draw], rows: int, spec: Spec) -> list[Draw]
     ]
 
 
-def with_inputs(module: nn.Module, spec: Spec, draws: Sequence[Draw]) -> tuple[nn.Module, Spec]:
+def add_noise_inputs(module: nn.Module, spec: Spec, draws: Sequence[RandomCall]) -> tuple[nn.Module, Spec]:
     """A module that takes its random numbers as further inputs, and the Spec that says so."""
     taken = {item.name for item in spec.inputs} | {spec.output.name}
     free = [name for k in range(len(taken) + len(draws)) if (name := f"noise_{k}") not in taken]
@@ -126,10 +126,10 @@ def with_inputs(module: nn.Module, spec: Spec, draws: Sequence[Draw]) -> tuple[n
         Latent(name, draw.shape[1:], draw.distribution, range=(0.0, 1.0))
         for name, draw in zip(free[: len(draws)], draws, strict=True)
     )
-    return WithNoise(module, len(added)), Spec(spec.family, (*spec.inputs, *added), spec.output)
+    return NoiseInputs(module, len(added)), Spec(spec.family, (*spec.inputs, *added), spec.output)
 
 
-class WithNoise(Wrapper):
+class NoiseInputs(Wrapper):
     """Calls a module, whose last `count` inputs are the random numbers that it asks for, in their order."""
 
     def __init__(self, module: nn.Module, count: int) -> None:
@@ -138,5 +138,5 @@ class WithNoise(Wrapper):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         own = len(inputs) - self.count
-        with _Given(inputs[own:]):
+        with _Replay(inputs[own:]):
             return cast(Tensor, self.wrapped_by_ganrt(*inputs[:own]))

@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganrt.feeds import Feeds
 
-from .noise import Draw, Recorder
+from .noise import RandomCall, RandomCallRecorder
 
 
-class Part(NamedTuple):
+class PartOutput(NamedTuple):
     """What one module returned."""
 
     path: str
@@ -31,19 +31,19 @@ class Run:
 
     result: Any
     """Whatever the module returned; None if it raised."""
-    failed: tuple[str, Exception] | None = None
+    failure: tuple[str, Exception] | None = None
     """What it raised, and the path of the module that did."""
-    draws: list[Draw] = field(default_factory=list)
+    random_calls: list[RandomCall] = field(default_factory=list)
     """Random numbers, in the order in which they were drawn."""
     groups: list[tuple[str, int]] = field(default_factory=list)
     """Path of the module and number of groups of each convolution, in the order of execution."""
-    halved: dict[str, torch.dtype] = field(default_factory=dict)
+    low_precision: dict[str, torch.dtype] = field(default_factory=dict)
     """Paths of the modules that computed in 16 bits, and in which."""
-    read: list[str] = field(default_factory=list)
+    python_reads: list[str] = field(default_factory=list)
     """Paths of the modules that made Python numbers of tensors."""
-    written: list[str] = field(default_factory=list)
+    state_writes: list[str] = field(default_factory=list)
     """Parameters and buffers that the pass wrote to."""
-    parts: list[Part] = field(default_factory=list)
+    parts: list[PartOutput] = field(default_factory=list)
     """What the modules returned, in the order in which they finished; only where asked for."""
 
 
@@ -64,17 +64,17 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         # Attention bears the tag for the dropout that it is seldom asked for.
         if before is not None and (kwargs.get("generator") or not torch.equal(before, torch.get_rng_state())):
-            self._run.draws.append(Draw(self._path[-1], func.overloadpacket.__name__, (), False))
+            self._run.random_calls.append(RandomCall(self._path[-1], func.overloadpacket.__name__, (), False))
         if isinstance(result, Tensor) and result.dtype in (torch.float16, torch.bfloat16):
-            self._run.halved.setdefault(self._path[-1], result.dtype)
+            self._run.low_precision.setdefault(self._path[-1], result.dtype)
         if func is torch.ops.aten._local_scalar_dense.default:
-            self._run.read.append(self._path[-1])
+            self._run.python_reads.append(self._path[-1])
         if func is torch.ops.aten.convolution.default:
             self._run.groups.append((self._path[-1], args[8]))
         return result
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Take no notice for a while."""
         self._aside = True
         try:
@@ -83,7 +83,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._aside = False
 
 
-def watch(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
+def run_with_hooks(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
     """Run a module on some inputs.
 
     Args:
@@ -99,26 +99,26 @@ def watch(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
         def leave(part: nn.Module, args: Any, result: Any, name: str = name) -> None:
             path.pop()
             if parts and isinstance(result, Tensor) and result.ndim:
-                run.parts.append(Part(name, len(result), result[-1:].clone()))
+                run.parts.append(PartOutput(name, len(result), result[-1:].clone()))
 
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     operators = _Operators(run, path)
-    recorder = Recorder(lambda: path[-1], operators.aside)
-    before = _marks(module)
+    recorder = RandomCallRecorder(lambda: path[-1], operators.paused)
+    before = _read_versions(module)
     try:
         with torch.no_grad(), operators, recorder:
             run.result = module(*(torch.from_numpy(array) for array in given.values()))
     except Exception as error:  # it is the user's code, and may raise anything
-        run.failed = path[-1], error
+        run.failure = path[-1], error
     finally:
         for handle in handles:
             handle.remove()
-    run.draws = [*recorder.draws, *run.draws]
-    run.written = [name for name, mark in _marks(module).items() if before.get(name, mark) != mark]
+    run.random_calls = [*recorder.random_calls, *run.random_calls]
+    run.state_writes = [name for name, mark in _read_versions(module).items() if before.get(name, mark) != mark]
     return run
 
 
-def _marks(module: nn.Module) -> dict[str, tuple[int, int]]:
+def _read_versions(module: nn.Module) -> dict[str, tuple[int, int]]:
     """What changes when somebody writes to a parameter or a buffer, or puts another in its place."""
     held = [*module.named_parameters(), *module.named_buffers()]
     return {name: (value.data_ptr(), 0 if value.is_inference() else value._version) for name, value in held}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from ..passes.graph import attribute, constant, sides
+from ..passes import read_attribute, read_constant, read_shape
 
 _NEVER = """
     AffineGrid Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CenterCropPad Col2Im Compress
@@ -59,7 +59,7 @@ _NEWEST_OPSETS = (("8.6", 17), ("10.0", 20), ("10.15", 24), ("11", 25))
 _USUAL_OPSET = 20
 
 
-def refusals(node: ir.Node, opset: int) -> Iterator[str]:
+def list_rejections(node: ir.Node, opset: int) -> Iterator[str]:
     """Why a node of an operator set is refused, each with the versions; nothing when all of them take it."""
     operator = node.op_type
     if node.domain not in ("", "ai.onnx"):
@@ -77,11 +77,11 @@ def refusals(node: ir.Node, opset: int) -> Iterator[str]:
     if operator in _COMPUTED_AXES:
         place, version = _COMPUTED_AXES[operator]
         axes = node.inputs[place] if len(node.inputs) > place else None
-        if axes is not None and constant(axes) is None:
+        if axes is not None and read_constant(axes) is None:
             yield f"TensorRT's parser refuses {operator} with computed axes before version {version}"
 
 
-def newer_opset(version: int) -> str:
+def describe_new_opset(version: int) -> str:
     """What to know of an operator set that is newer than the usual one; "" for others."""
     if version <= _USUAL_OPSET:
         return ""
@@ -89,58 +89,58 @@ def newer_opset(version: int) -> str:
     return f"operator set {version}: TensorRT documents {newest}. --opset {_USUAL_OPSET} is the safest choice"
 
 
-def _resize(node: ir.Node) -> Iterator[str]:
+def _check_resize(node: ir.Node) -> Iterator[str]:
     modes = ("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners")
-    coordinates = attribute(node, "coordinate_transformation_mode", "half_pixel")
-    if attribute(node, "antialias", 0):
+    coordinates = read_attribute(node, "coordinate_transformation_mode", "half_pixel")
+    if read_attribute(node, "antialias", 0):
         yield (
             "TensorRT's parser refuses Resize with antialias in all versions up to 10.15, and OpenVINO 2026.4 makes "
             "another picture of it; interpolate without it"
         )
     if coordinates not in modes:
         yield f"TensorRT's parser refuses Resize with the coordinates {coordinates} in all versions up to 10.15"
-    if attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
+    if read_attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
         yield "TensorRT's parser refuses Resize that keeps the aspect ratio in all versions up to 10.15"
 
 
-def _pad(node: ir.Node) -> Iterator[str]:
-    if attribute(node, "mode", "constant") == "wrap":
+def _check_pad(node: ir.Node) -> Iterator[str]:
+    if read_attribute(node, "mode", "constant") == "wrap":
         yield "TensorRT's parser refuses circular Pad before version 10.0"
 
 
-def _pool(node: ir.Node) -> Iterator[str]:
-    if any(step != 1 for step in attribute(node, "dilations", ())):
+def _check_pool(node: ir.Node) -> Iterator[str]:
+    if any(step != 1 for step in read_attribute(node, "dilations", ())):
         yield f"TensorRT's parser refuses {node.op_type} with dilation in all versions up to 10.15"
     if len(node.outputs) > 1 and node.outputs[1].uses():
         yield f"TensorRT's parser refuses {node.op_type} with indices in all versions up to 10.15"
 
 
-def _grid_sample(node: ir.Node) -> Iterator[str]:
-    if len(sides(node.inputs[0])) == 5:
+def _check_grid_sample(node: ir.Node) -> Iterator[str]:
+    if len(read_shape(node.inputs[0])) == 5:
         yield "TensorRT's parser refuses GridSample of volumes in all versions up to 10.15"
 
 
-def _scatter(node: ir.Node) -> Iterator[str]:
-    if attribute(node, "reduction", "none") != "none":
+def _check_scatter(node: ir.Node) -> Iterator[str]:
+    if read_attribute(node, "reduction", "none") != "none":
         if node.op_type == "ScatterND":
             yield "TensorRT's parser refuses ScatterND with a reduction in all versions up to 10.15"
         else:
             yield "TensorRT's parser refuses ScatterElements with a reduction before version 10.0"
 
 
-def _random(node: ir.Node) -> Iterator[str]:
+def _check_random(node: ir.Node) -> Iterator[str]:
     yield f"TensorRT ignores the seed of {node.op_type}, so pictures cannot be made again"
 
 
 _CONDITIONS: dict[str, Callable[[ir.Node], Iterator[str]]] = {
-    "Resize": _resize,
-    "Pad": _pad,
-    "MaxPool": _pool,
-    "AveragePool": _pool,
-    "LpPool": _pool,
-    "GridSample": _grid_sample,
-    "ScatterND": _scatter,
-    "ScatterElements": _scatter,
-    **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _random),
+    "Resize": _check_resize,
+    "Pad": _check_pad,
+    "MaxPool": _check_pool,
+    "AveragePool": _check_pool,
+    "LpPool": _check_pool,
+    "GridSample": _check_grid_sample,
+    "ScatterND": _check_scatter,
+    "ScatterElements": _check_scatter,
+    **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _check_random),
 }
 """Operators that some settings make unacceptable."""

@@ -1,1 +1,22 @@
-"""."""
+"""Graph passes: ONNX graphs rewritten to compute the same images with less work, and what passes are written with."""
+
+from .graph import Array, Patch, read_attribute, read_constant, read_gemm, read_shape
+from .packing import PACKING
+from .pipeline import optimize_graph
+from .simplify import simplify_graph
+from .upsampling import find_conv_after_nearest
+from .upsampling_forms import FORMS
+
+__all__ = [
+    "FORMS",
+    "PACKING",
+    "Array",
+    "Patch",
+    "find_conv_after_nearest",
+    "optimize_graph",
+    "read_attribute",
+    "read_constant",
+    "read_gemm",
+    "read_shape",
+    "simplify_graph",
+]

@@ -34,7 +34,7 @@ class Pass:
     outputs keep their names, types and shapes."""
 
 
-def apply(model: ir.Model, passes: Sequence[Pass]) -> tuple[ir.Model, tuple[str, ...]]:
+def apply_passes(model: ir.Model, passes: Sequence[Pass]) -> tuple[ir.Model, tuple[str, ...]]:
     """Run passes over a copy of a model; dead nodes and weights go.
 
     Returns the copy, and the names of the passes that changed something. Raises VerificationError when a pass breaks a
@@ -43,32 +43,32 @@ def apply(model: ir.Model, passes: Sequence[Pass]) -> tuple[ir.Model, tuple[str,
     model = model.clone()
     applied = []
     for step in passes:
-        interface, before = _interface(model), outline(model)
+        interface, before = _read_interface(model), outline_graph(model)
         changed = step.rewrite(model)
-        if not changed and outline(model) != before:
+        if not changed and outline_graph(model) != before:
             raise VerificationError(f"the pass {step.name} says that it changed nothing, and did; please report this")
         if not changed:
             continue
         applied.append(step.name)
-        _tidy(model)
-        pairs = zip(interface, _interface(model), strict=True)
+        _clean_up(model)
+        pairs = zip(interface, _read_interface(model), strict=True)
         if any(old[:2] != new[:2] or old[2] not in (None, new[2]) for old, new in pairs):
             raise VerificationError(f"the pass {step.name} changed the inputs or outputs; please report this")
     if applied:
         DeduplicateInitializersPass()(model)
         NameFixPass()(model)
-        _check(model, applied)
+        _check_graph(model, applied)
     return model, tuple(applied)
 
 
-def _tidy(model: ir.Model) -> None:
+def _clean_up(model: ir.Model) -> None:
     """Drop what nothing uses, and give the new values shapes, which later passes look at."""
     RemoveUnusedNodesPass()(model)
     NameFixPass()(model)
     ShapeInferencePass()(model)
 
 
-def _check(model: ir.Model, applied: Sequence[str]) -> None:
+def _check_graph(model: ir.Model, applied: Sequence[str]) -> None:
     try:
         CheckerPass()(model)
     except Exception as error:  # onnx's checker has exceptions of its own, and ir's passes wrap them
@@ -77,13 +77,13 @@ def _check(model: ir.Model, applied: Sequence[str]) -> None:
         ) from error
 
 
-def _interface(model: ir.Model) -> list[tuple[Hashable, ...]]:
+def _read_interface(model: ir.Model) -> list[tuple[Hashable, ...]]:
     """(name, type, shape or None) of all inputs and outputs."""
     values = [*model.graph.inputs, *model.graph.outputs]
     return [(v.name, v.dtype, None if v.shape is None else str(v.shape)) for v in values]
 
 
-def outline(model: ir.Model) -> list[Hashable]:
+def outline_graph(model: ir.Model) -> list[Hashable]:
     """Every node with its type, attributes and values: equal for graphs that are the same but for their weights."""
     return [
         (

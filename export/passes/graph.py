@@ -11,50 +11,79 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+_REPEATING = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil"))
+"""(coordinate_transformation_mode, nearest_mode) of Resize that repeat every pixel when the factor is 2."""
 
-def constant(value: ir.Value | None) -> Array | None:
+
+def read_constant(value: ir.Value | None) -> Array | None:
     """What a value always is: an initializer of the graph, or the output of a Constant node; None for all others."""
     found = None if value is None else ir.convenience.get_const_tensor(value)
     return None if found is None else found.numpy()
 
 
-def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
+def read_attribute(node: ir.Node, name: str, default: Any = None) -> Any:
     """The value of an attribute, text as str, lists as tuples."""
     found = node.attributes.get(name)
     return default if found is None else found.value
 
 
-def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
+def find_producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
     """The node that makes a value, if it is of this type."""
     node = None if value is None else value.producer()
     return node if node is not None and node.domain == "" and node.op_type == op_type else None
 
 
-def sole_user(value: ir.Value) -> ir.Node | None:
+def find_sole_user(value: ir.Value) -> ir.Node | None:
     """The one node that uses a value, once; None when there are more or fewer, or when it is an output of the graph."""
     uses = tuple(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
-def product(node: ir.Node | None) -> tuple[Array, Array] | None:
+def read_gemm(node: ir.Node | None) -> tuple[Array, Array] | None:
     """Weight (out, in) and bias (out,) of a Gemm x @ weight.T + bias with constant ones; None for any other node."""
-    if node is None or node.domain != "" or node.op_type != "Gemm" or attribute(node, "transA", 0):
+    if node is None or node.domain != "" or node.op_type != "Gemm" or read_attribute(node, "transA", 0):
         return None
-    weight, given = constant(node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else None
-    bias = np.zeros(1) if given is None else constant(given)
-    if weight is None or bias is None or {attribute(node, name, 1.0) for name in ("alpha", "beta")} != {1.0}:
+    weight, given = read_constant(node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else None
+    bias = np.zeros(1) if given is None else read_constant(given)
+    if weight is None or bias is None or {read_attribute(node, name, 1.0) for name in ("alpha", "beta")} != {1.0}:
         return None
-    turned = weight if attribute(node, "transB", 0) else weight.T
+    turned = weight if read_attribute(node, "transB", 0) else weight.T
     if bias.size not in (1, len(turned)) or any(side != 1 for side in bias.shape[:-1]):
         return None  # a whole matrix is added
     return turned, np.broadcast_to(bias.ravel(), len(turned))
 
 
-def sides(value: ir.Value | None) -> tuple[int | None, ...]:
+def read_shape(value: ir.Value | None) -> tuple[int | None, ...]:
     """The shape as far as it is known, None for sides that are free; () when even the rank is unknown."""
     if value is None or value.shape is None:
         return ()
     return tuple(side if isinstance(side, int) else None for side in value.shape)
+
+
+def is_nearest_2x(resize: ir.Node) -> bool:
+    """Whether a Resize repeats every pixel of NCHW pictures twice in both directions."""
+    scales = read_constant(resize.inputs[2]) if len(resize.inputs) > 2 else None
+    rule = (
+        read_attribute(resize, "coordinate_transformation_mode", "half_pixel"),
+        read_attribute(resize, "nearest_mode", "round_prefer_floor"),
+    )
+    nearest = read_attribute(resize, "mode", "nearest") == "nearest" and read_attribute(resize, "axes") is None
+    return nearest and rule in _REPEATING and scales is not None and scales.tolist() == [1.0, 1.0, 2.0, 2.0]
+
+
+def read_padding(node: ir.Node) -> tuple[int, ...]:
+    """Of a convolution of pictures: top, left, bottom, right."""
+    return tuple(read_attribute(node, "pads", (0, 0, 0, 0)))
+
+
+def is_plain_conv(node: ir.Node, strides: tuple[int, int]) -> bool:
+    """Of pictures, without dilation, with these strides, and with the padding written out."""
+    return (
+        node.domain == ""
+        and tuple(read_attribute(node, "strides", (1, 1))) == strides
+        and set(read_attribute(node, "dilations", (1, 1))) == {1}
+        and read_attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+    )
 
 
 class Patch:
@@ -64,18 +93,18 @@ class Patch:
         assert anchor.graph is not None
         self._anchor, self._graph = anchor, anchor.graph
 
-    def op(self, op_type: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
+    def add_op(self, op_type: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
         """A node with one output, which is returned."""
         node = ir.node(op_type, inputs, attributes)
         self._graph.insert_before(self._anchor, node)
         return node.outputs[0]
 
-    def like(self, node: ir.Node, inputs: Sequence[ir.Value | None], **changed: Any) -> ir.Value:
+    def add_copy(self, node: ir.Node, inputs: Sequence[ir.Value | None], **changed: Any) -> ir.Value:
         """A node with the type and the attributes of another, but for those that are given."""
         kept = {name: attr for name, attr in node.attributes.items() if name not in changed}
-        return self.op(node.op_type, inputs, **kept, **changed)
+        return self.add_op(node.op_type, inputs, **kept, **changed)
 
-    def constant(self, array: Array, name: str) -> ir.Value:
+    def add_constant(self, array: Array, name: str) -> ir.Value:
         """An initializer of the graph. The name is kept readable, and made unique by a number where it must be."""
         graph = self._graph
         assert isinstance(graph, ir.Graph)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from .affine import AFFINE
-from .base import Pass, apply
-from .dead import DEAD_BIASES, DEAD_CHANNELS
+from .base import Pass, apply_passes
+from .dead_channels import DEAD_BIASES, DEAD_CHANNELS
 from .folding import FOLD_BACKWARD, FOLD_FORWARD
 from .matrix import MATRIX
 from .packing import PACKING
-from .phases import FORMS
-from .reorder import BEFORE_ENLARGING, BEFORE_SHUFFLING
+from .reorder import BEFORE_SHUFFLING, BEFORE_UPSAMPLING
 from .simplify import PADS, SIMPLIFY
+from .upsampling_forms import FORMS
 
 
-def pipeline(form: str) -> tuple[Pass, ...]:
+def list_passes(form: str) -> tuple[Pass, ...]:
     """All passes for a form of FORMS."""
     return (
         SIMPLIFY,
         PADS,
         DEAD_CHANNELS,
         DEAD_BIASES,
-        BEFORE_ENLARGING,
+        BEFORE_UPSAMPLING,
         FOLD_BACKWARD,
         AFFINE,
         FOLD_FORWARD,
@@ -33,7 +33,7 @@ def pipeline(form: str) -> tuple[Pass, ...]:
     )
 
 
-def optimise(model: ir.Model, form: str) -> tuple[ir.Model, tuple[str, ...]]:
+def optimize_graph(model: ir.Model, form: str) -> tuple[ir.Model, tuple[str, ...]]:
     """An optimised copy of a graph, and the names of the passes that changed something. Raises VerificationError when a
     pass breaks a promise."""
-    return apply(model, pipeline(form))
+    return apply_passes(model, list_passes(form))

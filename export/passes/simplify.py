@@ -8,47 +8,49 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 from onnxscript.optimizer import fold_constants
 from onnxscript.rewriter import rewrite
 
-from .base import Pass, outline
-from .graph import Patch, attribute, constant, producer, sole_user
+from .base import Pass, outline_graph
+from .graph import Patch, find_producer, find_sole_user, read_attribute, read_constant
 
 _MERGING = ("constant", "edge")
 """Modes in which padding twice is padding once by the sum; a reflection of a reflection is none."""
 
 
-def simplify(model: ir.Model) -> int:
+def simplify_graph(model: ir.Model) -> int:
     """Constant folding and the common rules of onnxscript; equal computations are done once."""
-    before = outline(model)
+    before = outline_graph(model)
     fold_constants(model)
     rewrite(model)
     CommonSubexpressionEliminationPass()(model)
-    return int(outline(model) != before)
+    return int(outline_graph(model) != before)
 
 
 def merge_pads(model: ir.Model) -> int:
     """Pad -> Pad in the same mode becomes one."""
     count = 0
     for node in list(model.graph):
-        first = producer(node.inputs[0], "Pad") if node.op_type == "Pad" and node.domain == "" else None
-        if first is None or sole_user(first.outputs[0]) is not node or not _alike(first, node):
+        first = find_producer(node.inputs[0], "Pad") if node.op_type == "Pad" and node.domain == "" else None
+        if first is None or find_sole_user(first.outputs[0]) is not node or not _can_merge(first, node):
             continue
-        one, two = constant(first.inputs[1]), constant(node.inputs[1])
+        one, two = read_constant(first.inputs[1]), read_constant(node.inputs[1])
         if one is None or two is None or len(one) != len(two) or min(*one, *two) < 0:
             continue
-        amounts = Patch(node).constant(one + two, f"{node.inputs[1].name}.merged")  # type: ignore[union-attr]
+        amounts = Patch(node).add_constant(one + two, f"{node.inputs[1].name}.merged")  # type: ignore[union-attr]
         node.replace_input_with(0, first.inputs[0])
         node.replace_input_with(1, amounts)
         count += 1
     return count
 
 
-def _alike(one: ir.Node, other: ir.Node) -> bool:
-    modes = {attribute(node, "mode", "constant") for node in (one, other)}
+def _can_merge(one: ir.Node, other: ir.Node) -> bool:
+    modes = {read_attribute(node, "mode", "constant") for node in (one, other)}
     if len(modes) > 1 or not modes <= set(_MERGING) or any(len(n.inputs) > 3 and n.inputs[3] for n in (one, other)):
         return False
     given = [node.inputs[2] if len(node.inputs) > 2 else None for node in (one, other)]
-    fillings = [np.zeros(()) if value is None else constant(value) for value in given]
+    fillings = [np.zeros(()) if value is None else read_constant(value) for value in given]
     return fillings[0] is not None and fillings[1] is not None and bool(fillings[0] == fillings[1])
 
 
-SIMPLIFY = Pass("simplify", "constants are folded, convolutions pad their zeros, what has no effect goes", simplify)
+SIMPLIFY = Pass(
+    "simplify", "constants are folded, convolutions pad their zeros, what has no effect goes", simplify_graph
+)
 PADS = Pass("pads", "padding twice becomes padding once", merge_pads)

@@ -18,12 +18,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from .graph import Array, attribute, constant, producer
+from .graph import Array, find_producer, is_nearest_2x, is_plain_conv, read_attribute, read_constant, read_padding
 
 FACTOR = 2
 PARITIES = range(FACTOR)
-_REPEATING = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil"))
-"""(coordinate_transformation_mode, nearest_mode) of Resize that repeat every pixel when the factor is 2."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Enlargement:
+class UpsamplingConv:
     """A convolution that enlarges by 2, whichever way the graph spells it."""
 
     node: ir.Node
@@ -61,47 +59,55 @@ class Enlargement:
     def kernel(self, row: int, column: int) -> Array:
         """Weights of the small convolution for a pair of parities, (out, in / groups, taps, taps)."""
         rows, columns = self.axes[0].mix[row], self.axes[1].mix[column]
-        return mixed(self.weight, rows, columns)
+        return mix_taps(self.weight, rows, columns)
 
 
-def mixed(weight: Array, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Array:
+def mix_taps(weight: Array, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Array:
     """New taps that are sums of old ones, (new, old) in each direction; in the dtype of the weight, rounded once."""
     taps = np.einsum("oihw,yh,xw->oiyx", weight.astype(np.float64), rows, columns, optimize=True)
     return np.asarray(taps, weight.dtype)
 
 
-def find_nearest(node: ir.Node) -> Enlargement | None:
+def find_conv_after_nearest(node: ir.Node) -> UpsamplingConv | None:
     """A convolution that keeps the size, behind nearest-neighbour enlargement and perhaps a reflection by one pixel."""
-    if node.op_type != "Conv" or not plain(node, (1, 1)):
+    if node.op_type != "Conv" or not is_plain_conv(node, (1, 1)):
         return None
-    weight, pads, source = constant(node.inputs[1]), padding(node), node.inputs[0]
+    weight, pads, source = read_constant(node.inputs[1]), read_padding(node), node.inputs[0]
     if weight is None or weight.ndim != 4:
         return None
-    reflection = producer(source, "Pad")
+    reflection = find_producer(source, "Pad")
     if reflection is not None:
-        if reflected(reflection) != (1, 1, 1, 1) or any(pads) or weight.shape[2:] != (3, 3):
+        if read_reflection(reflection) != (1, 1, 1, 1) or any(pads) or weight.shape[2:] != (3, 3):
             return None
         source, pads = reflection.inputs[0], (1, 1, 1, 1)
-    resize = producer(source, "Resize")
-    if resize is None or not doubles(resize) or any(pads[k] + pads[k + 2] != weight.shape[k + 2] - 1 for k in (0, 1)):
+    resize = find_producer(source, "Resize")
+    if (
+        resize is None
+        or not is_nearest_2x(resize)
+        or any(pads[k] + pads[k + 2] != weight.shape[k + 2] - 1 for k in (0, 1))
+    ):
         return None
     axes = (nearest_axis(weight.shape[2], pads[0]), nearest_axis(weight.shape[3], pads[1]))
-    return _enlargement(node, resize.inputs[0], weight, axes, reflection is not None)
+    return _make_upsampling_conv(node, resize.inputs[0], weight, axes, reflection is not None)
 
 
-def find_transposed(node: ir.Node) -> Enlargement | None:
+def find_transposed_conv(node: ir.Node) -> UpsamplingConv | None:
     """A transposed convolution that doubles height and width."""
-    if node.op_type != "ConvTranspose" or not plain(node, (FACTOR, FACTOR)):
+    if node.op_type != "ConvTranspose" or not is_plain_conv(node, (FACTOR, FACTOR)):
         return None
-    weight, pads, extra = constant(node.inputs[1]), padding(node), attribute(node, "output_padding", (0, 0))
-    if weight is None or weight.ndim != 4 or attribute(node, "output_shape") is not None:
+    weight, pads, extra = (
+        read_constant(node.inputs[1]),
+        read_padding(node),
+        read_attribute(node, "output_padding", (0, 0)),
+    )
+    if weight is None or weight.ndim != 4 or read_attribute(node, "output_shape") is not None:
         return None
     if any(weight.shape[k + 2] + extra[k] - pads[k] - pads[k + 2] != FACTOR for k in (0, 1)):
         return None
     axes = (transposed_axis(weight.shape[2], pads[0]), transposed_axis(weight.shape[3], pads[1]))
-    groups = attribute(node, "group", 1)
+    groups = read_attribute(node, "group", 1)
     turned = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
-    return _enlargement(node, node.inputs[0], turned.reshape(-1, *turned.shape[2:]), axes)
+    return _make_upsampling_conv(node, node.inputs[0], turned.reshape(-1, *turned.shape[2:]), axes)
 
 
 def nearest_axis(kernel: int, before: int) -> Axis:
@@ -125,49 +131,23 @@ def transposed_axis(kernel: int, before: int) -> Axis:
     return Axis(tuple(first), tuple(mix))
 
 
-def doubles(resize: ir.Node) -> bool:
-    """Whether a Resize repeats every pixel of NCHW pictures twice in both directions."""
-    scales = constant(resize.inputs[2]) if len(resize.inputs) > 2 else None
-    rule = (
-        attribute(resize, "coordinate_transformation_mode", "half_pixel"),
-        attribute(resize, "nearest_mode", "round_prefer_floor"),
-    )
-    nearest = attribute(resize, "mode", "nearest") == "nearest" and attribute(resize, "axes") is None
-    return nearest and rule in _REPEATING and scales is not None and scales.tolist() == [1.0, 1.0, 2.0, 2.0]
-
-
-def padding(node: ir.Node) -> tuple[int, ...]:
-    """Of a convolution of pictures: top, left, bottom, right."""
-    return tuple(attribute(node, "pads", (0, 0, 0, 0)))
-
-
-def reflected(pad: ir.Node) -> tuple[int, ...] | None:
+def read_reflection(pad: ir.Node) -> tuple[int, ...] | None:
     """Top, left, bottom, right of a Pad that reflects pictures; None for any other."""
-    amounts = constant(pad.inputs[1])
+    amounts = read_constant(pad.inputs[1])
     axes = pad.inputs[3] if len(pad.inputs) > 3 else None
-    if attribute(pad, "mode", "constant") != "reflect" or amounts is None or axes is not None or len(amounts) != 8:
+    if read_attribute(pad, "mode", "constant") != "reflect" or amounts is None or axes is not None or len(amounts) != 8:
         return None
     found = tuple(amounts.tolist())
     return None if any(found[:2] + found[4:6]) else found[2:4] + found[6:]
 
 
-def _enlargement(
+def _make_upsampling_conv(
     node: ir.Node, source: ir.Value | None, weight: Array, axes: tuple[Axis, Axis], edge: bool = False
-) -> Enlargement | None:
+) -> UpsamplingConv | None:
     """None when the bias is computed, when a parity sees nothing, or when one would need its input cut."""
     given = node.inputs[2] if len(node.inputs) > 2 else None
-    bias = constant(given)
+    bias = read_constant(given)
     looks = all(axis.taps(parity) and min(axis.pads(parity)) >= 0 for axis in axes for parity in PARITIES)
     if source is None or not looks or (given is not None and bias is None):
         return None
-    return Enlargement(node, source, weight, bias, axes, attribute(node, "group", 1), edge)
-
-
-def plain(node: ir.Node, strides: tuple[int, int]) -> bool:
-    """Of pictures, without dilation, with these strides, and with the padding written out."""
-    return (
-        node.domain == ""
-        and tuple(attribute(node, "strides", (1, 1))) == strides
-        and set(attribute(node, "dilations", (1, 1))) == {1}
-        and attribute(node, "auto_pad", "NOTSET") == "NOTSET"
-    )
+    return UpsamplingConv(node, source, weight, bias, axes, read_attribute(node, "group", 1), edge)

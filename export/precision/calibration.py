@@ -17,9 +17,9 @@ from PIL import ImageOps
 from ganrt import feeds
 from ganrt.errors import ArtifactError, RequestError
 from ganrt.feeds import Array, Feeds
+from ganrt.fp16_emulation import emulate_fp16
 from ganrt.golden import picture_size
 from ganrt.images import Floats, from_uint8, picture_files, read_picture
-from ganrt.rounding import spell_out
 from ganrt.spec import Image, Spec
 
 SEED = 2024
@@ -32,7 +32,7 @@ _SHARES = tuple(np.linspace(1.0, 0.4, 25).tolist())
 """Of the largest values, where they might be clipped."""
 
 
-class Extent(NamedTuple):
+class QuantizationRange(NamedTuple):
     """The values of a tensor that are worth telling apart in 8 bits; what lies beyond is clipped."""
 
     low: float
@@ -53,7 +53,7 @@ class Samples(NamedTuple):
     """In words, for records."""
 
 
-def samples(spec: Spec, count: int, pictures: Path | None = None) -> Samples:
+def draw_samples(spec: Spec, count: int, pictures: Path | None = None) -> Samples:
     """The samples 0, 1, ... of SEED.
 
     Args:
@@ -74,12 +74,12 @@ def samples(spec: Spec, count: int, pictures: Path | None = None) -> Samples:
         raise ArtifactError(f"{pictures} holds no pictures to calibrate on")
     sources = itertools.cycle(files)
     for rows in drawn:
-        each = [[_read(next(sources), item, size) for item in spec.images] for _ in next(iter(rows.values()))]
+        each = [[_read_fitted(next(sources), item, size) for item in spec.images] for _ in next(iter(rows.values()))]
         rows.update(zip((item.name for item in spec.images), map(np.concatenate, zip(*each, strict=True)), strict=True))
     return Samples(drawn, f"{origin}, with pictures of {len(files)} files")
 
 
-def _read(path: Path, item: Image, size: tuple[int, int]) -> Floats:
+def _read_fitted(path: Path, item: Image, size: tuple[int, int]) -> Floats:
     """(1, C, height, width), the middle of the picture."""
     height, width = item.size or size
     picture = read_picture(path, 1 if item.channels == 1 else 3)
@@ -94,7 +94,7 @@ class Evaluator:
     def __init__(self, model: ir.Model) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        content = spell_out(ir.to_proto(model)).SerializeToString()
+        content = emulate_fp16(ir.to_proto(model)).SerializeToString()
         self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, given: Feeds, names: Sequence[str] | None = None) -> list[Array]:
@@ -103,7 +103,7 @@ class Evaluator:
         return found
 
 
-def extents(model: ir.Model, names: Sequence[str], samples: Samples) -> dict[str, Extent]:
+def measure_ranges(model: ir.Model, names: Sequence[str], samples: Samples) -> dict[str, QuantizationRange]:
     """Name of a tensor -> its extent on the samples."""
     watched = model.clone()
     values = {value.name: value for node in watched.graph for value in node.outputs}
@@ -122,25 +122,25 @@ def extents(model: ir.Model, names: Sequence[str], samples: Samples) -> dict[str
             extremes = np.array([flat.min(), flat.max()])
             seen[name].append(np.concatenate([extremes, flat[:: max(1, flat.size // _VALUES)]]))
     return {
-        name: Extent(
-            *ends(np.concatenate(seen[name])), np.mean(means[name], axis=0), int(np.prod(found[name].shape[2:]))
+        name: QuantizationRange(
+            *choose_range(np.concatenate(seen[name])), np.mean(means[name], axis=0), int(np.prod(found[name].shape[2:]))
         )
         for name in names
     }
 
 
-def ends(values: Array) -> tuple[float, float]:
+def choose_range(values: Array) -> tuple[float, float]:
     """Between which ends, 0 within, 8 bits give the smallest mean squared error: rare large values are clipped where
     that lets all others be told apart better. The upper end is chosen first, then the lower one."""
     least, most = min(0.0, float(values.min())), max(0.0, float(values.max()))
     if least == most:
         return least, most
-    high = min((share * most for share in _SHARES), key=lambda high: _error(values, least, high))
-    low = min((share * least for share in _SHARES), key=lambda low: _error(values, low, high))
+    high = min((share * most for share in _SHARES), key=lambda high: _quantization_error(values, least, high))
+    low = min((share * least for share in _SHARES), key=lambda low: _quantization_error(values, low, high))
     return low, high
 
 
-def _error(values: Array, low: float, high: float) -> float:
+def _quantization_error(values: Array, low: float, high: float) -> float:
     scale = (high - low) / _STEPS
     rounded = np.clip(np.rint(values / scale), np.rint(low / scale), np.rint(high / scale)) * scale
     return float(np.square(values - rounded, dtype=np.float64).mean())

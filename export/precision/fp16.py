@@ -53,14 +53,14 @@ _TYPED_BY_ATTRIBUTE = ("Cast", "ConstantOfShape")
 _HALF = "tensor(float16)"
 
 
-class Places(NamedTuple):
+class Fp16Positions(NamedTuple):
     """Which inputs and outputs of an operator are float16 when it computes in float16."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
 
-def prepared(model: ir.Model) -> ir.Model:
+def prepare_graph(model: ir.Model) -> ir.Model:
     """A copy in which constants are initializers, every node has a name of its own, and every type is known, as the
     functions below expect it. Raises VerificationError for what they cannot work on."""
     model = model.clone()
@@ -83,13 +83,13 @@ def prepared(model: ir.Model) -> ir.Model:
     return model
 
 
-def candidates(model: ir.Model) -> list[ir.Node]:
+def find_convertible_nodes(model: ir.Model) -> list[ir.Node]:
     """The nodes of a prepared graph that could compute in float16, in their order; those that only move values are
     left out, because they take the type of their neighbours."""
-    return [node for node in model.graph if node.op_type not in MOVING and places(node)]
+    return [node for node in model.graph if node.op_type not in MOVING and find_fp16_positions(node)]
 
 
-def places(node: ir.Node) -> Places | None:
+def find_fp16_positions(node: ir.Node) -> Fp16Positions | None:
     """Where a node of a prepared graph would be float16; None when it has no float16 form, or no floats."""
     if node.domain != "" or node.op_type in _OF_ANY_TYPE:
         return None
@@ -98,22 +98,22 @@ def places(node: ir.Node) -> Places | None:
     allowing = {t.type_param_str for t in schema.type_constraints if _HALF in t.allowed_type_strs}
     inputs = [
         (place, kind)
-        for place, (value, kind) in enumerate(zip(node.inputs, _kinds(schema.inputs), strict=False))
+        for place, (value, kind) in enumerate(zip(node.inputs, _list_types(schema.inputs), strict=False))
         if is_float(value)
     ]
     halved = {kind for _, kind in inputs if kind in allowing}
     outputs = [
         (place, kind)
-        for place, (value, kind) in enumerate(zip(node.outputs, _kinds(schema.outputs), strict=False))
+        for place, (value, kind) in enumerate(zip(node.outputs, _list_types(schema.outputs), strict=False))
         if is_float(value)
     ]
     decided = halved | (allowing if node.op_type in _TYPED_BY_ATTRIBUTE else set())
     if not (halved or outputs) or any(kind not in decided for _, kind in outputs):
         return None
-    return Places(tuple(place for place, kind in inputs if kind in halved), tuple(place for place, _ in outputs))
+    return Fp16Positions(tuple(place for place, kind in inputs if kind in halved), tuple(place for place, _ in outputs))
 
 
-def joined(model: ir.Model, kept: Collection[str], moving_alone: bool = False) -> set[str]:
+def extend_islands(model: ir.Model, kept: Collection[str], moving_alone: bool = False) -> set[str]:
     """The names in `kept`, and those of nodes that would only cost casts in float16.
 
     These are cheap operators all of whose sources and users (the output among them) are float32 already, alone or in
@@ -131,19 +131,19 @@ def joined(model: ir.Model, kept: Collection[str], moving_alone: bool = False) -
         if name not in kept
         and node.op_type not in _PRODUCTS
         and (node.op_type in MOVING or not moving_alone)
-        and places(node)
+        and find_fp16_positions(node)
     }
     while True:  # what is left when nobody has to go: chains hold together, and only if both their ends are islands
         single = may.union(kept)
-        leave = {name for name in may if not _belongs(nodes[name], single)}
+        leave = {name for name in may if not _stays_fp32(nodes[name], single)}
         if not leave:
             return {name for name in single if name is not None}
         may -= leave
 
 
-def _belongs(node: ir.Node, single: Collection[str | None]) -> bool:
+def _stays_fp32(node: ir.Node, single: Collection[str | None]) -> bool:
     """Whether a node has float32 on the sides that decide."""
-    found = places(node)
+    found = find_fp16_positions(node)
     assert found is not None
     moving = node.op_type in MOVING
     sources = [value for value in (node.inputs[place] for place in found.inputs) if not _is_weight(value)]
@@ -157,7 +157,7 @@ def _belongs(node: ir.Node, single: Collection[str | None]) -> bool:
     return all(before) and (any if moving else all)(after)
 
 
-def lower(model: ir.Model, kept: Collection[str]) -> ir.Model:
+def convert_nodes(model: ir.Model, kept: Collection[str]) -> ir.Model:
     """A copy of a prepared graph in which every node computes in float16 that can, but for those of these names.
 
     Raises VerificationError when the types of the result are not consistent: a defect of ganrt.
@@ -165,21 +165,21 @@ def lower(model: ir.Model, kept: Collection[str]) -> ir.Model:
     model = model.clone()
     casts = _Casts(model.graph)
     for node in list(model.graph):
-        found = None if node.name in kept else places(node)
+        found = None if node.name in kept else find_fp16_positions(node)
         if node.domain == "" and node.op_type in _OF_ANY_TYPE:
             continue
         for place, value in enumerate(node.inputs):
-            if value is not None and (is_float(value) or value in casts.halved):
-                node.replace_input_with(place, casts.get(value, found is not None and place in found.inputs))
+            if value is not None and (is_float(value) or value in casts.in_fp16):
+                node.replace_input_with(place, casts.convert(value, found is not None and place in found.inputs))
         if found is not None:
             _retype(node)
-            casts.halved.update(node.outputs[place] for place in found.outputs)
+            casts.in_fp16.update(node.outputs[place] for place in found.outputs)
     casts.restore_outputs()
-    for value in casts.halved:
+    for value in casts.in_fp16:
         value.type = ir.TensorType(ir.DataType.FLOAT16)  # not `dtype`: copies of a graph share their types
     RemoveUnusedNodesPass()(model)  # and the float32 weights
     NameFixPass()(model)
-    _check(model)
+    _check_types(model)
     return model
 
 
@@ -190,18 +190,18 @@ class _Casts:
         self._graph = graph
         self._first = graph[0]
         self._made: dict[ir.Value, ir.Value] = {}
-        self.halved: set[ir.Value] = set()
+        self.in_fp16: set[ir.Value] = set()
         """What is float16 from its beginning; its type is set when all nodes have been converted."""
 
-    def get(self, value: ir.Value, half: bool) -> ir.Value:
+    def convert(self, value: ir.Value, half: bool) -> ir.Value:
         """A value in float16 or float32."""
-        if half == (value in self.halved):
+        if half == (value in self.in_fp16):
             return value
         if value not in self._made:
-            self._made[value] = self._weight(value) if _is_weight(value) else self._cast(value, half)
+            self._made[value] = self._convert_weight(value) if _is_weight(value) else self._add_cast(value, half)
         return self._made[value]
 
-    def _cast(self, value: ir.Value, half: bool) -> ir.Value:
+    def _add_cast(self, value: ir.Value, half: bool) -> ir.Value:
         kind = ir.DataType.FLOAT16 if half else ir.DataType.FLOAT
         cast = ir.node("Cast", [value], {"to": int(kind)})
         made = cast.outputs[0]
@@ -213,9 +213,9 @@ class _Casts:
             self._graph.insert_after(producer, cast)
         return made
 
-    def _weight(self, value: ir.Value) -> ir.Value:
+    def _convert_weight(self, value: ir.Value) -> ir.Value:
         assert value.const_value is not None
-        array = in_half(value.const_value.numpy())
+        array = convert_to_fp16(value.const_value.numpy())
         made = ir.Value(name=f"{value.name}.half", const_value=ir.tensor(array, name=f"{value.name}.half"))
         made.dtype, made.shape = ir.DataType.FLOAT16, ir.Shape(array.shape)
         self._graph.register_initializer(made)
@@ -224,13 +224,13 @@ class _Casts:
     def restore_outputs(self) -> None:
         """Make the outputs of the graph float32 again, under their names."""
         for place, value in enumerate(self._graph.outputs):
-            if value in self.halved:
-                name, made = value.name, self.get(value, half=False)
+            if value in self.in_fp16:
+                name, made = value.name, self.convert(value, half=False)
                 value.name, made.name = f"{name}.half", name
                 self._graph.outputs[place] = made
 
 
-def in_half(array: np.ndarray) -> np.ndarray:
+def convert_to_fp16(array: np.ndarray) -> np.ndarray:
     """Rounded to float16; infinite where it is out of range."""
     with np.errstate(over="ignore", under="ignore"):
         return array.astype(np.float16)
@@ -243,7 +243,7 @@ def _retype(node: ir.Node) -> None:
     elif node.op_type == "ConstantOfShape":
         filling = node.attributes.get("value")
         array = np.zeros(1, np.float32) if filling is None else filling.as_tensor().numpy()
-        node.attributes["value"] = ir.AttrTensor("value", ir.tensor(in_half(array)))
+        node.attributes["value"] = ir.AttrTensor("value", ir.tensor(convert_to_fp16(array)))
 
 
 def is_float(value: ir.Value | None) -> bool:
@@ -255,7 +255,7 @@ def _is_weight(value: ir.Value | None) -> bool:
     return value is not None and value.is_initializer()
 
 
-def _kinds(parameters: Sequence[OpSchema.FormalParameter]) -> Iterator[str]:
+def _list_types(parameters: Sequence[OpSchema.FormalParameter]) -> Iterator[str]:
     """The type, or the name of the type variable, of each input or output; the last may stand for many."""
     for parameter in parameters:
         yield parameter.type_str
@@ -263,7 +263,7 @@ def _kinds(parameters: Sequence[OpSchema.FormalParameter]) -> Iterator[str]:
         yield parameters[-1].type_str
 
 
-def _check(model: ir.Model) -> None:
+def _check_types(model: ir.Model) -> None:
     """ONNX's own rules, with every type inferred anew and compared with what the graph says."""
     proto = ir.to_proto(model)
     try:

@@ -9,15 +9,15 @@ import numpy as np
 import onnx_ir as ir
 
 from ganrt.errors import VerificationError
-from ganrt.rounding import RULE
+from ganrt.fp16_emulation import RULE
 from ganrt.spec import Spec
 
-from ..passes.graph import constant
+from ..passes import read_constant
 from . import fp16
 from .calibration import Samples
 from .judge import Judge
-from .magnitudes import Reach, reach
-from .sensitivity import to_keep, to_release
+from .magnitudes import Magnitudes, measure_magnitudes
+from .sensitivity import choose_kept_layers, release_layers
 
 QUALITY = 45.0
 """dB that the worst picture is to reach while the graph is made; it is proven on others, by a lower threshold."""
@@ -54,7 +54,9 @@ _BY_OPERATOR = {
 more."""
 
 
-def in_half(model: ir.Model, spec: Spec, samples: Samples, quality: float) -> tuple[ir.Model, dict[str, object]]:
+def convert_with_fp32_islands(
+    model: ir.Model, spec: Spec, samples: Samples, quality: float
+) -> tuple[ir.Model, dict[str, object]]:
     """The graph in float16 but for its islands, and what was decided, for the record.
 
     Args:
@@ -62,30 +64,30 @@ def in_half(model: ir.Model, spec: Spec, samples: Samples, quality: float) -> tu
 
     Raises VerificationError when nothing of the graph can compute in float16.
     """
-    model = fp16.prepared(model)
-    names = [str(node.name) for node in fp16.candidates(model)]
-    reasons = by_rule(model, reach(model, samples))
+    model = fp16.prepare_graph(model)
+    names = [str(node.name) for node in fp16.find_convertible_nodes(model)]
+    reasons = find_islands_by_rule(model, measure_magnitudes(model, samples))
     free = [name for name in names if name not in reasons]
     judge = Judge(model, spec, samples)
     quality = max(quality, QUALITY)
 
     def error(lowered: Collection[str]) -> float:
         kept = set(names) - set(lowered)
-        return judge.error(fp16.lower(model, fp16.joined(model, kept, moving_alone=True)))
+        return judge.measure_error(fp16.convert_nodes(model, fp16.extend_islands(model, kept, moving_alone=True)))
 
-    found, alone = to_keep(free, error, judge.allowed(quality))
-    found = to_release(free, found, error, judge.allowed(quality))
+    found, alone = choose_kept_layers(free, error, judge.allowed_error(quality))
+    found = release_layers(free, found, error, judge.allowed_error(quality))
     if len(found) == len(free):
         raise VerificationError(
             f"fp16 was asked for, but no operator of this model can take it at {quality:g} dB; export it without"
         )
     for name in found:
-        reasons[name] = f"{judge.decibels(alone[name]):.1f} dB with it in float16"
-    every = fp16.joined(model, reasons)
-    made = fp16.lower(model, every)
+        reasons[name] = f"{judge.to_decibels(alone[name]):.1f} dB with it in float16"
+    every = fp16.extend_islands(model, reasons)
+    made = fp16.convert_nodes(model, every)
     notes: dict[str, object] = {
         "calibrated on": samples.origin,
-        "worst PSNR there": round(judge.decibels(judge.error(made)), 1),
+        "worst PSNR there": round(judge.to_decibels(judge.measure_error(made)), 1),
         "computed on the CPU": f"{RULE}; this shows overflow and rounding, not speed",
         "operators in float16": len(set(names) - every),
         "kept in float32": reasons,
@@ -94,54 +96,56 @@ def in_half(model: ir.Model, spec: Spec, samples: Samples, quality: float) -> tu
         notes["kept whatever they reach there"] = "sums, squares, roots and exponentials: larger pictures reach more"
     if between := len(every - set(reasons)):
         notes["between these, in float32 too"] = between
-    if lost := _lost(model, every):
+    if lost := _count_lost_weights(model, every):
         notes["weights that become 0"] = lost
     return made, notes
 
 
-def by_rule(model: ir.Model, measured: Reach) -> dict[str, str]:
+def find_islands_by_rule(model: ir.Model, measured: Magnitudes) -> dict[str, str]:
     """Name of a node of a prepared graph that must stay in float32 -> why, in words."""
-    sized = _of_sizes(model)
+    sized = _find_size_values(model)
     reasons = {}
     for node in model.graph:
-        found = fp16.places(node)
+        found = fp16.find_fp16_positions(node)
         if found is None or node.op_type in fp16.MOVING:
             continue
-        reason = next(_reasons(node, found, sized, measured), None)
+        reason = next(_list_reasons(node, found, sized, measured), None)
         if reason is not None:
             reasons[str(node.name)] = reason
             if node.op_type in _SUMS:
-                reasons.update(dict.fromkeys(_summands(node), "makes what is summed"))
+                reasons.update(dict.fromkeys(_find_summands(node), "makes what is summed"))
     return reasons
 
 
-def _reasons(node: ir.Node, places: fp16.Places, sized: Collection[ir.Value], measured: Reach) -> Iterator[str]:
+def _list_reasons(
+    node: ir.Node, places: fp16.Fp16Positions, sized: Collection[ir.Value], measured: Magnitudes
+) -> Iterator[str]:
     """Why a node must stay in float32, the best reason first."""
     values = [node.inputs[place] for place in places.inputs] + [node.outputs[place] for place in places.outputs]
     most = max((measured.tensors.get(str(value.name), 0.0) for value in values if value is not None), default=0.0)
     if most > _ROOM:
-        yield f"reaches {short(most)}"
+        yield f"reaches {format_figure(most)}"
     for value in values:
-        if (weight := constant(value)) is not None:
-            yield from _unfit(weight)
+        if (weight := read_constant(value)) is not None:
+            yield from _check_weight(weight)
     if node.op_type in _BY_OPERATOR:
         total = measured.sums.get(str(node.name))
-        yield _BY_OPERATOR[node.op_type] + ("" if total is None else f": {short(total)} on the samples")
+        yield _BY_OPERATOR[node.op_type] + ("" if total is None else f": {format_figure(total)} on the samples")
     if node.outputs[0] in sized:
         yield "computes with sizes"
 
 
-def _unfit(weight: np.ndarray) -> Iterator[str]:
+def _check_weight(weight: np.ndarray) -> Iterator[str]:
     """What is wrong with a weight in float16. Single small values of a weight are not: they are lost like the last
     digits of the largest."""
     most = float(np.abs(weight).max(initial=0.0))
     if most > fp16.LARGEST:
-        yield f"has a weight of {short(most)}"
+        yield f"has a weight of {format_figure(most)}"
     elif 0.0 < most < _SMALLEST:
-        yield f"has {'a constant of' if weight.size == 1 else 'weights up to'} {short(most)}"
+        yield f"has {'a constant of' if weight.size == 1 else 'weights up to'} {format_figure(most)}"
 
 
-def _of_sizes(model: ir.Model) -> set[ir.Value]:
+def _find_size_values(model: ir.Model) -> set[ir.Value]:
     """Values made of the sizes of tensors and of constants alone: indices and sides, which must be exact."""
     found: set[ir.Value] = set()
     for node in model.graph:
@@ -151,29 +155,31 @@ def _of_sizes(model: ir.Model) -> set[ir.Value]:
     return found
 
 
-def _summands(node: ir.Node) -> Iterator[str]:
+def _find_summands(node: ir.Node) -> Iterator[str]:
     """The squares, differences and magnitudes that a sum is taken of: in float16 they would overflow before it."""
     maker = node.inputs[0].producer() if node.inputs[0] is not None else None
-    if maker is None or not fp16.places(maker):
+    if maker is None or not fp16.find_fp16_positions(maker):
         return
     if maker.op_type in ("Pow", "Sub", "Abs") or (maker.op_type == "Mul" and maker.inputs[0] is maker.inputs[1]):
         yield str(maker.name)
-        yield from _summands(maker)
+        yield from _find_summands(maker)
 
 
-def _lost(model: ir.Model, kept: Collection[str]) -> str:
+def _count_lost_weights(model: ir.Model, kept: Collection[str]) -> str:
     """How many values of the weights in float16 are too small for it; '' for none."""
     weights = {
         value.name: weight
         for node in model.graph
         if node.name not in kept
         for value in node.inputs
-        if fp16.is_float(value) and value is not None and (weight := constant(value)) is not None
+        if fp16.is_float(value) and value is not None and (weight := read_constant(value)) is not None
     }
-    lost = sum(int(np.count_nonzero(weight) - np.count_nonzero(fp16.in_half(weight))) for weight in weights.values())
+    lost = sum(
+        int(np.count_nonzero(weight) - np.count_nonzero(fp16.convert_to_fp16(weight))) for weight in weights.values()
+    )
     return f"{lost:,} of {sum(weight.size for weight in weights.values()):,}, each below 3e-8" if lost else ""
 
 
-def short(value: float) -> str:
+def format_figure(value: float) -> str:
     """A figure of two digits: 7.5, 120, 3.2e5."""
     return f"{value:.{3 if value < 1000 else 2}g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")

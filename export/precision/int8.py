@@ -17,8 +17,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
 
-from ..passes.graph import Array, Patch, attribute, constant, sides
-from .calibration import Extent
+from ..passes import Array, Patch, read_attribute, read_constant, read_shape
+from .calibration import QuantizationRange
 
 _QUANTISED = {"Conv": 0, "ConvTranspose": 1}
 """Operator -> axis of the output channels in its weight."""
@@ -38,47 +38,47 @@ class Layer(NamedTuple):
     nodes: tuple[ir.Node, ...]
 
 
-def layers(model: ir.Model) -> list[Layer]:
+def find_layers(model: ir.Model) -> list[Layer]:
     """What can be quantised, in the order of the graph: convolutions with constant weights, of more than one pixel."""
     found: dict[str, tuple[ir.Value, list[ir.Node]]] = {}
     for node in model.graph:
         source = node.inputs[0] if node.op_type in _QUANTISED and node.domain == "" else None
-        if source is None or source.name is None or sides(source)[2:] == (1, 1):
+        if source is None or source.name is None or read_shape(source)[2:] == (1, 1):
             continue
-        if constant(node.inputs[1]) is not None:
+        if read_constant(node.inputs[1]) is not None:
             found.setdefault(source.name, (source, []))[1].append(node)
     return [Layer(name, source, tuple(nodes)) for name, (source, nodes) in found.items()]
 
 
-def quantise(model: ir.Model, extents: Mapping[str, Extent], names: Collection[str]) -> ir.Model:
+def quantize(model: ir.Model, extents: Mapping[str, QuantizationRange], names: Collection[str]) -> ir.Model:
     """A copy in which the layers of these names compute in int8.
 
     Args:
         extents: name of a layer -> what its tensor was seen to reach.
     """
     copy = model.clone()
-    for layer in layers(copy):
+    for layer in find_layers(copy):
         if layer.name not in names:
             continue
         for node in layer.nodes:
-            _quantise_weight(node, extents[layer.name].mean)
+            _quantize_weight(node, extents[layer.name].mean)
         extent = extents[layer.name]
-        places = [(layer.source, layer.nodes)] if extent.low < 0 else list(_leaves(layer.source, layer.nodes))
+        places = [(layer.source, layer.nodes)] if extent.low < 0 else list(_find_leaves(layer.source, layer.nodes))
         for leaf, users in places:
-            _quantise_tensor(leaf, users, layer.name, extent)
+            _quantize_tensor(leaf, users, layer.name, extent)
     copy.graph.sort()
     RemoveUnusedNodesPass()(copy)  # and the float weights
     NameFixPass()(copy)
     return copy
 
 
-def _quantise_weight(node: ir.Node, mean: Array) -> None:
+def _quantize_weight(node: ir.Node, mean: Array) -> None:
     """Replace a weight by int8 numbers and a scale per output channel (of each group, for transposed ones).
 
     Args:
         mean: of each channel of the input.
     """
-    value, weight = node.inputs[1], constant(node.inputs[1])
+    value, weight = node.inputs[1], read_constant(node.inputs[1])
     assert value is not None and weight is not None
     axis = _QUANTISED[node.op_type]
     largest = np.abs(weight).max(axis=tuple(k for k in range(weight.ndim) if k != axis))
@@ -87,11 +87,11 @@ def _quantise_weight(node: ir.Node, mean: Array) -> None:
     along = scale.reshape([-1 if k == axis else 1 for k in range(weight.ndim)])
     steps = np.clip(np.rint(weight / along), -127, 127).astype(np.int8)
     parts = [
-        patch.constant(steps, f"{value.name}.int8"),
-        patch.constant(scale, f"{value.name}.scale"),
-        patch.constant(np.zeros(len(scale), np.int8), "zeros"),
+        patch.add_constant(steps, f"{value.name}.int8"),
+        patch.add_constant(scale, f"{value.name}.scale"),
+        patch.add_constant(np.zeros(len(scale), np.int8), "zeros"),
     ]
-    node.replace_input_with(1, patch.op("DequantizeLinear", parts, axis=axis))
+    node.replace_input_with(1, patch.add_op("DequantizeLinear", parts, axis=axis))
     if node.op_type == "Conv":  # of a transposed one, every tap reaches some pixels only
         _correct_bias(node, (steps * along - weight).astype(np.float64), mean)
 
@@ -99,28 +99,28 @@ def _quantise_weight(node: ir.Node, mean: Array) -> None:
 def _correct_bias(node: ir.Node, apart: Array, mean: Array) -> None:
     """Take what wrong weights add on average back from the bias, unless that is computed."""
     given = node.inputs[2] if len(node.inputs) > 2 else None
-    bias = constant(given)
+    bias = read_constant(given)
     if given is not None and bias is None:
         return
-    groups = attribute(node, "group", 1)
+    groups = read_attribute(node, "group", 1)
     taps = apart.reshape(groups, -1, *apart.shape[1:]).sum(axis=tuple(range(3, apart.ndim + 1)))
     moved = np.einsum("goi,gi->go", taps, mean.reshape(groups, -1)).ravel()
     corrected = ((0 if bias is None else bias) - moved).astype(np.float32)
     node.resize_inputs(3)
-    node.replace_input_with(2, Patch(node).constant(corrected, f"{node.inputs[0].name}.bias"))  # type: ignore[union-attr]
+    node.replace_input_with(2, Patch(node).add_constant(corrected, f"{node.inputs[0].name}.bias"))  # type: ignore[union-attr]
 
 
-def _leaves(value: ir.Value, users: tuple[ir.Node, ...]) -> Iterator[tuple[ir.Value, tuple[ir.Node, ...]]]:
+def _find_leaves(value: ir.Value, users: tuple[ir.Node, ...]) -> Iterator[tuple[ir.Value, tuple[ir.Node, ...]]]:
     """Where the pairs for a tensor go, and who is to see them: in front of whatever only moves its values, so that 8
     bits are moved; but not right behind a product of two tensors (attention), which OpenVINO 2026.4 then computes in
     float32 whatever it was to compute in. Users that are not named keep the float values. For tensors with a zero point
     nothing is moved in 8 bits: OpenVINO cannot load a depth-to-space of such a concatenation."""
     node = value.producer()
     alone = all(use.node in users for use in value.uses())
-    if node is not None and _moves(node) and alone and not _is_product(node.inputs[0]):
+    if node is not None and _only_moves_values(node) and alone and not _is_product(node.inputs[0]):
         for part in node.inputs if node.op_type == "Concat" else node.inputs[:1]:
             assert part is not None
-            yield from _leaves(part, (node,))
+            yield from _find_leaves(part, (node,))
     else:
         yield value, users
 
@@ -133,22 +133,22 @@ def _is_product(value: ir.Value | None) -> bool:
     return node is not None and node.op_type == "MatMul"
 
 
-def _moves(node: ir.Node) -> bool:
+def _only_moves_values(node: ir.Node) -> bool:
     if node.domain != "" or node.op_type not in _MOVING or any(out.is_graph_output() for out in node.outputs):
         return False
-    if node.op_type == "Pad" and attribute(node, "mode", "constant") == "constant":
-        filling = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+    if node.op_type == "Pad" and read_attribute(node, "mode", "constant") == "constant":
+        filling = read_constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
         return len(node.inputs) < 3 or (filling is not None and not filling.any())
-    return node.op_type != "Resize" or attribute(node, "mode", "nearest") == "nearest"
+    return node.op_type != "Resize" or read_attribute(node, "mode", "nearest") == "nearest"
 
 
-def _quantise_tensor(leaf: ir.Value, users: tuple[ir.Node, ...], name: str, extent: Extent) -> None:
+def _quantize_tensor(leaf: ir.Value, users: tuple[ir.Node, ...], name: str, extent: QuantizationRange) -> None:
     """Put a pair between a tensor and some of its users."""
     scale = np.float32(max(extent.high - extent.low, _SMALLEST * 255) / 255)
     zero = np.uint8(np.rint(-extent.low / scale))
     patch = Patch(users[0])
-    inputs = [patch.constant(np.array(scale), f"{name}.scale"), patch.constant(np.array(zero), f"{name}.zero")]
-    pair = patch.op("DequantizeLinear", [patch.op("QuantizeLinear", [leaf, *inputs]), *inputs])
+    inputs = [patch.add_constant(np.array(scale), f"{name}.scale"), patch.add_constant(np.array(zero), f"{name}.zero")]
+    pair = patch.add_op("DequantizeLinear", [patch.add_op("QuantizeLinear", [leaf, *inputs]), *inputs])
     for node, place in list(leaf.uses()):
         if node in users:
             node.replace_input_with(place, pair)

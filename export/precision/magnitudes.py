@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from ..passes.graph import Patch
+from ..passes import Patch
 from .calibration import Evaluator, Samples
 from .fp16 import is_float
 
 
-class Reach(NamedTuple):
+class Magnitudes(NamedTuple):
     """Largest magnitudes on all samples."""
 
     tensors: dict[str, float]
@@ -23,7 +23,7 @@ class Reach(NamedTuple):
     sum."""
 
 
-def reach(model: ir.Model, samples: Samples) -> Reach:
+def measure_magnitudes(model: ir.Model, samples: Samples) -> Magnitudes:
     """Run a prepared float32 graph on the samples. Maxima are taken inside the graph, so that its tensors need not
     all be in memory at once."""
     watched = model.clone()
@@ -33,8 +33,8 @@ def reach(model: ir.Model, samples: Samples) -> Reach:
     end = ir.node("Identity", [watched.graph.outputs[0]])
     watched.graph.append(end)
     patch = Patch(end)
-    peaks = {str(value.name): [_peak(patch, value)] for value in tensors}
-    sums = {str(node.name): found for node in nodes if (found := _sum(patch, node))}
+    peaks = {str(value.name): [_add_amax(patch, value)] for value in tensors}
+    sums = {str(node.name): found for node in nodes if (found := _add_sum(patch, node))}
     watched.graph.outputs[:] = [value for group in (*peaks.values(), *sums.values()) for value in group]
     for number, value in enumerate(watched.graph.outputs):
         value.name = f"watched.{number}"
@@ -44,22 +44,22 @@ def reach(model: ir.Model, samples: Samples) -> Reach:
     tensor_peaks = {name: float(next(most)) for name in peaks}
     totals = {name: float(next(most) * next(most) / next(most)) for name in sums}
     totals |= {str(n.name): tensor_peaks[str(n.outputs[0].name)] for n in model.graph if n.op_type == "ReduceSum"}
-    return Reach(tensor_peaks, totals)
+    return Magnitudes(tensor_peaks, totals)
 
 
-def _peak(patch: Patch, value: ir.Value) -> ir.Value:
-    return patch.op("ReduceMax", [patch.op("Abs", [value])], keepdims=0)
+def _add_amax(patch: Patch, value: ir.Value) -> ir.Value:
+    return patch.add_op("ReduceMax", [patch.add_op("Abs", [value])], keepdims=0)
 
 
-def _sum(patch: Patch, node: ir.Node) -> list[ir.Value]:
+def _add_sum(patch: Patch, node: ir.Node) -> list[ir.Value]:
     """Three numbers whose first times the second, divided by the third, is the largest sum; none for other nodes."""
     source = node.inputs[0] if node.inputs else None
     if node.domain != "" or source is None or not is_float(source):
         return []
     if node.op_type == "InstanceNormalization":
-        mean = patch.op("GlobalAveragePool", [patch.op("Mul", [source, source])])
+        mean = patch.add_op("GlobalAveragePool", [patch.add_op("Mul", [source, source])])
     elif node.op_type == "ReduceMean":
-        mean = patch.like(node, [patch.op("Abs", [source]), *node.inputs[1:]])
+        mean = patch.add_copy(node, [patch.add_op("Abs", [source]), *node.inputs[1:]])
     else:
         return []
-    return [_peak(patch, mean), *(patch.op("Size", [value]) for value in (source, mean))]
+    return [_add_amax(patch, mean), *(patch.add_op("Size", [value]) for value in (source, mean))]

@@ -11,7 +11,7 @@ _MOST = 32
 """Units that are judged one by one: each costs a run of the whole network."""
 
 
-def to_keep(
+def choose_kept_layers(
     layers: Sequence[str],
     error: Callable[[Collection[str]], float],
     allowed: float,
@@ -33,7 +33,7 @@ def to_keep(
     total = error(layers)
     if total <= allowed:
         return (), {}
-    units = _units(layers)
+    units = _group_layers(layers)
     alone = {unit: error(unit) for unit in units}
     left = sorted(units, key=lambda unit: alone[unit] / sum(map(work, unit)))
     share = total / max(sum(alone.values()), 1e-300) if math.isfinite(total) else 1.0
@@ -47,7 +47,7 @@ def to_keep(
     return tuple(name for name in layers if name not in lowered), each
 
 
-def to_release(
+def release_layers(
     layers: Sequence[str], kept: Sequence[str], error: Callable[[Collection[str]], float], allowed: float
 ) -> tuple[str, ...]:
     """What of `kept` has to be kept: one by one, those that may be in the lower precision after all are let go. They
@@ -60,7 +60,7 @@ def to_release(
     return tuple(left)
 
 
-def _units(layers: Sequence[str]) -> Units:
+def _group_layers(layers: Sequence[str]) -> Units:
     """At most _MOST units of neighbouring layers."""
     size = -(-len(layers) // _MOST)
     return [tuple(layers[first : first + size]) for first in range(0, len(layers), size)]

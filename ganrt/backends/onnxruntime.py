@@ -150,10 +150,10 @@ def _open_session(
 
 
 def _read_fp16_graph(path: Path) -> bytes:
-    """An fp16 graph as the CPU provider has to be given it to compute fp16 (`ganrt.rounding` tells why). Raises
+    """An fp16 graph as the CPU provider has to be given it to compute fp16 (`ganrt.fp16_emulation` tells why). Raises
     MissingLibraryError without onnx."""
     try:
-        from ganrt.rounding import read_spelled_out
+        from ganrt.fp16_emulation import read_emulated
     except ModuleNotFoundError as error:
         raise MissingLibraryError("onnx", "export", "fp16 on ONNX Runtime's CPU provider") from error
-    return read_spelled_out(path)
+    return read_emulated(path)

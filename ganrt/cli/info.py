@@ -54,7 +54,8 @@ def print_info(bundle: Bundle, name: str) -> None:
     findings = bundle.provenance.get("lint")
     for finding in findings if isinstance(findings, list) else ():  # a foreign manifest may hold anything here
         if isinstance(finding, dict):
-            click.echo("  " + ": ".join(str(finding.get(part, "?")) for part in ("level", "where", "text")))
+            severity = "severity" if "severity" in finding else "level"  # bundles of ganrt 0.1
+            click.echo("  " + ": ".join(str(finding.get(part, "?")) for part in (severity, "where", "text")))
     for variant_name, variant in bundle.variants.items():
         print_proofs(f"proofs of {variant_name}", variant.proofs)
         if variant.passes:

@@ -19,9 +19,9 @@ from ganrt.bundle import Bundle
 from ganrt.errors import BundleError, RequestError
 from ganrt.export import export
 from ganrt.export.bind_inputs import bind_inputs
-from ganrt.export.passes.pipeline import optimise
+from ganrt.export.passes.pipeline import optimize_graph
 from ganrt.export.precision.calibration import Evaluator
-from ganrt.export.tracing import original, trace
+from ganrt.export.tracing import run_original, trace
 from ganrt.golden import picture_size
 from ganrt.models import build_generator, get_family
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
@@ -46,10 +46,10 @@ def test_pictures_are_those_of_the_whole_model(case: str) -> None:
     left = drop_bound_inputs(spec, bound)
     given = feeds.draw(left, 1, 0, 3, size=picture_size(left))
     every = given | make_bound_feeds(spec, bound, 3)
-    wanted = original(module, {item.name: every[item.name] for item in spec.inputs})
+    wanted = run_original(module, {item.name: every[item.name] for item in spec.inputs})
     graph = bind_inputs(trace(module, spec), make_bound_feeds(spec, bound, 1), left)
     assert [value.name for value in graph.graph.inputs] == [item.name for item in left.inputs]
-    for made in (graph, optimise(graph, "phases")[0]):
+    for made in (graph, optimize_graph(graph, "phases")[0]):
         np.testing.assert_allclose(Evaluator(made)(given)[0], wanted, rtol=0, atol=2e-5 * float(np.ptp(wanted)))
 
 
@@ -60,7 +60,9 @@ def test_a_bound_class_folds_conditional_norms_away() -> None:
     whole = trace(build_generator("resnet", SMALL).eval(), spec)
     bound = {"label": 3}
     left = bind_inputs(whole, make_bound_feeds(spec, bound, 1), drop_bound_inputs(spec, bound))
-    counts = [sum(n.op_type in ("Gather", "Mul") for n in optimise(made, "phases")[0].graph) for made in (whole, left)]
+    counts = [
+        sum(n.op_type in ("Gather", "Mul") for n in optimize_graph(made, "phases")[0].graph) for made in (whole, left)
+    ]
     assert counts[1] < counts[0] / 2
 
 

@@ -44,7 +44,7 @@ def test_every_proof_has_its_invariance_and_its_sheet(made: Bundle) -> None:
 
 def test_a_proof_of_an_older_record_has_a_dash(made: Bundle, tmp_path: Path) -> None:
     raw = made.variants["fp32"].proofs[0].to_dict()
-    del raw["moved"]
+    del raw["batch_drift"]
     (tmp_path / Bundle.GOLDEN).write_bytes((made.folder / Bundle.GOLDEN).read_bytes())
     variant = replace(made.variants["fp32"], proofs=(Proof.from_dict(raw),))
     write_card(replace(made, folder=tmp_path, variants={"fp32": variant}, files={}).with_files(Bundle.GOLDEN))

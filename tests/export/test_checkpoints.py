@@ -11,7 +11,7 @@ from helpers.golden_cases import golden_case
 from safetensors.torch import save_file
 
 from ganrt.errors import CheckpointError
-from ganrt.export.checkpoints import recognise
+from ganrt.export.checkpoints import recognize
 from ganrt.models import FAMILIES, build_generator, get_family
 from ganrt.models.unpickle import read_state
 
@@ -25,7 +25,7 @@ def state() -> dict[str, torch.Tensor]:
 def test_reads_every_container(tmp_path: Path, state: dict[str, torch.Tensor], suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    found = recognise(read_state(path), path)
+    found = recognize(read_state(path), path)
     assert found.family.name == "dcgan"
     assert found.family.settings(found.config) == {"size": 16, "width": 4, "latent": 6, "channels": 1}
     assert all(torch.equal(found.state[key], state[key]) for key in state)
@@ -44,13 +44,13 @@ def test_unwraps_what_training_scripts_write(
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_recognises_its_own_default(name: str) -> None:
     family = get_family(name)
-    found = recognise(family.generator(family.config()).state_dict(), Path("own.pth"))
+    found = recognize(family.generator(family.config()).state_dict(), Path("own.pth"))
     assert (found.family.name, found.config) == (name, family.config())
 
 
 def test_counters_of_old_checkpoints_may_be_missing(state: dict[str, torch.Tensor]) -> None:
     old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    assert recognise(old, Path("old.pth")).family.name == "dcgan"
+    assert recognize(old, Path("old.pth")).family.name == "dcgan"
 
 
 class _Payload:
@@ -78,7 +78,7 @@ def test_another_architecture_names_the_nearest_family_and_the_keys(state: dict[
     del other["main.1.running_mean"]
     other["main.99.weight"] = torch.zeros(3)
     with pytest.raises(CheckpointError) as caught:
-        recognise(other, Path("other.pth"))
+        recognize(other, Path("other.pth"))
     message = str(caught.value)
     assert "nearest is dcgan of pytorch/examples (size=16" in message
     assert "1 keys missing (main.1.running_mean)" in message
@@ -89,7 +89,7 @@ def test_a_foreign_model_is_compared_with_a_default(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"no checkpoint of a family.*nearest is .*2 keys unexpected \(fc.weight, fc.bias\)"
     ):
-        recognise({"fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}, Path("classifier.pth"))
+        recognize({"fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}, Path("classifier.pth"))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_files_without_a_state_dict(tmp_path: Path, content: object) -> None:
 def test_the_original_projects_outputs(tmp_path: Path) -> None:
     """pytorch/examples: its own code computed the outputs."""
     path, inputs, expected = golden_case("dcgan", tmp_path)
-    found = recognise(read_state(path), path)
+    found = recognize(read_state(path), path)
     assert found.family.settings(found.config) == {"size": 64, "channels": 3, "latent": 100, "width": 16}
     module = found.family.generator(found.config).eval()
     module.load_state_dict(found.state)

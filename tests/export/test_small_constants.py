@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor, nn
 
 from ganrt.export import small_constants
-from ganrt.export.tracing import original, trace
+from ganrt.export.tracing import run_original, trace
 from ganrt.models.progan import pixel_norm
 from ganrt.spec import Latent, Output, Spec
 
@@ -38,7 +38,7 @@ def run(module: nn.Module, z: np.ndarray) -> np.ndarray:
 def test_a_pixel_norm_of_zeros_is_zero() -> None:
     z = np.random.default_rng(0).normal(size=(3, 1, 4, 4)).astype(np.float32)
     z[1], z[2] = 0, 1e-5
-    np.testing.assert_allclose(run(Normal().eval(), z), original(Normal(), {"z": z}), rtol=1e-6)
+    np.testing.assert_allclose(run(Normal().eval(), z), run_original(Normal(), {"z": z}), rtol=1e-6)
 
 
 @pytest.mark.parametrize("constant", [1e-8, -1e-8, 1e-12, 2e-7])
@@ -56,7 +56,7 @@ def test_what_an_optimiser_drops_is_not_put_back() -> None:
     small = ir.node("Constant", [], {"value": ir.tensor(np.float32(1e-9))})
     added = ir.node("Add", [x, small.outputs[0]])
     model = ir.Model(ir.Graph([x], [], nodes=[small, added]), ir_version=10)
-    with small_constants.hidden(model):
+    with small_constants.hide_small_constants(model):
         assert len(model.graph.inputs) == 2
         model.graph.remove(added, safe=True)
     assert list(model.graph.inputs) == [x] and not model.graph.initializers

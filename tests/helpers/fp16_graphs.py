@@ -28,7 +28,7 @@ class Chain:
         self.weights[name] = np.asarray(value)
         return name
 
-    def op(self, op_type: str, *inputs: str, **attributes: Any) -> str:
+    def add_op(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         """Apply an operator to the last tensor, or to `inputs`."""
         made = f"{op_type.lower()}{len(self.nodes)}"
         self.nodes.append(
@@ -39,7 +39,7 @@ class Chain:
 
     def with_constant(self, op_type: str, value: Any) -> str:
         """A binary operator with a float32 constant."""
-        return self.op(op_type, self.last, self.weight(np.asarray(value, np.float32)))
+        return self.add_op(op_type, self.last, self.weight(np.asarray(value, np.float32)))
 
     def model(self, opset: int = 20) -> ir.Model:
         nodes = [*self.nodes, helper.make_node("Identity", [self.last], ["image"], name="n_image")]
@@ -57,36 +57,36 @@ class Chain:
         x, random = self.last, self.random
         if step == "conv":
             kernel = random.normal(0, 1 / 6, (4, 4, 3, 3)).astype(np.float32)
-            self.op("Conv", x, self.weight(kernel), pads=[1, 1, 1, 1])
+            self.add_op("Conv", x, self.weight(kernel), pads=[1, 1, 1, 1])
         elif step == "relu":
-            self.op("LeakyRelu", alpha=0.2)
+            self.add_op("LeakyRelu", alpha=0.2)
         elif step == "scale":
             self.with_constant("Mul", random.uniform(0.5, 1.5, (1, 4, 1, 1)))
         elif step == "norm":
             ones = (self.weight(np.full(4, value, np.float32)) for value in (1, 0))
-            self.op("InstanceNormalization", x, *ones, epsilon=1e-2)
+            self.add_op("InstanceNormalization", x, *ones, epsilon=1e-2)
         elif step == "pixel":
             self.with_constant("Pow", 2.0)
-            self.op("ReduceMean", self.last, self.weight(np.array([1])), keepdims=1)
+            self.add_op("ReduceMean", self.last, self.weight(np.array([1])), keepdims=1)
             self.with_constant("Add", 1e-8)
-            self.op("Mul", x, self.op("Reciprocal", self.op("Sqrt")))
+            self.add_op("Mul", x, self.add_op("Reciprocal", self.add_op("Sqrt")))
         elif step == "turn":
-            self.op("Transpose", perm=[0, 1, 3, 2])
-            self.op("Reshape", self.last, self.op("Shape", x))
+            self.add_op("Transpose", perm=[0, 1, 3, 2])
+            self.add_op("Reshape", self.last, self.add_op("Shape", x))
         elif step == "softmax":
-            self.op("Softmax", axis=1)
+            self.add_op("Softmax", axis=1)
             self.with_constant("Mul", 3.0)
         elif step == "enlarge":
             scales = self.weight(np.array([1, 1, 2, 2], np.float32))
-            self.op("Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric")
-            self.op("AveragePool", kernel_shape=[2, 2], strides=[2, 2])
+            self.add_op("Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric")
+            self.add_op("AveragePool", kernel_shape=[2, 2], strides=[2, 2])
         elif step == "skip":
             self.add("conv")
-            self.op("Add", self.last, x)
+            self.add_op("Add", self.last, x)
         else:
-            self.op("Split", x, axis=1, num_outputs=2)
+            self.add_op("Split", x, axis=1, num_outputs=2)
             self.nodes[-1].output.append(f"{self.last}.second")
-            self.op("Concat", self.last, f"{self.last}.second", axis=1)
+            self.add_op("Concat", self.last, f"{self.last}.second", axis=1)
 
 
 def chain(steps: list[str], seed: int = 0) -> ir.Model:

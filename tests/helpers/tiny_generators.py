@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import ganrt
 from ganrt.export.lint.findings import Finding
-from ganrt.export.lint.freezing import freezing_module
+from ganrt.export.lint.freezing import find_freezing_module
 from ganrt.export.lint.graph import check_graph
 from ganrt.export.tracing import trace
 
@@ -54,8 +54,8 @@ def tiny(middle: nn.Module | Callable[[Tensor], Any]) -> nn.Module:
     return ready(Tiny(middle if isinstance(middle, nn.Module) else Apply(middle)))
 
 
-def only(findings: list[Finding], rule: str, level: str, where: str, *words: str) -> None:
-    assert [(f.rule, f.level, f.where) for f in findings] == [(rule, level, where)], findings
+def only(findings: list[Finding], rule: str, severity: str, where: str, *words: str) -> None:
+    assert [(f.rule, f.severity, f.where) for f in findings] == [(rule, severity, where)], findings
     for word in words:
         assert word in findings[0].text
 
@@ -63,5 +63,5 @@ def only(findings: list[Finding], rule: str, level: str, where: str, *words: str
 def in_graph(module: nn.Module, of: ganrt.Spec | None = None) -> tuple[ir.Model, list[Finding]]:
     found: list[Finding] = []
     of = of or spec()
-    freezing = functools.partial(freezing_module, module, of)
+    freezing = functools.partial(find_freezing_module, module, of)
     return trace(module, of, inspect_raw=lambda raw: found.extend(check_graph(raw, of, freezing))), found

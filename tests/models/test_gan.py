@@ -15,7 +15,7 @@ import ganrt
 from ganrt import feeds
 from ganrt.errors import RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import recognise
+from ganrt.export.checkpoints import recognize
 from ganrt.models import get_family
 from ganrt.models.biggan_deep import _effective_row
 from ganrt.models.parametrize import fold
@@ -186,7 +186,7 @@ def test_dcgan_of_pytorch_gan_zoo(tmp_path: Path) -> None:
     names |= {f"main.{3 * k + 1}": f"main.batchNorm{k}" for k in range(3)}
     names |= {f"main.{3 * k}": f"main.convTranspose{k}" for k in (1, 2)}
     theirs = {f"{names[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": value for key, value in state.items()}
-    found = recognise(theirs, tmp_path / "zoo.pt")
+    found = recognize(theirs, tmp_path / "zoo.pt")
     assert (found.family.name, found.layout, found.config) == ("dcgan", "pytorch_GAN_zoo", config)
     assert all(torch.equal(found.state[key], value) for key, value in state.items())
 
@@ -205,7 +205,7 @@ def test_a_whole_file_of_pytorch_gan_zoo(tmp_path: Path, monkeypatch: pytest.Mon
         settings = config()
         settings.depthScale0 = 64
         torch.save({"config": settings, "avgG": older, "netD": {}}, path)
-    found, known = recognise(read_state(path), path), recognise(state, case.checkpoint)
+    found, known = recognize(read_state(path), path), recognize(state, case.checkpoint)
     assert found.config == known.config
     assert all(torch.equal(found.state[key], value) for key, value in known.state.items())
 
@@ -223,7 +223,7 @@ def test_biggan_with_norms_of_its_own(tmp_path: Path, statistics: tuple[str, str
             theirs[f"{head}.bn.{extra}"] = torch.zeros(1) if statistics[0].startswith("stored") else torch.tensor(0)
         else:
             theirs[key] = value
-    found, known = recognise(theirs, tmp_path / "x.pth"), recognise(state, tmp_path / "x.pth")
+    found, known = recognize(theirs, tmp_path / "x.pth"), recognize(state, tmp_path / "x.pth")
     assert found.config == known.config
     assert all(torch.equal(found.state[key], value) for key, value in known.state.items())
 
@@ -244,7 +244,7 @@ def test_biggan_with_a_table_per_norm(tmp_path: Path) -> None:
             parts.insert(2, "0")
         if "num_batches_tracked" not in parts:
             theirs[".".join(names.get(part, part) for part in parts)] = value
-    found = recognise(theirs, tmp_path / "x.pth")
+    found = recognize(theirs, tmp_path / "x.pth")
     assert (found.layout, found.config) == ("BigGAN-PyTorch", config)
     assert all(torch.equal(found.state[key], value) for key, value in state.items() if "num_batches" not in key)
 

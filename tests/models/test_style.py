@@ -13,7 +13,7 @@ import ganrt
 from ganrt.bundle import Bundle
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import recognise
+from ganrt.export.checkpoints import recognize
 from ganrt.models import adain, build_generator, get_family, transformer_net, vgg
 from ganrt.training.perceptual import gram
 
@@ -124,7 +124,7 @@ def test_old_instance_norm_statistics_are_dropped() -> None:
     norms = [name for name, part in made.named_modules() if isinstance(part, nn.InstanceNorm2d)]
     unused = {f"{name}.{leaf}": torch.zeros(2) for name in norms for leaf in ("running_mean", "running_var")}
     assert (len(state), len(unused)) == (62, 30)
-    found = recognise(state | unused, Path("mosaic.pth"))
+    found = recognize(state | unused, Path("mosaic.pth"))
     assert found.config == transformer_net.Config(width=2)
     assert found.state.keys() == state.keys()
 
@@ -132,7 +132,7 @@ def test_old_instance_norm_statistics_are_dropped() -> None:
 def test_both_parts_in_one_file() -> None:
     state = build_generator("adain", {"width": 3}).state_dict()
     whole = state | {"vgg.32.weight": torch.zeros(3, 3, 3, 3), "vgg.32.bias": torch.zeros(3)}
-    found = recognise(whole, Path("adain.pth"))
+    found = recognize(whole, Path("adain.pth"))
     assert (found.family.name, found.config) == ("adain", adain.Config(3))
     assert found.state.keys() == state.keys()
 

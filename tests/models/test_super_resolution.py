@@ -14,9 +14,9 @@ from torch import nn
 import ganrt
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import recognise
+from ganrt.export.checkpoints import recognize
 from ganrt.export.sources import open_source
-from ganrt.export.tracing import original, trace
+from ganrt.export.tracing import run_original, trace
 from ganrt.models import build_generator, get_family
 from ganrt.models.rrdb import pixel_unshuffle
 from ganrt.models.vdsr import Bicubic
@@ -111,7 +111,7 @@ def test_the_receptive_field_radius_is_exact(name: str, values: dict[str, Any]) 
 @pytest.mark.parametrize(("name", "values"), TINY)
 def test_a_checkpoint_tells_its_config(name: str, values: dict[str, Any]) -> None:
     state = state_of(name, values)
-    found = recognise(state, Path("own.pth"))
+    found = recognize(state, Path("own.pth"))
     assert (found.family.name, found.config) == (name, found.family.configure(values))
     assert all(torch.equal(found.state[key], state[key]) for key in state)
 
@@ -154,7 +154,7 @@ def as_conv_block(key: str) -> str:
 )
 def test_earlier_keys_of_the_projects(name: str, values: dict[str, Any], renamed: Any, layout: str) -> None:
     state = state_of(name, values)
-    found = recognise({renamed(key): value for key, value in state.items()}, Path("old.pth"))
+    found = recognize({renamed(key): value for key, value in state.items()}, Path("old.pth"))
     assert (found.family.name, found.layout, found.config) == (name, layout, found.family.configure(values))
     assert found.state.keys() == state.keys() and all(torch.equal(found.state[key], state[key]) for key in state)
 
@@ -175,7 +175,7 @@ def test_a_key_that_is_missing_or_renamed_is_named(name: str, values: dict[str, 
     if renamed:
         state[f"{key}_ema"] = value
     with pytest.raises(CheckpointError, match="no checkpoint of a family") as caught:
-        recognise(state, Path("cut.pth"))
+        recognize(state, Path("cut.pth"))
     assert f"nearest is {name} of" in str(caught.value) and key in str(caught.value)
 
 
@@ -184,7 +184,7 @@ def test_a_block_cut_off_in_the_middle_is_named() -> None:
     for key in [key for key in state if key.startswith("body.1.rdb3.")]:
         del state[key]
     with pytest.raises(CheckpointError, match=r"10 keys missing \(body\.1\.rdb3\.conv1\.weight"):
-        recognise(state, Path("cut.pth"))
+        recognize(state, Path("cut.pth"))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_the_other_ways_to_enlarge_as_graphs(name: str, values: dict[str, Any], 
     (item,) = spec.images
     size = (9 * item.multiple_of, 13 * item.multiple_of)
     given = np.random.default_rng(0).random((3, item.channels, *size), np.float32)
-    expected = original(module, {item.name: given})
+    expected = run_original(module, {item.name: given})
     assert expected.shape[2:] == tuple(side * values["scale"] for side in size)
     for backend in ("onnxruntime", "openvino"):
         with ganrt.load(tmp_path / "model.onnx", backend, unproven=True) as generator:

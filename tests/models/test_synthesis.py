@@ -16,7 +16,7 @@ from torch import nn
 import ganrt
 from ganrt.errors import RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import recognise
+from ganrt.export.checkpoints import recognize
 from ganrt.models import build_generator, features, get_family, synthesis
 from ganrt.models.parametrize import fold
 
@@ -194,7 +194,7 @@ def edgeconnect(values: dict[str, Any]) -> tuple[nn.Module, dict[str, torch.Tens
 )
 def test_checkpoints_of_edgeconnect(values: dict[str, Any]) -> None:
     module, state = edgeconnect(values)
-    found = recognise(state, Path("gen.pth"))
+    found = recognize(state, Path("gen.pth"))
     assert (found.family.name, found.layout) == ("synthesis", "EdgeConnect")
     assert found.family.settings(found.config).items() >= ({"width": 4, "blocks": 1} | values).items()
     plain = fold(module).state_dict()

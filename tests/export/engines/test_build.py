@@ -16,7 +16,7 @@ from ganrt.bundle import Bundle, FileDigest, Variant
 from ganrt.cli.main import main
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.export.precision import fp16, fp32_islands, int8
-from ganrt.export.precision.calibration import extents, samples
+from ganrt.export.precision.calibration import draw_samples, measure_ranges
 from ganrt.gpu import engine_cache
 from ganrt.spec import Image, Output, Spec
 
@@ -35,12 +35,12 @@ def make_bundle(model: ir.Model, folder: Path, precision: str = "fp32", spec: Sp
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """Precision -> a convolution, a norm and another convolution."""
     model = chain(["conv", "norm", "relu", "conv"])
-    named, given = fp16.prepared(model), samples(SPEC, 4)
-    names = [layer.name for layer in int8.layers(model)]
+    named, given = fp16.prepare_graph(model), draw_samples(SPEC, 4)
+    names = [layer.name for layer in int8.find_layers(model)]
     graphs = {
         "fp32": model,
-        "fp16": fp32_islands.in_half(named, SPEC, given, 40.0)[0],
-        "int8": int8.quantise(model, extents(model, names, given), names),
+        "fp16": fp32_islands.convert_with_fp32_islands(named, SPEC, given, 40.0)[0],
+        "int8": int8.quantize(model, measure_ranges(model, names, given), names),
     }
     return {p: make_bundle(graph, tmp_path_factory.mktemp(p), p) for p, graph in graphs.items()}
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 import ganrt
 from ganrt.export.lint import tensorrt_parser
-from ganrt.export.lint.dry_run import rehearse
+from ganrt.export.lint.dry_run import check_dry_run
 from ganrt.export.lint.findings import Finding
-from ganrt.export.lint.graph import check_graph, where
+from ganrt.export.lint.graph import check_graph, describe_node
 from ganrt.export.tracing import trace
 
 
@@ -41,7 +41,7 @@ def nobody(place: int, axis: int) -> str:
 
 
 def refusals(made: ir.Node, opset: int = 20) -> list[str]:
-    return list(tensorrt_parser.refusals(made, opset))
+    return list(tensorrt_parser.list_rejections(made, opset))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_the_tables_name_operators_that_there_are() -> None:
 
 
 def test_newer_operator_sets_are_named() -> None:
-    assert tensorrt_parser.newer_opset(20) == ""
-    assert "operator set 23: TensorRT documents 8.6 to 17, 10.0 to 20" in tensorrt_parser.newer_opset(23)
+    assert tensorrt_parser.describe_new_opset(20) == ""
+    assert "operator set 23: TensorRT documents 8.6 to 17, 10.0 to 20" in tensorrt_parser.describe_new_opset(23)
 
 
 class Awkward(nn.Module):
@@ -128,15 +128,15 @@ def test_nodes_are_named_by_their_modules() -> None:
         SPEC,
         inspect_raw=lambda raw: found.extend(check_graph(raw, SPEC, nobody)),
     )
-    assert {(f.where, f.level) for f in found} == {
-        ("inner.0 (LayerNormalization), inner.1 (LayerNormalization)", "named"),
-        ("node__upsample_bilinear2d_aa (Resize)", "named"),  # of no module but the whole
+    assert {(f.where, f.severity) for f in found} == {
+        ("inner.0 (LayerNormalization), inner.1 (LayerNormalization)", "warning"),
+        ("node__upsample_bilinear2d_aa (Resize)", "warning"),  # of no module but the whole
     }
     assert all(not made.metadata_props for made in model.graph)  # the bundle has nothing of it
 
 
 def test_a_node_without_a_module_has_its_own_name() -> None:
-    assert where(node("Conv")) == "it (Conv)"
+    assert describe_node(node("Conv")) == "it (Conv)"
 
 
 def graph(nodes: list[ir.Node], inputs: list[ir.Value], weights: list[ir.Value]) -> ir.Model:
@@ -177,7 +177,7 @@ def test_a_batch_that_is_a_number_is_refused() -> None:
     made = node("Relu", x)
     made.outputs[0].shape = ir.Shape([2, 4])
     (found,) = check_graph(graph([made], [x], []), SPEC, lambda place, axis: f"middle {place} {axis}")
-    assert (found.rule, found.level, found.where) == ("frozen batch size", "refused", "middle 0 0")
+    assert (found.rule, found.severity, found.where) == ("frozen batch size", "rejected", "middle 0 0")
     assert "works for a batch of 2 only" in found.text
 
 
@@ -190,7 +190,7 @@ def test_circular_padding_becomes_a_concatenation(pads: tuple[int, ...]) -> None
     free = ganrt.Spec("tiled", (ganrt.Image("x", "content", 1, (0.0, 1.0)),), ganrt.Output(1, (0.0, 1.0), None))
     found: list[Finding] = []
     model = trace(Tiled().eval(), free, inspect_raw=lambda raw: found.extend(check_graph(raw, free, nobody)))
-    assert [(f.rule, f.level) for f in found] == [("circular padding", "mended")]
+    assert [(f.rule, f.severity) for f in found] == [("circular padding", "fixed")]
     assert {made.op_type for made in model.graph} <= {"Slice", "Concat"}
     x = torch.rand(2, 1, 5, 6)
     (padded,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x.numpy()})
@@ -209,9 +209,9 @@ def test_circular_padding_of_computed_size_stays() -> None:
 )
 def test_a_batch_that_only_tracing_freezes_is_refused(freezes: Callable[[Tensor], Tensor]) -> None:
     module = tiny(nn.Sequential(nn.ReLU(), Apply(freezes)))
-    assert rehearse(module, tiny_spec()).findings == []
+    assert check_dry_run(module, tiny_spec()).findings == []
     found = in_graph(module)[1]
-    only(found, "frozen batch size", "refused", "middle.1", "a batch of 2 only; a loop over the batch")
+    only(found, "frozen batch size", "rejected", "middle.1", "a batch of 2 only; a loop over the batch")
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_a_batch_that_only_tracing_freezes_is_refused(freezes: Callable[[Tensor]
 def test_a_frozen_picture_size_is_refused(freezes: Callable[[Tensor], Tensor], where: str, words: str) -> None:
     free = ganrt.Spec("tiny", (ganrt.Image("x", "content", 1, (0.0, 1.0)),), ganrt.Output(1, (0.0, 1.0), None))
     module = ready(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), Apply(freezes)))
-    assert rehearse(module, free).findings == []
-    only(in_graph(module, free)[1], "frozen picture size", "refused", where, words)
+    assert check_dry_run(module, free).findings == []
+    only(in_graph(module, free)[1], "frozen picture size", "rejected", where, words)
 
 
 class OwnNorm(nn.Conv2d):
@@ -242,7 +242,7 @@ def test_weights_that_the_graph_would_compute_become_plain_ones() -> None:
     module = tiny(nn.Sequential(OwnNorm(4, 40, 3), OwnNorm(40, 40, 3), OwnNorm(40, 4, 3)))
     model, found = in_graph(module)
     # The exporter does the small ones by itself.
-    only(found, "computed weights", "mended", "middle.1", "computed once")
+    only(found, "computed weights", "fixed", "middle.1", "computed once")
     assert [node.op_type for node in model.graph if node.op_type != "Reshape"] == [
         "Gemm",
         *["Conv"] * 3,

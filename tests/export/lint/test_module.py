@@ -22,8 +22,8 @@ from ganrt.bundle import Bundle
 from ganrt.cli.main import main
 from ganrt.errors import RequestError
 from ganrt.export import export
-from ganrt.export.lint.dry_run import rehearse
-from ganrt.export.lint.findings import Finding, places, settle
+from ganrt.export.lint.dry_run import check_dry_run
+from ganrt.export.lint.findings import Finding, join_paths, report_findings
 from ganrt.export.lint.module import check_module
 from ganrt.models import build_generator, get_family
 from ganrt.models.parametrize import equalize
@@ -55,7 +55,7 @@ COMPUTED = {
 def test_computed_weights_become_plain_ones(kind: str) -> None:
     module, z = tiny(COMPUTED[kind]()), torch.randn(3, 6)
     before = module(z)
-    only(check_module(module), "computed weights", "mended", "middle", kind.removeprefix("old "), "folded")
+    only(check_module(module), "computed weights", "fixed", "middle", kind.removeprefix("old "), "folded")
     assert torch.equal(module(z), before)
     assert sorted(dict(module.middle.named_parameters())) == ["bias", "weight"]
     assert not any(p.requires_grad for p in module.parameters())
@@ -77,7 +77,7 @@ def test_instance_norm_with_running_statistics_becomes_batch_norm(affine: bool) 
     for value in module.middle.state_dict().values():
         value.copy_(torch.rand(value.shape) + 1)
     before = module(z)
-    only(check_module(module), "instance norm with running statistics", "mended", "middle.0", "batch norm")
+    only(check_module(module), "instance norm with running statistics", "fixed", "middle.0", "batch norm")
     assert torch.equal(module(z), before)
     assert type(module.middle[0]) is nn.BatchNorm2d
 
@@ -93,14 +93,14 @@ class Keeping(Tiny):
 
 def test_training_mode_is_left() -> None:
     module = ready(Keeping(nn.Sequential(nn.BatchNorm2d(4), nn.Dropout(0.5))))
-    only(check_module(module), "training mode", "mended", "middle.0, middle.1", "after eval()")
+    only(check_module(module), "training mode", "fixed", "middle.0, middle.1", "after eval()")
     assert not any(part.training for part in module.modules())
-    assert rehearse(module, spec()).findings == []
+    assert check_dry_run(module, spec()).findings == []
 
 
 def test_batch_norm_without_statistics_is_refused() -> None:
     found = check_module(tiny(nn.BatchNorm2d(4, track_running_stats=False)))
-    only(found, "batch statistics", "refused", "middle", "InstanceNorm2d(affine=True)", "track_running_stats=True")
+    only(found, "batch statistics", "rejected", "middle", "InstanceNorm2d(affine=True)", "track_running_stats=True")
 
 
 def norms(biases: tuple[float, float], means: tuple[float, float]) -> nn.Module:
@@ -113,7 +113,7 @@ def norms(biases: tuple[float, float], means: tuple[float, float]) -> nn.Module:
 
 def test_statistics_that_an_average_left_behind() -> None:
     for faulty, where in ((norms((0.1, 0.2), (0, 0)), "middle.0, middle.1"), (norms((0, 0), (0.3, 0)), "middle.1")):
-        only(check_module(faulty), "statistics never measured", "named", where, "EMA")
+        only(check_module(faulty), "statistics never measured", "warning", where, "EMA")
     assert check_module(norms((0, 0), (0, 0))) == []  # never trained
     assert check_module(norms((0.1, 0.2), (0.3, 0.4))) == []
 
@@ -123,7 +123,7 @@ def test_statistics_that_an_average_left_behind() -> None:
 )
 def test_output_padding_is_named(padding: int, words: str) -> None:
     layer = nn.ConvTranspose2d(4, 4, 3, 2, padding, output_padding=1)
-    only(check_module(tiny(layer)), "output_padding", "named", "middle", words)
+    only(check_module(tiny(layer)), "output_padding", "warning", "middle", words)
 
 
 def test_advice_on_output_padding_is_right() -> None:
@@ -148,22 +148,22 @@ def test_families_are_clean(name: str) -> None:
     config = family.configure(CLEAN[name])
     module, made = ready(family.generator(config)), family.spec(config)
     assert check_module(module) == []
-    same, unchanged, found = rehearse(module, made)
+    same, unchanged, found = check_dry_run(module, made)
     assert (found, unchanged) == ([], made)
     assert same is module
 
 
 def test_places_stay_short() -> None:
-    assert places(["", "a"]) == "the module itself, a"
-    assert places([f"b.{k}" for k in range(9)]) == "b.0, b.1, b.2 and 6 more"
+    assert join_paths(["", "a"]) == "the module itself, a"
+    assert join_paths([f"b.{k}" for k in range(9)]) == "b.0, b.1, b.2 and 6 more"
 
 
 def test_all_refusals_are_told_at_once() -> None:
-    findings = [Finding("r", f"m{k}", "is wrong", level) for k, level in enumerate(("refused", "named", "refused"))]
+    findings = [Finding("r", f"m{k}", "is wrong", level) for k, level in enumerate(("rejected", "warning", "rejected"))]
     told: list[str] = []
     with pytest.raises(RequestError, match=r"^faces:make was not exported; .*\n  m0: is wrong\n  m2: is wrong$"):
-        settle(findings, "faces:make", told.append)
-    assert told == ["named: m1: is wrong"]
+        report_findings(findings, "faces:make", told.append)
+    assert told == ["warning: m1: is wrong"]
 
 
 FACTORIES = """
@@ -198,15 +198,15 @@ def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def test_a_mended_generator_is_exported_and_proven(factories: str, tmp_path: Path) -> None:
+def test_a_fixed_generator_is_exported_and_proven(factories: str, tmp_path: Path) -> None:
     out = tmp_path / "noisy.ganrt"
     told: list[str] = []
     bundle: Bundle = export(f"{factories}:noisy", out, progress=told.append)
     assert [item.name for item in bundle.spec.inputs] == ["z", "noise_0"]
     kinds = ["computed weights", "instance norm with running statistics", "random numbers"]
     assert [finding["rule"] for finding in bundle.provenance["lint"]] == kinds
-    lines = [f"mended: {finding['where']}: {finding['text']}" for finding in bundle.provenance["lint"]]
-    assert [line for line in told if line.startswith("mended")] == lines
+    lines = [f"fixed: {finding['where']}: {finding['text']}" for finding in bundle.provenance["lint"]]
+    assert [line for line in told if line.startswith("fixed")] == lines
     shown = CliRunner().invoke(main, ["info", str(out)]).stdout
     assert all(f"  {line}\n" in shown for line in lines)
     with ganrt.load(out, "onnxruntime") as generator:
@@ -231,7 +231,7 @@ def test_refusals_end_the_command(factories: str, tmp_path: Path) -> None:
     out = tmp_path / "no.ganrt"
     done = CliRunner().invoke(main, ["export", f"{factories}:refused", "--out", str(out)])
     assert done.exit_code == 2
-    assert "mended: first: spectral norm was folded into plain weights" in done.stderr
+    assert "fixed: first: spectral norm was folded into plain weights" in done.stderr
     for line in ("norm.0: batch norm without running statistics", "norm.1: drops values at random"):
         assert f"\n  {line}" in done.stderr
     assert "draws random" not in done.stderr  # the noise would have become an input
@@ -240,7 +240,7 @@ def test_refusals_end_the_command(factories: str, tmp_path: Path) -> None:
 
 def test_info_of_a_manifest_that_says_something_else(bundle: Bundle, tmp_path: Path) -> None:
     assert bundle.provenance["lint"] == []
-    for lint, shown in ((7, ""), ([3, {"level": "named"}], "  named: ?: ?\n")):
+    for lint, shown in ((7, ""), ([3, {"level": "warning"}], "  warning: ?: ?\n")):
         made = Bundle(bundle.folder, bundle.spec, bundle.variants, bundle.files, bundle.model, {"lint": lint})
         from ganrt.cli.info import print_info
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from ganrt.export.passes.affine import AFFINE
-from ganrt.export.passes.base import apply
+from ganrt.export.passes.base import apply_passes
 from ganrt.export.passes.folding import FOLD_BACKWARD, FOLD_FORWARD
 from ganrt.export.passes.packing import PACKING
 
@@ -40,7 +40,7 @@ def test_a_batch_norm_behind_a_layer(kind: str, groups: int, bias: bool, seed: i
     groups = 1 if kind == "ConvTranspose" else groups  # the reference evaluator cannot do grouped transposed ones
     first, weights, out = layer(kind, random, groups, bias)
     before = graph([first, helper.make_node("BatchNormalization", ["c", *NORM], ["y"])], weights | norm(random, out))
-    after, applied = apply(before, [FOLD_BACKWARD])
+    after, applied = apply_passes(before, [FOLD_BACKWARD])
     assert applied == ("fold-backward",) and types(after) == [kind]
     same(before, after, seed)
 
@@ -69,7 +69,7 @@ def test_a_scale_and_a_shift_across_what_moves_pixels(between: str, seed: int) -
         helper.make_node("Sub", ["s", "shift"], ["y"]),
     ]
     before = graph(nodes, weights)
-    after, applied = apply(before, [FOLD_BACKWARD])
+    after, applied = apply_passes(before, [FOLD_BACKWARD])
     assert applied == ("fold-backward",) and types(after) == ["Conv", node.op_type]
     same(before, after, seed)
 
@@ -86,7 +86,7 @@ def test_a_norm_behind_a_vector_that_becomes_a_picture(turned: bool, seed: int) 
         helper.make_node("BatchNormalization", ["r", *NORM], ["y"]),
     ]
     before = graph(nodes, weights)
-    after, applied = apply(before, [FOLD_BACKWARD])
+    after, applied = apply_passes(before, [FOLD_BACKWARD])
     assert applied == ("fold-backward",) and types(after) == ["Flatten", "Gemm", "Reshape"]
     same(before, after, seed, (1, 1))
 
@@ -100,7 +100,7 @@ def test_what_others_need_unscaled_is_not_folded() -> None:
         helper.make_node("Add", ["n", "c"], ["y"]),
     ]
     before = graph(nodes, weights | norm(random, out))
-    assert apply(before, [FOLD_BACKWARD])[1] == ()
+    assert apply_passes(before, [FOLD_BACKWARD])[1] == ()
 
 
 @given(kind=st.sampled_from(["Conv", "ConvTranspose"]), groups=st.sampled_from([1, 2]), bias=st.booleans(), seed=SEEDS)
@@ -111,7 +111,7 @@ def test_a_scale_before_a_layer(kind: str, groups: int, bias: bool, seed: int) -
     last.input[0], last.output[0] = "s", "y"
     weights["scale"] = random.normal(size=(CHANNELS, 1, 1))
     before = graph([helper.make_node("Div", ["x", "scale"], ["s"]), last], weights)
-    after, applied = apply(before, [FOLD_FORWARD])
+    after, applied = apply_passes(before, [FOLD_FORWARD])
     assert applied == ("fold-forward",) and types(after) == [kind]
     same(before, after, seed)
 
@@ -127,7 +127,7 @@ def test_a_norm_before_layers_without_padding(groups: int, seed: int) -> None:
         helper.make_node("Add", ["c", "d"], ["y"]),
     ]
     before = graph(nodes, weights | norm(random))
-    after, applied = apply(before, [FOLD_FORWARD])
+    after, applied = apply_passes(before, [FOLD_FORWARD])
     assert applied == ("fold-forward",) and types(after) == ["Conv", "Conv", "Add"]
     same(before, after, seed, (5, 6))
 
@@ -138,7 +138,7 @@ def test_a_shift_before_zero_padding_stays(padding: dict[str, Any]) -> None:
     weights = {"w": random.normal(size=(6, CHANNELS, 3, 3))}
     last = helper.make_node("Conv", ["n", "w"], ["y"], **padding)
     before = graph([helper.make_node("BatchNormalization", ["x", *NORM], ["n"]), last], weights | norm(random))
-    assert apply(before, [FOLD_FORWARD])[1] == ()
+    assert apply_passes(before, [FOLD_FORWARD])[1] == ()
 
 
 def conditional(seed: int) -> ir.Model:
@@ -173,7 +173,7 @@ def conditional(seed: int) -> ir.Model:
 @given(seed=SEEDS)
 def test_a_conditional_norm_is_one_multiplication_and_one_addition(seed: int) -> None:
     before = conditional(seed)
-    after, applied = apply(before, [FOLD_BACKWARD, AFFINE])
+    after, applied = apply_passes(before, [FOLD_BACKWARD, AFFINE])
     assert applied == ("fold-backward", "affine")
     assert types(after) == ["Slice", "Flatten", "Unsqueeze", "Conv", "Mul", "Conv", "Add", "Relu"]
     same(before, after, seed)
@@ -190,7 +190,7 @@ def test_gains_that_are_no_linear_function_are_multiplied_when_the_model_runs(se
         helper.make_node("Mul", ["g", "s"], ["y"]),
     ]
     before = graph(nodes, {"shift": random.normal(size=(CHANNELS, 1, 1)), **norm(random)})
-    after, applied = apply(before, [AFFINE])
+    after, applied = apply_passes(before, [AFFINE])
     pictures = [
         node for node in after.graph if node.op_type != "GlobalAveragePool" and unwrap(node.outputs[0].shape)[2] != 1
     ]
@@ -204,7 +204,7 @@ def test_a_lone_multiplication_comes_out_as_it_went_in() -> None:
         helper.make_node("Relu", ["s"], ["y"]),
     ]
     before = graph(nodes, {"scale": np.ones((CHANNELS, 1, 1))})
-    assert apply(before, [FOLD_BACKWARD, AFFINE, FOLD_FORWARD])[1] == ()
+    assert apply_passes(before, [FOLD_BACKWARD, AFFINE, FOLD_FORWARD])[1] == ()
 
 
 @given(
@@ -227,7 +227,7 @@ def test_a_narrow_convolution_makes_four_pixels_at_a_time(
         helper.make_node("Conv", ["p" if reflect else "r", "w", *(["b"] if bias else [])], ["y"], pads=pads),
     ]
     before = graph(nodes, weights | ({"b": random.normal(size=channels)} if bias else {}))
-    after, applied = apply(before, [PACKING])
+    after, applied = apply_passes(before, [PACKING])
     assert applied == ("packing",) and types(after)[-2:] == ["Conv", "DepthToSpace"]
     same(before, after, seed, (4, 5))
 
@@ -242,9 +242,9 @@ def test_narrow_convolutions_of_another_kind_or_parity_stay(change: dict[str, An
         helper.make_node("Conv", ["u", "w"], ["y"], **({} if "auto_pad" in change else {"pads": [1] * 4}) | change),
     ]
     before = graph(nodes, {"w": np.ones((3, CHANNELS, 3, 3))})
-    assert apply(before, [PACKING])[1] == ()
+    assert apply_passes(before, [PACKING])[1] == ()
 
 
 def test_pictures_that_may_be_odd_stay() -> None:
     before = graph([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)], {"w": np.ones((3, CHANNELS, 3, 3))})
-    assert apply(before, [PACKING])[1] == ()
+    assert apply_passes(before, [PACKING])[1] == ()

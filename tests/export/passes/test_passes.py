@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from ganrt.errors import VerificationError
-from ganrt.export.passes.base import Pass, apply
+from ganrt.export.passes.base import Pass, apply_passes
 from ganrt.export.passes.graph import Patch
 from ganrt.export.passes.matrix import MATRIX
-from ganrt.export.passes.phases import FORMS
-from ganrt.export.passes.pipeline import optimise
-from ganrt.export.passes.reorder import BEFORE_ENLARGING, BEFORE_SHUFFLING
-from ganrt.export.passes.upsampling import find_nearest, find_transposed
+from ganrt.export.passes.pipeline import optimize_graph
+from ganrt.export.passes.reorder import BEFORE_SHUFFLING, BEFORE_UPSAMPLING
+from ganrt.export.passes.upsampling import find_conv_after_nearest, find_transposed_conv
+from ganrt.export.passes.upsampling_forms import FORMS
 
 
 def enlarging(
@@ -51,7 +51,7 @@ KERNELS = st.tuples(st.integers(2, 9), st.integers(2, 9))
 def test_up_sampling_in_every_form(form: str, kernel: tuple[int, int], groups: int, bias: bool, seed: int) -> None:
     groups = 1 if form == "transposed" else groups  # the reference evaluator cannot do grouped transposed ones
     before = enlarging(kernel, groups, bias, False, seed)
-    after, applied = apply(before, [FORMS[form]])
+    after, applied = apply_passes(before, [FORMS[form]])
     assert applied == (form,) and "Resize" not in types(after)
     same(before, after, seed)
 
@@ -60,7 +60,7 @@ def test_up_sampling_in_every_form(form: str, kernel: tuple[int, int], groups: i
 @given(bias=st.booleans(), seed=st.integers(0, 99))
 def test_a_reflected_border_becomes_a_repeated_one(form: str, bias: bool, seed: int) -> None:
     before = enlarging((3, 3), 1, bias, True, seed)
-    after, applied = apply(before, [FORMS[form]])
+    after, applied = apply_passes(before, [FORMS[form]])
     assert applied == (form,) and "Resize" not in types(after)
     same(before, after, seed)
 
@@ -77,7 +77,7 @@ def test_transposed_convolutions(form: str, shape: tuple[int, int, int], bias: b
     weights = {"w": random.normal(size=(CHANNELS, 3, kernel, kernel))} | ({"b": random.normal(size=3)} if bias else {})
     attributes: dict[str, Any] = {"strides": [2, 2], "pads": [pads] * 4, "output_padding": [extra] * 2}
     before = graph([helper.make_node("ConvTranspose", ["x", *weights], ["y"], **attributes)], weights)
-    after, applied = apply(before, [FORMS[form]])
+    after, applied = apply_passes(before, [FORMS[form]])
     assert applied == (form,) and "ConvTranspose" not in types(after)
     same(before, after, seed)
 
@@ -85,7 +85,7 @@ def test_transposed_convolutions(form: str, shape: tuple[int, int, int], bias: b
 @pytest.mark.parametrize("form", FORMS)
 def test_float32_on_onnx_runtime(form: str) -> None:
     before = enlarging((3, 3), 2, True, False, 1, np.float32)
-    after, _ = optimise(before, form)
+    after, _ = optimize_graph(before, form)
     x = np.random.default_rng(0).normal(size=(2, CHANNELS, 6, 7)).astype(np.float32)
     wanted, found = (
         ort.InferenceSession(ir.to_proto(m).SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})
@@ -108,7 +108,7 @@ def test_other_up_sampling_comes_out_as_it_went_in(name: str, form: str) -> None
     weights = {"w": np.ones((2, CHANNELS, 3, 3))}
     conv = helper.make_node("Conv", ["u", "w"], ["y"], pads=[1, 1, 1, 1])
     before = graph([*OTHERS[name], conv], weights)
-    after, applied = optimise(before, form)
+    after, applied = optimize_graph(before, form)
     assert applied == () and ir.to_proto(after) == ir.to_proto(before)
 
 
@@ -119,7 +119,7 @@ def test_a_convolution_of_another_kind_is_left_alone(change: dict[str, Any]) -> 
         helper.make_node("Conv", ["u", "w"], ["y"], **{"pads": [1, 1, 1, 1], **change}),
     ]
     model = graph(nodes, {"w": np.ones((2, CHANNELS, 3, 3))})
-    assert all(find_nearest(node) is None and find_transposed(node) is None for node in model.graph)
+    assert all(find_conv_after_nearest(node) is None and find_transposed_conv(node) is None for node in model.graph)
 
 
 def test_an_enlarged_picture_that_others_need_stays() -> None:
@@ -129,7 +129,7 @@ def test_an_enlarged_picture_that_others_need_stays() -> None:
         helper.make_node("Add", ["c", "u"], ["y"]),
     ]
     before = graph(nodes, {"w": np.random.default_rng(0).normal(size=(CHANNELS, CHANNELS, 3, 3))})
-    after, applied = apply(before, [FORMS["phases"]])
+    after, applied = apply_passes(before, [FORMS["phases"]])
     assert applied == ("phases",) and types(after).count("Resize") == 1
     same(before, after, 0)
 
@@ -150,8 +150,8 @@ def test_pointwise_work_moves_in_front_of_enlarging(seed: int) -> None:
         helper.make_node("Relu", ["s"], ["y"]),
     ]
     before = graph(nodes, weights)
-    after, applied = apply(before, [BEFORE_ENLARGING])
-    assert applied == ("before-enlarging",)
+    after, applied = apply_passes(before, [BEFORE_UPSAMPLING])
+    assert applied == ("before-upsampling",)
     assert types(after) == ["Conv", "BatchNormalization", "Add", "Relu", "Resize"]
     same(before, after, seed)
 
@@ -162,14 +162,14 @@ def test_what_varies_along_a_row_does_not_move() -> None:
         helper.make_node("Mul", ["u", "row"], ["y"]),
     ]
     before = graph(nodes, {"row": np.arange(1.0, 11.0)})
-    after, applied = apply(before, [BEFORE_ENLARGING])
+    after, applied = apply_passes(before, [BEFORE_UPSAMPLING])
     assert applied == () and types(after) == types(before)
 
 
 @pytest.mark.parametrize("form", ["phases", "subpixel"])
 def test_activations_come_right_behind_the_convolutions(form: str) -> None:
     before = enlarging((3, 3), 1, True, False, 0)
-    after, applied = apply(before, [FORMS[form], BEFORE_SHUFFLING])
+    after, applied = apply_passes(before, [FORMS[form], BEFORE_SHUFFLING])
     assert applied == (form, "before-shuffling")
     behind = {use.node.op_type for node in after.graph if node.op_type == "Conv" for use in node.outputs[0].uses()}
     assert behind == {"LeakyRelu"}
@@ -182,7 +182,7 @@ def test_a_single_pixel_becomes_a_matrix_product(kernel: int, pads: int, bias: b
     random = np.random.default_rng(seed)
     weights = {"w": random.normal(size=(CHANNELS, 3, kernel, kernel))} | ({"b": random.normal(size=3)} if bias else {})
     before = graph([helper.make_node("ConvTranspose", ["x", *weights], ["y"], pads=[pads] * 4)], weights, size=(1, 1))
-    after, applied = apply(before, [MATRIX])
+    after, applied = apply_passes(before, [MATRIX])
     assert applied == ("matrix",) and types(after) == ["Flatten", "Gemm", "Reshape"]
     same(before, after, seed, (1, 1))
 
@@ -190,7 +190,7 @@ def test_a_single_pixel_becomes_a_matrix_product(kernel: int, pads: int, bias: b
 def _lies(model: ir.Model) -> int:
     next(iter(model.graph)).name = "renamed"
     node = list(model.graph)[-1]
-    Patch(node).replace(node.outputs[0], Patch(node).op("Relu", node.outputs))
+    Patch(node).replace(node.outputs[0], Patch(node).add_op("Relu", node.outputs))
     return 0
 
 
@@ -205,7 +205,7 @@ def _renames(model: ir.Model) -> int:
 )
 def test_a_pass_that_breaks_its_promise_is_found(rewrite: Any, message: str) -> None:
     with pytest.raises(VerificationError, match=f"the pass bad {message}; please report this"):
-        apply(enlarging((3, 3), 1, True, False, 0), [Pass("bad", "", rewrite)])
+        apply_passes(enlarging((3, 3), 1, True, False, 0), [Pass("bad", "", rewrite)])
 
 
 def test_a_pass_that_leaves_an_invalid_graph_is_found() -> None:
@@ -214,4 +214,4 @@ def test_a_pass_that_leaves_an_invalid_graph_is_found() -> None:
         return 1
 
     with pytest.raises(VerificationError, match="the passes bad made a graph that is not valid ONNX"):
-        apply(enlarging((3, 3), 1, True, False, 0), [Pass("bad", "", rewrite)])
+        apply_passes(enlarging((3, 3), 1, True, False, 0), [Pass("bad", "", rewrite)])

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from ganrt.export.passes.base import apply
-from ganrt.export.passes.dead import DEAD_BIASES, DEAD_CHANNELS
+from ganrt.export.passes.base import apply_passes
+from ganrt.export.passes.dead_channels import DEAD_BIASES, DEAD_CHANNELS
 from ganrt.export.passes.simplify import PADS, SIMPLIFY
 
 SEEDS = st.integers(0, 99)
@@ -34,7 +34,7 @@ def test_constants_are_folded_and_zeros_are_padded_by_the_convolution(sides: lis
         helper.make_node("Identity", ["c"], ["y"]),
     ]
     before = graph(nodes, weights)
-    after, applied = apply(before, [SIMPLIFY])
+    after, applied = apply_passes(before, [SIMPLIFY])
     assert applied == ("simplify",) and types(after) == ["Conv"]
     same(before, after, seed)
 
@@ -46,7 +46,7 @@ def test_what_is_computed_twice_is_computed_once() -> None:
         helper.make_node("Add", ["a", "b"], ["y"]),
     ]
     before = graph(nodes, {})
-    after, applied = apply(before, [SIMPLIFY])
+    after, applied = apply_passes(before, [SIMPLIFY])
     assert applied == ("simplify",) and types(after) == ["Relu", "Add"]
     same(before, after, 0)
 
@@ -59,7 +59,7 @@ def test_padding_twice_is_padding_once(mode: str, one: list[int], two: list[int]
         helper.make_node("Pad", ["q", "r"], ["y"], mode=mode),
     ]
     before = graph(nodes, padding("p", one) | padding("r", two))
-    after, applied = apply(before, [PADS])
+    after, applied = apply_passes(before, [PADS])
     assert applied == ("pads",) and types(after) == ["Pad"]
     same(before, after, seed)
 
@@ -75,7 +75,7 @@ def test_other_padding_stays(modes: tuple[str, str]) -> None:
         helper.make_node("Pad", ["x", *inputs.get(modes[0], ["p"])], ["q"], **attributes[0]),
         helper.make_node("Pad", ["q", *inputs.get(modes[1], ["p"])], ["y"], **attributes[1]),
     ]
-    assert apply(graph(nodes, weights), [PADS])[1] == ()
+    assert apply_passes(graph(nodes, weights), [PADS])[1] == ()
 
 
 @given(bounds=st.sampled_from([(0, 3), (1, 3), (-2, 100)]), bias=st.booleans(), seed=SEEDS)
@@ -91,7 +91,7 @@ def test_channels_that_are_cut_away_are_not_computed(bounds: tuple[int, int], bi
         helper.make_node("Slice", ["c", "first", "last", "axis"], ["y"]),
     ]
     before = graph(nodes, weights)
-    after, applied = apply(before, [DEAD_CHANNELS])
+    after, applied = apply_passes(before, [DEAD_CHANNELS])
     assert applied == ("dead-channels",) and types(after) == ["Conv"]
     same(before, after, seed)
 
@@ -104,7 +104,7 @@ def test_other_cuts_stay(axis: int, step: int) -> None:
         helper.make_node("Conv", ["x", "w"], ["c"]),
         helper.make_node("Slice", ["c", "one", "three", "axis", "step"], ["y"]),
     ]
-    assert apply(graph(nodes, weights), [DEAD_CHANNELS])[1] == ()
+    assert apply_passes(graph(nodes, weights), [DEAD_CHANNELS])[1] == ()
 
 
 @given(seed=SEEDS)
@@ -116,6 +116,6 @@ def test_a_bias_before_an_instance_norm_is_dropped(seed: int) -> None:
         helper.make_node("InstanceNormalization", ["c", "g", "h"], ["y"]),
     ]
     before = graph(nodes, weights)
-    after, applied = apply(before, [DEAD_BIASES])
+    after, applied = apply_passes(before, [DEAD_BIASES])
     assert applied == ("dead-biases",) and "b" not in after.graph.initializers
     same(before, after, seed, (5, 6))

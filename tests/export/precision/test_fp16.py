@@ -28,14 +28,14 @@ from ganrt.export import export
 from ganrt.export.passes.graph import Patch
 from ganrt.export.precision import calibration, fp16, fp32_islands
 from ganrt.export.precision.calibration import Evaluator
-from ganrt.export.precision.magnitudes import Reach, reach
-from ganrt.export.precision.sensitivity import to_keep, to_release
+from ganrt.export.precision.magnitudes import Magnitudes, measure_magnitudes
+from ganrt.export.precision.sensitivity import choose_kept_layers, release_layers
+from ganrt.fp16_emulation import emulate_fp16
 from ganrt.proving import prove
-from ganrt.rounding import spell_out
 from ganrt.session_config import SessionConfig
 
 CHAINS = st.lists(st.sampled_from(STEPS), min_size=1, max_size=8)
-UNMEASURED = Reach({}, {})
+UNMEASURED = Magnitudes({}, {})
 
 
 def latents(seed: int = 0, count: int = 2) -> np.ndarray:
@@ -49,12 +49,12 @@ def reference(model: ir.Model, z: np.ndarray) -> np.ndarray:
 
 
 def lowered(model: ir.Model, kept: set[str]) -> ir.Model:
-    model = fp16.prepared(model)
-    return fp16.lower(model, fp16.joined(model, kept))
+    model = fp16.prepare_graph(model)
+    return fp16.convert_nodes(model, fp16.extend_islands(model, kept))
 
 
 def by_rule(model: ir.Model) -> dict[str, str]:
-    return fp32_islands.by_rule(fp16.prepared(model), UNMEASURED)
+    return fp32_islands.find_islands_by_rule(fp16.prepare_graph(model), UNMEASURED)
 
 
 def mixed_nodes(model: ir.Model) -> list[str]:
@@ -77,10 +77,10 @@ def mixed_nodes(model: ir.Model) -> list[str]:
 
 @given(steps=CHAINS, seed=st.integers(0, 99), data=st.data())
 def test_types_are_consistent_and_casts_are_shared(steps: list[str], seed: int, data: st.DataObject) -> None:
-    model = fp16.prepared(chain(steps, seed))
+    model = fp16.prepare_graph(chain(steps, seed))
     names = [str(node.name) for node in model.graph]
     kept = set(data.draw(st.lists(st.sampled_from(names), unique=True)))
-    made = fp16.lower(model, fp16.joined(model, kept))
+    made = fp16.convert_nodes(model, fp16.extend_islands(model, kept))
     assert mixed_nodes(made) == []
     edges = [*made.graph.inputs, *made.graph.outputs]
     assert [(v.name, v.dtype) for v in edges] == [(n, ir.DataType.FLOAT) for n in ("z", "image")]
@@ -134,7 +134,7 @@ def test_overflow_is_seen_and_gets_its_island() -> None:
     model, z = overflowing().model(), latents()
     everything = lowered(model, set())
     assert np.isinf(reference(everything, z)).any() and not np.isfinite(Evaluator(everything)({"z": z})[0]).all()
-    made, notes = fp32_islands.in_half(model, SPEC, calibration.samples(SPEC, 8), 36.0)
+    made, notes = fp32_islands.convert_with_fp32_islands(model, SPEC, calibration.draw_samples(SPEC, 8), 36.0)
     kept = notes["kept in float32"]
     assert set(kept) == {"n_mul2", "n_mul3"} and notes["operators in float16"] == 2
     assert all(reason.startswith("reaches ") and reason.endswith("e5") for reason in kept.values())
@@ -146,7 +146,7 @@ def test_overflow_is_seen_and_gets_its_island() -> None:
 
 def test_a_graph_without_float16_is_left_as_it_is() -> None:
     proto = ir.to_proto(overflowing().model())
-    assert spell_out(proto) is proto
+    assert emulate_fp16(proto) is proto
 
 
 def test_weights_that_float16_cannot_hold() -> None:
@@ -161,7 +161,7 @@ def test_weights_that_float16_cannot_hold() -> None:
         "n_add2": "has a constant of 3e-8",
     }
     made.add("conv")
-    _, notes = fp32_islands.in_half(made.model(), SPEC, calibration.samples(SPEC, 8), 36.0)
+    _, notes = fp32_islands.convert_with_fp32_islands(made.model(), SPEC, calibration.draw_samples(SPEC, 8), 36.0)
     assert notes["weights that become 0"] == "1 of 148, each below 3e-8"
 
 
@@ -178,7 +178,9 @@ def test_norms_and_exponentials_stay_by_rule() -> None:
 
 
 def test_the_record_says_that_norms_stay_for_what_samples_cannot_show() -> None:
-    _, notes = fp32_islands.in_half(chain(["conv", "norm", "conv"]), SPEC, calibration.samples(SPEC, 8), 36.0)
+    _, notes = fp32_islands.convert_with_fp32_islands(
+        chain(["conv", "norm", "conv"]), SPEC, calibration.draw_samples(SPEC, 8), 36.0
+    )
     assert re.fullmatch(
         r"adds up squares: \d+(\.\d+)? on the samples", notes["kept in float32"]["n_instancenormalization1"]
     )
@@ -189,9 +191,9 @@ def test_arithmetic_on_sizes_is_exact() -> None:
     made = Chain()
     made.add("conv")
     features = made.last
-    made.op("Cast", made.op("Shape"), to=TensorProto.FLOAT)
+    made.add_op("Cast", made.add_op("Shape"), to=TensorProto.FLOAT)
     made.with_constant("Mul", 1.0)
-    made.op("Reshape", features, made.op("Cast", to=TensorProto.INT64))
+    made.add_op("Reshape", features, made.add_op("Cast", to=TensorProto.INT64))
     found = by_rule(made.model())
     assert found == dict.fromkeys(["n_cast2", "n_mul3", "n_cast4"], "computes with sizes")
 
@@ -204,18 +206,18 @@ def test_what_is_between_islands_joins_them() -> None:
     made.add("norm")
     made.add("conv")
     made.add("norm")
-    model = fp16.prepared(made.model())
-    kept = set(fp32_islands.by_rule(model, UNMEASURED))
-    assert fp16.joined(model, kept) - kept == {"n_mul1", "n_leakyrelu2", "n_image"}  # and not the convolution
-    assert fp16.joined(model, kept, moving_alone=True) - kept == {"n_image"}
+    model = fp16.prepare_graph(made.model())
+    kept = set(fp32_islands.find_islands_by_rule(model, UNMEASURED))
+    assert fp16.extend_islands(model, kept) - kept == {"n_mul1", "n_leakyrelu2", "n_image"}  # and not the convolution
+    assert fp16.extend_islands(model, kept, moving_alone=True) - kept == {"n_image"}
 
 
 def test_sums_and_peaks_are_those_of_the_samples() -> None:
     from ganrt.export.precision import calibration
 
-    model = fp16.prepared(chain(["norm", "pixel"]))
-    found = reach(model, calibration.samples(SPEC, 6))
-    z = np.concatenate([rows["z"] for rows in calibration.samples(SPEC, 6).given])
+    model = fp16.prepare_graph(chain(["norm", "pixel"]))
+    found = measure_magnitudes(model, calibration.draw_samples(SPEC, 6))
+    z = np.concatenate([rows["z"] for rows in calibration.draw_samples(SPEC, 6).given])
     assert found.tensors["z"] == pytest.approx(np.abs(z).max())
     assert found.sums["n_instancenormalization0"] == pytest.approx(np.square(z).sum((2, 3)).max(), rel=1e-5)
     assert found.sums["n_reducemean2"] == pytest.approx(found.tensors["reducemean2"] * 4, rel=1e-5)
@@ -229,7 +231,7 @@ def test_what_the_picture_cannot_do_without_is_found() -> None:
     made.with_constant("Add", 1000.0)
     made.with_constant("Sub", 1000.0)
     made.add("conv")
-    _, notes = fp32_islands.in_half(made.model(), SPEC, calibration.samples(SPEC, 8), 36.0)
+    _, notes = fp32_islands.convert_with_fp32_islands(made.model(), SPEC, calibration.draw_samples(SPEC, 8), 36.0)
     assert list(notes["kept in float32"]) == ["n_add1", "n_sub2"] and notes["worst PSNR there"] >= 45
     assert notes["kept in float32"]["n_add1"].endswith("dB with it in float16")
 
@@ -242,8 +244,8 @@ def test_no_island_is_there_in_vain(errors: list[float], allowed: float) -> None
     def error(lowered: Collection[str]) -> float:
         return float(np.sum([errors[int(name)] for name in lowered]))
 
-    found, _ = to_keep(names, error, allowed)
-    kept = to_release(names, found, error, allowed)
+    found, _ = choose_kept_layers(names, error, allowed)
+    kept = release_layers(names, found, error, allowed)
     left = [name for name in names if name not in kept]
     assert set(kept) <= set(found) and error(left) <= allowed
     assert all(error([*left, name]) > allowed for name in kept)
@@ -251,13 +253,15 @@ def test_no_island_is_there_in_vain(errors: list[float], allowed: float) -> None
 
 def test_a_float_constant_and_a_filled_tensor_take_the_type_of_their_users() -> None:
     made = Chain()
-    made.op("ConstantOfShape", made.op("Shape", "z"), value=helper.make_tensor("v", TensorProto.FLOAT, [1], [2.5]))
-    made.op("Add", "z", made.last)
+    made.add_op(
+        "ConstantOfShape", made.add_op("Shape", "z"), value=helper.make_tensor("v", TensorProto.FLOAT, [1], [2.5])
+    )
+    made.add_op("Add", "z", made.last)
     constant = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("c", TensorProto.FLOAT, [], [0.25]))
     made.nodes.append(constant)
-    made.op("Mul", made.last, "c")
+    made.add_op("Mul", made.last, "c")
     product = made.last
-    made.op("Add", made.op("Cast", made.op("Greater", product, "c"), to=TensorProto.FLOAT), product)
+    made.add_op("Add", made.add_op("Cast", made.add_op("Greater", product, "c"), to=TensorProto.FLOAT), product)
     model, z = made.model(), latents()
     made_half = lowered(model, set())
     assert [node.op_type for node in made_half.graph].count("Cast") == 3  # the edges, and the one that was there
@@ -267,11 +271,11 @@ def test_a_float_constant_and_a_filled_tensor_take_the_type_of_their_users() -> 
 
 def test_what_cannot_be_converted() -> None:
     with pytest.raises(VerificationError, match="no operator of this model can take it at 150 dB"):
-        fp32_islands.in_half(chain(["conv", "relu"]), SPEC, calibration.samples(SPEC, 8), 150.0)
+        fp32_islands.convert_with_fp32_islands(chain(["conv", "relu"]), SPEC, calibration.draw_samples(SPEC, 8), 150.0)
     unknown = Chain()
-    unknown.op("Magic", domain="elsewhere")
+    unknown.add_op("Magic", domain="elsewhere")
     with pytest.raises(VerificationError, match=r"the type of magic0, made by Magic n_magic0, is not known"):
-        fp16.prepared(unknown.model())
+        fp16.prepare_graph(unknown.model())
     branch = helper.make_graph(
         [helper.make_node("Identity", ["z"], ["out"])],
         "b",
@@ -279,23 +283,23 @@ def test_what_cannot_be_converted() -> None:
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
     )
     forked = Chain()
-    forked.op("If", forked.weight(np.array(True)), then_branch=branch, else_branch=branch)
+    forked.add_op("If", forked.weight(np.array(True)), then_branch=branch, else_branch=branch)
     with pytest.raises(VerificationError, match=r"this graph has control flow \(If n_if0\)"):
-        fp16.prepared(forked.model())
+        fp16.prepare_graph(forked.model())
 
 
 def test_a_conversion_that_mixes_types_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fp16, "_is_weight", lambda _: True)
-    monkeypatch.setattr(fp16._Casts, "_weight", lambda _, value: value)
+    monkeypatch.setattr(fp16._Casts, "_convert_weight", lambda _, value: value)
     with pytest.raises(VerificationError, match="not valid ONNX; please report this"):
-        fp16.lower(fp16.prepared(chain(["conv"])), set())
+        fp16.convert_nodes(fp16.prepare_graph(chain(["conv"])), set())
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(7.5, "7.5"), (364.4, "364"), (1000.0, "1e3"), (3.2e5, "3.2e5"), (1e-8, "1e-8"), (2e12, "2e12")]
 )
 def test_figures_in_words(value: float, text: str) -> None:
-    assert fp32_islands.short(value) == text
+    assert fp32_islands.format_figure(value) == text
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +337,7 @@ def test_verify_finds_an_overflow_that_nobody_foresaw(made: Bundle, tmp_path: Pa
     last = next(node for node in model.graph if node.op_type == "Tanh")
     patch = Patch(last)
     for factor in (1e6, 1e-6):
-        made_larger = patch.op("Mul", [last.inputs[0], patch.constant(np.array(factor, np.float32), "factor")])
+        made_larger = patch.add_op("Mul", [last.inputs[0], patch.add_constant(np.array(factor, np.float32), "factor")])
         last.replace_input_with(0, made_larger)
     graphs = {"fp32": model, "fp16": lowered(model, set())}
     for name, graph in graphs.items():
@@ -351,7 +355,7 @@ def test_verify_finds_an_overflow_that_nobody_foresaw(made: Bundle, tmp_path: Pa
 
 
 def test_fp16_on_the_cpu_needs_onnx(made: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ganrt.rounding", None)
+    monkeypatch.setitem(sys.modules, "ganrt.fp16_emulation", None)
     with pytest.raises(MissingLibraryError, match="fp16 on ONNX Runtime's CPU provider needs onnx"):
         ganrt.load(made.folder, "onnxruntime", device="cpu", precision="fp16")
 

@@ -19,10 +19,10 @@ from ganrt.backend import BACKENDS, Session, backend_names, open_session
 from ganrt.bundle import Bundle
 from ganrt.errors import ArtifactError, MachineError, RequestError, VerificationError
 from ganrt.export import export, variants
-from ganrt.export.passes.graph import constant
+from ganrt.export.passes.graph import read_constant
 from ganrt.export.precision import calibration, int8
-from ganrt.export.precision.calibration import Evaluator, Extent
-from ganrt.export.precision.sensitivity import to_keep
+from ganrt.export.precision.calibration import Evaluator, QuantizationRange
+from ganrt.export.precision.sensitivity import choose_kept_layers
 from ganrt.images import encode_png
 from ganrt.models import build_generator
 from ganrt.session_config import SessionConfig
@@ -57,13 +57,13 @@ def network(seed: int = 0) -> ir.Model:
 
 
 def lowered(model: ir.Model, names: Collection[str] | None = None) -> ir.Model:
-    every = [layer.name for layer in int8.layers(model)]
-    extents = calibration.extents(model, every, calibration.samples(SPEC, 4))
-    return int8.quantise(model, extents, every if names is None else names)
+    every = [layer.name for layer in int8.find_layers(model)]
+    extents = calibration.measure_ranges(model, every, calibration.draw_samples(SPEC, 4))
+    return int8.quantize(model, extents, every if names is None else names)
 
 
 def test_layers_are_the_convolutions_of_one_tensor() -> None:
-    assert [(layer.name, [node.name for node in layer.nodes]) for layer in int8.layers(network())] == [
+    assert [(layer.name, [node.name for node in layer.nodes]) for layer in int8.find_layers(network())] == [
         ("z", ["first"]),
         ("d1", ["second"]),
     ]
@@ -74,7 +74,7 @@ def test_weights_are_within_half_a_step_per_channel(seed: int) -> None:
     before, after = network(seed), lowered(network(seed))
     weights = {name: value.const_value.numpy() for name, value in before.graph.initializers.items()}
     for name in ("w1", "w2"):
-        steps, scale = (constant(after.graph.initializers[f"{name}.{part}"]) for part in ("int8", "scale"))
+        steps, scale = (read_constant(after.graph.initializers[f"{name}.{part}"]) for part in ("int8", "scale"))
         assert steps.dtype == np.int8 and np.abs(steps).max() == 127 and scale.shape == (len(steps),)
         apart = np.abs(steps * scale[:, None, None, None] - weights[name])
         assert (apart <= 0.501 * scale[:, None, None, None]).all()
@@ -85,13 +85,13 @@ def test_eight_bits_are_moved() -> None:
     made = lowered(network())
     shuffle = next(node for node in made.graph if node.op_type == "DepthToSpace")
     assert shuffle.inputs[0].producer().op_type == "DequantizeLinear"
-    zeros = [constant(node.inputs[2]) for node in made.graph if node.op_type == "QuantizeLinear"]
+    zeros = [read_constant(node.inputs[2]) for node in made.graph if node.op_type == "QuantizeLinear"]
     assert [zero.dtype for zero in zeros] == [np.uint8] * 2
     assert 64 < zeros[0] < 192 and zeros[1] == 0  # z takes both signs; what a relu made does not
 
 
 def test_the_picture_is_nearly_the_same_and_other_layers_are_left_alone() -> None:
-    given = calibration.samples(SPEC, 4).given[0]
+    given = calibration.draw_samples(SPEC, 4).given[0]
     wanted = Evaluator(network())(given)[0]
     assert 1e-4 < np.abs(Evaluator(lowered(network()))(given)[0] - wanted).max() < 0.1
     np.testing.assert_array_equal(Evaluator(lowered(network(), []))(given)[0], wanted)
@@ -99,8 +99,8 @@ def test_the_picture_is_nearly_the_same_and_other_layers_are_left_alone() -> Non
 
 
 def test_extents_are_those_of_the_samples() -> None:
-    found = calibration.extents(network(), ["z", "c1", "r1"], calibration.samples(SPEC, 6))
-    drawn = np.concatenate([rows["z"] for rows in calibration.samples(SPEC, 6).given])
+    found = calibration.measure_ranges(network(), ["z", "c1", "r1"], calibration.draw_samples(SPEC, 6))
+    drawn = np.concatenate([rows["z"] for rows in calibration.draw_samples(SPEC, 6).given])
     assert 0.4 * drawn.max() <= found["z"].high <= drawn.max() and 0.4 * drawn.min() >= found["z"].low >= drawn.min()
     assert found["c1"].low < 0 and found["r1"].low == 0
     np.testing.assert_allclose(found["z"].mean, drawn.mean(axis=(0, 2, 3)), atol=0.05)
@@ -111,27 +111,27 @@ def test_pictures_of_a_folder_take_the_place_of_made_up_ones(tmp_path: Path) -> 
     spec = Spec("s", (Image("content", "content", 3, (0.0, 1.0)), Image("style", "style", 1, (-1.0, 1.0))), size)
     for number, shade in enumerate((0, 255)):
         (tmp_path / f"{number}.png").write_bytes(encode_png(np.full((30, 90, 3), shade, np.uint8)))
-    found = calibration.samples(spec, 6, tmp_path)
+    found = calibration.draw_samples(spec, 6, tmp_path)
     assert [rows["content"].shape for rows in found.given] == [(4, 3, 48, 64), (2, 3, 48, 64)]
     assert found.given[1]["style"].shape == (2, 1, 48, 64) and found.given[1]["style"].dtype == np.float32
     assert {float(rows.mean()) for rows in found.given[0]["content"]} == {0.0}  # in turn, over both inputs
     assert {float(rows.mean()) for rows in found.given[0]["style"]} == {1.0}
     assert found.origin == "samples 0 to 5 of seed 2024, with pictures of 2 files"
     with pytest.raises(RequestError, match="pictures to calibrate on were given, but this small model takes none"):
-        calibration.samples(SPEC, 4, tmp_path)
+        calibration.draw_samples(SPEC, 4, tmp_path)
     (tmp_path / "none").mkdir()
     with pytest.raises(ArtifactError, match="holds no pictures to calibrate on"):
-        calibration.samples(spec, 4, tmp_path / "none")
+        calibration.draw_samples(spec, 4, tmp_path / "none")
 
 
 def test_rare_large_values_are_clipped_and_even_ones_are_not() -> None:
     even = np.linspace(-1, 1, 1001)
-    assert calibration.ends(even) == pytest.approx((-1.0, 1.0), abs=0.03)
-    assert calibration.ends(np.abs(even)) == pytest.approx((0.0, 1.0), abs=0.03)
-    assert calibration.ends(1 + even / 2)[0] == 0  # borders are padded with zeros
+    assert calibration.choose_range(even) == pytest.approx((-1.0, 1.0), abs=0.03)
+    assert calibration.choose_range(np.abs(even)) == pytest.approx((0.0, 1.0), abs=0.03)
+    assert calibration.choose_range(1 + even / 2)[0] == 0  # borders are padded with zeros
     rare = np.concatenate([np.random.default_rng(0).normal(0, 0.1, 1_000_000), [3.0]])
-    assert calibration.ends(rare)[1] < 2.0
-    assert calibration.ends(np.zeros(3)) == (0.0, 0.0)
+    assert calibration.choose_range(rare)[1] < 2.0
+    assert calibration.choose_range(np.zeros(3)) == (0.0, 0.0)
 
 
 def test_rounded_weights_leave_the_mean_where_it_was() -> None:
@@ -148,9 +148,9 @@ def test_rounded_weights_leave_the_mean_where_it_was() -> None:
         [numpy_helper.from_array(weight, "w")],
     )
     model = ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
-    extents = calibration.extents(model, ["low_res"], calibration.samples(spec, 8))
-    given = calibration.samples(spec, 4).given[0]
-    wanted, found = Evaluator(model)(given)[0], Evaluator(int8.quantise(model, extents, ["low_res"]))(given)[0]
+    extents = calibration.measure_ranges(model, ["low_res"], calibration.draw_samples(spec, 8))
+    given = calibration.draw_samples(spec, 4).given[0]
+    wanted, found = Evaluator(model)(given)[0], Evaluator(int8.quantize(model, extents, ["low_res"]))(given)[0]
     uncorrected = (np.rint(weight * 127) / 127 - weight).sum(axis=(1, 2, 3)) * given["low_res"].mean()
     assert np.abs(uncorrected).max() > 0.005
     assert np.abs((found - wanted).mean(axis=(0, 2, 3))).max() < 0.001
@@ -177,8 +177,8 @@ def test_nothing_is_quantised_right_behind_a_product_or_for_a_single_pixel() -> 
     )
     model = ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
     ShapeInferencePass()(model)
-    assert [layer.name for layer in int8.layers(model)] == ["picture"]
-    lower = int8.quantise(model, {"picture": Extent(-1.0, 1.0, np.zeros(4), 36)}, ["picture"])
+    assert [layer.name for layer in int8.find_layers(model)] == ["picture"]
+    lower = int8.quantize(model, {"picture": QuantizationRange(-1.0, 1.0, np.zeros(4), 36)}, ["picture"])
     pair = next(node for node in lower.graph if node.op_type == "QuantizeLinear")
     assert pair.inputs[0].producer().op_type == "Reshape"
 
@@ -190,7 +190,7 @@ def test_as_few_layers_are_kept_as_it_takes(errors: list[float], allowed: float)
     def error(lowered: Collection[str]) -> float:
         return sum(errors[int(name)] for name in lowered)
 
-    kept, alone = to_keep(names, error, allowed)
+    kept, alone = choose_kept_layers(names, error, allowed)
     left = set(names) - set(kept)
     assert error(left) <= allowed or not left
     if len(names) <= 32 and kept:  # judged one by one: no larger set of layers would do
@@ -201,7 +201,9 @@ def test_as_few_layers_are_kept_as_it_takes(errors: list[float], allowed: float)
 
 def test_what_costs_little_to_keep_is_kept_first() -> None:
     errors, work = {"large": 3.0, "small": 2.0, "good": 0.1}, {"large": 10.0, "small": 1.0, "good": 1.0}
-    kept, _ = to_keep(list(errors), lambda lowered: sum(errors[name] for name in lowered), 3.5, work.__getitem__)
+    kept, _ = choose_kept_layers(
+        list(errors), lambda lowered: sum(errors[name] for name in lowered), 3.5, work.__getitem__
+    )
     assert kept == ("small",)
 
 
@@ -258,7 +260,7 @@ def test_load_takes_the_variant_that_is_asked_for(made: Bundle) -> None:
         (
             {"precisions": ("int8",), "quality": 150.0},
             VerificationError,
-            "no layer of this model can take it at 150 dB",
+            "no layer of this model reaches 150 dB",
         ),
     ],
 )

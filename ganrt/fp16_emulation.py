@@ -20,14 +20,14 @@ _TYPE_ATTRIBUTES = ("to", "dtype")
 """Attributes that name the type of an output."""
 
 
-def read_spelled_out(path: Path) -> bytes:
+def read_emulated(path: Path) -> bytes:
     """A graph of a file, with external data beside it, spelled out and serialised. Raises what onnx and protobuf raise
     for a file that is not a graph."""
-    content: bytes = spell_out(onnx.load(path)).SerializeToString()
+    content: bytes = emulate_fp16(onnx.load(path)).SerializeToString()
     return content
 
 
-def spell_out(model: ModelProto) -> ModelProto:
+def emulate_fp16(model: ModelProto) -> ModelProto:
     """A graph without float16 arithmetic whose tensors have the values of `model` in float16, held in float32.
 
     Inputs and outputs must not be float16 (those of ganrt's graphs are float32). A model that has no float16 in it is
@@ -35,10 +35,10 @@ def spell_out(model: ModelProto) -> ModelProto:
     """
     graph = model.graph
     if not any(tensor.data_type == TensorProto.FLOAT16 for tensor in graph.initializer) and not any(
-        _names_half(attribute) for node in graph.node for attribute in node.attribute
+        _is_fp16(attribute) for node in graph.node for attribute in node.attribute
     ):
         return model
-    half = _half_tensors(model)
+    half = _find_fp16_tensors(model)
     made = ModelProto()
     made.CopyFrom(model)
     del made.graph.node[:], made.graph.value_info[:]
@@ -47,22 +47,22 @@ def spell_out(model: ModelProto) -> ModelProto:
             name, tensor.name = tensor.name, f"{tensor.name}.float16"
             made.graph.node.append(_cast(tensor.name, name, TensorProto.FLOAT))
     for node in graph.node:
-        _add(made.graph, node, half)
+        _add_rounded(made.graph, node, half)
     return made
 
 
-def _half_tensors(model: ModelProto) -> set[str]:
+def _find_fp16_tensors(model: ModelProto) -> set[str]:
     """Names of what the nodes make in float16."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     return {v.name for v in inferred.value_info if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
 
 
-def _add(graph: GraphProto, node: NodeProto, half: set[str]) -> None:
+def _add_rounded(graph: GraphProto, node: NodeProto, half: set[str]) -> None:
     """Append a node, and the rounding of what it makes."""
     added = graph.node.add()
     added.CopyFrom(node)
     for attribute in added.attribute:
-        if not _names_half(attribute):
+        if not _is_fp16(attribute):
             continue
         if attribute.type == AttributeProto.TENSOR:
             values = numpy_helper.to_array(attribute.t).astype("float32")
@@ -76,7 +76,7 @@ def _add(graph: GraphProto, node: NodeProto, half: set[str]) -> None:
             graph.node.append(_cast(f"{name}.float16", name, TensorProto.FLOAT))
 
 
-def _names_half(attribute: AttributeProto) -> bool:
+def _is_fp16(attribute: AttributeProto) -> bool:
     if attribute.type == AttributeProto.TENSOR:
         return bool(attribute.t.data_type == TensorProto.FLOAT16)
     return attribute.name in _TYPE_ATTRIBUTES and bool(attribute.i == TensorProto.FLOAT16)

@@ -1,0 +1,59 @@
+"""int8 for a whole graph: choose the layers that must stay in float, and quantize the others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import onnx_ir as ir
+
+from ganrt.errors import VerificationError
+from ganrt.spec import Spec
+
+from ..passes import read_constant
+from .calibration import Samples, measure_ranges
+from .int8 import find_layers, quantize
+from .judge import Judge
+from .sensitivity import choose_kept_layers
+
+_MARGIN = 0.5
+"""dB required beyond the quality that was asked for, because the result is proven on other images."""
+
+
+def convert_to_int8(
+    model: ir.Model, spec: Spec, samples: Samples, quality: float
+) -> tuple[ir.Model, dict[str, object]]:
+    """Convert a float32 graph to int8, except for the layers that cost the images more quality than they may.
+
+    Args:
+        quality: worst PSNR in dB to reach on the samples.
+
+    Returns the graph and notes on what was decided, for the record. Raises VerificationError when no layer can be
+    converted.
+    """
+    layers = {layer.name: layer for layer in find_layers(model)}
+    names = list(layers)
+    if not names:
+        raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
+    ranges = measure_ranges(model, names, samples)
+    judge = Judge(model, spec, samples)
+
+    def error(lowered: Collection[str]) -> float:
+        return judge.measure_error(quantize(model, ranges, lowered))
+
+    def count_macs(name: str) -> float:
+        weights = [read_constant(node.inputs[1]) for node in layers[name].nodes]
+        return float(ranges[name].pixels * sum(weight.size for weight in weights if weight is not None))
+
+    kept, alone = choose_kept_layers(names, error, judge.allowed_error(quality + _MARGIN), count_macs)
+    if len(kept) == len(names):
+        raise VerificationError(
+            f"int8 was asked for, but no layer of this model reaches {quality:g} dB in it; ask for less with --quality"
+        )
+    made = quantize(model, ranges, set(names) - set(kept))
+    notes: dict[str, object] = {
+        "calibrated on": samples.origin,
+        "worst PSNR there": round(judge.to_decibels(judge.measure_error(made)), 1),
+        "layers in int8": len(names) - len(kept),
+        "kept in float": {name: f"{judge.to_decibels(alone[name]):.1f} dB on its own" for name in kept},
+    }
+    return made, notes
