@@ -39,9 +39,9 @@ def test_samples_are_new_ones_and_the_engine_alone_replays_its_graph(start: Star
         generator.sample = seen  # type: ignore[method-assign, assignment]
         act = gpu.make_sampler(generator, 2, None)
         assert [act(), act()] == [32, 32] and starts == [0, 32]
-    before = machine.cuda.count_of("graph.launch")
+    before = machine.cuda.count_calls("graph.launch")
     alone = gpu.make_replay(bundle, "fp32", draw(bundle.spec, 0, 0, 2))
-    assert alone() == 32 and machine.cuda.count_of("graph.launch") - before == 14
+    assert alone() == 32 and machine.cuda.count_calls("graph.launch") - before == 14
 
 
 def test_the_figures_that_are_asked_for() -> None:

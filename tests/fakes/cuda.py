@@ -1,9 +1,9 @@
-"""A GPU that is not there: cuda-core's names over host memory, doing everything as late as the order allows.
+"""A fake GPU: cuda-core's names over host memory, with the work of streams done as late as their order allows.
 
-Work put on a stream is not done when it is put there. It is done when somebody waits for it, with all that comes before
-it in its stream or by events, and nothing else (`late`); or some of it at any moment that the order allows (`eager`).
-So a missing wait, a buffer used again too early or a result read too early gives a wrong picture here. Fresh memory
-holds garbage. Every call is written down in `calls`, every piece of work in `work`.
+Work on a stream is done when somebody waits for it, with all work that comes before it in its stream or by events, and
+no other work (`late`); or some of it at any moment that the order allows (`eager`). So a missing wait, a buffer reused
+too early or a result read too early gives a wrong picture. Fresh memory holds garbage. `calls` records every call and
+`work` every piece of work.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ class CUDAError(Exception):
 
 
 class Work:
-    """Something that a stream is to do, after others."""
+    """A piece of work on a stream, to be done after others."""
 
     def __init__(self, what: str, after: list[Work], act: Callable[[], None], stream: int) -> None:
         self.what, self.after, self.act, self.stream = what, after, act, stream
         self.done = False
         self.buffers: tuple[int, ...] = ()
-        """Addresses of a copy, from and to."""
+        """Source and target addresses of a copy."""
         self.bytes = 0
 
     def comes_after(self, other: Work) -> bool:
-        """Whether the order says that this is done after another."""
-        waiting, seen = [self], set()
-        while waiting:
-            one = waiting.pop()
+        """Whether the order of streams and events puts this after another."""
+        remaining, seen = [self], set()
+        while remaining:
+            one = remaining.pop()
             if one is other:
                 return True
             if id(one) not in seen:
                 seen.add(id(one))
-                waiting += one.after
+                remaining += one.after
         return False
 
 
 class FakeCuda:
-    """The state of the GPU, and what is to go wrong on it."""
+    """The state of the GPU, and the faults it has."""
 
     def __init__(self, count: int = 1, limit: int = 2**40, seed: int | None = None) -> None:
         """
         Args:
             limit: bytes of device memory.
-            seed: None for `late`, else the random numbers of `eager`.
+            seed: of the random order of `eager`; None for `late`.
         """
         self.count, self.limit = count, limit
         self.random = None if seed is None else random.Random(seed)
@@ -79,17 +79,18 @@ class FakeCuda:
         self.name, self.capability = "NVIDIA Fake 100", (9, 0)
 
     def note(self, call: str) -> None:
-        """Every call of the library comes by here."""
+        """Record a call of the library; raise CUDA's error if there is one."""
         self.calls.append(call)
         if self.error:
             raise CUDAError(self.error)
         if not getattr(self.threads, "entered", False):
             raise CUDAError("CUDA_ERROR_INVALID_CONTEXT: this thread has no current context")
         if self.random is not None:
-            self.go_ahead(self.random)
+            self.run_some(self.random)
 
-    def go_ahead(self, chance: random.Random) -> None:
-        """Do some of what may be done, on one stream for a while and then on another, so that each gets far ahead."""
+    def run_some(self, chance: random.Random) -> None:
+        """Do some work that the order allows, on one stream for a while and then on another, so that each gets far
+        ahead."""
         if chance.random() < 0.1:
             self.favoured = chance.choice([*self.streams, 0])
         for _ in range(chance.randrange(6)):
@@ -98,7 +99,7 @@ class FakeCuda:
             if ready:
                 self.run(ready[0])
 
-    def put(self, stream: Any, what: str, act: Callable[[], None], also_after: tuple[Work, ...] = ()) -> None:
+    def enqueue(self, stream: Any, what: str, act: Callable[[], None], also_after: tuple[Work, ...] = ()) -> None:
         if stream._capture is not None:
             stream._capture.append((what, act))
             return
@@ -115,7 +116,7 @@ class FakeCuda:
         work.done = True
 
     def finish(self, work: Work | None) -> None:
-        """Do a piece of work and all that it waits for."""
+        """Do a piece of work and everything that must come before it."""
         stack = [work] if work is not None else []
         while stack:
             one = stack[-1]
@@ -140,18 +141,18 @@ class FakeCuda:
     def free(self, address: int, device: bool) -> None:
         self.used -= self.memory.pop(address).size * device
 
-    def at(self, address: int) -> np.ndarray:
-        """The memory at an address that was allocated and not yet freed."""
+    def get_memory(self, address: int) -> np.ndarray:
+        """Return the memory at an address that is allocated."""
         if address not in self.memory:
             raise CUDAError(f"CUDA_ERROR_ILLEGAL_ADDRESS: nothing is allocated at {address:#x}")
         return self.memory[address]
 
-    def count_of(self, call: str) -> int:
+    def count_calls(self, call: str) -> int:
         return sum(name == call for name in self.calls)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str = "1.2.2") -> None:
-    """Put the fake in the place of `cuda.core`."""
+    """Install the fake as `cuda.core`."""
     api = API[version]
     made = {name: make_strict(api, name, behaviour) for name, behaviour in define_classes(cuda).items()}
     core = ModuleType("cuda.core")
@@ -178,13 +179,13 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str = "1.2
 def _launch(cuda: FakeCuda) -> Callable[..., None]:
     def launch(stream: Any, config: Any, kernel: Any, *kernel_args: Any) -> None:
         cuda.note(f"launch {kernel._name}")
-        cuda.put(stream, f"kernel {kernel._name}", lambda: cuda.kernels[kernel._name](cuda, config, *kernel_args))
+        cuda.enqueue(stream, f"kernel {kernel._name}", lambda: cuda.kernels[kernel._name](cuda, config, *kernel_args))
 
     return launch
 
 
 def define_classes(cuda: FakeCuda) -> dict[str, type]:
-    """What the classes of cuda-core do."""
+    """Return the behaviour of cuda-core's classes, by name."""
 
     class Device:
         def __init__(self, device_id: int = 0) -> None:
@@ -240,14 +241,14 @@ def define_classes(cuda: FakeCuda) -> dict[str, type]:
 
         def record(self, event: Any = None, options: Any = None) -> Any:
             cuda.note("record")
-            cuda.put(self, "record", lambda: None)
+            cuda.enqueue(self, "record", lambda: None)
             event._work = self._last
             return event
 
         def wait(self, event_or_stream: Any) -> None:
             cuda.note("stream.wait")
             work = event_or_stream._work
-            cuda.put(self, "wait", lambda: None, () if work is None else (work,))
+            cuda.enqueue(self, "wait", lambda: None, () if work is None else (work,))
 
         def create_graph_builder(self) -> Any:
             cuda.note("create_graph_builder")
@@ -297,14 +298,14 @@ def define_classes(cuda: FakeCuda) -> dict[str, type]:
                 raise ValueError(f"buffer sizes mismatch between src and dst ({src._bytes} and {self._bytes})")
             source, target = src._address, self._address
             kind = f"copy {'device' if src._device else 'host'} to {'device' if self._device else 'host'}"
-            cuda.put(stream, kind, lambda: np.copyto(cuda.at(target), cuda.at(source)))
+            cuda.enqueue(stream, kind, lambda: np.copyto(cuda.get_memory(target), cuda.get_memory(source)))
             if cuda.work and cuda.work[-1] is stream._last:
                 stream._last.buffers, stream._last.bytes = (source, target), self._bytes
 
         def fill(self, value: int, *, stream: Any) -> None:
             cuda.note("fill")
             target = self._address
-            cuda.put(stream, "fill", lambda: cuda.at(target).fill(value))
+            cuda.enqueue(stream, "fill", lambda: cuda.get_memory(target).fill(value))
 
         def close(self, stream: Any = None) -> None:
             if not self._closed:
@@ -355,7 +356,7 @@ def define_classes(cuda: FakeCuda) -> dict[str, type]:
                 for _, one in self._captured:
                     one()
 
-            cuda.put(stream, "graph", act)
+            cuda.enqueue(stream, "graph", act)
 
         def close(self) -> None:
             self._closed = True
@@ -363,7 +364,7 @@ def define_classes(cuda: FakeCuda) -> dict[str, type]:
     class StridedMemoryView:
         @staticmethod
         def from_any_interface(obj: Any, stream_ptr: int) -> Any:
-            """Of objects with `buffer`, `shape`, `dtype` and `ready`, as `foreign` makes them."""
+            """Take an object with `buffer`, `shape`, `dtype` and `ready`, such as the tests' ForeignArray."""
             cuda.note("from_any_interface")
             cuda.streams[stream_ptr].wait(obj.ready)
             view = cuda.make["StridedMemoryView"]()
@@ -385,7 +386,7 @@ def define_classes(cuda: FakeCuda) -> dict[str, type]:
         ) -> Any:
             cuda.note("view")
             view = cuda.make["StridedMemoryView"]()
-            view._array = cuda.at(buffer._address).view(dtype).reshape(shape)
+            view._array = cuda.get_memory(buffer._address).view(dtype).reshape(shape)
             return view
 
         def __dlpack__(

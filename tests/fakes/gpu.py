@@ -1,4 +1,4 @@
-"""A machine with a GPU that is not there: both fakes in place, and ganrt's modules imported anew over them."""
+"""A machine with a fake GPU: the fakes of CUDA and TensorRT installed, and ganrt's modules imported anew over them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FakeMachine:
     trt: FakeTensorRT
     modules: dict[str, Any]
     asked: list[dict[str, Any]] = field(default_factory=list)
-    """What ONNX Runtime's provider was asked for, session by session."""
+    """The options of ONNX Runtime's provider, session by session."""
 
     @property
     def backend(self) -> Any:
@@ -60,7 +60,7 @@ Start = Callable[..., FakeMachine]
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Makes a machine with a version of TensorRT."""
+    """Return a function that makes a machine with a version of TensorRT."""
 
     def make(version: str = "10.16.1", lean: bool = False, core: str = "1.2.2", **cuda_options: Any) -> FakeMachine:
         from ganrt import machine

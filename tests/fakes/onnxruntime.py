@@ -1,5 +1,5 @@
-"""ONNX Runtime with a CUDA provider that is not there: the CPU provider over the memory and streams of `fake_cuda`,
-behind the signatures of the real classes."""
+"""A fake CUDA provider of ONNX Runtime: the CPU provider on the memory and streams of `fakes.cuda`, with the signatures
+of the real classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ KNOWN = {"device_id", "user_compute_stream", "use_tf32", "cudnn_conv_algo_search
 
 
 def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, on_cpu: bool = False) -> list[dict[str, Any]]:
-    """Returns the options of the provider of each session that is opened. `on_cpu`: fall back, as the real one can."""
+    """Install the fake and return a list that gets the provider options of each session. With `on_cpu`, fall back
+    to the CPU, as the real one can."""
     opened: list[dict[str, Any]] = []
     real = ort.InferenceSession
 
@@ -60,12 +61,12 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, on_cpu: bool = Fals
             number = run_options.get_run_config_entry("gpu_graph_id")
             if self.captures and self.graphs.setdefault(number, iobinding) is not iobinding:
                 raise CUDAError("another binding was captured under this number")
-            cuda.put(self.stream, "run", lambda: self.act(iobinding))
+            cuda.enqueue(self.stream, "run", lambda: self.act(iobinding))
 
         def act(self, binding: Binding) -> None:
             def view(name: str) -> np.ndarray:
                 dtype, shape, address = binding.places[name]
-                return cuda.at(address).view(dtype)[: int(np.prod(shape))].reshape(shape)
+                return cuda.get_memory(address).view(dtype)[: int(np.prod(shape))].reshape(shape)
 
             inputs = {item.name: view(item.name).copy() for item in self.cpu.get_inputs()}
             for item, made in zip(self.cpu.get_outputs(), self.cpu.run(None, inputs), strict=True):

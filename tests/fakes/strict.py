@@ -1,8 +1,8 @@
-"""Classes with exactly the members that a foreign class has in one version, behaving as told.
+"""Fake classes with exactly the members that a class of a library has in one version.
 
-A member that this version lacks is not there, whatever the behaviour says; one that it has and no behaviour was written
-for raises when it is used. Arguments are checked against the signatures, properties that cannot be set refuse, and
-anything used after its `close` raises.
+A member that the version lacks does not exist, even if the behaviour defines it; a member without behaviour raises when
+it is used. Arguments are checked against the signatures, read-only properties cannot be set, and using an object after
+its `close` raises.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class ClosedError(RuntimeError):
 
 
 def make_strict(api: Api, name: str, behaviour: type) -> type:
-    """The class `name` of a version; methods and properties of `behaviour` say what it does."""
+    """Return the class `name` of a version, with the methods and properties of `behaviour`."""
     facts = api.classes[name]
     members: dict[str, Any] = {n: v for n, v in vars(behaviour).items() if n.startswith("_") and n != "__dict__"}
     for member, fact in facts.items():
@@ -55,13 +55,13 @@ def make_strict(api: Api, name: str, behaviour: type) -> type:
 
 
 def unknown_members(versions: dict[str, Api], name: str, behaviour: type) -> set[str]:
-    """What a behaviour has and no version of the class does."""
+    """Return the members of a behaviour that no version of the class has."""
     known = {member for api in versions.values() for member in api.classes.get(name, {})}
     return {member for member in vars(behaviour) if not member.startswith("_")} - known
 
 
 def make_enum(name: str, members: tuple[str, ...], first: int) -> Any:
-    """An enum whose numbers mean nothing: whoever writes one down instead of the name is found out."""
+    """Return an enum with arbitrary numbers, so that code which uses a number instead of a name fails."""
     made = Enum(name, {member: first + i for i, member in enumerate(members)}, module=__name__)  # type: ignore[misc]
     made.__int__ = lambda self: self.value  # type: ignore[attr-defined]
     return made

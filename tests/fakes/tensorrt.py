@@ -1,8 +1,8 @@
-"""TensorRT that is not there, in the versions whose names are known: a plan is the ONNX file with a header, and running
-it is ONNX Runtime's CPU provider, at the moment when the streams of `fake_cuda` come to it.
+"""A fake TensorRT with the API of the recorded versions. A plan is the ONNX file with a header; ONNX Runtime's CPU
+provider runs it when the streams of `fakes.cuda` get to it.
 
-What is known of the real one is kept: failures are None or False and a line in the log; contexts need shapes in the
-range of their profile and an aligned address for every tensor; a graph is captured only of a context that has run.
+As in the real one, failures are None or False and a line in the log; contexts need shapes within their profile and an
+aligned address for every tensor; only a context that has run can be captured.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ _FORMATS["INT8"] = "Thirty-two wide channel vectorized row major Int8 format"
 
 
 class FakeTensorRT:
-    """A version of the library, and what is to go wrong in it."""
+    """A version of the library, and the faults it has."""
 
     def __init__(self, cuda: FakeCuda, version: str) -> None:
         self.cuda, self.api, self.version = cuda, API[version], FULL[version]
         self.unsupported: set[str] = set()
-        """ONNX operators that the parser does not know."""
+        """ONNX operators that the parser does not support."""
         self.build_errors: list[str] = []
-        """What the builder says instead of building."""
+        """The builder's error lines; with any, it builds nothing."""
         self.silently_float32 = False
         self.no_deserialise = ""
         self.no_context_from: int | None = None
-        """Contexts of this batch size or more find no memory."""
+        """There is no memory for contexts of this batch size or more."""
         self.executions_fail = self.executions_fail_when_captured = False
         self.builds = 0
         self.configs: list[Any] = []
@@ -63,7 +63,7 @@ class FakeTensorRT:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str, name: str = "tensorrt") -> FakeTensorRT:
-    """Put the fake in the place of the library."""
+    """Install the fake as the library."""
     fake = FakeTensorRT(cuda, version)
     module = fake.module
     module.__dict__.update(__version__=fake.version, __spec__=None)
@@ -87,7 +87,7 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str, name:
 
 
 def define_classes(fake: FakeTensorRT) -> dict[str, type]:
-    """What the classes of TensorRT do."""
+    """Return the behaviour of TensorRT's classes, by name."""
     trt: Any = fake.module
     cuda = fake.cuda
 
@@ -137,7 +137,7 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
 
     def _plan(network: Any, config: Any) -> bytes:
         flags = {flag.name for flag in config._flags}
-        typed = {name: dtype_of(v.type.tensor_type.elem_type) for name, v in _values(network._model).items()}
+        typed = {name: dtype_of(v.type.tensor_type.elem_type) for name, v in _collect_values(network._model).items()}
         half = fake.number >= (10,) or "FP16" in flags
         layers = []
         dequantised = {o for n in network._model.graph.node if n.op_type == "DequantizeLinear" for o in n.output}
@@ -157,7 +157,7 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         }
         model = network._model
         if "STRIP_PLAN" in flags:
-            model = _without_weights(model)
+            model = _strip_weights(model)
         return MAGIC + json.dumps(header).encode() + b"\n" + model.SerializeToString()
 
     class INetworkDefinition:
@@ -214,8 +214,8 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         num_errors = property(lambda self: len(self._errors))
 
         def parse_from_file(self, model: str) -> bool:
-            loaded = _inferred(model)
-            values = _values(loaded)
+            loaded = _load_inferred(model)
+            values = _collect_values(loaded)
             for number, node in enumerate(loaded.graph.node):
                 if node.op_type in fake.unsupported:
                     self._errors.append(trt.ParserError(number, node))
@@ -401,7 +401,7 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             if not self._header["detailed"]:
                 return json.dumps({"Layers": [layer["name"] for layer in layers]})
             key = "Format/Datatype" if fake.number < (11,) else "Datatype"
-            told = [
+            described = [
                 {
                     "Name": layer["name"],
                     "LayerType": layer["op"],
@@ -410,7 +410,7 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
                 for layer in layers
                 if layer["type"]
             ]
-            return json.dumps({"Layers": told, "Bindings": []})
+            return json.dumps({"Layers": described, "Bindings": []})
 
     class Refitter:
         def __init__(self, engine: Any, logger: Any) -> None:
@@ -435,7 +435,7 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             return self._errors[index]
 
         def refit_from_file(self, model: str) -> bool:
-            given = _inferred(model)
+            given = _load_inferred(model)
             ours = self._refitter._engine._model
             for number, (one, other) in enumerate(zip(given.graph.node, ours.graph.node, strict=False)):
                 if one.op_type != other.op_type:
@@ -494,22 +494,22 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
                 self._log.log(trt.ILogger.ERROR, "the first run after a change of shapes cannot be captured")
                 return False
             self._ran = True
-            cuda.put(stream, "execute", self._act)
+            cuda.enqueue(stream, "execute", self._act)
             return True
 
         def _act(self) -> None:
             inputs = {}
             if self._managed:
                 assert self._scratch is not None
-                memory = cuda.at(self._scratch[0])
+                memory = cuda.get_memory(self._scratch[0])
                 needed = self._engine.get_device_memory_size_for_profile_v2(self._profile)
                 assert memory.size == self._scratch[1] >= needed
                 memory[:] = 0xEE
             for name, shape in self._shapes.items():
-                array = cuda.at(self._addresses[name]).view(_NUMPY[self._kind(name)])
+                array = cuda.get_memory(self._addresses[name]).view(_NUMPY[self._kind(name)])
                 inputs[name] = array[: int(np.prod(shape))].reshape(shape).copy()
             for name, made in _execute(self._engine, inputs).items():
-                target = cuda.at(self._addresses[name])
+                target = cuda.get_memory(self._addresses[name])
                 target[: made.nbytes] = np.ascontiguousarray(made).view(np.uint8).reshape(-1)
 
     def _execute(engine: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -528,14 +528,14 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
     return {name: value for name, value in locals().items() if isinstance(value, type)}
 
 
-def _inferred(file: str) -> onnx.ModelProto:
-    """With every tensor's type, found anew."""
+def _load_inferred(file: str) -> onnx.ModelProto:
+    """Load a model and infer the types of all tensors."""
     model = onnx.load(file)
     model.graph.ClearField("value_info")
     return onnx.shape_inference.infer_shapes(model)
 
 
-def _values(model: onnx.ModelProto) -> dict[str, Any]:
+def _collect_values(model: onnx.ModelProto) -> dict[str, Any]:
     graph = model.graph
     found = {v.name: v for v in (*graph.value_info, *graph.input, *graph.output)}
     for tensor in graph.initializer:
@@ -543,7 +543,7 @@ def _values(model: onnx.ModelProto) -> dict[str, Any]:
     return found
 
 
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def _strip_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for tensor in copy.graph.initializer:

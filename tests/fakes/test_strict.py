@@ -1,4 +1,4 @@
-"""The fakes are as strict as what they stand for: they have the members of each version and no others."""
+"""The fakes have the members of each version of the real classes, and no others."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def stream() -> Any:
     return make_strict(CUDA_CORE["1.2.2"], "Stream", Behaviour)()
 
 
-def test_behaviour_is_there_under_the_real_names_alone(stream: Any) -> None:
+def test_behaviour_exists_under_the_real_names_only(stream: Any) -> None:
     assert (stream.handle, stream.sync(), stream.wait(3), stream.wait(event_or_stream=4)) == (7, "done", 3, 4)
     with pytest.raises(AttributeError):
         stream.synchronise()
@@ -52,7 +52,7 @@ def test_wrong_arguments_raise(stream: Any, act: Any) -> None:
         act(stream)
 
 
-def test_what_cannot_be_set_refuses(stream: Any) -> None:
+def test_read_only_members_cannot_be_set(stream: Any) -> None:
     for name in ("handle", "new_name"):
         with pytest.raises(AttributeError, match="cannot be set"):
             setattr(stream, name, 1)
@@ -72,7 +72,7 @@ def test_a_real_member_without_behaviour_says_so(stream: Any) -> None:
             use()
 
 
-def test_a_member_is_there_in_the_versions_that_have_it() -> None:
+def test_a_member_exists_in_the_versions_that_have_it() -> None:
     class Error:
         def node_name(self) -> str:
             return "conv"
@@ -82,12 +82,12 @@ def test_a_member_is_there_in_the_versions_that_have_it() -> None:
         make_strict(TENSORRT["8.6.0"], "ParserError", Error)().node_name()
 
 
-def test_numbers_of_enums_mean_nothing() -> None:
+def test_enums_have_arbitrary_numbers() -> None:
     flags = make_enum("Flag", ("A", "B"), 5)
     assert int(flags.A) == 5 and int(flags.B) == 6 and not hasattr(flags, "C")
 
 
-def test_no_fake_knows_a_name_that_no_version_has() -> None:
+def test_fakes_have_no_member_that_no_version_has() -> None:
     cuda = FakeCuda()
     fakes = {
         "cuda_core_api.json": fake_cuda.define_classes(cuda),

@@ -1,5 +1,4 @@
-"""Every name of TensorRT and cuda-core that ganrt uses exists in every version it is made for, and the check of that
-finds what it should."""
+"""Every name of TensorRT and cuda-core that ganrt uses exists in every supported version, and the check works."""
 
 import re
 from pathlib import Path
@@ -16,7 +15,7 @@ SOURCES = {
     for folder in ("ganrt", "export")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if re.search(r"\btrt\.|import cuda\.core|from cuda\.core", text := path.read_text())
-    or (path.name == "options.py" and path.parent.name == "engines")  # its attributes are used beside TensorRT's
+    or (path.name == "options.py" and path.parent.name == "engines")  # builder.py uses its attributes beside TensorRT's
 }
 
 
@@ -31,11 +30,11 @@ def check_sources(sources: dict[str, str], tensorrt: str, cuda_core: str = "1.2.
 
 @pytest.mark.parametrize("cuda_core", CUDA_CORE)
 @pytest.mark.parametrize("tensorrt", TENSORRT)
-def test_all_that_ganrt_uses_exists(tensorrt: str, cuda_core: str) -> None:
+def test_every_name_that_ganrt_uses_exists(tensorrt: str, cuda_core: str) -> None:
     assert check_sources(SOURCES, tensorrt, cuda_core) == []
 
 
-def test_the_facts_are_those_of_four_versions() -> None:
+def test_four_versions_of_tensorrt_are_recorded() -> None:
     assert list(TENSORRT) == ["8.6.0", "10.13.3", "10.16.1", "11.4.0"]
     assert "EXPLICIT_BATCH" in TENSORRT["10.16.1"].enums["NetworkDefinitionCreationFlag"]
     assert "EXPLICIT_BATCH" not in TENSORRT["11.4.0"].enums["NetworkDefinitionCreationFlag"]
@@ -67,7 +66,7 @@ def test_the_facts_are_those_of_four_versions() -> None:
         ("def f(e: core.Device):\n    e.allocate(4, 5)", "Device.allocate does not take 2 arguments"),
     ],
 )
-def test_what_there_is_not_is_found(source: str, problem: str) -> None:
+def test_a_missing_name_is_reported(source: str, problem: str) -> None:
     texts = check_source(source, "11.4.0")
     assert len(texts) == 1 and problem in texts[0]
 
@@ -83,18 +82,18 @@ def test_what_there_is_not_is_found(source: str, problem: str) -> None:
         "def f(d: core.Device):\n    d.allocate(4, stream=d.create_stream()).close()",
     ],
 )
-def test_good_uses_are_left_alone(source: str) -> None:
+def test_valid_uses_are_not_reported(source: str) -> None:
     assert check_source(source, "11.4.0") == []
 
 
-def test_a_name_that_one_version_lacks_is_found_there_alone() -> None:
+def test_a_name_that_one_version_lacks_is_reported_for_that_version_only() -> None:
     source = "def f(p: trt.ParserError):\n    p.node_name()"
     assert check_source(source, "10.13.3") == [] and check_source(source, "8.6.0") == [
         "x.py, line 4: ParserError has no node_name"
     ]
 
 
-def test_the_sources_are_those_that_use_the_libraries() -> None:
+def test_the_checked_sources_include_those_that_use_the_libraries() -> None:
     assert {f"ganrt/gpu/{name}.py" for name in ("device", "nvinfer", "ort_programs")} | {
         "export/engines/builder.py"
     } <= set(SOURCES)

@@ -1,4 +1,4 @@
-"""Engines are found only where they run, are read only when they are what was built, and are built once."""
+"""Engines are found only on machines that run them, read only if they are unchanged, and built once."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from ganrt.gpu.engine_cache import Key, Machine
 
 MACHINE = Machine("NVIDIA Orin", "8.7", "540.4.0", "10.3.0.26")
 FORKS = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-"""The children only touch files."""
+"""The child processes only use files."""
 KEY = Key("graph-a", {"batches": [1, 8], "level": 3}, MACHINE)
 
 
@@ -51,13 +51,13 @@ def test_every_part_of_the_key_counts() -> None:
         (change_machine(driver="580.1"), r"for the driver 540\.4\.0, where 580\.1 is here now"),
     ],
 )
-def test_an_engine_for_another_machine_is_not_found_and_the_error_tells_why(here: Machine, reason: str) -> None:
+def test_an_engine_for_another_machine_is_not_found_and_the_error_says_why(here: Machine, reason: str) -> None:
     engine_cache.store(KEY, b"plan", {})
     with pytest.raises(MachineError, match=reason):
         engine_cache.find_engine("graph-a", here)
 
 
-def test_an_option_that_was_asked_for_is_looked_at() -> None:
+def test_an_engine_must_have_the_wanted_options() -> None:
     engine_cache.store(KEY, b"plan", {})
     assert engine_cache.find_engine("graph-a", MACHINE, {"level": 3})
     with pytest.raises(MachineError, match="there is one built with level = 3, not 5"):
@@ -85,7 +85,7 @@ def test_compatible_engines_fit_more_machines(options: dict[str, Any], here: Mac
     assert (engine_cache.explain_misfit(dataclasses.replace(KEY, options=options), here) is None) == fits
 
 
-def test_of_several_that_fit_the_last_is_taken() -> None:
+def test_the_newest_engine_that_fits_is_found() -> None:
     first = engine_cache.store(KEY, b"one", {})
     second = engine_cache.store(dataclasses.replace(KEY, options={}), b"two", {})
     os.utime(first.path, ns=(1, 1))
@@ -100,7 +100,7 @@ def test_a_changed_plan_is_not_read() -> None:
         engine_cache.read_plan(engine_cache.find_engine("graph-a", MACHINE))
 
 
-def test_a_rebuild_takes_the_place_of_the_old_plan() -> None:
+def test_a_rebuild_replaces_the_old_plan() -> None:
     old = engine_cache.store(KEY, b"old", {})
     new = engine_cache.store(KEY, b"new", {})
     assert not old.path.exists() and engine_cache.read_plan(engine_cache.find_engine("graph-a", MACHINE)) == b"new"
@@ -108,14 +108,14 @@ def test_a_rebuild_takes_the_place_of_the_old_plan() -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 9}', '{"format": 1, "key": {}}'])
-def test_a_damaged_sidecar_is_passed_over(damage: str) -> None:
+def test_a_damaged_sidecar_is_skipped(damage: str) -> None:
     engine_cache.store(KEY, b"plan", {})
     (engine_cache.ensure_folder() / f"{KEY.digest()}.json").write_text(damage)
     assert engine_cache.find_exact(KEY) is None
 
 
-def test_a_sidecar_with_another_key_than_its_name_is_passed_over() -> None:
-    """Else renaming it would make an engine pass for one that was built for this machine."""
+def test_a_sidecar_whose_name_is_not_its_key_is_skipped() -> None:
+    """Renaming a sidecar must not make an engine pass for one built for this machine."""
     engine_cache.store(KEY, b"plan", {})
     sidecar = engine_cache.ensure_folder() / f"{KEY.digest()}.json"
     raw = json.loads(sidecar.read_text())
@@ -124,14 +124,14 @@ def test_a_sidecar_with_another_key_than_its_name_is_passed_over() -> None:
     assert list(engine_cache.iterate_engines("graph-a")) == []
 
 
-def test_a_folder_that_others_can_write_to_is_refused() -> None:
+def test_a_folder_that_others_can_write_to_is_rejected() -> None:
     engine_cache.store(KEY, b"plan", {})
     engine_cache.ensure_folder().chmod(0o777)
     with pytest.raises(MachineError, match=r"can be written to by others, .* chmod 700"):
         engine_cache.find_engine("graph-a", MACHINE)
 
 
-def test_a_foreign_plan_needs_its_digest(tmp_path: Path) -> None:
+def test_a_plan_from_elsewhere_needs_its_digest(tmp_path: Path) -> None:
     (tmp_path / "x.plan").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert engine_cache.read_verified(tmp_path / "x.plan", digest) == b"abc"
@@ -142,7 +142,7 @@ def test_a_foreign_plan_needs_its_digest(tmp_path: Path) -> None:
 
 
 def build_once(log: Any, barrier: Any) -> None:
-    """What every builder does: look again once the lock is there."""
+    """What every build does: look again once it holds the lock."""
     barrier.wait()
     with engine_cache.lock(KEY):
         if engine_cache.find_exact(KEY) is None:
@@ -151,7 +151,7 @@ def build_once(log: Any, barrier: Any) -> None:
 
 
 @FORKS
-def test_two_processes_do_the_work_once() -> None:
+def test_two_processes_build_an_engine_once() -> None:
     context = multiprocessing.get_context("fork")
     log, barrier = context.Queue(), context.Barrier(2)
     workers = [context.Process(target=build_once, args=(log, barrier)) for _ in range(2)]
@@ -193,7 +193,7 @@ def test_a_killed_build_leaves_nothing_that_loads_and_no_lock() -> None:
     assert engine_cache.read_plan(engine_cache.find_engine("graph-a", MACHINE)) == b"plan"
 
 
-def test_waiting_for_another_build_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_waiting_for_another_build_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     import threading
 
     inside, leave = threading.Event(), threading.Event()

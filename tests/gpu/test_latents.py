@@ -1,5 +1,5 @@
-"""The kernels that draw inputs on a GPU make the words and values of `ganrt.latents`. They are compiled for the CPU,
-from the same source, so this is proven without a GPU."""
+"""The kernels that draw inputs on a GPU give the words and values of `ganrt.latents`. The same source is compiled for
+the CPU, so this needs no GPU."""
 
 import ctypes
 import shutil
@@ -92,7 +92,7 @@ LOOPS = PICTURES_LOOP + "".join(
 def run_kernel(
     library: ctypes.CDLL, kernel: str, out: np.ndarray, grid: int, block: int, *arguments: np.generic
 ) -> None:
-    """As a launch would: arguments by the type that they were given."""
+    """Run a kernel with arguments of the given types, as a launch does."""
     values = [_TYPES[type(value)](value.item()) for value in arguments]
     found = [_NAMED[type(value)] for value in values]
     assert found == [part.split()[0] for part in SIGNATURES[kernel][1].split(", ")]
@@ -104,7 +104,7 @@ def run_kernel(
 def draw_on_device(
     library: ctypes.CDLL, module: Any, spec: Spec, wish: Draw, dtypes: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Every input that the device draws, through the launches that a session makes."""
+    """Draw all inputs with the launches of a session."""
     shapes = {name: array.shape for name, array in draw(spec, wish.seed, 0, wish.rows).items()}
     made = {}
     for name, (kernel, threads, arguments) in module.plan_launches(spec, wish, dtypes).items():
@@ -132,7 +132,7 @@ def test_the_device_draws_what_the_host_draws(
 ) -> None:
     module = start().modules["ganrt.gpu.latents"]
     if truncation is not None and spec is CLASSES:
-        truncation = None  # it has none
+        truncation = None  # this Spec has none
     wish = Draw(2**40 + 7, start_at, 9, None, truncation)
     host = wish.feeds(spec)
     found = draw_on_device(library, module, spec, wish, {name: array.dtype for name, array in host.items()})
@@ -141,7 +141,7 @@ def test_the_device_draws_what_the_host_draws(
         assert np.array_equal(found[name], array), name
 
 
-def test_a_label_may_be_int32_and_given_labels_are_not_drawn(start: Start, library: ctypes.CDLL) -> None:
+def test_labels_can_be_int32_and_given_labels_are_not_drawn(start: Start, library: ctypes.CDLL) -> None:
     module = start().modules["ganrt.gpu.latents"]
     dtypes = {"z": np.dtype(np.float32), "y": np.dtype(np.int32), "truncation": np.dtype(np.float32)}
     wish = Draw(3, 5, 40)
@@ -161,33 +161,35 @@ def test_a_million_values_are_equal_to_the_last_bit(library: ctypes.CDLL) -> Non
 
 
 @pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 255.0), (-3.5, 0.25)])
-def test_pictures_are_those_of_the_host(start: Start, library: ctypes.CDLL, value_range: tuple[float, float]) -> None:
+def test_the_device_makes_the_pictures_of_the_host(
+    start: Start, library: ctypes.CDLL, value_range: tuple[float, float]
+) -> None:
     module = start().modules["ganrt.gpu.pictures"]
     low, high = value_range
     images = np.random.default_rng(3).uniform(low - 0.1, high + 0.1, (3, 3, 5, 7)).astype(np.float32)
     halves = (low + (np.arange(255) + 0.5) * (high - low) / 255).astype(np.float32)
     images.reshape(-1)[:255] = halves
-    pictures, level = np.full((3, 5, 7, 3), 9, np.uint8), np.zeros(3, np.float32)
+    pictures, finiteness = np.full((3, 5, 7, 3), 9, np.uint8), np.zeros(3, np.float32)
 
     def make() -> None:
-        told = [_TYPES[type(v)](v.item()) for v in module.build_arguments(images.shape, value_range)]
-        buffers = [ctypes.c_void_p(array.ctypes.data) for array in (images, pictures, level)]
-        library.run_ganrt_pictures(*buffers, *told)
+        arguments = [_TYPES[type(v)](v.item()) for v in module.build_arguments(images.shape, value_range)]
+        buffers = [ctypes.c_void_p(array.ctypes.data) for array in (images, pictures, finiteness)]
+        library.run_ganrt_pictures(*buffers, *arguments)
 
     make()
-    assert np.array_equal(pictures, to_uint8(images, value_range)) and not level.any()
+    assert np.array_equal(pictures, to_uint8(images, value_range)) and not finiteness.any()
     images[1, 2, 3, 4] = np.nan
     images[2, 0, 0, 0] = -np.inf
     make()
-    assert np.isfinite(level).tolist() == [True, False, False]
+    assert np.isfinite(finiteness).tolist() == [True, False, False]
 
 
-def test_the_source_is_that_of_the_file_with_the_coefficients_in_front(start: Start) -> None:
+def test_the_source_is_the_file_behind_the_coefficients(start: Start) -> None:
     assert start().modules["ganrt.gpu.latents"].read_source() == SOURCE
 
 
 def test_nvrtc_compiles_the_source() -> None:
-    """For the oldest and the newest GPUs that TensorRT 10 and 11 run on. NVRTC needs no GPU."""
+    """For an old and a new GPU that TensorRT 10 and 11 run on. NVRTC needs no GPU."""
     nvrtc: Any = pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed", exc_type=ImportError)
     for arch in ("sm_75", "sm_90"):
         made = nvrtc.nvrtcCreateProgram((SOURCE + PICTURES).encode(), b"latents.cu", 0, [], [])
@@ -198,7 +200,7 @@ def test_nvrtc_compiles_the_source() -> None:
         options = [b"--std=c++17", f"--gpu-architecture={arch}".encode(), b"--fmad=false"]
         (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
         _, size = nvrtc.nvrtcGetProgramLogSize(program)
-        log = bytes(size + 64)  # written to: so no short one, which Python shares
+        log = bytes(size + 64)  # NVRTC writes into it, and Python shares short ones
         nvrtc.nvrtcGetProgramLog(program, log)
         assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, log.decode()
         _, size = nvrtc.nvrtcGetCUBINSize(program)

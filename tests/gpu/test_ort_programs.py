@@ -1,4 +1,5 @@
-"""ONNX Runtime on a GPU keeps the contract, on our stream and memory; on a fake provider over a strict fake of CUDA."""
+"""ONNX Runtime on a GPU keeps the contract of a session, on the session's stream and memory; with a fake provider on a
+strict fake of CUDA."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def test_it_keeps_the_contract_in_any_order(
 
 @pytest.mark.parametrize("labels", [None, [5, 0, 9, 1, 2, 7, 7, 3, 4, 6, 8]])
 def test_samples_are_drawn_and_become_pictures_on_the_device(machine: FakeMachine, labels: Any, tmp_path: Path) -> None:
-    """Compared with what the ONNX project's own evaluator makes."""
+    """As in the ONNX project's own evaluator."""
     bundle = make_conditional_bundle(tmp_path)
     batches = SessionConfig("onnxruntime", device="cuda", options={"batches": (1, 4)})
     with (
@@ -55,7 +56,7 @@ def test_samples_are_drawn_and_become_pictures_on_the_device(machine: FakeMachin
         assert np.array_equal(gpu.sample(11, seed=5, labels=labels), reference.sample(11, seed=5, labels=labels))
 
 
-def test_all_work_is_ordered_on_our_streams_and_nothing_is_allocated_in_the_steady_state(
+def test_work_is_ordered_on_the_sessions_streams_and_nothing_is_allocated_after_the_first_batches(
     machine: FakeMachine, bundle: Bundle
 ) -> None:
     with open_session(bundle, SessionConfig("onnxruntime", device="cuda")) as session:
@@ -71,7 +72,7 @@ def test_all_work_is_ordered_on_our_streams_and_nothing_is_allocated_in_the_stea
     assert machine.cuda.used == 0
 
 
-def test_what_the_provider_is_asked_for(machine: FakeMachine, bundle: Bundle) -> None:
+def test_the_options_of_the_provider(machine: FakeMachine, bundle: Bundle) -> None:
     with open_session(bundle, SessionConfig("onnxruntime", device="cuda")) as session:
         assert session.details["enable_cuda_graph"] == "1" and session.details["gpu"] == "NVIDIA Fake 100"
     with open_session(
@@ -101,7 +102,7 @@ def test_options_are_checked(machine: FakeMachine, bundle: Bundle, options: dict
         open_session(bundle, SessionConfig("onnxruntime", device="cuda", options={**options}))
 
 
-def test_options_of_a_gpu_are_none_of_the_cpu(bundle: Bundle) -> None:
+def test_options_for_a_gpu_are_rejected_on_the_cpu(bundle: Bundle) -> None:
     with pytest.raises(RequestError, match="the onnxruntime backend has no option 'graph'; it has threads"):
         open_session(bundle, SessionConfig("onnxruntime", device="cpu", options={"graph": True}))
 
@@ -139,7 +140,7 @@ def test_another_provider_is_an_error(start: Start, monkeypatch: pytest.MonkeyPa
         open_session(bundle, SessionConfig("onnxruntime", device="cuda"))
 
 
-def test_without_the_provider_or_cuda_core_it_says_what_to_install(
+def test_without_the_provider_or_cuda_core_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, bundle: Bundle
 ) -> None:
     import sys

@@ -1,7 +1,7 @@
-"""The contract with TensorRT against its real Python bindings, where they have been fetched: `make bindings`.
+"""The API that ganrt uses, checked against TensorRT's real Python bindings, if they were downloaded: `make bindings`.
 
-A binding wheel holds no TensorRT (that is gigabytes): its libraries are replaced by empty ones with their names, which
-is enough to import it and to read what it has.
+A wheel of bindings holds no TensorRT, which is gigabytes. Empty libraries with the same names are enough to import the
+bindings and to read their API.
 """
 
 import json
@@ -27,7 +27,7 @@ PARAMS: list[Path | None] = [*WHEELS] or [None]
 
 @pytest.fixture(scope="module", params=PARAMS, ids=lambda wheel: wheel.name if wheel else "none")
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a wheel has."""
+    """The API of a wheel."""
     if request.param is None:
         pytest.skip("no binding wheels for this Python in out/bindings: make bindings")
     if not (shutil.which("gcc") and shutil.which("nm") and shutil.which("readelf")):
@@ -43,7 +43,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def build_stand_ins(extension: Path, folder: Path) -> None:
-    """Libraries with the names that the extension needs, the first of which has all functions."""
+    """Build libraries with the names that the extension needs; the first one has all functions."""
     needed = subprocess.run(["readelf", "-d", extension], capture_output=True, text=True, check=True).stdout
     names = re.findall(r"\[(libnv[^\]]+)\]", needed)
     undefined = subprocess.run(["nm", "-D", "--undefined-only", extension], capture_output=True, text=True, check=True)
@@ -60,14 +60,14 @@ def to_api(read: dict[str, Any]) -> Api:
     def fact(value: Any) -> Any:
         return [parse_signature(text) for text in value] if isinstance(value, list) else value
 
-    used = {name for recorded in TENSORRT.values() for name in recorded.classes}  # of others nothing is used
+    used = {name for recorded in TENSORRT.values() for name in recorded.classes}  # ganrt uses no others
     classes = {n: {m: fact(v) for m, v in read["classes"][n].items()} for n in sorted(used & read["classes"].keys())}
     enums = {name: tuple(members) for name, members in read["enums"].items()}
     return Api(read["version"], classes, enums, {name: fact(v) for name, v in read["functions"].items()})
 
 
 def parse_signature(text: str) -> Signature:
-    """Of `name(self: X, a: T, b: T = 0) -> R`."""
+    """Parse `name(self: X, a: T, b: T = 0) -> R`."""
     inside, _, returns = text.partition("(")[2].rpartition(") -> ")
     parts = [part for part in re.split(r", (?=\w+:)", inside) if part and not part.startswith("self")]
     names = tuple(part.partition(":")[0] for part in parts)
@@ -75,13 +75,13 @@ def parse_signature(text: str) -> Signature:
     return Signature(names, (), required, False, returns.rpartition(".")[2])
 
 
-def test_all_that_ganrt_uses_is_in_the_real_bindings(found: dict[str, Any]) -> None:
+def test_every_name_that_ganrt_uses_is_in_the_real_bindings(found: dict[str, Any]) -> None:
     real = to_api(found)
     apis = {"trt": real, "core": CUDA_CORE["1.2.2"]}
     assert len(SOURCES) > 8 and api_contract.find_problems(SOURCES, apis, MODULES, real.number) == []
 
 
-def test_what_is_recorded_of_a_version_is_what_its_bindings_have(found: dict[str, Any]) -> None:
+def test_the_recorded_api_of_a_version_is_that_of_its_bindings(found: dict[str, Any]) -> None:
     recorded = next((a for a in TENSORRT.values() if found["version"].startswith(a.version)), None)
     if recorded is None:
         pytest.skip(f"nothing is recorded of {found['version']}")
@@ -96,13 +96,13 @@ def test_what_is_recorded_of_a_version_is_what_its_bindings_have(found: dict[str
         assert set(known) == set(real.enums[name]), name
 
 
-def test_our_modules_are_at_home_over_the_real_bindings(found: dict[str, Any]) -> None:
-    """Enums as keys and in shifts, a log that TensorRT can call; all that builds and runs engines, without torch."""
+def test_ganrts_modules_work_over_the_real_bindings(found: dict[str, Any]) -> None:
+    """Enums work as keys and in shifts, TensorRT can call the log, and torch is not needed to build and run engines."""
     assert found["log"] == "a line" and found["lean"] is False and found["torch"] is False
     assert found["dtypes"] == (6 if found["version"].startswith("8.") else 7)
 
 
-def test_versions_are_read() -> None:
+def test_signatures_and_versions_are_parsed() -> None:
     assert parse_signature("f(self: a.B, x: typing.SupportsInt = 0, y: b.C) -> a.B") == Signature(
         ("x", "y"), (), frozenset({"y"}), False, "B"
     )

@@ -1,4 +1,4 @@
-"""What happens when a GPU, a driver or an engine fails: a typed error, never wrong pictures; on strict fakes."""
+"""A GPU, driver or engine that fails gives a typed error, never wrong pictures; on strict fakes."""
 
 import logging
 import sys
@@ -69,7 +69,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(
             session.submit(draw_feeds(bundle, 4)).device_arrays()
 
 
-def test_a_batch_of_one_that_does_not_fit_is_an_error_and_the_session_goes_on(start: Start, bundle: Bundle) -> None:
+def test_a_batch_of_one_that_does_not_fit_is_an_error_and_the_session_works_on(start: Start, bundle: Bundle) -> None:
     machine = start()
     build_engine(machine, bundle, 1)
     with open_trt_session(machine, bundle) as session:
@@ -82,7 +82,7 @@ def test_a_batch_of_one_that_does_not_fit_is_an_error_and_the_session_goes_on(st
         assert run_batch(session, bundle, 1).shape[0] == 1
 
 
-def test_a_context_that_finds_no_memory_is_out_of_memory_too(start: Start, bundle: Bundle) -> None:
+def test_a_context_without_memory_is_out_of_memory_too(start: Start, bundle: Bundle) -> None:
     machine = start()
     build_engine(machine, bundle, 4)
     machine.trt.no_context_from = 4
@@ -111,7 +111,7 @@ def test_a_sticky_error_ends_the_session(start: Start, bundle: Bundle, work: str
     session.close()
 
 
-def test_a_batch_under_way_when_the_gpu_is_lost_gives_no_picture(start: Start, bundle: Bundle) -> None:
+def test_a_batch_in_flight_when_the_gpu_is_lost_gives_no_picture(start: Start, bundle: Bundle) -> None:
     machine = start()
     build_engine(machine, bundle)
     session = open_trt_session(machine, bundle)
@@ -134,11 +134,11 @@ def test_a_hang_ends_the_session_after_its_deadline(start: Start, bundle: Bundle
         run_batch(session, bundle, 2)
     memory = machine.cuda.used
     session.close()
-    assert machine.cuda.used == memory > 0  # work that hangs may still write there
+    assert machine.cuda.used == memory > 0  # work that hangs may still write to it
 
 
 @pytest.mark.parametrize("failure", ["capture_fails", "not enqueued"])
-def test_a_graph_that_cannot_be_captured_is_launched_plainly_with_a_warning(
+def test_an_engine_that_cannot_be_captured_is_launched_without_a_graph(
     start: Start, bundle: Bundle, failure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine = start()
@@ -152,10 +152,10 @@ def test_a_graph_that_cannot_be_captured_is_launched_plainly_with_a_warning(
         found = [run_batch(session, bundle, 2) for _ in range(3)]
     assert all(np.array_equal(one, right) for one in found)
     assert caplog.text.count("a batch of 2 cannot be captured as a CUDA graph and is launched each time") == 1
-    assert machine.cuda.count_of("graph.launch") == 0
+    assert machine.cuda.count_calls("graph.launch") == 0
 
 
-def test_an_execution_that_is_refused_ends_the_session(start: Start, bundle: Bundle) -> None:
+def test_a_failed_launch_ends_the_session(start: Start, bundle: Bundle) -> None:
     machine = start()
     build_engine(machine, bundle)
     session = open_trt_session(machine, bundle)
@@ -190,7 +190,7 @@ def test_a_corrupt_plan_is_not_deserialised(start: Start, bundle: Bundle) -> Non
     assert machine.trt.loaded == []
 
 
-def test_an_engine_that_tensorrt_refuses_says_why(start: Start, bundle: Bundle) -> None:
+def test_the_error_of_an_engine_that_tensorrt_rejects_says_why(start: Start, bundle: Bundle) -> None:
     machine = start()
     build_engine(machine, bundle)
     machine.trt.no_deserialise = "Error Code 1: Serialization (Serialization assertion stdVersionRead failed)"
@@ -200,7 +200,7 @@ def test_an_engine_that_tensorrt_refuses_says_why(start: Start, bundle: Bundle) 
         open_trt_session(machine, bundle)
 
 
-def test_a_foreign_engine_needs_somebody_who_vouches_for_it(start: Start, bundle: Bundle, tmp_path: Path) -> None:
+def test_an_engine_from_elsewhere_needs_its_digest(start: Start, bundle: Bundle, tmp_path: Path) -> None:
     machine = start()
     engine = build_engine(machine, bundle)
     foreign = tmp_path / "foreign.plan"
@@ -216,7 +216,7 @@ def test_a_foreign_engine_needs_somebody_who_vouches_for_it(start: Start, bundle
         assert run_batch(session, bundle, 2).shape[0] == 2
 
 
-def test_an_engine_of_another_model_is_refused(start: Start, bundles: dict[str, Bundle]) -> None:
+def test_an_engine_of_another_model_is_rejected(start: Start, bundles: dict[str, Bundle]) -> None:
     machine = start()
     engine = build_engine(machine, bundles["dcgan"])
     spec = bundles["mlp"].spec
@@ -231,9 +231,7 @@ def test_an_engine_of_another_model_is_refused(start: Start, bundles: dict[str, 
         open_trt_session(machine, other, engine=engine.path, sha256=engine.sha256)
 
 
-def test_without_a_gpu_nothing_of_tensorrt_is_touched(
-    start: Start, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_gpu_tensorrt_is_not_called(start: Start, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = start("8.6.0", count=0)
     monkeypatch.setattr(facts, "_NVIDIA_NODES", ())
     with pytest.raises(MachineError, match="needs an NVIDIA GPU, and this machine has none; use device='cpu'"):
@@ -256,7 +254,7 @@ def test_options_are_checked(start: Start, bundle: Bundle, options: dict[str, An
         open_trt_session(start(), bundle, **options)
 
 
-def test_some_of_the_batch_sizes(start: Start, bundle: Bundle) -> None:
+def test_a_session_can_use_some_of_the_batch_sizes(start: Start, bundle: Bundle) -> None:
     machine = start()
     build_engine(machine, bundle)
     with open_trt_session(machine, bundle, batches=(4, 2)) as session:
@@ -266,12 +264,12 @@ def test_some_of_the_batch_sizes(start: Start, bundle: Bundle) -> None:
             open_trt_session(machine, bundle, batches=wrong)
 
 
-def test_a_gpu_that_is_not_there(start: Start, bundle: Bundle) -> None:
+def test_a_gpu_that_does_not_exist(start: Start, bundle: Bundle) -> None:
     with pytest.raises(MachineError, match="cuda:2 was asked for, but the last GPU here is cuda:1"):
         open_trt_session(start(count=2), bundle, "cuda:2")
 
 
-def test_auto_goes_on_without_an_engine_and_says_so(
+def test_auto_tries_the_next_backend_without_an_engine_and_says_so(
     start: Start, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     start()
@@ -280,7 +278,7 @@ def test_auto_goes_on_without_an_engine_and_says_so(
     assert "tensorrt is skipped" in caplog.text and "build it with `ganrt build" in caplog.text
 
 
-def test_a_failure_while_closing_is_said_and_nothing_is_freed(
+def test_a_failure_while_closing_is_logged_and_nothing_is_freed(
     start: Start, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine = start()
@@ -293,8 +291,8 @@ def test_a_failure_while_closing_is_said_and_nothing_is_freed(
     assert "the GPU failed while a session was closed" in caplog.text and machine.cuda.used > 0
 
 
-def test_every_error_is_one_of_ganrt(start: Start, bundle: Bundle) -> None:
-    """At whatever call the GPU is lost."""
+def test_every_error_is_a_ganrt_error(start: Start, bundle: Bundle) -> None:
+    """No matter at which call the GPU is lost."""
     machine = start()
     build_engine(machine, bundle)
     with open_trt_session(machine, bundle) as session:
@@ -321,7 +319,7 @@ def test_every_error_is_one_of_ganrt(start: Start, bundle: Bundle) -> None:
             machine.cuda.note = note  # type: ignore[method-assign]
 
 
-def test_a_part_of_cuda_that_is_missing_is_no_broken_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cuda_core_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch brings cuda.bindings, and with it the name cuda, but not cuda.core."""
     cuda = ModuleType("cuda")
     cuda.__path__ = []

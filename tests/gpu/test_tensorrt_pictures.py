@@ -1,5 +1,5 @@
-"""Sampling on the device: inputs are drawn there, pictures are made there, and one byte a channel crosses the bus; on
-strict fakes of TensorRT and CUDA."""
+"""Sampling on the device: inputs are drawn and pictures made there, and one byte a channel crosses the bus; on strict
+fakes of TensorRT and CUDA."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ CONDITIONAL = Spec(
 
 
 def make_conditional_bundle(folder: Path) -> Bundle:
-    """image = z * truncation + the row of a table that the label names."""
+    """image = z * truncation + table[label]."""
     table = np.random.default_rng(1).normal(0, 1, (10, 4)).astype(np.float32)
     nodes = [
         helper.make_node("Gather", ["table", "y"], ["of_class"], "n_gather"),
@@ -112,7 +112,7 @@ def test_any_number_of_samples_up_to_the_largest_batch(start: Start, rows: int, 
 
 
 @pytest.mark.parametrize("rows", [0, 5])
-def test_too_many_samples_at_a_time_are_refused(start: Start, rows: int, bundle: Bundle) -> None:
+def test_too_many_samples_at_a_time_are_rejected(start: Start, rows: int, bundle: Bundle) -> None:
     with (
         open_trt_session(start(), bundle) as session,
         pytest.raises(RequestError, match=f"{rows} samples .* takes 1 to 4"),
@@ -147,7 +147,7 @@ def test_out_of_memory_halves_the_batch_of_samples_too(start: Start, tmp_path: P
             generator.sample(4, output="dlpack")
 
 
-def test_device_arrays_for_others(start: Start, bundle: Bundle) -> None:
+def test_samples_as_a_device_array(start: Start, bundle: Bundle) -> None:
     with Generator(bundle.spec, open_trt_session(start(), bundle)) as generator:
         right = generator.sample(3, seed=5)
         array = generator.sample(3, seed=5, output="dlpack")
@@ -161,13 +161,13 @@ def test_device_arrays_for_others(start: Start, bundle: Bundle) -> None:
             generator.sample(1, output="torch")
 
 
-def test_on_the_cpu_a_numpy_array_is_what_others_take(bundle: Bundle) -> None:
+def test_on_the_cpu_samples_come_as_a_numpy_array(bundle: Bundle) -> None:
     with ganrt.load(bundle.folder, "onnxruntime", device="cpu") as generator:
         array = generator.sample(2, output="dlpack")
         assert array.__dlpack_device__() == (1, 0) and np.array_equal(np.from_dlpack(array), generator.sample(2))
 
 
-def test_a_backend_without_pictures_on_its_gpu_says_so(bundle: Bundle) -> None:
+def test_a_backend_that_makes_no_pictures_on_the_gpu_says_so(bundle: Bundle) -> None:
     with open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as session:
         session.device = "cuda:0"
         with pytest.raises(RequestError, match="the onnxruntime backend makes no pictures on cuda:0; use tensorrt"):
@@ -191,7 +191,7 @@ def make_darkening_bundle(folder: Path) -> Bundle:
     return Bundle(folder, DARKER, {"fp32": Variant("model.onnx", 17, "fp32")}, files)
 
 
-def test_pictures_of_several_sizes_and_none_beyond_the_range_of_the_engine(start: Start, tmp_path: Path) -> None:
+def test_pictures_of_sizes_within_the_range_of_the_engine(start: Start, tmp_path: Path) -> None:
     machine, bundle = start(), make_darkening_bundle(tmp_path)
     options = machine.engines.EngineOptions(batches=(1, 2), size=(80, 60))
     machine.engines.build(bundle, variant="fp32", options=options)
@@ -208,8 +208,20 @@ def test_pictures_of_several_sizes_and_none_beyond_the_range_of_the_engine(start
     assert machine.cuda.used == 0
 
 
+def test_a_hot_picture_size_keeps_its_graph(start: Start, tmp_path: Path) -> None:
+    machine, bundle = start(), make_darkening_bundle(tmp_path)
+    options = machine.engines.EngineOptions(batches=(1,), size=(80, 60))
+    machine.engines.build(bundle, variant="fp32", options=options)
+    with machine.backend.open(bundle, "fp32", "cuda") as session:
+        for k in range(20):
+            for sides in ((48, 64), (50 + k, 60)):
+                session.submit({"x": np.zeros((1, 3, *sides), np.float32)}).wait()
+    assert machine.cuda.count_calls("create_execution_context") == 1 + 20
+    assert machine.cuda.count_calls("graph.launch") == 18
+
+
 class ForeignArray:
-    """An array on the GPU that another library is about to make, on a stream of its own."""
+    """Another library's array on the GPU, whose work is not done yet on a stream of its own."""
 
     def __init__(self, machine: FakeMachine, array: np.ndarray) -> None:
         cuda = machine.cuda
@@ -217,12 +229,12 @@ class ForeignArray:
         self.buffer, self.ready = cuda.make["Buffer"](cuda, array.nbytes, True), cuda.make["Event"](cuda)
         values = np.ascontiguousarray(array).view(np.uint8).reshape(-1).copy()
         address = self.buffer._address
-        cuda.put(stream, "foreign", lambda: np.copyto(cuda.at(address), values))
+        cuda.enqueue(stream, "foreign", lambda: np.copyto(cuda.get_memory(address), values))
         stream.record(self.ready)
         self.shape, self.dtype, self.device_id, self.strides = array.shape, array.dtype, 0, None
 
 
-def test_arrays_of_others_are_taken_on_the_device_in_the_order_of_their_streams(start: Start, tmp_path: Path) -> None:
+def test_other_libraries_arrays_are_read_in_the_order_of_their_streams(start: Start, tmp_path: Path) -> None:
     machine, bundle = start(), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
         given = [Draw(3, start, 2).feeds(CONDITIONAL) for start in range(4)]
@@ -230,8 +242,8 @@ def test_arrays_of_others_are_taken_on_the_device_in_the_order_of_their_streams(
         machine.cuda.work.clear()
         arrays = [{name: ForeignArray(machine, array) for name, array in feeds.items()} for feeds in given]
         pending = [session.submit_arrays(held) for held in arrays]
-        for under_way, images in zip(pending, right, strict=True):
-            assert np.array_equal(under_way.wait()["image"], images)
+        for in_flight, images in zip(pending, right, strict=True):
+            assert np.array_equal(in_flight.wait()["image"], images)
         assert "copy host to device" not in {one.what for one in machine.cuda.work}
 
 
@@ -246,7 +258,9 @@ def test_arrays_of_others_are_taken_on_the_device_in_the_order_of_their_streams(
         ({"buffer": None}, "z cannot be taken as an array on NVIDIA Fake 100: 'NoneType'"),
     ],
 )
-def test_arrays_of_others_that_do_not_fit(start: Start, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_other_libraries_arrays_that_do_not_fit(
+    start: Start, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     machine, bundle = start(), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
         given = Draw(3, 0, 2).feeds(CONDITIONAL)
@@ -257,7 +271,7 @@ def test_arrays_of_others_that_do_not_fit(start: Start, tmp_path: Path, change: 
         assert session.submit(given).wait()["image"].shape == (2, 1, 2, 2)
 
 
-def test_a_label_on_the_device_has_the_type_of_the_engine(start: Start, tmp_path: Path) -> None:
+def test_a_label_on_the_device_must_have_the_engines_type(start: Start, tmp_path: Path) -> None:
     machine, bundle = start("8.6.0"), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
         arrays = {name: ForeignArray(machine, array) for name, array in Draw(3, 0, 2).feeds(CONDITIONAL).items()}

@@ -1,5 +1,5 @@
 """The TensorRT backend keeps the contract of a session and the order of its streams, on strict fakes of TensorRT and
-CUDA that do everything as late, or in as odd an order, as they may."""
+CUDA that do all work as late, or in as odd an order, as they may."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +65,7 @@ def test_a_generator_samples_the_same_pictures_as_on_the_cpu(start: Start, bundl
         assert np.abs(steps).max() <= 1
 
 
-def test_what_a_session_says_of_itself(start: Start, bundle: Bundle) -> None:
+def test_the_details_of_a_session(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
         details = dict(session.details)
@@ -96,7 +96,7 @@ def test_nothing_is_allocated_between_the_tenth_and_the_hundredth_batch(start: S
     assert made == set() and calls.count("graph.launch") == 90 and "execute_async_v3" not in calls
 
 
-def test_everything_is_given_back(start: Start, bundle: Bundle) -> None:
+def test_closing_frees_all_memory(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     session = open_trt_session(machine, bundle)
     run_batches(session, bundle, 5)
@@ -111,8 +111,8 @@ def select_work(work: list[Work], what: str) -> list[Work]:
 
 
 def test_the_order_of_the_streams(start: Start, bundle: Bundle) -> None:
-    """A copy out comes after its batch, not after the next one; a batch after the copy in; and a slot is used again
-    only when what was in it has been copied out."""
+    """A batch comes after its copy in, a copy out after its batch but not after the next batch, and a slot is reused
+    only after its results were copied out."""
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
         run_batches(session, bundle, 4)
@@ -132,7 +132,7 @@ def test_the_order_of_the_streams(start: Start, bundle: Bundle) -> None:
         assert slots[0] == slots[2] != slots[1]
 
 
-def test_the_second_batch_is_put_on_its_stream_before_the_first_is_done(start: Start, bundle: Bundle) -> None:
+def test_the_second_batch_is_enqueued_before_the_first_is_done(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
         run_batches(session, bundle, 4)
@@ -145,14 +145,14 @@ def test_the_second_batch_is_put_on_its_stream_before_the_first_is_done(start: S
         second.wait()
 
 
-def test_results_that_nobody_fetched_make_room_for_others(start: Start, bundle: Bundle) -> None:
+def test_results_that_were_not_fetched_yet_survive_later_batches(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
         name = bundle.spec.output.name
         right = [session.submit(draw_feeds(bundle, 2, k)).wait()[name] for k in range(5)]
         pending = [session.submit(draw_feeds(bundle, 2, k)) for k in range(5)]
-        for under_way, images in zip(pending, right, strict=True):
-            assert np.array_equal(under_way.wait()[name], images)
+        for in_flight, images in zip(pending, right, strict=True):
+            assert np.array_equal(in_flight.wait()[name], images)
 
 
 def test_device_arrays_are_ordered_behind_the_work_that_makes_them(start: Start, bundle: Bundle) -> None:
@@ -176,7 +176,7 @@ def test_device_arrays_are_ordered_behind_the_work_that_makes_them(start: Start,
 
 
 def gives_wrong_images(machine: FakeMachine, bundle: Bundle) -> bool:
-    """Whether batches are wrong when two of them are under way at a time, or five."""
+    """Whether batches are wrong when two of them are in flight, or five."""
     with (
         open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as cpu,
         open_trt_session(machine, bundle) as session,
@@ -184,7 +184,7 @@ def gives_wrong_images(machine: FakeMachine, bundle: Bundle) -> bool:
         right = run_batches(cpu, bundle, 10)
         found = [run_batches(session, bundle, 10)]
         pending = [session.submit(draw_feeds(bundle, 2, 2 * k)) for k in range(5)]
-        found += [under_way.wait()[bundle.spec.output.name] for under_way in pending]
+        found += [in_flight.wait()[bundle.spec.output.name] for in_flight in pending]
     return not np.allclose(np.concatenate(found), np.concatenate([right, right[:10]]), atol=1e-5)
 
 
@@ -206,7 +206,7 @@ def one_slot(machine: FakeMachine) -> None:
 
 
 def no_staging_buffers(machine: FakeMachine) -> None:
-    """The copy out reads the program's own output, which the next batch overwrites."""
+    """Copies out read the program's own outputs, which the next batch overwrites."""
     buffers: Any = machine.modules["ganrt.gpu.double_buffering"].Buffers
     allocate_for = buffers.allocate_for
 
@@ -232,7 +232,7 @@ def test_the_fakes_find_a_missing_wait(start: Start, change: Callable[[FakeMachi
 
 
 @pytest.mark.parametrize("lean", [False, True])
-def test_doctor_tells_which_library_is_here(start: Start, lean: bool) -> None:
+def test_doctor_reports_which_library_is_installed(start: Start, lean: bool) -> None:
     from ganrt.cli.doctor import run_checks
 
     start("10.16.1", lean=lean)

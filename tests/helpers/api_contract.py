@@ -1,9 +1,9 @@
-"""The check that a source uses nothing that a foreign library lacks.
+"""Checks that sources use nothing that a library lacks.
 
-It follows types through the source: of `trt.X` and `core.X`, of parameters and fields with such annotations, and of
-what their methods return. Every attribute, argument count, keyword and enum member is looked up. A branch such as
-`if VERSION >= (10, 0):` is walked for the versions that take it. A name that only the foreign library has, on something
-whose type is not known, is an error too: the source must annotate it.
+The check follows types through a source: of `trt.X` and `core.X`, of parameters and fields with such annotations, and
+of what their methods return. It looks up every attribute, argument count, keyword and enum member. A branch such as
+`if VERSION >= (10, 0):` is walked for the versions that take it. A name that only the library has, on something of
+unknown type, is an error too: the source must annotate it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from helpers.foreign_api import Api, Signature
 
 @dataclass
 class LocalClass:
-    """A class of the sources under test: what its fields and methods are, as annotations."""
+    """A class of the sources under test, with the annotations of its fields and methods."""
 
     bases: list[ast.expr] = field(default_factory=list)
     fields: dict[str, ast.expr] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class LocalClass:
 
 
 def collect_classes(tree: ast.Module) -> dict[str, LocalClass]:
-    """The classes of a source; under its own name, each function."""
+    """Return the classes of a source by name, and each function as a class of its own name."""
     found: dict[str, LocalClass] = {
         node.name: LocalClass(returns={node.name: node.returns})
         for node in tree.body
@@ -53,8 +53,8 @@ def collect_classes(tree: ast.Module) -> dict[str, LocalClass]:
 
 
 class Type(NamedTuple):
-    """`kind` is container (`member` being the kind of what is in it), module, class, enum, function, method, instance
-    (of a foreign class), local (instance of a class of the sources) or maker (that class itself)."""
+    """`kind` is container (`member` is the kind of its elements), module, class, enum, function, method, instance (of a
+    library's class), local (instance of a class of the sources) or maker (that class itself)."""
 
     kind: str
     alias: str
@@ -63,7 +63,7 @@ class Type(NamedTuple):
 
 
 class ContractChecker(ast.NodeVisitor):
-    """Walks one source for one version of each library; `problems` is what it found."""
+    """Walks a source for one version of each library and collects `problems`."""
 
     def __init__(
         self, apis: dict[str, Api], modules: dict[str, str], sources: dict[str, LocalClass], number: tuple[int, ...]
@@ -72,7 +72,7 @@ class ContractChecker(ast.NodeVisitor):
         Args:
             apis: alias -> library.
             modules: package -> alias, for `from cuda.core import Stream`.
-            number: what VERSION is.
+            number: the value of VERSION.
         """
         self.apis, self.modules, self.sources, self.number = apis, modules, sources, number
         self.problems: list[str] = []
@@ -80,78 +80,76 @@ class ContractChecker(ast.NodeVisitor):
         own = {name for a in apis.values() for members in a.classes.values() for name in members}
         self.guarded = own - COMMON
 
-    def problem(self, node: ast.AST, text: str) -> None:
+    def report(self, node: ast.AST, text: str) -> None:
         self.problems.append(f"line {getattr(node, 'lineno', '?')}: {text}")
 
-    # --- statements
+    def check_block(self, body: list[ast.stmt]) -> bool:
+        """Walk statements up to one that always leaves the block; return whether there was one."""
+        return any(self.check_statement(statement) for statement in body)
 
-    def block(self, body: list[ast.stmt]) -> bool:
-        """Walk statements up to one that always leaves; returns whether there was one."""
-        return any(self.statement(statement) for statement in body)
-
-    def statement(self, node: ast.stmt) -> bool:
+    def check_statement(self, node: ast.stmt) -> bool:
         if isinstance(node, ast.If):
-            known = self.decided(node.test)
+            known = self.decide(node.test)
             if known is not None:
-                return self.block(node.body if known else node.orelse)
-            self.of(node.test)
-            left = [self.block(node.body), self.block(node.orelse)]
+                return self.check_block(node.body if known else node.orelse)
+            self.infer(node.test)
+            left = [self.check_block(node.body), self.check_block(node.orelse)]
             return all(left)
         if isinstance(node, ast.FunctionDef):
-            self.function(node)
+            self.check_function(node)
         elif isinstance(node, ast.ClassDef):
             self.scopes.append({"self": Type("local", "", node.name)})
-            self.block(node.body)
+            self.check_block(node.body)
             self.scopes.pop()
         elif isinstance(node, ast.ImportFrom):
-            self.imported(node)
+            self.check_import(node)
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.asname in self.apis:
                     self.scopes[-1][alias.asname] = Type("module", alias.asname)
         else:
-            self.plain(node)
+            self.check_simple(node)
         return isinstance(node, ast.Return | ast.Raise | ast.Continue | ast.Break)
 
-    def plain(self, node: ast.stmt) -> None:
+    def check_simple(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Assign):
-            found = self.of(node.value)
+            found = self.infer(node.value)
             for target in node.targets:
                 self.assign(target, found)
         elif isinstance(node, ast.AnnAssign):
             if node.value is not None:
-                self.of(node.value)
-            self.assign(node.target, self.annotation(node.annotation))
+                self.infer(node.value)
+            self.assign(node.target, self.resolve_annotation(node.annotation))
         elif isinstance(node, ast.For):
-            self.assign(node.target, self.element(self.of(node.iter)))
-            self.block(node.body)
+            self.assign(node.target, self.get_element(self.infer(node.iter)))
+            self.check_block(node.body)
         elif isinstance(node, ast.With):
             for item in node.items:
-                found = self.of(item.context_expr)
+                found = self.infer(item.context_expr)
                 if item.optional_vars is not None:
                     self.assign(item.optional_vars, found)
-            self.block(node.body)
+            self.check_block(node.body)
         elif isinstance(node, ast.Try):
             for body in (node.body, *(h.body for h in node.handlers), node.orelse, node.finalbody):
-                self.block(body)
+                self.check_block(body)
         else:
             for child in ast.iter_child_nodes(node):
                 if isinstance(child, ast.stmt):
-                    self.statement(child)
+                    self.check_statement(child)
                 elif isinstance(child, ast.expr):
-                    self.of(child)
+                    self.infer(child)
 
-    def function(self, node: ast.FunctionDef) -> None:
+    def check_function(self, node: ast.FunctionDef) -> None:
         inherited = {k: v for k, v in self.scopes[-1].items() if k == "self"}
         scope = {**inherited}
         for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
-            if argument.annotation is not None and (found := self.annotation(argument.annotation)):
+            if argument.annotation is not None and (found := self.resolve_annotation(argument.annotation)):
                 scope[argument.arg] = found
         self.scopes.append(scope)
-        self.block(node.body)
+        self.check_block(node.body)
         self.scopes.pop()
 
-    def imported(self, node: ast.ImportFrom) -> None:
+    def check_import(self, node: ast.ImportFrom) -> None:
         library = next((a for package, a in self.modules.items() if (node.module or "").startswith(package)), None)
         for alias in node.names:
             name = alias.asname or alias.name
@@ -162,7 +160,7 @@ class ContractChecker(ast.NodeVisitor):
             elif library and alias.name in self.apis[library].functions:
                 self.scopes[0][name] = Type("function", library, alias.name)
             elif library:
-                self.problem(node, f"{library} has no {alias.name}")
+                self.report(node, f"{library} has no {alias.name}")
 
     def assign(self, target: ast.expr, found: Type | None) -> None:
         if isinstance(target, ast.Name):
@@ -171,23 +169,21 @@ class ContractChecker(ast.NodeVisitor):
             else:
                 self.scopes[-1][target.id] = found
         elif isinstance(target, ast.Attribute):
-            base = self.of(target.value)
+            base = self.infer(target.value)
             if base is not None and base.kind == "instance":
-                fact = self.member(base, target.attr, target)
+                fact = self.look_up(base, target.attr, target)
                 if fact is not None and fact != "settable":
-                    self.problem(target, f"{base.name}.{target.attr} cannot be set")
+                    self.report(target, f"{base.name}.{target.attr} cannot be set")
             elif base is None and target.attr in self.guarded:
-                self.problem(target, f"{target.attr} is set on something of unknown type: annotate it")
+                self.report(target, f"{target.attr} is set on something of unknown type: annotate it")
         elif isinstance(target, ast.Tuple | ast.List):
             for part in target.elts:
                 self.assign(part, None)
         else:
-            self.of(target)
+            self.infer(target)
 
-    # --- expressions
-
-    def of(self, node: ast.expr) -> Type | None:
-        """The type of an expression, all of it checked on the way."""
+    def infer(self, node: ast.expr) -> Type | None:
+        """Check an expression and return its type."""
         if isinstance(node, ast.Name):
             if (found := next((s[node.id] for s in reversed(self.scopes) if node.id in s), None)) is not None:
                 return found
@@ -196,94 +192,94 @@ class ContractChecker(ast.NodeVisitor):
                 return Type("method", "", node.id, node.id)
             return None if local is None else Type("maker", "", node.id)
         if isinstance(node, ast.Attribute):
-            return self.attribute(node)
+            return self.infer_attribute(node)
         if isinstance(node, ast.Call):
-            return self.call(node)
+            return self.infer_call(node)
         if isinstance(node, ast.Subscript):
-            self.of(node.slice)
-            return self.element(self.of(node.value))
+            self.infer(node.slice)
+            return self.get_element(self.infer(node.value))
         if isinstance(node, ast.IfExp):
-            known = self.decided(node.test)
+            known = self.decide(node.test)
             if known is not None:
-                return self.of(node.body if known else node.orelse)
-            self.of(node.test)
-            return self.of(node.body) or self.of(node.orelse)
+                return self.infer(node.body if known else node.orelse)
+            self.infer(node.test)
+            return self.infer(node.body) or self.infer(node.orelse)
         if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
             for value in node.values:
-                if self.decided(value) is False:
+                if self.decide(value) is False:
                     return None
-                self.of(value)
+                self.infer(value)
             return None
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
-                self.of(child)
+                self.infer(child)
             elif isinstance(child, ast.comprehension):
                 for part in (child.iter, *child.ifs):
-                    self.of(part)
+                    self.infer(part)
         return None
 
-    def attribute(self, node: ast.Attribute) -> Type | None:
-        base = self.of(node.value)
+    def infer_attribute(self, node: ast.Attribute) -> Type | None:
+        base = self.infer(node.value)
         if base is None:
             if node.attr in self.guarded:
-                self.problem(node, f"{node.attr} is used on something of unknown type: annotate it")
+                self.report(node, f"{node.attr} is used on something of unknown type: annotate it")
             return None
         if base.kind == "module":
-            return self.global_name(base.alias, node)
+            return self.infer_global(base.alias, node)
         if base.kind == "enum":
             if node.attr not in self.apis[base.alias].enums[base.name]:
-                self.problem(node, f"{base.name} has no {node.attr}")
+                self.report(node, f"{base.name} has no {node.attr}")
             return None
         if base.kind in ("instance", "class"):
-            fact = self.member(base, node.attr, node)
+            fact = self.look_up(base, node.attr, node)
             return Type("method", base.alias, base.name, node.attr) if isinstance(fact, list) else None
-        return self.local_attribute(base, node)
+        return self.infer_local_attribute(base, node)
 
-    def local_attribute(self, base: Type, node: ast.Attribute) -> Type | None:
+    def infer_local_attribute(self, base: Type, node: ast.Attribute) -> Type | None:
         local = self.sources.get(base.name)
         if local is None or base.kind not in ("local", "maker"):
             return None
         if node.attr in local.fields:
-            return self.annotation(local.fields[node.attr])
+            return self.resolve_annotation(local.fields[node.attr])
         if node.attr in local.returns:
             return Type("method", "", base.name, node.attr)
         if node.attr in local.others:
             return None
-        for foreign in [self.of(b) for b in local.bases]:
+        for foreign in [self.infer(b) for b in local.bases]:
             if foreign is not None and foreign.kind == "class":
-                return self.attribute_of(Type("instance", foreign.alias, foreign.name), node)
+                return self.infer_member(Type("instance", foreign.alias, foreign.name), node)
         return None
 
-    def attribute_of(self, base: Type, node: ast.Attribute) -> Type | None:
-        fact = self.member(base, node.attr, node)
+    def infer_member(self, base: Type, node: ast.Attribute) -> Type | None:
+        fact = self.look_up(base, node.attr, node)
         return Type("method", base.alias, base.name, node.attr) if isinstance(fact, list) else None
 
-    def global_name(self, alias: str, node: ast.Attribute) -> Type | None:
+    def infer_global(self, alias: str, node: ast.Attribute) -> Type | None:
         api = self.apis[alias]
         for kind, table in (("class", api.classes), ("enum", api.enums), ("function", api.functions)):
             if node.attr in table:
                 return Type(kind, alias, node.attr)
         if node.attr not in CONSTANTS:
-            self.problem(node, f"there is no {alias}.{node.attr}")
+            self.report(node, f"there is no {alias}.{node.attr}")
         return None
 
-    def member(self, base: Type, name: str, node: ast.AST) -> str | list[Signature] | None:
+    def look_up(self, base: Type, name: str, node: ast.AST) -> str | list[Signature] | None:
         fact = self.apis[base.alias].classes.get(base.name, {}).get(name)
         if fact is None:
-            self.problem(node, f"{base.name} has no {name}")
+            self.report(node, f"{base.name} has no {name}")
         return fact
 
-    def call(self, node: ast.Call) -> Type | None:
-        called = self.of(node.func)
+    def infer_call(self, node: ast.Call) -> Type | None:
+        called = self.infer(node.func)
         for argument in [*node.args, *(k.value for k in node.keywords)]:
-            self.of(argument)
+            self.infer(argument)
         if called is None:
             return None
         if called.kind == "maker":
             return Type("local", "", called.name)
         if called.kind == "method" and not called.alias:
             returns = self.sources[called.name].returns[called.member]
-            return None if returns is None else self.annotation(returns)
+            return None if returns is None else self.resolve_annotation(returns)
         api = self.apis.get(called.alias)
         if api is None or called.kind not in ("method", "class", "function"):
             return None
@@ -291,48 +287,48 @@ class ContractChecker(ast.NodeVisitor):
             signatures: Any = api.functions[called.name]
         else:
             signatures = api.classes[called.name].get(called.member or "__init__", [])
-        return self.result(called, signatures, node)
+        return self.infer_result(called, signatures, node)
 
-    def result(self, called: Type, signatures: list[Signature], node: ast.Call) -> Type | None:
+    def infer_result(self, called: Type, signatures: list[Signature], node: ast.Call) -> Type | None:
         starred = any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords)
         keywords = [k.arg for k in node.keywords if k.arg]
         fitting = [s for s in signatures if starred or s.takes(len(node.args), keywords)]
         what = f"{called.name}.{called.member}" if called.member else called.name
         if signatures and not fitting:
-            self.problem(node, f"{what} does not take {len(node.args)} arguments and {keywords}")
+            self.report(node, f"{what} does not take {len(node.args)} arguments and {keywords}")
         if called.kind == "class":
             return Type("instance", called.alias, called.name)
         returns = fitting[0].returns if fitting else ""
         return Type("instance", called.alias, returns) if returns in self.apis[called.alias].classes else None
 
-    def annotation(self, node: ast.expr) -> Type | None:
-        """The foreign or local class that an annotation names; of `X | None`, X."""
+    def resolve_annotation(self, node: ast.expr) -> Type | None:
+        """Return the class that an annotation names; for `X | None`, X."""
         if isinstance(node, ast.BinOp):
-            return self.annotation(node.left) or self.annotation(node.right)
+            return self.resolve_annotation(node.left) or self.resolve_annotation(node.right)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            return self.annotation(ast.parse(node.value, mode="eval").body)
+            return self.resolve_annotation(ast.parse(node.value, mode="eval").body)
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in CONTAINERS:
             inner = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) else node.slice
-            held = self.annotation(inner)
+            held = self.resolve_annotation(inner)
             return None if held is None else Type("container", held.alias, held.name, held.kind)
         if not isinstance(node, ast.Name | ast.Attribute):
             return None
-        if isinstance(node, ast.Attribute) and self.of(node.value) is None:
+        if isinstance(node, ast.Attribute) and self.infer(node.value) is None:
             return None
-        found = self.of(node)
+        found = self.infer(node)
         if found is None or found.kind not in ("class", "maker"):
             return None
         return Type("instance" if found.kind == "class" else "local", found.alias, found.name)
 
     @staticmethod
-    def element(found: Type | None) -> Type | None:
-        """What is in a container."""
+    def get_element(found: Type | None) -> Type | None:
+        """Return the type of a container's elements."""
         return Type(found.member, found.alias, found.name) if found is not None and found.kind == "container" else None
 
-    def decided(self, test: ast.expr) -> bool | None:
-        """What a test of VERSION gives; None when it is another."""
+    def decide(self, test: ast.expr) -> bool | None:
+        """Return the outcome of a test of VERSION; None for any other test."""
         if isinstance(test, ast.BoolOp):
-            values = [self.decided(v) for v in test.values]
+            values = [self.decide(v) for v in test.values]
             decisive = isinstance(test.op, ast.Or)
             if decisive in values:
                 return decisive
@@ -352,7 +348,7 @@ COMMON = frozenset((
     "query", "split", "join", "value", "fill", "time", "precision", "parse", "compile", "nbytes", "clear",
 ))
 # fmt: on
-"""Names that other things have too."""
+"""Names that other libraries and ganrt have too."""
 CONTAINERS = ("dict", "list", "Mapping", "Sequence")
 CONSTANTS = frozenset(("__version__", "LEGACY_DEFAULT_STREAM", "PER_THREAD_DEFAULT_STREAM"))
 
@@ -360,12 +356,12 @@ CONSTANTS = frozenset(("__version__", "LEGACY_DEFAULT_STREAM", "PER_THREAD_DEFAU
 def find_problems(
     sources: dict[str, str], apis: dict[str, Api], modules: dict[str, str], number: tuple[int, ...]
 ) -> list[str]:
-    """Everything that sources (name -> text) use that the libraries, in these versions, do not have."""
+    """Return everything that sources (name -> text) use and the libraries lack in these versions."""
     trees = {name: ast.parse(text) for name, text in sources.items()}
     classes = {name: local for tree in trees.values() for name, local in collect_classes(tree).items()}
     found = []
     for name, tree in trees.items():
-        check = ContractChecker(apis, modules, classes, number)
-        check.block(tree.body)
-        found += [f"{name}, {re.sub(r'  +', ' ', text)}" for text in check.problems]
+        checker = ContractChecker(apis, modules, classes, number)
+        checker.check_block(tree.body)
+        found += [f"{name}, {re.sub(r'  +', ' ', text)}" for text in checker.problems]
     return found

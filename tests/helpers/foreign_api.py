@@ -1,4 +1,4 @@
-"""What a foreign library has in each version, from the files of `tests/data`."""
+"""The API of a library in each version, from the files of `tests/data`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 class Signature(NamedTuple):
-    """Arguments of one overload, without self."""
+    """The arguments of an overload, without self."""
 
     positional: tuple[str, ...]
     keyword_only: tuple[str, ...]
@@ -21,7 +21,7 @@ class Signature(NamedTuple):
     returns: str
 
     def takes(self, count: int, keywords: Iterable[str]) -> bool:
-        """Whether a call with so many positional arguments and these keywords is possible."""
+        """Whether a call with this many positional arguments and these keywords is valid."""
         given = [*self.positional[:count], *keywords]
         known = {*self.positional, *self.keyword_only}
         return (
@@ -37,15 +37,15 @@ def _parse_signature(text: str) -> Signature:
     positional: list[str] = []
     keyword_only: list[str] = []
     required = set()
-    variadic = into_keywords = False
+    variadic = after_star = False
     for part in [p for p in inside.split(", ") if p]:
         name = part.rstrip("=")
         if part == "*":
-            into_keywords = True
+            after_star = True
         elif part.startswith("*"):
             variadic = True
         else:
-            (keyword_only if into_keywords else positional).append(name)
+            (keyword_only if after_star else positional).append(name)
             if not part.endswith("="):
                 required.add(name)
     return Signature(tuple(positional), tuple(keyword_only), frozenset(required), variadic, returns)
@@ -67,22 +67,22 @@ class Api:
 
 
 def read_versions(file: str) -> dict[str, Api]:
-    """Every version in a file of `tests/data`."""
+    """Return every version in a file of `tests/data`."""
     raw = json.loads((DATA / file).read_text())
     return {version: _select_version(raw, version) for version in raw["versions"]}
 
 
 def _select_version(raw: dict[str, Any], version: str) -> Api:
-    def held(slots: dict[str, Any]) -> Iterator[Any]:
+    def select(slots: dict[str, Any]) -> Iterator[Any]:
         return (fact for when, fact in slots.items() if version in when.split())
 
-    def fact(found: Any) -> Any:
+    def parse(found: Any) -> Any:
         return [_parse_signature(text) for text in found] if isinstance(found, list) else found
 
     classes = {
-        name: {member: fact(found) for member, slots in members.items() for found in held(slots)}
+        name: {member: parse(found) for member, slots in members.items() for found in select(slots)}
         for name, members in raw["classes"].items()
     }
-    enums = {name: tuple(m for group in held(groups) for m in group) for name, groups in raw["enums"].items()}
-    functions = {name: fact(found) for name, slots in raw["functions"].items() for found in held(slots)}
+    enums = {name: tuple(m for group in select(groups) for m in group) for name, groups in raw["enums"].items()}
+    functions = {name: parse(found) for name, slots in raw["functions"].items() for found in select(slots)}
     return Api(version, {n: m for n, m in classes.items() if m}, {n: m for n, m in enums.items() if m}, functions)

@@ -1,5 +1,5 @@
-"""Run as a program of its own: imports the real Python bindings of TensorRT over stand-in libraries, then ganrt's
-modules over the bindings, and writes what the bindings have, as JSON. Nothing of TensorRT is called.
+"""A program that imports TensorRT's real Python bindings over stand-in libraries, imports ganrt's modules over the
+bindings, and prints the API of the bindings as JSON. Nothing of TensorRT is called.
 
     python read_bindings.py FOLDER        FOLDER holds tensorrt_bindings/
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 
 def import_bindings(folder: Path) -> Any:
-    """The extension module, without the package around it, which looks for the libraries themselves."""
+    """Import the extension module without its package, which would look for the libraries."""
     package = ModuleType("tensorrt_bindings")
     package.__path__ = [str(folder / "tensorrt_bindings")]
     sys.modules["tensorrt_bindings"] = package
@@ -31,7 +31,7 @@ def import_bindings(folder: Path) -> Any:
 
 
 def stub_cuda() -> None:
-    """ganrt's modules name cuda-core at import time only for types."""
+    """Install empty modules for cuda-core, which ganrt's modules need only for annotations when they are imported."""
     for name in ("cuda", "cuda.core", "cuda.core.utils", "cuda.core.graph"):
         module = ModuleType(name)
         module.__path__ = []
@@ -62,7 +62,7 @@ def _fact(owner: type, member: str) -> Any:
 
 
 def _signatures(name: str, value: Any) -> list[str]:
-    """As pybind11 writes them into the documentation: `name(self: X, a: T = 0) -> R`."""
+    """Return the signatures in pybind11's docstring: `name(self: X, a: T = 0) -> R`."""
     doc = getattr(value, "__doc__", None) or ""
     lines = [re.sub(r"^\d+\. ", "", line.strip()) for line in doc.splitlines()]
     return [line for line in lines if line.startswith(f"{name}(") and "*args" not in line]
@@ -76,13 +76,13 @@ def main() -> None:
         importlib.import_module(name)
     nvinfer.LOG.log(trt.ILogger.ERROR, "a line")
     nvinfer.LOG.log(trt.ILogger.WARNING, "no error")
-    seen = {
+    ours = {
         "log": nvinfer.LOG.take_errors(),
         "dtypes": len(nvinfer.DTYPES),
         "lean": nvinfer.LEAN,
         "torch": "torch" in sys.modules,
     }
-    json.dump({**collect_facts(trt), **seen}, sys.stdout)
+    json.dump({**collect_facts(trt), **ours}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What only a GPU can prove: `make test-gpu`. The record of the last run has its date, machine and versions."""
+"""Tests that need a GPU: `make test-gpu`. The record of the last run has its date, machine and versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _outcomes: dict[str, str] = {}
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if not has_nvidia_gpu():
-        pytest.fail("this machine has no NVIDIA GPU, so nothing was proven", pytrace=False)
+        pytest.fail("this machine has no NVIDIA GPU, so nothing was tested", pytrace=False)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

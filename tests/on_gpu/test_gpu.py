@@ -1,4 +1,4 @@
-"""Every backend that runs on a GPU makes the original's pictures there, and the device draws what the host draws."""
+"""Every GPU backend makes the pictures of the original, and the device draws what the host draws."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_ranged_engine_keeps_the_contract(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("truncation", [None, 0.7])
 def test_the_device_draws_what_the_host_draws(truncation: float | None) -> None:
-    """Words and labels are identical, and values equal to the last float32 digit."""
+    """Words and labels are identical, and values are equal to the last float32 digit."""
     pytest.importorskip("cuda.core")
     device, latents = (importlib.import_module(f"ganrt.gpu.{name}") for name in ("device", "latents"))
     gpu = device.Gpu(0)

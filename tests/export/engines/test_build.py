@@ -1,5 +1,5 @@
-"""What the builder asks of each version of TensorRT, what it makes of refusals, and when it builds at all; on a strict
-fake of the library."""
+"""Building engines with each version of TensorRT, its errors, and when an engine is built at all; on a strict fake of
+the library."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ VERSIONS = ["8.6.0", "10.13.3", "10.16.1", "11.4.0"]
 
 
 def make_bundle(model: ir.Model, folder: Path, precision: str = "fp32", spec: Spec = SPEC) -> Bundle:
-    """A bundle of one graph, as far as a build looks at it."""
+    """Make a bundle of one graph with all that a build reads."""
     ir.save(model, folder / "model.onnx")
     files = {"model.onnx": FileDigest.of(folder / "model.onnx")}
     return Bundle(folder, spec, {precision: Variant("model.onnx", 20, precision)}, files)
@@ -67,7 +67,7 @@ def test_an_engine_computes_in_the_precision_of_its_variant(
     assert engine.notes["computed in"] == {precision: 1.0}
     flags = set(read_header(engine)["flags"])
     weak = {"fp16": {"FP16", "OBEY_PRECISION_CONSTRAINTS"}, "int8": {"INT8"}, "fp32": set()}[precision]
-    assert flags == (weak if version == "8.6.0" else set())  # TF32 is off, and typed networks take no precision flag
+    assert flags == (weak if version == "8.6.0" else set())  # TF32 is off; typed networks have no precision flags
 
 
 def test_before_10_norms_are_pinned_to_float32(start: Start, small: dict[str, Bundle]) -> None:
@@ -79,7 +79,7 @@ def test_before_10_norms_are_pinned_to_float32(start: Start, small: dict[str, Bu
     assert not any("_conv" in name for name in machine.trt.pinned)
 
 
-def test_each_batch_size_has_its_profile_or_all_share_one(start: Start, small: dict[str, Bundle]) -> None:
+def test_each_batch_size_has_a_profile_or_all_share_one(start: Start, small: dict[str, Bundle]) -> None:
     machine = start()
     each = read_header(build(machine, small["fp32"], batches=(1, 8)))["profiles"]
     assert each == [{"z": [[1, 4, 6, 6]] * 3}, {"z": [[8, 4, 6, 6]] * 3}]
@@ -88,7 +88,7 @@ def test_each_batch_size_has_its_profile_or_all_share_one(start: Start, small: d
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_was_asked_for_reaches_the_builder(start: Start, version: str, small: dict[str, Bundle]) -> None:
+def test_the_options_reach_the_builder(start: Start, version: str, small: dict[str, Bundle]) -> None:
     machine = start(version)
     build(
         machine,
@@ -107,7 +107,7 @@ def test_what_was_asked_for_reaches_the_builder(start: Start, version: str, smal
     assert {flag.name for flag in config._flags} == {"VERSION_COMPATIBLE"}
 
 
-def test_a_graph_that_cannot_be_parsed_names_its_nodes(start: Start, small: dict[str, Bundle]) -> None:
+def test_the_error_of_a_graph_that_cannot_be_parsed_names_the_nodes(start: Start, small: dict[str, Bundle]) -> None:
     for version, where in (("8.6.0", "at 'n_leakyrelu"), ("11.4.0", "at LeakyRelu 'n_leakyrelu")):
         machine = start(version)
         machine.trt.unsupported.add("LeakyRelu")
@@ -116,7 +116,7 @@ def test_a_graph_that_cannot_be_parsed_names_its_nodes(start: Start, small: dict
             build(machine, small["fp32"])
 
 
-def test_a_failed_build_says_what_the_builder_said(start: Start, small: dict[str, Bundle]) -> None:
+def test_the_error_of_a_failed_build_quotes_the_builder(start: Start, small: dict[str, Bundle]) -> None:
     machine = start()
     machine.trt.build_errors = [
         "Error Code 10: Could not find any implementation",
@@ -165,7 +165,7 @@ def test_every_option_is_in_the_key_by_its_name(start: Start, small: dict[str, B
     assert set(engine.key.options) == names | {"precision", "revision"}
 
 
-def test_timings_of_one_build_serve_the_next(start: Start, small: dict[str, Bundle]) -> None:
+def test_a_build_reuses_the_timings_of_earlier_ones(start: Start, small: dict[str, Bundle]) -> None:
     machine = start()
     build(machine, small["fp32"])
     (file,) = engine_cache.ensure_folder().glob("timings-*.cache")
@@ -197,7 +197,7 @@ def test_one_engine_serves_many_checkpoints(start: Start, version: str, stripped
     assert "refitted" not in build(machine, other, refittable=True, stripped=stripped).notes
 
 
-def test_weights_of_another_architecture_are_refused(start: Start, small: dict[str, Bundle], tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_rejected(start: Start, small: dict[str, Bundle], tmp_path: Path) -> None:
     machine = start()
     plan = engine_cache.read_plan(build(machine, small["fp32"], refittable=True))
     ir.save(chain(["relu", "conv"]), tmp_path / "other.onnx")
@@ -230,7 +230,7 @@ def test_weights_of_another_architecture_are_refused(start: Start, small: dict[s
         ("10.16.1", {"stripped": True}, RequestError, "a stripped engine is only good for refitting: ask for both"),
     ],
 )
-def test_options_that_do_not_go_together(
+def test_invalid_options(
     start: Start, version: str, options: dict[str, Any], error: type[Exception], message: str, small: dict[str, Bundle]
 ) -> None:
     machine = start(version)
@@ -238,7 +238,7 @@ def test_options_that_do_not_go_together(
         build(machine, small["fp32"], **options)
 
 
-def test_pictures_of_any_size_need_one(start: Start, tmp_path: Path) -> None:
+def test_a_model_that_takes_any_size_needs_one(start: Start, tmp_path: Path) -> None:
     machine = start()
     model = chain(["conv", "relu"])
     model.graph.inputs[0].shape = ir.Shape(["n", 4, "h", "w"])
@@ -250,8 +250,10 @@ def test_pictures_of_any_size_need_one(start: Start, tmp_path: Path) -> None:
     assert profile == {"z": [[1, 4, 48, 60], [1, 4, 80, 60], [1, 4, 80, 64]]}
 
 
-def test_no_gpu_no_builder(start: Start, small: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fake crashes when TensorRT is touched without a GPU, as 8.6 can."""
+def test_without_a_gpu_the_builder_is_not_called(
+    start: Start, small: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fake crashes when TensorRT is called without a GPU, as 8.6 can."""
     from ganrt import machine as facts
 
     machine = start("8.6.0", count=0)
@@ -266,7 +268,7 @@ def test_no_gpu_no_builder(start: Start, small: dict[str, Bundle], monkeypatch: 
         machine.engines.build(small["fp32"], variant="fp32")
 
 
-def test_a_precision_that_engines_do_not_have(start: Start, small: dict[str, Bundle]) -> None:
+def test_an_unsupported_precision(start: Start, small: dict[str, Bundle]) -> None:
     bundle = dataclasses.replace(small["fp32"], variants={"bf16": Variant("model.onnx", 20, "bf16")})
     with pytest.raises(RequestError, match="bf16 is bf16; engines are built of fp32, fp16, int8"):
         start().engines.build(bundle, variant="bf16")
@@ -301,18 +303,18 @@ def test_a_precision_that_engines_do_not_have(start: Start, small: dict[str, Bun
         ([{"LayerType": "PointWise", "Inputs": [], "Outputs": [{"Datatype": "BFloat16"}]}], {"bf16": 1.0}),
     ],
 )
-def test_the_inspector_is_read_in_all_its_forms(start: Start, layers: list[Any], found: dict[str, float]) -> None:
+def test_all_forms_of_the_inspectors_json_are_parsed(start: Start, layers: list[Any], found: dict[str, float]) -> None:
     inspection = start().modules["ganrt.export.engines.inspection"]
     assert inspection.parse_precision_shares(json.dumps({"Layers": layers})) == found
 
 
-def test_an_engine_that_tells_nothing_is_an_error(start: Start) -> None:
+def test_an_engine_of_unknown_precision_is_an_error(start: Start) -> None:
     inspection = start().modules["ganrt.export.engines.inspection"]
     with pytest.raises(EngineError, match="the engine inspector reports no precision of any layer"):
         inspection.parse_precision_shares(json.dumps({"Layers": ["conv_1 + relu_1", "conv_2"]}))
 
 
-def test_the_command_builds_proves_and_tells(start: Start, bundle: Bundle) -> None:
+def test_the_command_builds_and_proves(start: Start, bundle: Bundle) -> None:
     machine = start()
     arguments = ["build", str(bundle.folder), "--batch", "4", "--batch", "1", "--device", "cuda"]
     arguments += ["--optimization-level", "1"]
@@ -326,12 +328,14 @@ def test_the_command_builds_proves_and_tells(start: Start, bundle: Bundle) -> No
     assert refused.exit_code == 2 and "choose one of none, same-capability, ampere-plus" in refused.stderr
 
 
-def test_the_progress_of_a_build_is_told(start: Start, small: dict[str, Bundle]) -> None:
+def test_a_build_reports_its_progress(start: Start, small: dict[str, Bundle]) -> None:
     machine = start()
-    told: list[float] = []
+    shares: list[float] = []
     options = machine.engines.EngineOptions(batches=(1,))
-    machine.engines.build(small["fp32"], variant="fp32", options=options, progress=lambda share, _: told.append(share))
-    assert told == [0.0, 0.25, 0.5, 1.0]
+    machine.engines.build(
+        small["fp32"], variant="fp32", options=options, progress=lambda share, _: shares.append(share)
+    )
+    assert shares == [0.0, 0.25, 0.5, 1.0]
 
 
 def test_a_command_that_names_tensorrt_builds_the_engine_that_is_missing(
