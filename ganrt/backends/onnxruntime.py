@@ -150,7 +150,7 @@ def _open_session(
 
 
 def _read_fp16_graph(path: Path) -> bytes:
-    """An fp16 graph as the CPU provider has to be given it to compute fp16 (`ganrt.fp16_emulation` tells why). Raises
+    """Return an fp16 graph in the form that makes the CPU provider compute fp16 (see `ganrt.fp16_emulation`). Raises
     MissingLibraryError without onnx."""
     try:
         from ganrt.fp16_emulation import read_emulated

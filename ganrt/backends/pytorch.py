@@ -48,7 +48,7 @@ class _TorchSession(Session):
             self.details |= {"gpu": torch.cuda.get_device_name(device), **nvidia_details()}
         self._spec = bundle.spec
         self._torch_device = device
-        module = _rebuild(bundle).to(device)
+        module = _rebuild_module(bundle).to(device)
         self._whole, self._bound = _read_bound_inputs(bundle)
         self._module: Any = torch.compile(module, dynamic=True) if compiled else module
 
@@ -90,7 +90,7 @@ def _to_tensor(array: Array) -> torch.Tensor:
 
 
 def _read_bound_inputs(bundle: Bundle) -> tuple[Spec, BoundInputs]:
-    """The Spec of the whole model, and the inputs of it that the bundle has bound. Raises BundleError."""
+    """Return the Spec of the whole model and the inputs that the bundle binds. Raises BundleError."""
     bound: BoundInputs = bundle.model.get("bound", {}) if bundle.model else {}
     if not bundle.model or not bound:
         return bundle.spec, bound
@@ -103,7 +103,7 @@ def _read_bound_inputs(bundle: Bundle) -> tuple[Spec, BoundInputs]:
     return spec, bound
 
 
-def _rebuild(bundle: Bundle) -> torch.nn.Module:
+def _rebuild_module(bundle: Bundle) -> torch.nn.Module:
     if bundle.model is None or Bundle.WEIGHTS not in bundle.files:
         raise BundleError(
             f"{bundle.folder} holds no weights of a ganrt family, so PyTorch cannot rebuild it; use onnxruntime"

@@ -170,7 +170,7 @@ class DeviceSession(PictureSession):
         return [batch for first in starts for batch in self._start_or_split(request.split_off(first, part))]
 
     def _start_batch(self, request: Request) -> InFlightBatch:
-        """Start a batch in the next slot. All memory is allocated before anything is put on a stream, so that a refused
+        """Start a batch in the next slot. All memory is allocated before anything is put on a stream, so that a failed
         allocation leaves no work half enqueued."""
         slot = self._slots[self._next_slot]
         slot.collect_batch(self._deadline)

@@ -204,6 +204,7 @@ def test_pictures_of_sizes_within_the_range_of_the_engine(start: Start, tmp_path
         big = np.zeros((1, 3, 96, 64), np.float32)
         with pytest.raises(RequestError, match=r"\(1, 3, 96, 64\); this engine takes pictures of 48 x 60 to 80 x 64"):
             session.submit({"x": big})
+        assert len(session._programs) == 12
         assert session.submit({"x": np.zeros((1, 3, 48, 64), np.float32)}).wait()["image"].shape == (1, 3, 48, 64)
     assert machine.cuda.used == 0
 
@@ -218,6 +219,18 @@ def test_a_hot_picture_size_keeps_its_graph(start: Start, tmp_path: Path) -> Non
                 session.submit({"x": np.zeros((1, 3, *sides), np.float32)}).wait()
     assert machine.cuda.count_calls("create_execution_context") == 1 + 20
     assert machine.cuda.count_calls("graph.launch") == 18
+
+
+def test_a_profile_without_programs_keeps_no_scratch_memory(start: Start, tmp_path: Path) -> None:
+    machine, bundle = start(), make_darkening_bundle(tmp_path)
+    options = machine.engines.EngineOptions(batches=(1, 2), size=(80, 60))
+    machine.engines.build(bundle, variant="fp32", options=options)
+    with machine.backend.open(bundle, "fp32", "cuda") as session:
+        profiles = []
+        for batch, height in [(2, 48), *((1, 48 + k) for k in range(12))]:
+            session.submit({"x": np.zeros((batch, 3, height, 60), np.float32)}).wait()
+            profiles.append(set(session._programs._scratch._buffers))
+    assert profiles == [{1}] + [{0, 1}] * 11 + [{0}]
 
 
 class ForeignArray:
