@@ -1,4 +1,4 @@
-"""The pictures a generator learns from, and the order in which they come."""
+"""Training pictures for generators that are trained on noise, and their shuffling."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ganrt.errors import ArtifactError, MissingLibraryError, RequestError
 from ganrt.images import Pictures
 
 FOLDER = "folder:"
-"""Before the path of a folder of pictures."""
+"""Prefix of the path of a folder of pictures."""
 _ORDER_STREAM = 2**16
-"""Random stream of the shuffling: beyond those that the inputs of any Spec use."""
+"""Random stream of the shuffling, beyond those that the inputs of a Spec use."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class TrainingImages:
     pictures: Pictures
     """uint8 (N, size, size, channels)."""
     labels: NDArray[np.int64] | None
-    """One class per picture, int64 (N,), where the source has them."""
+    """Class of each picture, int64 (N,), or None if the source has no labels."""
     name: str
-    """The source, as it was given."""
+    """The source as given to `load_images`."""
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def digest(self) -> str:
-        """sha256 of the pictures, and of the labels if any, so that a run is resumed on the data that it began with."""
+        """sha256 of the pictures and labels, which ties a run to its data."""
         digest = hashlib.sha256(np.ascontiguousarray(self.pictures).data)
         if self.labels is not None:
             digest.update(np.ascontiguousarray(self.labels).data)
@@ -48,16 +48,17 @@ class TrainingImages:
 
 
 def load_images(source: str, size: int, channels: int) -> TrainingImages:
-    """Read pictures, cut them to the square in their middle and resize them (bicubic) to size x size.
+    """Load pictures, crop them to the central square and resize them (bicubic) to size x size.
 
     Args:
         source: `digits`: the 1,797 handwritten digits of scikit-learn, 8 x 8 (Alpaydin, Kaynak 1998; CC BY 4.0).
             `folder:PATH`: every png, jpg and webp file at any depth, in the order of their paths.
             `FILE.npz`: the array `images`, uint8 (N, H, W) or (N, H, W, C), and `labels`, whole numbers (N,), if any.
-        channels: 1 or 3. Files are converted; digits are repeated; arrays must have them.
+        size: side of the result in pixels.
+        channels: 1 or 3. Files are converted, digits repeated; arrays must have this number of channels.
 
-    Raises RequestError for an unknown source or an array of another shape or dtype, ArtifactError when there is
-    nothing to read, or it is damaged, MissingLibraryError when the digits' library is missing.
+    Raises RequestError for an unknown source or an array of another shape or dtype, ArtifactError for files that are
+    missing or damaged, MissingLibraryError when scikit-learn is missing.
     """
     labels = None
     if source == "digits":
@@ -74,7 +75,7 @@ def load_images(source: str, size: int, channels: int) -> TrainingImages:
 
 
 def load_digits() -> tuple[Pictures, NDArray[np.int64]]:
-    """The scans as uint8 (1797, 8, 8), their 17 levels spread over 0 to 255, and which digit each is, int64 (1797,)."""
+    """The scans, uint8 (1797, 8, 8) with their 17 levels scaled to 0 to 255, and their digits, int64 (1797,)."""
     try:
         import sklearn.datasets
     except ImportError as error:
@@ -84,9 +85,9 @@ def load_digits() -> tuple[Pictures, NDArray[np.int64]]:
 
 
 def shuffle_indices(seed: int, count: int, first: int, number: int) -> NDArray[np.int64]:
-    """Which of `count` pictures come at the places first, first + 1, ... of a run: int64 (number,).
+    """Indices of the pictures at the positions first, first + 1, ... of a run over `count` pictures: int64 (number,).
 
-    Each epoch, `count` places long, is a permutation that depends on (seed, epoch) alone.
+    Each epoch of `count` positions is a permutation that depends on (seed, epoch) only.
     """
     epochs, places = np.divmod(np.arange(first, first + number), count)
     chosen = np.empty(number, np.int64)
@@ -98,7 +99,7 @@ def shuffle_indices(seed: int, count: int, first: int, number: int) -> NDArray[n
 
 @functools.lru_cache(maxsize=2)
 def _permutation(seed: int, count: int, epoch: int) -> NDArray[np.int64]:
-    """Sorting by 64 random bits each; numpy's own shuffle may differ from version to version."""
+    """Sort by 64 random bits each; numpy's own shuffle may change between versions."""
     keys = latents.words(seed, epoch * count, count, _ORDER_STREAM, 2)
     return np.lexsort((keys[:, 1], keys[:, 0]))
 
@@ -133,7 +134,7 @@ def _load_npz(path: Path, channels: int) -> tuple[Pictures, NDArray[np.int64] | 
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays `images` and `labels` of a .npz file; of others, the names alone. Nothing in it is executed."""
+    """The arrays `images` and `labels` of a .npz file, and empty arrays for the others. No code in it is executed."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -150,7 +151,7 @@ def _fit_all(pictures: Iterable[Pictures], size: int) -> Pictures:
 
 
 def _fit(picture: Pictures, size: int) -> Pictures:
-    """uint8 HWC -> the square in its middle, as uint8 (size, size, C)."""
+    """Crop uint8 HWC to the central square and resize it to (size, size, C)."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

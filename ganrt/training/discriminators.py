@@ -1,4 +1,4 @@
-"""What a recipe makes of a family's discriminator, before it is trained."""
+"""Changes to a family's discriminator that loss, packing and recipe ask for."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from ganrt.training.options import TrainingOptions
 
 
 def prepare_discriminator(discriminator: nn.Module, options: TrainingOptions) -> nn.Module:
-    """Change a fresh discriminator in place as the loss, packing and the recipe ask; returns it. Raises RequestError
-    where they do not suit it."""
+    """Modify a fresh discriminator in place for the loss, packing and recipe of the options, and return it.
+
+    Raises RequestError when they do not suit the discriminator.
+    """
     normed = bool(options.recipe.get("spectral"))
     if options.packing > 1:
         _pack(discriminator, options.packing)
     if options.recipe.get("deviation"):
-        _tell_deviation(discriminator)
+        _add_deviation(discriminator)
     if LOSSES[options.loss].penalty or normed:
-        _without_batch_norm(discriminator)
+        _remove_batch_norm(discriminator)
     if normed:
         if any(parametrize.is_parametrized(part) for part in discriminator.modules()):
             raise RequestError(
@@ -33,7 +35,7 @@ def prepare_discriminator(discriminator: nn.Module, options: TrainingOptions) ->
 
 
 class _Affine(nn.Module):
-    """A gain and a bias per channel, as a batch norm has them."""
+    """The affine part of a batch norm: a gain and a bias per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -43,11 +45,11 @@ class _Affine(nn.Module):
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
 
-def _without_batch_norm(module: nn.Module) -> None:
-    """Leave gain and bias alone of every batch norm, so that an image's logit depends on that image alone, and draw the
-    weights that relied on the norms from He's distribution, as WGAN-GP's code does (Gulrajani et al. 2017).
+def _remove_batch_norm(module: nn.Module) -> None:
+    """Replace every batch norm by its affine part, so that a logit depends on its own image only, and draw the weights
+    from He's distribution, as WGAN-GP's code does (Gulrajani et al. 2017).
 
-    Layer norm, the article's other choice, makes a critic without biases blind to the contrast of its images.
+    Layer norm, which the paper suggests, would make a critic without biases insensitive to the contrast of its images.
     """
     if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
         return
@@ -60,8 +62,8 @@ def _without_batch_norm(module: nn.Module) -> None:
 
 
 def _pack(module: nn.Module, packing: int) -> None:
-    """Let the first convolution take `packing` images in its channels (Lin et al., "PacGAN", NeurIPS 2018). Its new
-    weights have the spread of the old ones."""
+    """Widen the first convolution to `packing` images in its channels (Lin et al., "PacGAN", NeurIPS 2018). The new
+    weights have the standard deviation of the old ones."""
     first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
     if first is None or parametrize.is_parametrized(first):
         raise RequestError("packing needs a discriminator that begins with a plain convolution; leave it out")
@@ -71,16 +73,16 @@ def _pack(module: nn.Module, packing: int) -> None:
 
 
 class _Deviation(nn.Module):
-    """(N, C, ...) -> (N, C + 1, ...): `with_deviation`."""
+    """`append_deviation`: (N, C, ...) -> (N, C + 1, ...)."""
 
     def forward(self, x: Tensor) -> Tensor:
         maps = x if x.ndim == 4 else x[:, :, None, None]
         return append_deviation(maps).reshape(len(x), -1, *x.shape[2:])
 
 
-def _tell_deviation(module: nn.Module) -> None:
-    """Give the last layer one more input, which tells how much the images of a group differ. Its new weights have the
-    spread of the old ones."""
+def _add_deviation(module: nn.Module) -> None:
+    """Add the minibatch standard deviation as an input of the last layer. The new weights have the standard deviation
+    of the old ones."""
     layers = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
     if not layers or any(parametrize.is_parametrized(part) for _, part in layers):
         raise RequestError("deviation needs a discriminator that ends in a plain layer; leave it out")

@@ -1,6 +1,6 @@
-"""How different pictures of classes are: from the data's classes, from each other, and how much of the data they cover.
+"""Diversity of generated pictures: histogram of classes, distances within classes, coverage of the data.
 
-Distances are Euclidean, in whatever features (N, D) the caller compares in.
+Distances are Euclidean, in features (N, D) that the caller chooses.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ _NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Diversity:
-    """Of some pictures. Noise in them raises `spread` and `nearest`, so read them beside a measure of quality."""
+    """Diversity of a set of pictures. Noise raises `spread` and `nearest`, so read them beside a measure of quality."""
 
     classes: int
-    """Classes that at least one in a hundred pictures is of."""
+    """Number of classes that at least 1 % of the pictures belong to."""
     divergence: float
-    """Kullback-Leibler divergence of the histogram of their classes from the data's, in nats: 0 is equal."""
+    """Kullback-Leibler divergence of the class histogram from the data's, in nats; 0 for equal histograms."""
     spread: float
-    """Mean distance of two pictures of one class, averaged over the classes that have two."""
+    """Mean distance between two pictures of a class, averaged over the classes with at least two."""
     nearest: float
-    """Mean distance from a picture to the nearest other one of its class. It falls with the number of pictures, so
+    """Mean distance from a picture to its nearest neighbour in its class. It falls with the number of pictures, so
     compare equal numbers."""
     coverage: float
-    """Share of the data that has one of the pictures closer than its own 5th neighbour in the data (Naeem et al.,
-    "Reliable Fidelity and Diversity Metrics for Generative Models", ICML 2020). It grows with their number."""
+    """Share of the data with a picture closer than its 5th nearest neighbour in the data (Naeem et al., "Reliable
+    Fidelity and Diversity Metrics for Generative Models", ICML 2020). It rises with the number of pictures."""
 
 
 def measure_diversity(features: Features, labels: Labels, data: Features, data_labels: Labels) -> Diversity:
-    """Compare pictures with data.
+    """Measure the diversity of pictures, compared with data.
 
     Args:
-        features, labels: of N pictures, (N, D) and (N,), at least two of some class.
-        data, data_labels: the same of M real ones, more than 5; every class from 0 on is among them.
+        features, labels: of N pictures, (N, D) and (N,), with at least two of one class.
+        data, data_labels: of M > 5 real pictures, (M, D) and (M,), with at least one of each class from 0.
     """
     counts = np.bincount(data_labels)
     found = np.bincount(labels, minlength=len(counts))
@@ -61,6 +61,6 @@ def measure_diversity(features: Features, labels: Labels, data: Features, data_l
 
 
 def _divergence(found: Features, expected: Features) -> float:
-    """sum p log(p / q) of two histograms, where q has no zero."""
+    """sum p log(p / q) of two histograms; q has no zeros."""
     there = found > 0
     return float((found[there] * np.log(found[there] / expected[there])).sum())

@@ -1,5 +1,5 @@
-"""`GrowingTrainer`: training networks that grow (Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR
-2018)."""
+"""`GrowingTrainer`: training with progressive growing (Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs",
+ICLR 2018)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ class _Growing(Protocol):
 
 
 class GrowingTrainer(Trainer):
-    """Sets the stage of generator, average and discriminator before every step, from the step alone, and shows the
-    discriminator real images without the detail that the stage cannot make yet.
+    """A `Trainer` that sets the stage of generator, average and discriminator before each step, and removes the detail
+    from real images that the stage cannot generate yet.
 
-    Images have their full size outside the networks, as in the authors' code, which computes the gradient penalty on
-    them too. So a stage begins with exactly the loss that the one before it ended with; at the stage's own size, the
-    same discriminator would have twice the slope. Both Adams forget what they know when a stage begins.
+    Images have their full size outside the networks, as in the authors' code, also for the gradient penalty. So a stage
+    starts with exactly the loss that the previous one ended with. Both optimizers are reset when a stage starts.
     """
 
     def __init__(
@@ -39,6 +38,7 @@ class GrowingTrainer(Trainer):
         self._whole = self._growing[0].stage
 
     def step(self) -> Tensor:
+        """Set the stage, then train as `Trainer.step`. Returns the values of a StepReport, float32 (4,)."""
         step = self.networks.step
         self._stage, self._alpha = self.growth.stage_at(step) if self.growth.last else (self._whole, 1.0)
         for network in self._growing:

@@ -1,4 +1,5 @@
-"""When progressive networks grow (Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR 2018)."""
+"""`Growth`: the schedule of progressive growing (Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR
+2018)."""
 
 from __future__ import annotations
 
@@ -7,22 +8,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Growth:
-    """Which stage is trained at a step, and how far its newest block has come in: a function of the step alone.
+    """Stage and fade-in as a function of the step.
 
-    Stage 0 is trained for `hold` steps; every stage after it takes `fade` steps in which its newest block comes in, and
-    `hold` steps as it is. The last one is trained for as long as there are steps.
+    Stage 0 takes `hold` steps. Every later stage takes `fade` steps, during which its newest block is blended in, and
+    then `hold` steps. The last stage continues to the end of the run.
     """
 
     last: int
-    """The stage at which the networks have their full size."""
+    """Index of the last stage, at which the networks have their full size."""
     fade: int
-    """Steps; 0 puts in every block at once."""
+    """Steps of a fade-in; 0 switches each block on at once."""
     hold: int
-    """Steps, at least 1."""
+    """Steps of a stage after its fade-in, at least 1."""
 
     def stage_at(self, step: int) -> tuple[int, float]:
-        """Stage, and share of its newest block from 0 to 1. The first step of a fade has the share 0, so that it
-        computes what the step before it did."""
+        """Stage, and weight of its newest block from 0 to 1. The first step of a fade has weight 0, so that it computes
+        the same as the step before."""
         stage = self._stage(step)
         since = step - self.starts[stage]
         return stage, 1.0 if stage == 0 or since >= self.fade else since / self.fade
@@ -34,7 +35,7 @@ class Growth:
 
     @property
     def full_size_step(self) -> int:
-        """The first step at which nothing is left to grow."""
+        """The first step at which the networks have their full size and nothing fades in."""
         return self.starts[-1] + (self.fade if self.last else 0)
 
     def _stage(self, step: int) -> int:

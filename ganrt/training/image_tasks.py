@@ -1,4 +1,4 @@
-"""What image-to-image training asks of a task."""
+"""Interface of the image-to-image tasks: `Recipe`, `Objective` and `Example`."""
 
 from __future__ import annotations
 
@@ -11,48 +11,49 @@ from ganrt.errors import RequestError
 
 
 class Example(NamedTuple):
-    """What the generator is given, and what its picture is judged by."""
+    """A training batch: the generator's inputs, and the target of its output."""
 
     inputs: list[Tensor]
-    """In the order and the ranges of the Spec."""
+    """The generator's inputs, in the order and ranges of the Spec."""
     target: Tensor
-    """RGB (N, 3, H, W) in [0, 1]: the picture to make, or the content to keep."""
+    """RGB (N, 3, H, W) in [0, 1]: the image to reproduce, or the content to keep."""
     weight: Tensor
-    """(N, 1, H, W) or (1, 1, 1, 1): how much each pixel of the target counts."""
+    """Weight of each pixel of the target, (N, 1, H, W) or (1, 1, 1, 1)."""
 
 
 class Recipe(Protocol):
-    """Frozen dataclass of plain values with defaults, which checks itself: the settings of a task."""
+    """Settings of a task: a frozen dataclass of plain values with defaults, which validates itself."""
 
     @property
     def crop(self) -> int:
-        """Side of the crops of photographs, in pixels."""
+        """Side in pixels of the crops taken from photographs."""
 
 
 class Objective(Protocol):
-    """A task with its recipe. A module, so that what it compares with follows it to the device."""
+    """What a task minimises. It is a module, so that its feature extractors move to the device with it."""
 
     terms: tuple[str, ...]
-    """Names of the losses, as the log has them."""
+    """Names of the loss terms, as in the log."""
     numbers: int
-    """Random numbers that an example takes."""
+    """Random numbers that each example needs."""
 
     def prepare_generator(self, generator: nn.Module) -> None:
-        """Bring fresh weights of the generator into the form that training starts from, on the CPU."""
+        """Initialise a fresh generator for training, on the CPU."""
 
     def build_discriminator(self) -> nn.Module | None:
-        """Pictures (N, C, H, W) in [0, 1] -> logits; None for a task without one."""
+        """Build a discriminator, images (N, C, H, W) in [0, 1] -> logits; None for a task without one."""
 
     def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
-        """Crops, RGB (N, 3, H, W) in [0, 1], and random numbers (N, numbers or 1) in (0, 1) -> what to train on. Row k
-        depends on row k alone."""
+        """Build a batch from crops, RGB (N, 3, H, W) in [0, 1], and random numbers in (0, 1), (N, max(1, numbers)). Row
+        k depends on row k only."""
 
     def compute_losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
-        """Each of `terms` -> a scalar, times its weight. `made` is in the range of the Spec."""
+        """Each of `terms` -> its weighted loss, a scalar. `made` is the generator's output, in the range of the
+        Spec."""
 
 
 def check_weights(recipe: object, *names: str) -> None:
-    """Raise RequestError unless these fields of a recipe are numbers from 0."""
+    """Raise RequestError unless these fields of a recipe are finite and at least 0."""
     for name in names:
         value = getattr(recipe, name)
         if not math.isfinite(value) or value < 0:

@@ -1,4 +1,4 @@
-"""`ImageTrainer`: training on crops of photographs, one step after another, on one process or several."""
+"""`ImageTrainer`: training steps of image-to-image tasks, on one process or several."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ganrt.training.photos import Photos, draw_crops
 from ganrt.training.trainer import freeze_parameters
 
 _STREAM = 2**16 + 6
-"""Random stream of what an example draws besides its crop."""
+"""Random stream of the numbers that examples need besides their crops."""
 
 
 def loss_columns(objective: Objective, networks: Networks) -> tuple[str, ...]:
-    """Of the log: the losses in the order in which steps return them."""
+    """Columns of the log: the losses in the order in which steps return them."""
     against = () if networks.discriminator is None else ("adversarial", "discriminator")
     return tuple(f"{name}_loss" for name in (*objective.terms, *against))
 
 
 class ImageTrainer:
-    """Trains the generator on the objective's losses; against its discriminator too, where it has one.
+    """Trains the generator on the losses of an objective, and against its discriminator if it has one.
 
-    Step k draws all that is random from (seed, k), so weights, optimizers, average and step are the whole state.
+    All random numbers of step k depend on (seed, k), so weights, optimizers, average and step are the whole state.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ImageTrainer:
         fabric.to_device(networks.average)
 
     def step(self) -> Tensor:
-        """Update the generator, and the discriminator, if any, on the same pictures. Returns the losses in the order of
+        """Update the generator, and the discriminator, if any, on the same images. Returns the losses in the order of
         `loss_columns`, of this process's slice, on the device."""
         self._set_learning_rate()
         optimizers = [self.generator_optimizer, self.discriminator_optimizer]
@@ -66,7 +66,7 @@ class ImageTrainer:
         return torch.stack(values).mean(0)
 
     def _compute_part(self, place: int) -> Tensor:
-        """Add the gradients of one part of the batch. Returns its losses."""
+        """Accumulate the gradients of one part of the batch. Returns its losses."""
         rows = self.options.batch // self.fabric.world_size // self.options.accumulate
         first = self.networks.step * self.options.batch
         first += (self.fabric.global_rank * self.options.accumulate + place) * rows
@@ -80,7 +80,7 @@ class ImageTrainer:
             against = self.loss.discriminator(real, fake)
             self.fabric.backward(against / self.options.accumulate)
             judged.append(against.detach())
-            # Not through the wrapper for several processes, which would wait for gradients that are not wanted here.
+            # Bypasses the distributed wrapper, which would wait for gradients of the frozen parameters.
             with freeze_parameters(self.networks.discriminator), self.fabric.autocast():
                 logits = self.networks.discriminator(pictures)
             terms["adversarial"] = self.weight * self.loss.generator(logits.float())
@@ -88,11 +88,11 @@ class ImageTrainer:
         return torch.stack([*(term.detach() for term in terms.values()), *judged])
 
     def report(self, values: Tensor) -> tuple[float, ...]:
-        """The values of the step that just ended, averaged over all processes; each must call this."""
+        """Average the values of the last step over all processes; every process must call this."""
         return tuple(cast(Tensor, self.fabric.all_reduce(values, reduce_op="mean")).tolist())
 
     def sample(self, count: int) -> Pictures:
-        """Crops of held-out photographs, each followed by what the averaged generator makes of it: uint8 NHWC."""
+        """Crops of held-out photographs, each followed by the averaged generator's output: uint8 NHWC."""
         example = self._draw_example(self.data.held_out, 0, count // 2)
         with torch.inference_mode():
             made = self._to_unit_range(self.networks.average(*example.inputs))
@@ -100,7 +100,7 @@ class ImageTrainer:
         return images.to_uint8(pairs.cpu().numpy(), (0.0, 1.0))
 
     def _set_learning_rate(self) -> None:
-        """Halved every so many steps, where the options say so."""
+        """Apply the exponential decay of `halve_every`."""
         halvings = self.networks.step / self.options.halve_every if self.options.halve_every else 0.0
         for group in self.networks.generator_optimizer.param_groups:
             group["lr"] = self.options.generator_lr * 0.5**halvings
@@ -113,6 +113,6 @@ class ImageTrainer:
             return self.objective.make_examples(*here)
 
     def _to_unit_range(self, made: Tensor) -> Tensor:
-        """From the range of the Spec to [0, 1]."""
+        """Map the range of the Spec to [0, 1]."""
         low, high = self.spec.output.range
         return (made - low) / (high - low)

@@ -1,4 +1,4 @@
-"""Holes to fill: what a model for inpainting learns from."""
+"""Random masks for training inpainting."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ NUMBERS = 5 + 5 * _STROKES
 
 
 def draw_masks(height: int, width: int, random: Tensor) -> Tensor:
-    """Masks, float32 (N, 1, height, width), 1 in the holes.
+    """Draw masks, float32 (N, 1, height, width), 1 in the holes.
 
-    Half of them are a rectangle with sides of a quarter to a half of the picture's, the others four straight strokes of
-    round ends, each as thick as an eighth to a fifth of the shorter side.
+    Half of them are a rectangle with sides of a quarter to a half of the image's. The others are four straight strokes
+    with round ends, each an eighth to a fifth of the shorter side thick.
 
     Args:
         random: float32 (N, NUMBERS) in (0, 1).
@@ -29,14 +29,14 @@ def draw_masks(height: int, width: int, random: Tensor) -> Tensor:
 
 
 def centre_mask(height: int, width: int) -> Tensor:
-    """The rectangle in the middle with half of the picture's sides, float32 (1, 1, height, width)."""
+    """A rectangle in the middle with half the height and width, float32 (1, 1, height, width)."""
     mask = torch.zeros(1, 1, height, width)
     mask[..., height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
     return mask
 
 
 def _rectangle(down: Tensor, across: Tensor, random: Tensor) -> Tensor:
-    """Bool (N, height, width) of four numbers (N, 4, 1, 1): two sides, and where in the room that they leave."""
+    """Bool (N, height, width) from four numbers (N, 4, 1, 1): height, width, and position."""
     tall, wide = 0.25 + 0.25 * random[:, 0], 0.25 + 0.25 * random[:, 1]
     top, left = (1 - tall) * random[:, 2], (1 - wide) * random[:, 3]
     rows = (down[:, None] >= top) & (down[:, None] < top + tall)
@@ -44,8 +44,8 @@ def _rectangle(down: Tensor, across: Tensor, random: Tensor) -> Tensor:
 
 
 def _lines(down: Tensor, across: Tensor, random: Tensor) -> Tensor:
-    """Bool (N, height, width) of (N, strokes, 5, 1, 1): both ends, and thickness. A pixel belongs to a stroke when its
-    distance from the line between the ends is at most half the thickness, in shares of the shorter side."""
+    """Bool (N, height, width) from (N, strokes, 5, 1, 1): both ends and the thickness. A pixel belongs to a stroke when
+    its distance from the line between the ends is at most half the thickness."""
     scale = min(len(down), len(across))
     rows, columns = down[:, None] * len(down) / scale, across * len(across) / scale
     first, last = random[:, :, 0] * rows.max(), random[:, :, 2] * rows.max()

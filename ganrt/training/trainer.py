@@ -1,4 +1,4 @@
-"""`Trainer`: one training step after another, on one process or several."""
+"""`Trainer`: training steps of a generator against a discriminator, on one process or several."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ from ganrt.training.networks import Networks
 from ganrt.training.options import TrainingOptions
 
 _FIRST_SAMPLE = 2**63
-"""Sample numbers of training start here, so that the pictures made of a seed later are of latents never trained on."""
+"""First sample number of training, so that samples 0, 1, ... of the seed have latents that training never saw."""
 _Use: TypeAlias = Literal["mix", "real", "fake", "generator"]
 _STREAMS: dict[_Use, int] = {"mix": 2**16 + 1, "real": 2**16 + 2, "fake": 2**16 + 3, "generator": 2**16 + 4}
-"""Random streams of the penalty's mixtures, and of the changes to what the discriminator sees: real and generated
-images in its own updates, generated ones in the generator's. They come after the stream of the shuffling."""
+"""Random streams of the gradient penalty's mixtures, and of the augmentation: of real and generated images in
+discriminator updates, and of generated images in generator updates. They follow the stream of the shuffling."""
 
 
 class StepReport(NamedTuple):
-    """What one step measured, averaged over its batch."""
+    """Measurements of one step, averaged over its batch."""
 
     discriminator_loss: float
+    """Loss of the discriminator, with its penalty."""
     generator_loss: float
+    """Loss of the generator, without orthogonal regularisation."""
     real_logit: float
+    """Mean logit of real images before the discriminator's update."""
     fake_logit: float
-    """Before the discriminator was updated, as `real_logit`."""
+    """Mean logit of generated images before the discriminator's update."""
 
 
 class _Part(NamedTuple):
@@ -52,9 +55,9 @@ class _Part(NamedTuple):
 
 
 class Trainer:
-    """Trains the networks, one generator update per step; every process works on its own slice of each batch.
+    """Trains the networks, one generator update per step. Every process works on its own slice of each batch.
 
-    Step k draws all that is random from (seed, k), so weights, optimizers, average and step are the whole state.
+    All random numbers of step k depend on (seed, k), so weights, optimizers, average and step are the whole state.
     """
 
     def __init__(self, options: TrainingOptions, data: TrainingImages, networks: Networks, fabric: Fabric) -> None:
@@ -70,8 +73,8 @@ class Trainer:
         fabric.to_device(networks.average)
 
     def step(self) -> Tensor:
-        """Update the discriminator once or several times, each on images of its own; then the generator on the fake
-        images of the last time, as pytorch/examples' DCGAN does.
+        """Update the discriminator `critic_steps` times, each on its own batch, then the generator on the fake images
+        of the last batch, as pytorch/examples' DCGAN does.
 
         Returns the values of a StepReport on the device, float32 (4,), of this process's slice and the last update.
         """
@@ -88,7 +91,7 @@ class Trainer:
         """Returns the parts of the batch, and loss, mean real logit and mean fake logit, (3,).
 
         Args:
-            keep: whether the generator is updated on the same images, so that their graph is needed.
+            keep: whether to keep the graph of the fake images for the generator's update.
         """
         if self.loss.clip is not None:
             with torch.no_grad():
@@ -111,7 +114,7 @@ class Trainer:
         return parts, mean[:3]
 
     def _compute_discriminator_loss(self, part: _Part) -> tuple[Tensor, Tensor, Tensor]:
-        """The discriminator's loss, and its logits of real and generated images, without their graph."""
+        """The discriminator's loss, and its detached logits of real and generated images."""
         real = self._augment_and_pack(part.real, part.first, "real")
         fake = self._augment_and_pack(part.fake.detach(), part.first, "fake")
         labels = () if part.labels is None else (part.labels,)
@@ -119,7 +122,7 @@ class Trainer:
         loss = self.loss.discriminator(real_logits, fake_logits)
         if self.loss.penalty:
             drawn = self._draw_uniform(part.first, len(real), "mix", 1)[:, 0]
-            # In full precision, and not through the wrapper for several processes, which allows no gradient in between.
+            # In full precision, and without the distributed wrapper, which does not support a gradient in between.
             penalty = gradient_penalty(lambda x: self.bare_discriminator(x, *labels), real, fake, drawn)
             loss = loss + self.loss.penalty * penalty
         return loss, real_logits.detach(), fake_logits.detach()
@@ -131,7 +134,7 @@ class Trainer:
         for part in parts:
             fake = part.fake if part.fake.requires_grad else self.generator(*part.inputs)
             labels = () if part.labels is None else (part.labels,)
-            # Not through the wrapper for several processes, which would wait for gradients that are not wanted here.
+            # Bypasses the distributed wrapper, which would wait for gradients of the frozen parameters.
             with freeze_parameters(self.bare_discriminator), self.fabric.autocast():
                 logits = self.bare_discriminator(self._augment_and_pack(fake, part.first, "generator"), *labels)
             loss = self.loss.generator(logits.float())
@@ -145,18 +148,18 @@ class Trainer:
         return total
 
     def report(self, values: Tensor) -> StepReport:
-        """The values of the step that just ended, averaged over all processes; each must call this."""
+        """Average the values of the last step over all processes; every process must call this."""
         mean = cast(Tensor, self.fabric.all_reduce(values, reduce_op="mean"))
         return StepReport(*mean.tolist())
 
     def sample(self, count: int) -> Pictures:
-        """Pictures that the averaged generator makes of the seed's samples 0, 1, ...: uint8 NHWC."""
+        """Samples 0, 1, ... of the seed by the averaged generator: uint8 NHWC."""
         with torch.inference_mode():
             made = self.networks.average(*self._draw_inputs(0, count))
         return images.to_uint8(made.cpu().numpy(), self.spec.output.range)
 
     def _draw_part(self, batch: int, place: int, keep: bool) -> _Part:
-        """What this process computes at a place of a batch; the generated images with their graph if it is kept."""
+        """Real and generated images of this process for one part of a batch; `keep` keeps the graph of the latter."""
         world = self.fabric.world_size
         rows = self.options.batch // world // self.options.accumulate
         first = batch * self.options.batch + (self.fabric.global_rank * self.options.accumulate + place) * rows
@@ -170,11 +173,11 @@ class Trainer:
         return _Part(first, self._match_stage(self.fabric.to_device(real)), labels, inputs, fake)
 
     def _match_stage(self, real: Tensor) -> Tensor:
-        """Real images as the networks of this step could make them."""
+        """Adapt real images to the stage of a growing network; unchanged here."""
         return real
 
     def _augment_and_pack(self, pictures: Tensor, first: int, use: _Use) -> Tensor:
-        """Pictures as the discriminator sees them: augmented and packed."""
+        """Augment and pack images for the discriminator."""
         if self.options.augment:
             drawn = self._draw_uniform(first, len(pictures), use, augment.NUMBERS)
             chance = 1.0 if self.networks.probability is None else self.networks.probability.value
@@ -195,7 +198,7 @@ class Trainer:
 
 @contextmanager
 def freeze_parameters(module: nn.Module) -> Iterator[None]:
-    """Gradients flow through the module, but none is computed for its parameters."""
+    """Let gradients flow through the module without computing them for its parameters."""
     module.requires_grad_(False)
     try:
         yield
