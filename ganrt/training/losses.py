@@ -1,4 +1,4 @@
-"""What the two networks minimise, on logits. To add a loss: one row of LOSSES, and its known answers in the test."""
+"""Adversarial losses on logits, and penalties. To add a loss: a row of LOSSES, and known answers in its test."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from torch.nn.functional import relu, softplus
 
 @dataclass(frozen=True)
 class Loss:
-    """Both functions take logits of shape (N,), one per image, and return the mean loss as a scalar. The other fields
-    are what the loss needs around them."""
+    """An adversarial loss, and the training settings that belong to it.
+
+    Both functions take logits (N,), one per image, and return the mean loss, a scalar.
+    """
 
     name: str
+    """Its key in LOSSES."""
     discriminator: Callable[[Tensor, Tensor], Tensor]
-    """(logits of real images, logits of generated ones) -> what the discriminator minimises."""
+    """(logits of real images, logits of generated images) -> loss of the discriminator."""
     generator: Callable[[Tensor], Tensor]
-    """Logits of generated images -> what the generator minimises."""
+    """Logits of generated images -> loss of the generator."""
     critic_steps: int = 1
-    """Discriminator updates per generator update, unless the options say otherwise."""
+    """Default number of discriminator updates per generator update."""
     betas: tuple[float, float] = (0.5, 0.999)
-    """Of Adam, unless the options say otherwise."""
+    """Default betas of Adam."""
     clip: float | None = None
-    """Every parameter of the discriminator is clamped to +- this before each of its updates."""
+    """Bound of every parameter of the discriminator, which is clamped before each of its updates; None for none."""
     penalty: float = 0.0
-    """Weight of `gradient_penalty` in the discriminator's loss. It is defined per image, so a discriminator that is
-    trained with it must not mix the images of a batch: it is made without batch norm."""
+    """Weight of `gradient_penalty` in the discriminator's loss. The penalty is defined per image, so the discriminator
+    is built without batch norm."""
     centred: bool = False
-    """Whether a discriminator that cannot tell real from generated images has the logit 0."""
+    """Whether logit 0 means undecided between real and generated."""
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
@@ -38,10 +41,11 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
     Wasserstein GANs", NeurIPS 2017, algorithm 1).
 
     Args:
-        real, fake: (N, ...); nothing flows back into them.
-        share: (N,) in [0, 1], one for each pair. The norm is over everything but the batch.
+        discriminator: images (N, ...) -> logits (N,).
+        real, fake: images (N, ...). No gradients flow back into them.
+        share: (N,) in [0, 1], one for each pair. The norm is taken over all dimensions but the batch.
 
-    Returns a scalar that can be differentiated with respect to the discriminator's parameters.
+    Returns a scalar that is differentiable with respect to the discriminator's parameters.
     """
     weight = share.reshape(-1, *[1] * (real.ndim - 1))
     between = (weight * real + (1 - weight) * fake).detach().requires_grad_()
@@ -51,8 +55,13 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
 
 
 def orthogonal_penalty(weights: Iterable[tuple[str, nn.Parameter]]) -> Tensor:
-    """Half the squared off-diagonal entries of W W^T, over all named weights of two or more axes, W = (out, the rest);
-    class embeddings that several layers share are left out (Brock et al. 2019, equation 3, and its code's `ortho`)."""
+    """Orthogonal regularisation: half the sum of the squared off-diagonal entries of W W^T, a scalar (Brock et al.,
+    "Large Scale GAN Training", ICLR 2019, equation 3, and `ortho` of its code).
+
+    Args:
+        weights: named parameters. Those of two or more dimensions count, flattened to W (out, rest), except shared
+            class embeddings.
+    """
     total = torch.zeros(())
     for name, weight in weights:
         if weight.ndim >= 2 and "shared" not in name:
@@ -67,7 +76,7 @@ def _logistic_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _least_squares_loss(name: str, for_fake: float, for_real: float, wanted: float) -> Loss:
-    """Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9, in its a, b, c."""
+    """Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9, with its a, b, c."""
     return Loss(
         name,
         lambda real, fake: ((real - for_real).square().mean() + (fake - for_fake).square().mean()) / 2,
@@ -82,7 +91,7 @@ def _critic_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _critic_loss_with_drift(real: Tensor, fake: Tensor) -> Tensor:
-    """Keeps the critic from drifting away from zero (Karras et al. 2018, appendix A.1)."""
+    """Wasserstein loss with a drift term that keeps the logits close to 0 (Karras et al. 2018, appendix A.1)."""
     return _critic_loss(real, fake) + 0.001 * real.square().mean()
 
 
@@ -98,19 +107,19 @@ def _negative_mean(fake: Tensor) -> Tensor:
 _ALL = (
     # Goodfellow et al. 2014, section 3, last paragraph: maximise log D(G(z)), which has a gradient from the start.
     Loss("non-saturating", _logistic_loss, lambda fake: softplus(-fake).mean(), centred=True),
-    # The same article's equation 1 as printed: minimise log(1 - D(G(z))), which saturates while D is ahead.
+    # Equation 1 of the same paper: minimise log(1 - D(G(z))), which saturates while D is better.
     Loss("minimax", _logistic_loss, lambda fake: -softplus(fake).mean(), centred=True),
     _least_squares_loss("lsgan", 0, 1, 1),
-    # The coding that minimises the Pearson chi-square distance.
+    # These targets minimise the Pearson chi-square divergence.
     _least_squares_loss("lsgan-sym", -1, 1, 0),
-    # RMSprop in the article, which warns of momentum: Adam's first beta is 0, the second torch's default for RMSprop.
+    # The paper uses RMSprop and warns of momentum: Adam with beta 0, and RMSprop's default of torch for the second.
     Loss("wgan", _critic_loss, _negative_mean, critic_steps=5, betas=(0.0, 0.99), clip=0.01),
     Loss("wgan-gp", _critic_loss, _negative_mean, critic_steps=5, betas=(0.0, 0.9), penalty=10.0),
-    # As progressive growing uses it, with equally many steps of both networks.
+    # Progressive growing uses it with one critic step.
     Loss("wgan-gp-drift", _critic_loss_with_drift, _negative_mean, betas=(0.0, 0.99), penalty=10.0),
     # Betas of SAGAN (Zhang et al. 2019, section 4).
     Loss("hinge", _hinge_loss, _negative_mean, betas=(0.0, 0.9), centred=True),
 )
 
 LOSSES = {loss.name: loss for loss in _ALL}
-"""Name, as `--loss` takes it, -> loss."""
+"""Name, as `--loss` takes it -> loss."""

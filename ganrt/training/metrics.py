@@ -1,4 +1,4 @@
-"""Are the digits digits? A classifier that learned from the real scans is asked."""
+"""Metrics of generated digits, in the features of a classifier trained on the real scans."""
 
 from __future__ import annotations
 
@@ -14,35 +14,38 @@ from ganrt.training.data import load_images
 from ganrt.training.diversity import Diversity, measure_diversity
 
 _CELLS = 8
-"""The scans' own resolution."""
+"""Resolution of the scans in pixels."""
 
 
 @dataclass(frozen=True)
 class DigitMetrics:
-    """What the classifier thinks of some pictures, with its answers on real scans it has not learned from beside it.
+    """Metrics of a set of pictures, and of held-out real scans for comparison.
 
-    Read confidence and shares together: of noise or a grey blur the classifier may be sure too, but it takes all of it
-    for one or two digits.
+    Read confidence and shares together: the classifier may also be confident about noise or a grey blur, but assigns
+    all of it to one or two digits.
     """
 
     confidence: float
-    """Mean over the pictures of the largest class probability."""
+    """Largest class probability, mean over the pictures."""
     shares: tuple[float, ...]
-    """Share of the pictures that it takes for a 0, 1, ... 9."""
+    """Share of the pictures classified as 0, 1, ... 9."""
     real_confidence: float
-    """The same confidence on the held-out real scans."""
+    """Confidence on the held-out real scans."""
     real_accuracy: float
-    """Share of the held-out real scans that it gets right."""
+    """Accuracy on the held-out real scans."""
     distance: float
-    """`frechet_distance` of the pictures from the scans that it learned from, in its hidden layer ("FD-digits"). No
-    FID: that is defined in the features of one network, which is not part of this package."""
+    """FD-digits: `frechet_distance` between the pictures and the training scans, in the classifier's hidden layer. It
+    is not FID, which is defined by the features of Inception v3."""
     real_distance: float
-    """The same distance of the held-out real scans: what no generator should be expected to beat by much."""
+    """The same distance for the held-out real scans, a practical lower bound."""
 
 
 class DigitClassifier:
-    """A classifier of 8 x 8 digits, trained on three quarters of the real scans as a generator of this size sees them:
-    enlarged to size x size, then averaged down again."""
+    """A classifier of 8 x 8 digits, trained on three quarters of the real scans.
+
+    Scans are resized to size x size, as a generator sees them, and averaged back to 8 x 8 cells. Fitting is
+    deterministic and takes seconds.
+    """
 
     def __init__(self, size: int) -> None:
         real = load_images("digits", size, 1)
@@ -56,12 +59,12 @@ class DigitClassifier:
         self._real_confidence = float(self._classifier.predict_proba(check).max(axis=1).mean())
         self._real_accuracy = float(self._classifier.score(check, check_labels))
         self.count = len(check)
-        """Pictures that `diversity` looks at."""
+        """Number of pictures that `measure_diversity` uses."""
         self.real_diversity = measure_diversity(check, check_labels, learn, learn_labels)
-        """Of the held-out scans: what `diversity` of pictures as good as real ones would be."""
+        """Diversity of the held-out scans, as a reference."""
 
     def evaluate(self, pictures: Pictures) -> DigitMetrics:
-        """`pictures`: uint8 (N, H, W, C) with N >= 2, square; colours are averaged."""
+        """Metrics of square pictures, uint8 (N, H, W, C) with N >= 2; channels are averaged."""
         features = _average_cells(pictures)
         chances = self._classifier.predict_proba(features)
         counts = np.bincount(chances.argmax(axis=1), minlength=10)
@@ -76,21 +79,19 @@ class DigitClassifier:
         )
 
     def measure_diversity(self, pictures: Pictures) -> Diversity:
-        """Of the first `count` pictures, in the scans' own pixels from 0 to 1, by the digits that the classifier takes
-        them for.
-
-        `pictures`: uint8 (N, H, W, C), square, N >= count; colours are averaged.
+        """Diversity of the first `count` of square pictures, uint8 (N, H, W, C) with N >= count, compared with the
+        training scans. Features are the 8 x 8 cells in [0, 1], labels those that the classifier predicts.
         """
         features = _average_cells(pictures[: self.count])
         return measure_diversity(features, self._classifier.predict(features), self._real, self._real_labels)
 
     def predict(self, pictures: Pictures) -> NDArray[np.int64]:
-        """Which digit it takes each picture for, int64 (N,)."""
+        """Predicted digit of each picture, uint8 (N, H, W, C): int64 (N,)."""
         found: NDArray[np.int64] = self._classifier.predict(_average_cells(pictures)).astype(np.int64)
         return found
 
     def _hidden_features(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values of the classifier's hidden layer, (N, 64)."""
+        """Activations of the classifier's hidden layer, (N, 64)."""
         found: NDArray[np.float64] = np.maximum(
             features @ self._classifier.coefs_[0] + self._classifier.intercepts_[0], 0
         )
@@ -104,8 +105,8 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     Args:
         a, b: (N, D) and (M, D), at least two rows each. Fewer than D rows give a singular covariance, which is allowed.
 
-    The trace of the root is the sum of the roots of the eigenvalues of R S2 R with R = S1^(1/2), which is symmetric; so
-    nothing complex comes up, and a singular product needs no special case.
+    The trace of the root is computed from the eigenvalues of R S2 R with R = S1^(1/2). That matrix is symmetric, so no
+    complex numbers arise and a singular product needs no special case.
     """
     first, second = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (a, b))
     values, vectors = np.linalg.eigh(first)
@@ -116,7 +117,7 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def _average_cells(pictures: Pictures) -> NDArray[np.float64]:
-    """uint8 (N, S, S, C) -> (N, 64) in [0, 1]: the mean of each of 8 x 8 equal cells."""
+    """Mean of each of 8 x 8 equal cells of pictures, uint8 (N, S, S, C): (N, 64) in [0, 1]."""
     grey = pictures.mean(axis=-1) / 255
     average = _cell_weights(grey.shape[1])
     cells: NDArray[np.float64] = average @ grey @ average.T
@@ -124,7 +125,7 @@ def _average_cells(pictures: Pictures) -> NDArray[np.float64]:
 
 
 def _cell_weights(size: int) -> NDArray[np.float64]:
-    """(8, size): the share of cell i that pixel j covers, when both grids span the same length."""
+    """(8, size): share of cell i that pixel j covers."""
     cells, pixels = np.arange(_CELLS)[:, None] / _CELLS, np.arange(size)[None, :] / size
     overlap = np.minimum(cells + 1 / _CELLS, pixels + 1 / size) - np.maximum(cells, pixels)
     share: NDArray[np.float64] = np.maximum(overlap, 0) * _CELLS

@@ -1,4 +1,4 @@
-"""`Networks`: all that training changes, and so all that a checkpoint holds."""
+"""`Networks`: everything that training changes, and thus the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ganrt.training.options import TrainingOptions
 
 class Networks:
     """Generator, discriminator (None for a task without one), their optimizers, the moving average of the generator,
-    the adapted chance of augmentation (None where all images are augmented, or none), and the steps taken so far.
+    the adaptive augmentation probability (None without ADA), and the number of steps taken.
 
-    Fresh weights depend on the seed of the options alone. They are made on the CPU, in channels-last memory order,
-    which convolutions are fastest in.
+    Initial weights depend on the seed of the options only. They are created on the CPU, in channels-last memory format,
+    in which convolutions are fastest.
     """
 
     def __init__(self, options: TrainingOptions, objective: Objective | None = None) -> None:
-        """`objective`: of the family's task; None for a family that is trained on noise."""
+        """`objective`: that of the family's task; None for a family that is trained on noise."""
         family = get_family(options.family)
         config = family.configure(options.config)
         if family.discriminator is None and objective is None:
@@ -55,8 +55,8 @@ class Networks:
         self.step = 0
 
     def update_average(self) -> None:
-        """Blend the generator into its average. The vectors that spectral norm keeps are taken over as they are: an
-        average of unit vectors is none."""
+        """Update the moving average. The vectors of spectral norm are copied, as an average of unit vectors is no unit
+        vector."""
         self.average.update_parameters(self.generator)
         averaged = dict(self.average.module.named_buffers())
         for name, buffer in self.generator.named_buffers():
@@ -76,12 +76,12 @@ class Networks:
         return {name: part for name, part in parts.items() if part is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain dicts of tensors and numbers, which share their memory with the networks."""
+        """The state as plain dicts of tensors and numbers; the tensors share memory with the networks."""
         return {"step": self.step, **{name: part.state_dict() for name, part in self._parts.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copy what `state` returned into these networks, wherever they are. Raises KeyError, RuntimeError, TypeError
-        or ValueError when it is the state of others."""
+        """Restore the result of `state_dict`, on any device. Raises KeyError, RuntimeError, TypeError or ValueError for
+        the state of other networks."""
         step = state["step"]
         if not is_whole(step) or step < 0:
             raise ValueError(f"step is {step!r}; it must be a whole number from 0")
@@ -90,11 +90,12 @@ class Networks:
         self.step = step
 
     def is_finite(self) -> bool:
-        """Whether the averaged generator has no infinity or NaN; one anywhere reaches it within a step or two."""
+        """Whether all weights of the averaged generator are finite; a NaN in any network reaches it within two
+        steps."""
         return all(bool(torch.isfinite(tensor).all()) for tensor in self.average.state_dict().values())
 
     def folded_weights(self) -> dict[str, torch.Tensor]:
-        """The averaged generator, folded, under the keys of its family: contiguous tensors on the CPU."""
+        """State dict of the averaged generator with plain weights (`fold`), as contiguous tensors on the CPU."""
         plain = fold(self.average.module)
         return {key: tensor.detach().cpu().contiguous() for key, tensor in plain.state_dict().items()}
 

@@ -1,4 +1,4 @@
-"""Settings of the tasks that train on noise: what changes a discriminator or its images, and how networks grow."""
+"""Settings of the tasks that train on noise."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ganrt.training.growth import Growth
 
 @dataclass(frozen=True)
 class NoiseRecipe:
-    """Of the task `adversarial`."""
+    """Settings of the task `adversarial`."""
 
     deviation: bool = False
-    """Whether the discriminator's last layer is told how much the images of a group differ (Karras et al., "Progressive
-    Growing of GANs", ICLR 2018, section 3)."""
+    """Whether the discriminator's last layer gets the minibatch standard deviation (Karras et al., "Progressive Growing
+    of GANs", ICLR 2018, section 3)."""
     spectral: bool = False
-    """Whether the discriminator's layers have spectral norm, and no batch norm (Miyato et al. 2018)."""
+    """Whether the discriminator has spectral norm instead of batch norm (Miyato et al. 2018)."""
     ada: float = 0.0
-    """E[sign D(real)] to hold by augmenting a changing share of the images (`ganrt.training.adaptive`), 0.6 in the
-    article; 0 augments every image."""
+    """Target of E[sign D(real)] for adaptive augmentation (`ganrt.training.adaptive`), 0 <= ada < 1; 0.6 in the paper.
+    0 augments every image."""
     ada_images: int = 500_000
-    """Real images in which the share may go from 0 to 1."""
+    """Number of real images in which the augmentation probability can rise from 0 to 1."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ada < 1:
@@ -32,13 +32,13 @@ class NoiseRecipe:
 
 @dataclass(frozen=True)
 class GrowingRecipe(NoiseRecipe):
-    """Of the task `progressive`."""
+    """Settings of the task `progressive`."""
 
     stage_images: int = 1_200_000
-    """Real images that every stage is trained on, but for the last, which goes on to the end, and the first, which has
-    no fade; 0 trains networks of the full size from the first step."""
+    """Number of real images per stage. The first stage has no fade-in, the last continues to the end. 0 trains at full
+    size from the first step."""
     fade: float = 0.5
-    """Share of them in which a stage's newest block comes in."""
+    """Share of these images during which a stage's newest block fades in, 0 <= fade < 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,7 +48,7 @@ class GrowingRecipe(NoiseRecipe):
             raise RequestError(f"fade is {self.fade}; it must be at least 0 and below 1")
 
     def build_growth(self, last: int, batch: int) -> Growth:
-        """The schedule in steps, for networks whose last stage is `last`."""
+        """The schedule in steps, for networks whose last stage is `last` and batches of `batch` images."""
         if self.stage_images == 0:
             last = 0
         steps = self.stage_images / batch

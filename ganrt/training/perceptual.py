@@ -1,7 +1,7 @@
-"""Perceptual losses: pictures compared by what a fixed network or filter bank sees in them.
+"""Perceptual and style losses, in the features of VGG or of a fixed filter bank.
 
-All losses are relative: 0 is a perfect match, and 1 about as far away as a picture without any features. So one pair of
-weights suits features of any scale, and every layer counts alike.
+All losses are relative: 0 is a perfect match, and about 1 the distance of an image without any features. So the same
+weights suit features of any scale, and every layer has equal weight.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from ganrt.models.adain import channel_statistics
 from ganrt.models.unpickle import read_state
 
 Features: TypeAlias = Mapping[str, Tensor]
-"""Layer -> what a picture shows there."""
+"""Layer -> features (N, C, H, W), or their Gram matrices (N, C, C)."""
 
 
 class FilterBank(nn.Module):
-    """What stands in for VGG where there is no checkpoint: needs no download, and is the same for everybody.
+    """A fixed feature extractor that replaces VGG when there is no checkpoint. It is the same for the same seed.
 
-    A picture is halved again and again, to `levels` sizes. Each size gives two layers: `colourK`, red, green and blue
-    above mid-grey and below it, apart (a Gram matrix of signed colours would take a picture for its negative), and
-    `textureK`, the rectified answers of 48 filters of 7 x 7 pixels, drawn at random under a Gaussian window, of unit
-    norm, and blind to flat colour. One layer of random filters in many sizes is known to be enough to match textures
-    (Ustyuzhaninov et al., "What does it take to generate natural textures?", ICLR 2017). It was chosen over narrow VGGs
-    of random weights, and over random filters that do see flat colour, by looking at what L-BFGS made of photographs:
-    mean colours fill most of their Gram matrices, and the pictures made have coloured noise and less texture.
+    The image is downsampled by 2 repeatedly, to `levels` sizes. Each size gives two layers: `colourK`, red, green and
+    blue above and below mid-grey in separate channels (a Gram matrix of signed colours is the same for an image and its
+    negative), and `textureK`, the rectified responses of `count` random 7 x 7 filters under a Gaussian window, of unit
+    norm and zero mean. One layer of random filters at several sizes is enough to match textures (Ustyuzhaninov et al.,
+    "What does it take to generate natural textures?", ICLR 2017). docs/training/style.md has the alternatives that were
+    tried.
 
-    It knows nothing of objects: style is matched by colours, strokes and their spacing, content by place.
+    The filters have not learned to recognise objects: they match colours, strokes and their spacing.
     """
 
     filters: Tensor
@@ -47,7 +46,7 @@ class FilterBank(nn.Module):
     def forward(self, x: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """RGB (N, 3, H, W) in [0, 1], H and W at least 16 -> layer name -> features (N, C, H / 2^k, W / 2^k).
 
-        Raises RequestError for the name of a layer that there is not.
+        Raises RequestError for an unknown layer.
         """
         wanted, found = set(layers), dict[str, Tensor]()
         known = [f"{kind}{level}" for level in range(1, self.levels + 1) for kind in ("colour", "texture")]
@@ -67,7 +66,7 @@ class FilterBank(nn.Module):
 
 
 def _random_filters(count: int, seed: int, side: int = 7) -> Tensor:
-    """Float32 (count, 3, side, side). The caller's random numbers are left alone."""
+    """Float32 (count, 3, side, side). The global random number generator is not advanced."""
     numbers = torch.Generator().manual_seed(seed)
     place = torch.arange(side) - side // 2
     window = torch.exp(-(place[:, None] ** 2 + place**2) / (2 * (side / 4) ** 2))
@@ -78,7 +77,7 @@ def _random_filters(count: int, seed: int, side: int = 7) -> Tensor:
 
 
 class FeatureExtractor(nn.Module):
-    """A fixed feature extractor, and which of its layers stand for content and style."""
+    """A fixed network, and its layers in which content and style are compared."""
 
     def __init__(self, network: nn.Module, content: tuple[str, ...], style: tuple[str, ...]) -> None:
         super().__init__()
@@ -86,8 +85,8 @@ class FeatureExtractor(nn.Module):
         with torch.no_grad():
             usual = self(_pink_noise(64)).items()
         self.scale = {name: float(features.square().mean()) for name, features in usual}
-        """Layer -> mean square of its features of a made-up picture with the spectrum of photographs. A picture's own
-        mean square would not do: a clear sky has next to none, and its loss would drown all others."""
+        """Layer -> mean square of its features for pink noise, which has the spectrum of photographs. The mean square
+        of each image would not do: a clear sky has almost none, so its loss would dominate."""
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         """RGB (N, 3, H, W) in [0, 1] -> features of all content and style layers."""
@@ -96,8 +95,8 @@ class FeatureExtractor(nn.Module):
 
 
 def _pink_noise(side: int) -> Tensor:
-    """RGB (1, 3, side, side) about 1/2, deviation 1/4; amplitudes fall with the frequency, as those of photographs do
-    (Field, J. Optical Society of America A 4, 1987). The caller's random numbers are left alone."""
+    """RGB (1, 3, side, side) about 1/2, deviation 1/4; amplitudes are inversely proportional to the frequency, as in
+    photographs (Field, J. Optical Society of America A 4, 1987). The global random number generator is not advanced."""
     numbers = torch.Generator().manual_seed(0)
     across = torch.fft.fftfreq(side)
     frequency = torch.sqrt(across[:, None] ** 2 + across**2).clamp(min=1 / side)
@@ -108,10 +107,10 @@ def _pink_noise(side: int) -> Tensor:
 
 
 def load_feature_extractor(weights: str = "") -> FeatureExtractor:
-    """Features to train with: of the VGG-16 or VGG-19 in a torchvision checkpoint, or of the `FilterBank` for "".
+    """Load VGG-16 or VGG-19 from a torchvision checkpoint, or build the `FilterBank` for "".
 
-    Layers of VGG-16 are those of Johnson et al. 2016 (as in pytorch/examples), of VGG-19 those of Gatys et al. 2016.
-    Raises CheckpointError when the file cannot be read, or holds something else.
+    The layers of VGG-16 are those of Johnson et al. 2016 (as in pytorch/examples), of VGG-19 those of Gatys et al.
+    2016. Raises CheckpointError when the file cannot be read or is no such checkpoint.
     """
     if not weights:
         levels = [f"{kind}{level}" for level in range(1, 6) for kind in ("colour", "texture")]
@@ -123,24 +122,26 @@ def load_feature_extractor(weights: str = "") -> FeatureExtractor:
 
 
 def gram(features: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, C): which channels are active together, averaged over the H W pixels."""
+    """Gram matrices (N, C, C) of features (N, C, H, W): products of channels, averaged over the pixels (Gatys et al.
+    2016, equation 3)."""
     flat = features.flatten(2)
     return flat @ flat.mT / flat.shape[2]
 
 
 def content_loss(found: Features, wanted: Features, scale: Mapping[str, float]) -> Tensor:
-    """Mean squared difference of features over the layer's scale (`Perceptual.scale`), mean over the layers of `scale`;
-    a scalar.
+    """Mean squared difference of features, divided by the layer's scale, mean over the layers of `scale`; a scalar
+    (Johnson et al. 2016, equation 2, made relative).
 
     Args:
-        found, wanted: layer -> features (N, C, H, W); of layers that `scale` does not name too.
+        found, wanted: layer -> features (N, C, H, W). Other layers than those of `scale` are ignored.
+        scale: layer -> `FeatureExtractor.scale`.
     """
     return _mean(functional.mse_loss(found[name], wanted[name]) / size for name, size in scale.items())
 
 
 def style_loss(found: Features, wanted: Features) -> Tensor:
-    """Squared difference of Gram matrices over the mean square of what is wanted, mean over the layers of `wanted`; a
-    scalar.
+    """Mean squared difference of Gram matrices, divided by the mean square of the wanted one, mean over the layers of
+    `wanted`; a scalar (Johnson et al. 2016, equation 4, made relative).
 
     Args:
         found: layer -> features (N, C, H, W).
@@ -150,11 +151,12 @@ def style_loss(found: Features, wanted: Features) -> Tensor:
 
 
 def statistics_loss(found: Features, wanted: Features, scale: Mapping[str, float]) -> Tensor:
-    """Squared differences of the channels' means and of their deviations, over the layer's scale, mean over the layers
-    of `scale`: AdaIN's style loss (Huang, Belongie 2017, equation 13), made relative; a scalar.
+    """AdaIN's style loss (Huang, Belongie 2017, equation 13), made relative: squared differences of the channels' means
+    and deviations, divided by the layer's scale, mean over the layers of `scale`; a scalar.
 
     Args:
         found, wanted: layer -> features (N, C, H, W) and (N, C, h, w).
+        scale: layer -> `FeatureExtractor.scale`.
     """
     terms = []
     for name, size in scale.items():
@@ -164,7 +166,7 @@ def statistics_loss(found: Features, wanted: Features, scale: Mapping[str, float
 
 
 def total_variation(pictures: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels, down plus across, of (N, C, H, W); a scalar."""
+    """Mean squared difference of vertical plus horizontal neighbours in (N, C, H, W); a scalar."""
     down, across = pictures.diff(dim=2), pictures.diff(dim=3)
     return down.square().mean() + across.square().mean()
 

@@ -1,4 +1,4 @@
-"""Photographs to learn image-to-image tasks from, and the crops taken of them."""
+"""Photographs for training image-to-image tasks, and random crops of them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from ganrt.training.data import FOLDER
 
 _TRAINING = ("astronaut", "chelsea", "stereo_motorcycle")
 _HELD_OUT = ("coffee", "rocket")
-"""Colour photographs of skimage.data; training takes the two of scikit-learn too."""
+"""Colour photographs of skimage.data. Those for training are joined by the two of scikit-learn."""
 _SAMPLES = ("china.jpg", "flower.jpg")
 _TENTH = 10
-"""Of a folder, every tenth picture is held out."""
+"""Every tenth picture of a folder is held out."""
 _STREAM = 2**16 + 5
-"""Random stream of the crops, after those of the discriminator's pictures."""
+"""Random stream of the crops, after those of `trainer`."""
 _WIDEST = 2.0
-"""A crop covers up to this many times its side in the photograph."""
+"""Largest side of a crop in the photograph, as a multiple of the side it is resized to."""
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Photographs of any sizes, all in memory, split by picture."""
+    """Photographs of any size in memory, split into training and held-out ones."""
 
     training: list[Pictures]
     """uint8 (H, W, 3) each."""
     held_out: list[Pictures]
-    """Never trained on."""
+    """uint8 (H, W, 3) each, never trained on."""
     name: str
+    """The source as given to `load_photos`."""
 
     def __len__(self) -> int:
         return len(self.training)
@@ -47,10 +48,12 @@ class Photos:
 
 
 def load_photos(source: str, least: int) -> Photos:
-    """Args:
+    """Load photographs.
+
+    Args:
         source: `photos`: seven photographs that come with scikit-image and scikit-learn, two of them held out;
             `folder:PATH`: every png, jpg and webp file at any depth, in the order of their paths.
-        least: pixels that the shorter side of each must have.
+        least: smallest side in pixels that is accepted.
 
     Raises RequestError for another source, ArtifactError when a file cannot be read, there are fewer than two, or one
     is too small; MissingLibraryError when a library of `photos` is missing.
@@ -65,9 +68,9 @@ def load_photos(source: str, least: int) -> Photos:
 
 
 def draw_crops(photos: list[Pictures], side: int, seed: int, first: int, count: int) -> Pictures:
-    """The crops first, first + 1, ... of a seed, each of one photograph, a random place and size, mirrored or not.
+    """Crops first, first + 1, ... of a seed: each of a random photograph, position and size, and mirrored at random.
 
-    Returns uint8 (count, side, side, 3); row k depends on (seed, first + k) and the photographs alone.
+    Returns uint8 (count, side, side, 3). Row k depends on (seed, first + k) and the photographs only.
     """
     drawn = latents.uniform(seed, first, count, _STREAM, 5, 0.0, 1.0).astype(np.float64)
     made = np.empty((count, side, side, 3), np.uint8)

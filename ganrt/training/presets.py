@@ -1,4 +1,4 @@
-"""Settings of the runs that docs/training shows, as the command line names them: `ganrt train dcgan --preset NAME`."""
+"""Presets of `ganrt train --preset NAME`: the settings of the runs shown in docs/training."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seed": 0,
     },
 }
-"""Name -> values of options of `ganrt train`."""
+"""Name -> option of `ganrt train` -> value."""
 
 
 def get_preset(name: str) -> dict[str, Any]:
-    """Values of options of `ganrt train`. Raises RequestError for an unknown name."""
+    """Option of `ganrt train` -> value, a new dict. Raises RequestError for an unknown name."""
     if name not in PRESETS:
         raise RequestError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     return dict(PRESETS[name])

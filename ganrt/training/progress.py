@@ -1,4 +1,4 @@
-"""How training is going, for whoever watches: a bar on a terminal, plain lines in a log."""
+"""Progress of training: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _LINES = 20
-"""Plain lines per run."""
+"""Number of plain lines per run."""
 
 
 class TrainingProgress:
-    """Shows steps, losses and steps per second while it is open; a quiet console shows nothing.
+    """Context manager that shows steps, losses and steps per second.
 
     Args:
+        console: where to print; a quiet console prints nothing.
         steps: of the whole run.
-        done: steps taken before this process began.
+        done: steps taken before this process started.
     """
 
     def __init__(self, console: Console, steps: int, done: int) -> None:
@@ -42,7 +43,7 @@ class TrainingProgress:
         self._line = done * _LINES // steps
 
     def report(self, step: int, values: Mapping[str, float]) -> None:
-        """Show the losses among what a step measured; a log gets a line at most every twentieth of the run."""
+        """Show the values of a step whose names end in `_loss`. A log gets at most 20 lines per run."""
         named = ((name.removesuffix("_loss"), value) for name, value in values.items() if name.endswith("_loss"))
         losses = "  ".join(f"{name} {value:.3f}" for name, value in named)
         self._bar.update(self._task, completed=step, losses=losses)

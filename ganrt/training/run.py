@@ -1,13 +1,13 @@
-"""The RUN folder on disk: a training run that can be looked at, resumed and exported.
+"""The RUN folder: a training run on disk, which can be inspected, resumed and exported.
 
     run/
       run.json               options, data, versions, steps taken
       generator.safetensors  moving average of the generator: what `ganrt export` reads
-      checkpoint.pt          everything that training changes: what `--resume` reads
-      log.csv                losses, and for networks trained on noise mean logits
-      samples/000500.png     what the averaged generator made of the same latents after 500 steps
+      checkpoint.pt          the complete training state: what `--resume` reads
+      log.csv                losses, and mean logits for families trained on noise
+      samples/000500.png     a grid of samples of the averaged generator after 500 steps, always of the same latents
 
-Every file is replaced in one step, the checkpoint first: what it says is where a resumed run goes on.
+Each file is replaced atomically, the checkpoint first; a run resumes at the step that the checkpoint holds.
 """
 
 from __future__ import annotations
@@ -41,56 +41,63 @@ _MAX_RECORD = 2**20
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Which pictures a run learns from."""
+    """Identity of a run's training data."""
 
     name: str
+    """The source, such as `digits` or `folder:PATH`."""
     count: int
+    """Number of training pictures."""
     sha256: str
-    """Of the uint8 pictures in order."""
+    """Hash of the uint8 pictures in order, and of their labels."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What run.json says."""
+    """The content of run.json."""
 
     path: Path
     """The RUN folder."""
     options: TrainingOptions
+    """Options of the run."""
     data: DataFacts
+    """The data it was trained on."""
     step: int
-    """Steps that the weights have behind them."""
+    """Number of steps taken."""
     versions: Mapping[str, str]
-    """Of ganrt and torch, whichever wrote the record."""
+    """Versions of the libraries that wrote the record: ganrt and torch."""
 
     @property
     def family(self) -> str:
+        """Name of the family."""
         return self.options.family
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """Every setting of the family."""
+        """All settings of the family."""
         return self.options.config
 
     @property
     def weights(self) -> Path:
-        """The averaged generator, as safetensors under the keys of its family."""
+        """Path of the averaged generator, safetensors under the keys of its family."""
         return self.path / _WEIGHTS
 
     def load_generator(self) -> nn.Module:
-        """The averaged generator on the CPU, in eval mode. Raises CheckpointError when the weights cannot be read."""
+        """Load the averaged generator on the CPU, in eval mode. Raises CheckpointError when it cannot be read."""
         module = build_generator(self.family, self.config)
         module.load_state_dict(read_state(self.weights))
         return module.eval()
 
 
 def library_versions() -> dict[str, str]:
-    """Of the libraries that a run's weights depend on."""
+    """Versions of the libraries that a run's weights depend on."""
     return {"ganrt": __version__, "torch": str(torch.__version__)}
 
 
 def create_run(record: RunRecord, networks: Networks, columns: Sequence[str]) -> None:
-    """Make the folder, with a checkpoint of no steps and a log of these columns. Raises RequestError when it exists,
-    MachineError when it cannot be written."""
+    """Create the folder, with a checkpoint of step 0 and an empty log of these columns.
+
+    Raises RequestError when it exists, MachineError when it cannot be written.
+    """
     with atomic.new_folder(record.path) as draft:
         save_run(
             RunRecord(draft, record.options, record.data, networks.step, record.versions), networks, [",".join(columns)]
@@ -98,8 +105,10 @@ def create_run(record: RunRecord, networks: Networks, columns: Sequence[str]) ->
 
 
 def save_run(record: RunRecord, networks: Networks, log: Sequence[str]) -> None:
-    """Write the checkpoint, the weights, the log's rows, of which the first names the columns, and the record. Raises
-    MachineError."""
+    """Write checkpoint, weights, log and record. `log` has a row of column names, then rows of values.
+
+    Raises MachineError when a file cannot be written.
+    """
     buffer = io.BytesIO()
     torch.save(networks.state_dict(), buffer)
     atomic.write_file(record.path / _CHECKPOINT, buffer.getvalue())
@@ -116,11 +125,12 @@ def save_run(record: RunRecord, networks: Networks, log: Sequence[str]) -> None:
 
 
 def sample_path(run: Path, step: int) -> Path:
+    """Path of the sample grid of a step."""
     return run / "samples" / f"{step:06}.png"
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Read run.json of a RUN folder, which may come from anybody. Raises CheckpointError, saying what is wrong."""
+    """Read run.json of an untrusted RUN folder. Raises CheckpointError when it is missing or invalid."""
     file = Path(path) / _RECORD
     if not file.is_file():
         raise CheckpointError(f"{path} is no training run: it has no {_RECORD}")
@@ -151,11 +161,10 @@ class _RunFile:
 
 
 def load_checkpoint(path: Path, networks: Networks, columns: Sequence[str]) -> list[str]:
-    """Put the networks into the state of a run's checkpoint. Returns the rows of its log up to there, after that of the
-    columns, which must be these.
+    """Load a run's checkpoint into the networks. Returns the log up to its step, the row of column names first.
 
     Raises CheckpointError when the checkpoint is missing, damaged, of other networks, or a pickle with code in it,
-    which is not executed.
+    which is not executed, or when the log does not have these columns.
     """
     file = path / _CHECKPOINT
     state = unpickle(file)
@@ -170,7 +179,7 @@ def load_checkpoint(path: Path, networks: Networks, columns: Sequence[str]) -> l
 
 
 def _read_log(file: Path, step: int, wanted: str) -> list[str]:
-    """Rows up to a step; those after it are of steps that are taken again."""
+    """Rows of the log up to a step; later steps will be repeated."""
     try:
         header, *rows = file.read_text(encoding="utf-8").splitlines()
         if header != wanted:
