@@ -1,4 +1,4 @@
-"""What `synthesis` learns: to make a photograph from its features, and to fill holes in it."""
+"""Task of `synthesis`: reconstruct a photograph from its features, and inpainting."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ from ganrt.training.perceptual import content_loss, load_feature_extractor
 
 @dataclass(frozen=True)
 class SynthesisRecipe:
-    """Settings of `synthesis`' training."""
+    """Settings for training `synthesis`."""
 
     crop: int = 64
+    """Side of the crops in pixels, 32 to 1024."""
     l1_weight: float = 1.0
+    """Weight of the L1 loss, at least 0."""
     hole_weight: float = 6.0
-    """How much a pixel in a hole counts, where one outside counts 1."""
+    """Weight of a pixel in a hole, where one outside has weight 1; at least 0. 6 is the ratio of Liu et al., "Image
+    Inpainting for Irregular Holes Using Partial Convolutions", ECCV 2018."""
     perceptual_weight: float = 0.0
+    """Weight of the perceptual loss, at least 0."""
     vgg: str = ""
-    """For the perceptual term: as in training `transformer_net`."""
+    """Path of a torchvision checkpoint of VGG-16 or VGG-19 for the perceptual loss; without one, the `FilterBank`."""
     adversarial_weight: float = 0.0
-    """Above 0, a patch discriminator is trained with the run's loss, whose generator term counts this much."""
+    """Weight of the run's adversarial loss, at least 0. Above 0, a patch discriminator is trained, too."""
     discriminator_width: int = 32
+    """Channels of the discriminator's first layer, 1 to 512."""
 
     def __post_init__(self) -> None:
         check_bounds(crop=(self.crop, 32, 1024), discriminator_width=(self.discriminator_width, 1, 512))
@@ -35,7 +40,7 @@ class SynthesisRecipe:
 
 
 class _Patches(nn.Module):
-    """The patch discriminator's logits alone."""
+    """The patch discriminator, returning only its logits."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -47,7 +52,7 @@ class _Patches(nn.Module):
 
 
 class SynthesisObjective(nn.Module):
-    """The features of a crop, with holes in it if the model takes a mask, are to give the crop (Isola et al.,
+    """Reconstruct a crop from its features, with holes if the model takes a mask (Isola et al.,
     "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017, equation 4; Nazeri et al. 2019)."""
 
     def __init__(self, recipe: SynthesisRecipe, config: synthesis.Config) -> None:
@@ -60,19 +65,19 @@ class SynthesisObjective(nn.Module):
         self.terms: tuple[str, ...] = ("l1",) if self.features is None else ("l1", "perceptual")
 
     def prepare_generator(self, generator: nn.Module) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def build_discriminator(self) -> nn.Module | None:
-        """Of the pictures alone, where the recipe asks for one."""
+        """A patch discriminator of the images, if the recipe has an adversarial weight."""
         return _Patches(self.recipe.discriminator_width) if self.recipe.adversarial_weight else None
 
     def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
-        """The crops' features, or the crops and masks for a model that extracts them itself."""
+        """The features of the crops, or the crops and masks for a model that extracts features itself."""
         mask = masks.draw_masks(crops.shape[2], crops.shape[3], drawn) if self.masked else None
         return self.make_example(crops, mask)
 
     def make_example(self, crops: Tensor, mask: Tensor | None) -> Example:
-        """With given masks (N, 1, H, W), 1 in the holes."""
+        """A batch for given masks (N, 1, H, W), 1 in the holes, or None."""
         given = [crops] if mask is None else [crops, mask]
         inputs = given if self.config.extract else self.extraction(*given)
         if mask is None:
@@ -80,7 +85,7 @@ class SynthesisObjective(nn.Module):
         return Example(inputs, crops, 1 + (self.recipe.hole_weight - 1) * mask)
 
     def compute_losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
-        """`l1`, over the sum of the pixels' weights, and `perceptual` if wanted, each times its weight."""
+        """`l1`, divided by the sum of the pixel weights, and `perceptual` if it has a weight, weighted."""
         off = ((made - example.target).abs().mean(1, keepdim=True) * example.weight).sum()
         count = example.weight.expand(len(made), 1, *made.shape[2:]).sum()
         terms = {"l1": self.recipe.l1_weight * off / count}

@@ -1,6 +1,6 @@
-"""`train`: a run from its first step, or from its last checkpoint, to its last step.
+"""`train`: take a run from its first step, or from its last checkpoint, to its last step.
 
-A fresh run is one that is resumed from a checkpoint of no steps; so there is one path, and every process takes it.
+A new run is resumed from a checkpoint of step 0, so there is only one code path for all processes.
 """
 
 from __future__ import annotations
@@ -45,20 +45,22 @@ _GRID = 64
 
 
 def train(options: TrainingOptions, out: Path, resume: bool = False, console: Console | None = None) -> RunRecord:
-    """Train a generator and keep it in the RUN folder `out` (ganrt.training.run).
+    """Train a generator and write the RUN folder `out` (ganrt.training.run).
 
-    On one machine the same options give the same weights, whether the run was stopped and resumed or not.
+    On one machine, the same options give the same weights, even if the run was interrupted and resumed.
 
-    With several devices the calling script is started once for each (or has been, by torchrun). Only the first process
-    writes, reports and returns; the others end here, so that what follows is done once.
+    With several devices, the calling script is started once per device (unless torchrun has done so). Only the first
+    process writes, reports and returns; the others exit.
 
     Args:
-        resume: go on from the last checkpoint of `out`; only steps, intervals and devices may have changed.
-        console: where progress goes; by default standard error.
+        options: of the run.
+        out: the RUN folder, which must not exist unless `resume` is true.
+        resume: continue from the last checkpoint of `out`. Only steps, intervals and devices may differ.
+        console: where progress is printed; by default standard error.
 
-    Raises RequestError when `out` exists and is not to be resumed, when it was made with other options or data, or when
-    training diverges; CheckpointError when it is damaged; ArtifactError when the data cannot be read; MachineError when
-    there are not enough devices, or `out` cannot be written.
+    Returns the record of the finished run. Raises RequestError when `out` exists and `resume` is false, when it was
+    made with other options or data, or when training diverges; CheckpointError when it is damaged; ArtifactError when
+    the data cannot be read; MachineError when there are not enough devices, or `out` cannot be written.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = _build_fabric(options)
@@ -82,13 +84,13 @@ def train(options: TrainingOptions, out: Path, resume: bool = False, console: Co
     shown = (console or Console(stderr=True)) if fabric.is_global_zero else Console(quiet=True)
     record = replace(record, step=networks.step)
     if leader and previous is not None and previous.step != networks.step:
-        save_run(record, networks, log)  # the run was killed after it had replaced the checkpoint, but not the rest
+        save_run(record, networks, log)  # the run was killed between writing the checkpoint and the rest
     with (
         TrainingProgress(shown, options.steps, networks.step) as progress,
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
         warnings.catch_warnings(),
     ):
-        # A gradient penalty's second backward pass gives gradients in another memory order: slower, and right.
+        # A gradient penalty's second backward pass returns gradients in another memory format: slower, but correct.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
         record = _take_steps(trainer, record, log, progress)
     if not fabric.is_global_zero:
@@ -114,7 +116,7 @@ def _build_trainer(
 def _take_steps(
     trainer: Trainer | ImageTrainer, record: RunRecord, log: list[str], progress: TrainingProgress
 ) -> RunRecord:
-    """Take the steps that are left, and write what is due; every process goes through here."""
+    """Take the remaining steps, and write samples, log and checkpoints when due; runs in every process."""
     options, networks, leader = record.options, trainer.networks, trainer.fabric.is_global_zero
     while networks.step < options.steps:
         values = trainer.step()
@@ -145,7 +147,7 @@ def _encode_grid(trainer: Trainer | ImageTrainer) -> bytes:
 
 
 def _load_data(options: TrainingOptions) -> TrainingImages:
-    """Pictures of the size and channels that the generator makes, with labels if it takes some."""
+    """Load pictures of the generator's size and channels, with labels if it takes them."""
     output, label = options.spec.output, options.spec.find(Label)
     if output.size is None or output.size[0] != output.size[1]:
         raise RequestError(f"{options.family} makes images of size {output.size}; training needs one square size")
@@ -166,7 +168,7 @@ def _load_data(options: TrainingOptions) -> TrainingImages:
 
 
 def _read_previous(options: TrainingOptions, out: Path) -> RunRecord:
-    """The record of the run to go on with. Raises RequestError when these options would not have made it."""
+    """Read the record of the run to resume. Raises RequestError when it has other options."""
     previous = read_run(out)
     changed = previous.options.find_differences(options)
     if changed:
@@ -177,13 +179,13 @@ def _read_previous(options: TrainingOptions, out: Path) -> RunRecord:
 
 
 def _build_fabric(options: TrainingOptions) -> Fabric:
-    """Raises MachineError when this machine lacks the devices."""
+    """Build the launcher of the processes. Raises MachineError when the machine lacks the devices."""
     found = torch.cuda.device_count()
     gpu = options.device == "cuda" or (options.device == "auto" and found > 0)
     if gpu and found < options.devices:
         raise MachineError(f"training was to run on {options.devices} CUDA devices; torch finds {found}")
-    # Every process keeps its own batch-norm statistics: sent around in each forward pass, they would be changed between
-    # the discriminator's two passes and their common backward pass.
+    # Every process keeps its own batch-norm statistics: a broadcast in each forward pass would change them between the
+    # discriminator's two passes and their common backward pass.
     renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # in torch 2.13
     keep: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
     strategy = DDPStrategy(**keep) if options.devices > 1 else "auto"

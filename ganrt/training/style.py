@@ -1,4 +1,4 @@
-"""What style transfer learns: `transformer_net` one style, `adain` any."""
+"""Tasks of style transfer: `transformer_net` learns one style, `adain` any style."""
 
 from __future__ import annotations
 
@@ -30,18 +30,22 @@ from ganrt.training.style_pictures import load_style_picture
 
 @dataclass(frozen=True)
 class StyleRecipe:
-    """Settings of `transformer_net`'s training."""
+    """Settings for training `transformer_net`. The losses are relative, so the weights suit any features."""
 
     crop: int = 96
+    """Side of the crops in pixels, 32 to 1024."""
     style: str = "immunohistochemistry"
-    """A bundled picture (ganrt.training.style_pictures) or a file."""
+    """A bundled picture (ganrt.training.style_pictures) or the path of a file."""
     style_size: int = 256
-    """Side that the style picture is resized to: larger makes broader strokes."""
+    """Side in pixels that the style picture is resized to, 32 to 4096. A larger one gives broader strokes."""
     vgg: str = ""
-    """A torchvision checkpoint of VGG-16 or VGG-19; without one, the filter bank of ganrt.training.perceptual."""
+    """Path of a torchvision checkpoint of VGG-16 or VGG-19; without one, the `FilterBank` is used."""
     content_weight: float = 3.0
+    """Weight of the content loss, at least 0."""
     style_weight: float = 10.0
+    """Weight of the style loss, at least 0."""
     variation_weight: float = 1.0
+    """Weight of the total variation, at least 0."""
 
     def __post_init__(self) -> None:
         check_bounds(crop=(self.crop, 32, 1024), style_size=(self.style_size, 32, 4096))
@@ -49,8 +53,8 @@ class StyleRecipe:
 
 
 class StyleObjective(nn.Module):
-    """A crop is to keep its features and take on the style picture's Gram matrices (Johnson et al. 2016, section 3.2,
-    with relative losses: ganrt.training.perceptual)."""
+    """Keep the features of a crop and match the Gram matrices of the style picture (Johnson et al. 2016, section 3.2,
+    with the relative losses of ganrt.training.perceptual)."""
 
     terms: tuple[str, ...] = ("content", "style", "variation")
     numbers = 0
@@ -71,18 +75,18 @@ class StyleObjective(nn.Module):
         return {name: self.get_buffer(f"gram_{name}") for name in self.features.style}
 
     def prepare_generator(self, generator: nn.Module) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
     def build_discriminator(self) -> nn.Module | None:
-        """None."""
+        """None: there is no adversarial loss."""
         return None
 
     def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
-        """The crops in the network's range, and themselves as the content to keep."""
+        """The crops in the network's range as input, and as the content to keep."""
         return Example([crops * transformer_net.RANGE[1]], crops, torch.ones(1, 1, 1, 1))
 
     def compute_losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
-        """`content`, `style` and `variation`, each times its weight."""
+        """`content`, `style` and `variation`, weighted."""
         pictures = made / transformer_net.RANGE[1]
         found = self.features(pictures)
         with torch.no_grad():
@@ -96,16 +100,20 @@ class StyleObjective(nn.Module):
 
 @dataclass(frozen=True)
 class AdainRecipe:
-    """Settings of `adain`'s training."""
+    """Settings for training `adain`."""
 
     crop: int = 96
+    """Side of the crops of content and style in pixels, 32 to 1024."""
     styles: str = "immunohistochemistry,retina,hubble_deep_field,brick,grass"
-    """Pictures to take styles from, bundled or files, with commas between."""
+    """Style pictures, bundled names or paths of files, with commas between."""
     style_size: int = 256
+    """Side in pixels that style pictures are resized to, 32 to 4096."""
     encoder: str = ""
-    """vgg_normalised.pth of pytorch-AdaIN, for width 64; without it the encoder keeps random weights."""
+    """Path of pytorch-AdaIN's vgg_normalised.pth, for width 64; without it the encoder has random weights."""
     content_weight: float = 1.0
+    """Weight of the content loss, at least 0."""
     style_weight: float = 10.0
+    """Weight of the style loss, at least 0; 10 in the paper."""
 
     def __post_init__(self) -> None:
         check_bounds(crop=(self.crop, 32, 1024), style_size=(self.style_size, 32, 4096))
@@ -113,11 +121,11 @@ class AdainRecipe:
 
 
 class AdainObjective(nn.Module):
-    """The decoder learns to make pictures whose features are those it was given, in the statistics of the style (Huang,
-    Belongie 2017, equations 11 to 13, with relative losses). The encoder stays as it is.
+    """Train the decoder to reproduce the features it is given, with the statistics of the style (Huang, Belongie 2017,
+    equations 11 to 13, with relative losses). The encoder is frozen.
 
-    An encoder of random weights says little about content and style, so without a checkpoint the pictures are compared
-    by the filter bank of ganrt.training.perceptual, and the content to keep is that of the crop.
+    Features of a random encoder describe content and style poorly. Without a checkpoint, images are therefore compared
+    in the features of the `FilterBank`, and the content to keep is that of the crop.
     """
 
     terms: tuple[str, ...] = ("content", "style")
@@ -139,17 +147,17 @@ class AdainObjective(nn.Module):
         self.scale = self.features.scale
 
     def prepare_generator(self, generator: nn.Module) -> None:
-        """Give the generator this encoder, and leave only the decoder to train."""
+        """Copy the encoder into the generator and freeze it there."""
         encoder = generator.get_submodule("vgg")
         encoder.load_state_dict(self.encoder.state_dict())
         encoder.requires_grad_(False)
 
     def build_discriminator(self) -> nn.Module | None:
-        """None."""
+        """None: there is no adversarial loss."""
         return None
 
     def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
-        """Each crop as content, with a crop of as many pixels of one of the styles, at full strength."""
+        """Each crop as content, with a crop of the same size of one of the styles, at full strength."""
         styles = torch.stack([self._style(crops.shape[2], numbers) for numbers in drawn.tolist()])
         strength = torch.ones(len(crops), device=crops.device)
         return Example([crops, styles, strength], crops, torch.ones(1, 1, 1, 1))
@@ -163,12 +171,12 @@ class AdainObjective(nn.Module):
         return crop.flip(2) if mirror < 0.5 else crop
 
     def compute_losses(self, example: Example, made: Tensor) -> dict[str, Tensor]:
-        """`content` and `style`, each times its weight."""
+        """`content` and `style`, weighted."""
         content, style, _ = example.inputs
         found = self.features(made)
         with torch.no_grad():
             shown = self.features(style)
-            layout = self._layout(content, style)
+            layout = self._content_features(content, style)
         scale = {name: self.scale[name] for name in self.features.style}
         return {
             "content": self.recipe.content_weight
@@ -176,15 +184,15 @@ class AdainObjective(nn.Module):
             "style": self.recipe.style_weight * statistics_loss(found, shown, scale),
         }
 
-    def _layout(self, content: Tensor, style: Tensor) -> dict[str, Tensor]:
-        """With trained features what the decoder was given, else the crop's own."""
+    def _content_features(self, content: Tensor, style: Tensor) -> dict[str, Tensor]:
+        """Features to keep: the decoder's input for a trained encoder, else those of the crop."""
         if not self.recipe.encoder:
             return self.features(content)  # type: ignore[no-any-return]
         return {self.features.content[0]: adain.adain(self.encoder(content), self.encoder(style))}
 
 
 class _Levels(nn.Module):
-    """The encoder of `adain` as a feature extractor."""
+    """The encoder of `adain` with the interface of a feature extractor."""
 
     def __init__(self, encoder: nn.Sequential) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pictures to take a style from: files, or some that come with scikit-image."""
+"""Style pictures: files, or pictures that come with scikit-image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from ganrt.errors import MissingLibraryError, RequestError
 from ganrt.images import Pictures
 
 BUNDLED = ("immunohistochemistry", "retina", "hubble_deep_field", "colorwheel", "brick", "grass", "gravel")
-"""Names in skimage.data; the last three are grey. None of them is among the photographs to train on."""
+"""Names in skimage.data; the last three are grey. None of them is in the data `photos`."""
 
 
 def load_style_picture(name: str, size: int) -> Pictures:
-    """The square in the middle of a picture, resized: uint8 (size, size, 3).
+    """Load the central square of a picture, resized: uint8 (size, size, 3).
 
     Args:
         name: one of BUNDLED, or the path of a PNG, JPEG or WebP file.
+        size: side in pixels.
 
     Raises RequestError when it is neither, ArtifactError when the file cannot be read, MissingLibraryError without
     scikit-image.

@@ -1,4 +1,4 @@
-"""The ways to train, by the name that a family gives. To add one: its module, and a row of TASKS."""
+"""TASKS: how each `Family.task` is trained. To add one: its module, and a row of TASKS."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ganrt.training.super_resolution import SuperResolutionObjective, SuperResol
 
 @dataclass(frozen=True)
 class Task:
-    """One way to train."""
+    """How a family is trained."""
 
     recipe: type[Any]
-    """Of its settings: ganrt.training.image_tasks.Recipe or ganrt.training.noise_tasks.NoiseRecipe."""
+    """Class of its settings: an `image_tasks.Recipe` or a `noise_tasks.NoiseRecipe`."""
     objective: Callable[[Any, Any], Objective] | None = None
-    """(recipe, config of the family) -> what training on photographs minimises; None for a task on noise, against the
+    """(recipe, config of the family) -> objective of an image-to-image task; None for training on noise against the
     family's discriminator."""
 
 
@@ -34,16 +34,16 @@ TASKS: dict[str, Task] = {
     "super-resolution": Task(SuperResolutionRecipe, SuperResolutionObjective),
     "synthesis": Task(SynthesisRecipe, SynthesisObjective),
 }
-"""`Family.task` -> how it is trained."""
+"""`Family.task` -> task."""
 
 
 def trains_on_noise(family: AnyFamily) -> bool:
-    """Whether a family is trained on noise; if not, on photographs."""
+    """Whether a family is trained on noise; others are trained on photographs."""
     return TASKS[family.task].objective is None
 
 
 def complete_recipe(family: AnyFamily, values: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a family's task as plain values; those left out take their defaults.
+    """All settings of a family's task as plain values, with defaults for those left out.
 
     Raises RequestError for an unknown name and a value out of bounds.
     """
@@ -51,14 +51,16 @@ def complete_recipe(family: AnyFamily, values: Mapping[str, Any]) -> dict[str, A
 
 
 def build_objective(family: AnyFamily, config: Mapping[str, Any], recipe: Mapping[str, Any]) -> Objective | None:
-    """None for a task on noise. Raises RequestError, ArtifactError or CheckpointError for a recipe whose files cannot
-    be used."""
+    """The objective of a family's task; None for a task on noise.
+
+    Raises RequestError, ArtifactError or CheckpointError when a file that the recipe names cannot be used.
+    """
     objective = TASKS[family.task].objective
     return None if objective is None else objective(_parse_recipe(family, recipe), family.configure(config))
 
 
 def build_growth(family: AnyFamily, config: Mapping[str, Any], recipe: Mapping[str, Any], batch: int) -> Growth | None:
-    """When the networks grow; None for those that do not. Raises RequestError."""
+    """The schedule of growing networks; None for others. Raises RequestError for an invalid recipe."""
     settings = _parse_recipe(family, recipe)
     if not isinstance(settings, GrowingRecipe):
         return None

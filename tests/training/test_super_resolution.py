@@ -85,7 +85,7 @@ def test_losses_are_the_weighted_differences() -> None:
         ("srresnet", {"pixel": "l3"}, "pixel is 'l3'; it must be l1 or l2"),
         ("srresnet", {"crop": 33}, "crop is 33; it must be a multiple of the scale, 2"),
         ("srresnet", {"adversarial_weight": -1.0}, "adversarial_weight is -1.0; it must be at least 0"),
-        ("espcn", {"adversarial_weight": 1.0}, "makes brightness alone; perceptual and adversarial terms need colour"),
+        ("espcn", {"adversarial_weight": 1.0}, "generates luma only; perceptual and adversarial losses need RGB"),
     ],
 )
 def test_a_recipe_that_makes_no_sense(family: str, change: dict[str, Any], message: str) -> None:

@@ -104,6 +104,7 @@ class Discriminator(nn.Module):
             apply_spectral_norm(self.main)
 
     def forward(self, points: Tensor) -> Tensor:
+        """Score points (N, 2): logits (N / packing,)."""
         x = points.reshape(len(points) // self.packing, -1)
         if self.deviation:
             spread = (x.var(dim=0, correction=0) + 1e-8).sqrt().mean()
