@@ -22,8 +22,7 @@ from torch import nn
 from ganrt import feeds
 from ganrt.atomic import write_file
 from ganrt.golden import picture_size
-from ganrt.models import get_family, upscaling
-from ganrt.models.parametrize import fold
+from ganrt.models import fold, get_family, init_kaiming
 from ganrt.spec import Spec
 
 _SEED = 0
@@ -80,7 +79,7 @@ def make_generator(recipe: GeneratorRecipe) -> nn.Module:
         torch.manual_seed(_SEED)
         module = fold((family.trainable or family.generator)(config))
         if recipe.he:
-            upscaling.init_kaiming(module)
+            init_kaiming(module)
         _set_norm_statistics(module, family.spec(config))
         _set_contrast(module, family.spec(config))
     return module.eval()

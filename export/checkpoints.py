@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ganrt.errors import CheckpointError
-from ganrt.models import FAMILIES, get_family
-from ganrt.models.family import AnyFamily, Layout, Shapes, State
+from ganrt.models import FAMILIES, AnyFamily, Layout, Shapes, State, get_family
 
 _OPTIONAL = "num_batches_tracked"
 """Written since PyTorch 0.4.1 only, and unused in inference."""

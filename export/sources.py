@@ -15,11 +15,9 @@ from typing import Any, cast
 import torch
 
 from ganrt.errors import CheckpointError, RequestError
-from ganrt.models import FAMILIES, get_family
-from ganrt.models.family import AnyFamily, State
-from ganrt.models.unpickle import read_state
+from ganrt.models import FAMILIES, AnyFamily, State, get_family, read_state
 from ganrt.spec import Spec
-from ganrt.training.run import read_run
+from ganrt.training import read_run
 
 from .checkpoints import recognize
 

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
-from ganrt.models.parametrize import fold_layer
+from ganrt.models import fold_layer
 
 from .findings import Finding, join_paths
 

@@ -11,11 +11,30 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ganrt.errors import RequestError
+from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
     import torch
 
-    from ganrt.models.family import AnyFamily
+    from ganrt.models.family import AnyFamily, Family, Layout, Shapes, State
+    from ganrt.models.parametrize import fold, fold_layer
+    from ganrt.models.unpickle import read_state
+    from ganrt.models.upscaling import init_kaiming
+
+__all__ = [
+    "FAMILIES",
+    "AnyFamily",
+    "Family",
+    "Layout",
+    "Shapes",
+    "State",
+    "build_generator",
+    "fold",
+    "fold_layer",
+    "get_family",
+    "init_kaiming",
+    "read_state",
+]
 
 FAMILIES = {
     "mlp": "fully connected generator, strided-convolution discriminator (Goodfellow et al. 2014)",
@@ -54,3 +73,19 @@ def build_generator(name: str, config: Mapping[str, Any]) -> torch.nn.Module:
     """
     family = get_family(name)
     return family.generator(family.configure(config))
+
+
+_MODULES = {
+    "AnyFamily": "family",
+    "Family": "family",
+    "Layout": "family",
+    "Shapes": "family",
+    "State": "family",
+    "fold": "parametrize",
+    "fold_layer": "parametrize",
+    "init_kaiming": "upscaling",
+    "read_state": "unpickle",
+}
+"""Public name -> the module of this package that defines it; these need torch."""
+
+__getattr__ = lazy_exports(__name__, _MODULES)
