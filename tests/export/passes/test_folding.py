@@ -248,3 +248,47 @@ def test_narrow_convolutions_of_another_kind_or_parity_stay(change: dict[str, An
 def test_pictures_that_may_be_odd_stay() -> None:
     before = graph([helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)], {"w": np.ones((3, CHANNELS, 3, 3))})
     assert apply_passes(before, [PACKING])[1] == ()
+
+
+@given(blocksize=st.integers(1, 4), seed=SEEDS)
+def test_depth_to_space_makes_an_even_size_if_its_block_is_even(blocksize: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    nodes = [
+        helper.make_node("Conv", ["x", "first"], ["c"]),
+        helper.make_node("DepthToSpace", ["c"], ["d"], blocksize=blocksize),
+        helper.make_node("Conv", ["d", "second"], ["y"], pads=[1] * 4),
+    ]
+    weights = {"first": random.normal(size=(blocksize**2, CHANNELS, 1, 1)), "second": random.normal(size=(3, 1, 3, 3))}
+    before = graph(nodes, weights)
+    after, applied = apply_passes(before, [PACKING])
+    assert applied == (("packing",) if blocksize % 2 == 0 else ())
+    same(before, after, seed)
+
+
+def test_a_narrow_convolution_with_a_computed_bias_stays() -> None:
+    nodes = [
+        helper.make_node("Resize", ["x", "", "scales"], ["u"], **NEAREST),
+        helper.make_node("ReduceMean", ["x", "axes"], ["b"], keepdims=0),
+        helper.make_node("Conv", ["u", "w", "b"], ["y"], pads=[1] * 4),
+    ]
+    before = graph(nodes, {"w": np.ones((CHANNELS, CHANNELS, 3, 3)), "axes": np.array([0, 2, 3])})
+    assert apply_passes(before, [PACKING])[1] == ()
+
+
+@given(output=st.booleans(), constant=st.booleans(), seed=SEEDS)
+def test_a_scale_is_folded_forward_if_it_is_constant_and_no_output(output: bool, constant: bool, seed: int) -> None:
+    """A scaled value that is an output of the graph must stay, and so must a scale that depends on the input."""
+    random = np.random.default_rng(seed)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["g"]),
+        helper.make_node("Mul", ["x", "scale" if constant else "g"], ["s"]),
+        helper.make_node("Conv", ["s", "w"], ["y"]),
+    ]
+    weights = {"scale": random.normal(size=(CHANNELS, 1, 1)), "w": random.normal(size=(5, CHANNELS, 1, 1))}
+    before = graph(nodes, weights)
+    if output:
+        before.graph.outputs.append(next(node.outputs[0] for node in before.graph if node.op_type == "Mul"))
+    after, applied = apply_passes(before, [FOLD_FORWARD])
+    assert applied == (("fold-forward",) if constant and not output else ())
+    assert len(after.graph.outputs) == 1 + output
+    same(before, after, seed)
