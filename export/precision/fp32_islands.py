@@ -4,6 +4,7 @@ show the danger, by measuring where they can, and then by what each does to the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -56,7 +57,7 @@ more."""
 
 def convert_with_fp32_islands(
     model: ir.Model, spec: Spec, samples: Samples, quality: float
-) -> tuple[ir.Model, dict[str, object]]:
+) -> tuple[ir.Model, dict[str, Any]]:
     """The graph in float16 but for its islands, and what was decided, for the record.
 
     Args:
@@ -85,7 +86,7 @@ def convert_with_fp32_islands(
         reasons[name] = f"{judge.to_decibels(alone[name]):.1f} dB with it in float16"
     every = fp16.extend_islands(model, reasons)
     made = fp16.convert_nodes(model, every)
-    notes: dict[str, object] = {
+    notes: dict[str, Any] = {
         "calibrated on": samples.origin,
         "worst PSNR there": round(judge.to_decibels(judge.measure_error(made)), 1),
         "computed on the CPU": f"{RULE}; this shows overflow and rounding, not speed",

@@ -46,11 +46,11 @@ def spec(*inputs: Any) -> ganrt.Spec:
     return ganrt.Spec("tiny", (LATENT, *inputs), ganrt.Output(1, (-1.0, 1.0), (8, 8)))
 
 
-def ready(module: nn.Module) -> nn.Module:
+def ready(module: nn.Module) -> Any:
     return module.eval().requires_grad_(False)
 
 
-def tiny(middle: nn.Module | Callable[[Tensor], Any]) -> nn.Module:
+def tiny(middle: nn.Module | Callable[[Tensor], Any]) -> Any:
     return ready(Tiny(middle if isinstance(middle, nn.Module) else Apply(middle)))
 
 

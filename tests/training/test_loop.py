@@ -279,14 +279,14 @@ def test_every_critic_step_has_images_of_its_own_and_clips_first(
 ) -> None:
     trainer = trainer_of(replace(options, loss="wgan", critic_steps=3, betas=()))
     numbers: list[int] = []
-    real_part = Trainer._part
+    draw_part = Trainer._draw_part
 
     def record(*place: Any) -> Any:
-        part = real_part(trainer, *place)
+        part = draw_part(trainer, *place)
         numbers.append(part.first)
         return part
 
-    monkeypatch.setattr(trainer, "_part", record)
+    monkeypatch.setattr(trainer, "_draw_part", record)
     for _ in range(2):
         trainer.step()
     assert numbers == [0, 8, 16, 24, 32, 40]

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
+from helpers.optional import unwrap
 from helpers.tiny_generators import Tiny, only, ready, spec, tiny
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -104,11 +105,11 @@ def test_batch_norm_without_statistics_is_refused() -> None:
 
 
 def norms(biases: tuple[float, float], means: tuple[float, float]) -> nn.Module:
-    made = nn.Sequential(nn.BatchNorm2d(4), nn.BatchNorm2d(4))
+    made = [nn.BatchNorm2d(4), nn.BatchNorm2d(4)]
     for norm, bias, mean in zip(made, biases, means, strict=True):
         nn.init.constant_(norm.bias, bias)
-        norm.running_mean.fill_(mean)
-    return tiny(made)
+        unwrap(norm.running_mean).fill_(mean)
+    return tiny(nn.Sequential(*made))
 
 
 def test_statistics_that_an_average_left_behind() -> None:
@@ -159,7 +160,8 @@ def test_places_stay_short() -> None:
 
 
 def test_all_refusals_are_told_at_once() -> None:
-    findings = [Finding("r", f"m{k}", "is wrong", level) for k, level in enumerate(("rejected", "warning", "rejected"))]
+    levels: tuple[Any, ...] = ("rejected", "warning", "rejected")
+    findings = [Finding("r", f"m{k}", "is wrong", level) for k, level in enumerate(levels)]
     told: list[str] = []
     with pytest.raises(RequestError, match=r"^faces:make was not exported; .*\n  m0: is wrong\n  m2: is wrong$"):
         report_findings(findings, "faces:make", told.append)

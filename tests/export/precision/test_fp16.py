@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,7 +46,8 @@ def latents(seed: int = 0, count: int = 2) -> np.ndarray:
 def reference(model: ir.Model, z: np.ndarray) -> np.ndarray:
     """By the ONNX project's evaluator, in NumPy's float16 where the graph says so."""
     with np.errstate(all="ignore"):
-        return ReferenceEvaluator(ir.to_proto(model)).run(None, {"z": z})[0]
+        evaluator: Any = ReferenceEvaluator(ir.to_proto(model))
+        return evaluator.run(None, {"z": z})[0]
 
 
 def lowered(model: ir.Model, kept: set[str]) -> ir.Model:
@@ -87,9 +89,9 @@ def test_types_are_consistent_and_casts_are_shared(steps: list[str], seed: int, 
     casts = [node for node in made.graph if node.op_type == "Cast"]
     assert all(count == 1 for count in Counter(id(cast.inputs[0]) for cast in casts).values())
     for cast in casts:  # no value goes down and up again without work in between, or up and down
-        source = cast.inputs[0].producer()
+        source = cast.inputs[0].producer()  # type: ignore[union-attr]
         while source is not None and source.op_type in fp16.MOVING:
-            source = source.inputs[0].producer()
+            source = source.inputs[0].producer()  # type: ignore[union-attr]
         assert source is None or source.op_type != "Cast", "a value was cast twice"
     single = {node.name for node in made.graph if node.outputs[0].dtype == ir.DataType.FLOAT} - {None}
     assert {name for name in kept if name in names} <= single | {n for n in names if "shape" in n}
@@ -325,7 +327,8 @@ def test_the_cpu_provider_is_not_believed_about_fp16(made: Bundle) -> None:
     with ganrt.load(made.folder, variant="fp16-phases") as generator:
         found = generator(**z)
     path = made.onnx("fp16-phases")
-    wanted = ReferenceEvaluator(str(path)).run(None, z)[0]
+    evaluator: Any = ReferenceEvaluator(str(path))
+    wanted = evaluator.run(None, z)[0]
     by_itself = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, z)[0]
     assert np.array_equal(found, found.astype(np.float16)) and not np.array_equal(by_itself, found)
     np.testing.assert_allclose(found, wanted, atol=5e-3)

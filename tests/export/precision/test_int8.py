@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from helpers.optional import unwrap
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -72,9 +74,9 @@ def test_layers_are_the_convolutions_of_one_tensor() -> None:
 @given(seed=st.integers(0, 99))
 def test_weights_are_within_half_a_step_per_channel(seed: int) -> None:
     before, after = network(seed), lowered(network(seed))
-    weights = {name: value.const_value.numpy() for name, value in before.graph.initializers.items()}
+    weights = {name: unwrap(value.const_value).numpy() for name, value in before.graph.initializers.items()}
     for name in ("w1", "w2"):
-        steps, scale = (read_constant(after.graph.initializers[f"{name}.{part}"]) for part in ("int8", "scale"))
+        steps, scale = (unwrap(read_constant(after.graph.initializers[f"{name}.{part}"])) for part in ("int8", "scale"))
         assert steps.dtype == np.int8 and np.abs(steps).max() == 127 and scale.shape == (len(steps),)
         apart = np.abs(steps * scale[:, None, None, None] - weights[name])
         assert (apart <= 0.501 * scale[:, None, None, None]).all()
@@ -84,8 +86,8 @@ def test_weights_are_within_half_a_step_per_channel(seed: int) -> None:
 def test_eight_bits_are_moved() -> None:
     made = lowered(network())
     shuffle = next(node for node in made.graph if node.op_type == "DepthToSpace")
-    assert shuffle.inputs[0].producer().op_type == "DequantizeLinear"
-    zeros = [read_constant(node.inputs[2]) for node in made.graph if node.op_type == "QuantizeLinear"]
+    assert unwrap(unwrap(shuffle.inputs[0]).producer()).op_type == "DequantizeLinear"
+    zeros = [unwrap(read_constant(node.inputs[2])) for node in made.graph if node.op_type == "QuantizeLinear"]
     assert [zero.dtype for zero in zeros] == [np.uint8] * 2
     assert 64 < zeros[0] < 192 and zeros[1] == 0  # z takes both signs; what a relu made does not
 
@@ -180,7 +182,7 @@ def test_nothing_is_quantised_right_behind_a_product_or_for_a_single_pixel() -> 
     assert [layer.name for layer in int8.find_layers(model)] == ["picture"]
     lower = int8.quantize(model, {"picture": QuantizationRange(-1.0, 1.0, np.zeros(4), 36)}, ["picture"])
     pair = next(node for node in lower.graph if node.op_type == "QuantizeLinear")
-    assert pair.inputs[0].producer().op_type == "Reshape"
+    assert unwrap(unwrap(pair.inputs[0]).producer()).op_type == "Reshape"
 
 
 @given(errors=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=40), allowed=st.floats(0.01, 1.0))
@@ -265,7 +267,7 @@ def test_load_takes_the_variant_that_is_asked_for(made: Bundle) -> None:
     ],
 )
 def test_what_cannot_be_exported(
-    options: dict[str, object], error: type[Exception], message: str, bundle: Bundle, tmp_path: Path
+    options: dict[str, Any], error: type[Exception], message: str, bundle: Bundle, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
         export(str(bundle.folder / Bundle.WEIGHTS), tmp_path / "x.ganrt", **options)
@@ -303,7 +305,8 @@ def test_an_export_that_nothing_here_can_prove_is_refused(
 ) -> None:
     from ganrt.export import verification
 
-    real, told = verification.open_session, []
+    real = verification.open_session
+    told: list[str] = []
 
     def refuse(bundle: Bundle, config: SessionConfig) -> Session:
         if config.variant == "int8-phases":
