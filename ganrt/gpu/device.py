@@ -28,7 +28,7 @@ _POLLS, _SHORT_NAPS, _SHORT_S, _LONG_S = 200, 100, 1e-4, 1e-3
 _OUT_OF_MEMORY = ("OUT_OF_MEMORY", "out of memory", "Failed to allocate memory")
 """Texts in the errors of CUDA, and of libraries above it, when an allocation fails."""
 _never = threading.Event()
-"""Waiting for it is sleeping."""
+"""Waiting for it sleeps; only the clock of the benchmark imports `time`."""
 
 
 @contextmanager
@@ -72,7 +72,7 @@ class Gpu:
 
     def make_current(self) -> None:
         """Make this the GPU that the calling thread works with. Raises DeviceLostError."""
-        with translate_errors(f"turning to cuda:{self.number}"):
+        with translate_errors(f"selecting cuda:{self.number}"):
             self._device.set_current()
 
     def describe(self) -> dict[str, str]:
@@ -93,7 +93,7 @@ class Gpu:
 
     def allocate_memory(self, size: int, stream: core.Stream) -> core.Buffer:
         """Return `size` bytes of device memory (at least 1), aligned to 256 bytes or more. Raises DeviceMemoryError."""
-        with translate_errors(f"taking {size} bytes on {self.name}"):
+        with translate_errors(f"allocating {size} bytes on {self.name}"):
             return self._device.allocate(max(size, 1), stream=stream)
 
     def allocate_pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> PinnedArray:

@@ -147,7 +147,7 @@ def explain_misfit(key: Key, machine: Machine) -> str | None:
     if not runs[hardware]:
         return f"for {built.gpu} (compute capability {built.capability})"
     if built.driver != machine.driver and not portable:
-        return f"for the driver {built.driver}, where {machine.driver} is here now"
+        return f"for the driver {built.driver}, and this machine has {machine.driver}"
     return None
 
 

@@ -57,7 +57,7 @@ class TrtProgram:
                 f"a batch of {size} does not fit into the memory of {gpu.name}: {LOG.take_errors()}"
             )
         self._context: trt.IExecutionContext = context
-        self._loaded = loaded  # the engine must outlive the context
+        self._keep_alive = loaded, scratch  # the context points to both
         self._graph: Graph | None = None
         self._runs = 0
         self._capture_failed = False

@@ -48,7 +48,7 @@ def test_every_part_of_the_key_counts() -> None:
     [
         (change_machine(tensorrt="10.7.0.23"), r"there is one for TensorRT 10\.3\.0\.26\): build it with `ganrt build"),
         (change_machine(gpu="NVIDIA H100"), r"there is one for NVIDIA Orin \(compute capability 8\.7\)"),
-        (change_machine(driver="580.1"), r"for the driver 540\.4\.0, where 580\.1 is here now"),
+        (change_machine(driver="580.1"), r"for the driver 540\.4\.0, and this machine has 580\.1"),
     ],
 )
 def test_an_engine_for_another_machine_is_not_found_and_the_error_says_why(here: Machine, reason: str) -> None:

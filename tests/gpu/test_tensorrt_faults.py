@@ -75,7 +75,7 @@ def test_a_batch_of_one_that_does_not_fit_is_an_error_and_the_session_works_on(s
     with open_trt_session(machine, bundle) as session:
         machine.cuda.limit = machine.cuda.used + 100
         with pytest.raises(
-            DeviceMemoryError, match=r"taking \d+ bytes on NVIDIA Fake 100: the GPU has too little memory"
+            DeviceMemoryError, match=r"allocating \d+ bytes on NVIDIA Fake 100: the GPU has too little memory"
         ):
             run_batch(session, bundle, 1)
         machine.cuda.limit = 2**40

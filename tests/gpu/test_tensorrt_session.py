@@ -1,6 +1,8 @@
 """The TensorRT backend keeps the contract of a session and the order of its streams, on strict fakes of TensorRT and
 CUDA that do all work as late, or in as odd an order, as they may."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -229,6 +231,22 @@ def test_the_fakes_find_a_missing_wait(start: Start, change: Callable[[FakeMachi
         change(machine)
         found.append(gives_wrong_images(machine, bundle))
     assert any(found)
+
+
+def test_a_program_keeps_its_scratch_memory_alive(start: Start, bundle: Bundle) -> None:
+    """cuda-core frees a buffer that nobody refers to, and the context would go on using it."""
+    machine = build_engine(start(), bundle)
+    with open_trt_session(machine, bundle) as session:
+        run_batches(session, bundle, 1)
+        programs: Any = session._programs  # type: ignore[attr-defined]
+        (program,) = programs._cache
+        scratch = programs._scratch._buffers
+        references = [weakref.ref(buffer) for buffer in scratch.values()]
+        scratch.clear()
+        gc.collect()
+        assert len(references) == 1 and program.size == 2
+        assert references[0]() is not None
+        scratch[program.profile] = references[0]()
 
 
 @pytest.mark.parametrize("lean", [False, True])
