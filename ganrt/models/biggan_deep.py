@@ -253,7 +253,7 @@ def guess_config(shapes: Shapes) -> Config | None:
 
 
 _FACTOR = re.compile(r"\.weight_(orig|u|v)$")
-"""What spectral norm keeps in the place of a weight (torch.nn.utils.spectral_norm)."""
+"""Suffixes under which spectral norm stores a weight (torch.nn.utils.spectral_norm)."""
 _NAMES = [
     (re.compile(pattern), name)
     for pattern, name in (

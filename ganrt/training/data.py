@@ -63,12 +63,12 @@ def load_images(source: str, size: int, channels: int) -> TrainingImages:
     labels = None
     if source == "digits":
         scans, labels = load_digits()
-        pictures = _fit_all(np.repeat(scans[..., None], channels, axis=-1), size)
+        pictures = _crop_and_resize_all(np.repeat(scans[..., None], channels, axis=-1), size)
     elif source.startswith(FOLDER):
         pictures = _load_folder(Path(source.removeprefix(FOLDER)), size, channels)
     elif source.endswith(".npz"):
         arrays, labels = _load_npz(Path(source), channels)
-        pictures = _fit_all(arrays, size)
+        pictures = _crop_and_resize_all(arrays, size)
     else:
         raise RequestError(f"there is no data {source!r}; choose digits, {FOLDER}PATH or FILE.npz")
     return TrainingImages(pictures, labels, source)
@@ -111,7 +111,7 @@ def _load_folder(folder: Path, size: int, channels: int) -> Pictures:
     if not files:
         raise ArtifactError(f"{folder} holds no pictures: no file in it ends in {', '.join(images.SUFFIXES)}")
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(lambda path: _fit(images.read_picture(path, channels), size), files)))
+        return np.stack(list(pool.map(lambda path: _crop_and_resize(images.read_picture(path, channels), size), files)))
 
 
 def _load_npz(path: Path, channels: int) -> tuple[Pictures, NDArray[np.int64] | None]:
@@ -146,11 +146,11 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise ArtifactError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
 
 
-def _fit_all(pictures: Iterable[Pictures], size: int) -> Pictures:
-    return np.stack([_fit(picture, size) for picture in pictures])
+def _crop_and_resize_all(pictures: Iterable[Pictures], size: int) -> Pictures:
+    return np.stack([_crop_and_resize(picture, size) for picture in pictures])
 
 
-def _fit(picture: Pictures, size: int) -> Pictures:
+def _crop_and_resize(picture: Pictures, size: int) -> Pictures:
     """Crop uint8 HWC to the central square and resize it to (size, size, C)."""
     height, width = picture.shape[:2]
     side = min(height, width)

@@ -24,7 +24,7 @@ class Growth:
     def stage_at(self, step: int) -> tuple[int, float]:
         """Stage, and weight of its newest block from 0 to 1. The first step of a fade has weight 0, so that it computes
         the same as the step before."""
-        stage = self._stage(step)
+        stage = self._find_stage(step)
         since = step - self.starts[stage]
         return stage, 1.0 if stage == 0 or since >= self.fade else since / self.fade
 
@@ -38,5 +38,5 @@ class Growth:
         """The first step at which the networks have their full size and nothing fades in."""
         return self.starts[-1] + (self.fade if self.last else 0)
 
-    def _stage(self, step: int) -> int:
+    def _find_stage(self, step: int) -> int:
         return min(self.last, max(0, 1 + (step - self.hold) // (self.fade + self.hold)))

@@ -73,19 +73,19 @@ class ImageTrainer:
         example = self._draw_example(self.data.training, first, rows)
         made = self.generator(*example.inputs)
         terms = self.objective.compute_losses(example, made)
-        judged = []
+        discriminator_losses = []
         if self.discriminator is not None and self.networks.discriminator is not None:
             pictures = self._to_unit_range(made)
             real, fake = self.discriminator(example.target), self.discriminator(pictures.detach())
             against = self.loss.discriminator(real, fake)
             self.fabric.backward(against / self.options.accumulate)
-            judged.append(against.detach())
+            discriminator_losses.append(against.detach())
             # Bypasses the distributed wrapper, which would wait for gradients of the frozen parameters.
             with freeze_parameters(self.networks.discriminator), self.fabric.autocast():
                 logits = self.networks.discriminator(pictures)
             terms["adversarial"] = self.weight * self.loss.generator(logits.float())
         self.fabric.backward(torch.stack(list(terms.values())).sum() / self.options.accumulate)
-        return torch.stack([*(term.detach() for term in terms.values()), *judged])
+        return torch.stack([*(term.detach() for term in terms.values()), *discriminator_losses])
 
     def report(self, values: Tensor) -> tuple[float, ...]:
         """Average the values of the last step over all processes; every process must call this."""

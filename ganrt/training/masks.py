@@ -24,7 +24,7 @@ def draw_masks(height: int, width: int, random: Tensor) -> Tensor:
     across = (torch.arange(width, device=random.device) + 0.5) / width
     kind, numbers = random[:, :1, None], random[:, 1:, None, None]
     strokes = numbers[:, 4:].reshape(len(random), _STROKES, 5, 1, 1)
-    mask = torch.where(kind < 0.5, _rectangle(down, across, numbers[:, :4]), _lines(down, across, strokes))
+    mask = torch.where(kind < 0.5, _draw_rectangles(down, across, numbers[:, :4]), _draw_strokes(down, across, strokes))
     return mask[:, None].float()
 
 
@@ -35,7 +35,7 @@ def centre_mask(height: int, width: int) -> Tensor:
     return mask
 
 
-def _rectangle(down: Tensor, across: Tensor, random: Tensor) -> Tensor:
+def _draw_rectangles(down: Tensor, across: Tensor, random: Tensor) -> Tensor:
     """Bool (N, height, width) from four numbers (N, 4, 1, 1): height, width, and position."""
     tall, wide = 0.25 + 0.25 * random[:, 0], 0.25 + 0.25 * random[:, 1]
     top, left = (1 - tall) * random[:, 2], (1 - wide) * random[:, 3]
@@ -43,7 +43,7 @@ def _rectangle(down: Tensor, across: Tensor, random: Tensor) -> Tensor:
     return rows & (across >= left) & (across < left + wide)
 
 
-def _lines(down: Tensor, across: Tensor, random: Tensor) -> Tensor:
+def _draw_strokes(down: Tensor, across: Tensor, random: Tensor) -> Tensor:
     """Bool (N, height, width) from (N, strokes, 5, 1, 1): both ends and the thickness. A pixel belongs to a stroke when
     its distance from the line between the ends is at most half the thickness."""
     scale = min(len(down), len(across))

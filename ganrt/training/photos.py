@@ -59,9 +59,9 @@ def load_photos(source: str, least: int) -> Photos:
     is too small; MissingLibraryError when a library of `photos` is missing.
     """
     if source == "photos":
-        training, held_out = _bundled()
+        training, held_out = _load_bundled()
     elif source.startswith(FOLDER):
-        training, held_out = _in_folder(Path(source.removeprefix(FOLDER)), least)
+        training, held_out = _load_folder(Path(source.removeprefix(FOLDER)), least)
     else:
         raise RequestError(f"there is no data {source!r} of photographs; choose photos or {FOLDER}PATH")
     return Photos(training, held_out, source)
@@ -86,7 +86,7 @@ def draw_crops(photos: list[Pictures], side: int, seed: int, first: int, count: 
     return made
 
 
-def _bundled() -> tuple[list[Pictures], list[Pictures]]:
+def _load_bundled() -> tuple[list[Pictures], list[Pictures]]:
     try:
         import skimage.data
         import sklearn.datasets
@@ -101,7 +101,7 @@ def _bundled() -> tuple[list[Pictures], list[Pictures]]:
     return [*map(photo, _TRAINING), *samples], [*map(photo, _HELD_OUT)]
 
 
-def _in_folder(folder: Path, least: int) -> tuple[list[Pictures], list[Pictures]]:
+def _load_folder(folder: Path, least: int) -> tuple[list[Pictures], list[Pictures]]:
     files = picture_files(folder)
     if len(files) < 2:
         raise ArtifactError(f"{folder} holds {len(files)} pictures; at least 2 are needed, as one is held out")

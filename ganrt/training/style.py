@@ -158,11 +158,11 @@ class AdainObjective(nn.Module):
 
     def make_examples(self, crops: Tensor, drawn: Tensor) -> Example:
         """Each crop as content, with a crop of the same size of one of the styles, at full strength."""
-        styles = torch.stack([self._style(crops.shape[2], numbers) for numbers in drawn.tolist()])
+        styles = torch.stack([self._draw_style(crops.shape[2], numbers) for numbers in drawn.tolist()])
         strength = torch.ones(len(crops), device=crops.device)
         return Example([crops, styles, strength], crops, torch.ones(1, 1, 1, 1))
 
-    def _style(self, side: int, numbers: list[float]) -> Tensor:
+    def _draw_style(self, side: int, numbers: list[float]) -> Tensor:
         which, down, across, mirror = numbers
         picture = self.styles[int(which * len(self.styles))]
         room = max(0, self.styles.shape[2] - side) + 1

@@ -25,7 +25,7 @@ def load_style_picture(name: str, size: int) -> Pictures:
     scikit-image.
     """
     if name in BUNDLED:
-        picture = _bundled(name)
+        picture = _load_bundled(name)
     elif Path(name).is_file():
         picture = images.read_picture(Path(name), 3)
     else:
@@ -36,7 +36,7 @@ def load_style_picture(name: str, size: int) -> Pictures:
     return images.resize(picture[top : top + side, left : left + side], (size, size))
 
 
-def _bundled(name: str) -> Pictures:
+def _load_bundled(name: str) -> Pictures:
     try:
         import skimage.data
     except ImportError as error:

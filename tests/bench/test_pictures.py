@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import reports as bench_reports
-from helpers.networks import net
+from helpers.networks import build_network
 from rich.console import Console
 
 import ganrt
@@ -68,7 +68,7 @@ def test_the_texts_are_about_pictures_and_not_seeds(report: Report, style: Bundl
 def test_both_scopes_get_the_same_pictures(family: str) -> None:
     """With a luma network, one with two pictures and a scalar, and one with a single RGB picture."""
     values = {"espcn": {}, "adain": {"width": 4}, "transformer_net": {"width": 4, "blocks": 1}}[family]
-    spec, compute = net(family, **values)
+    spec, compute = build_network(family, **values)
     session = _Net(spec, compute)
     drawn = calls.draw_inputs(spec, 5, 2, (24, 32))
     assert min(calls.time_pair(Generator(spec, session), drawn, session_first=False)) > 0

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import skimage.data
-from helpers.networks import net
+from helpers.networks import build_network
 
 import ganrt
 from ganrt.bundle import Bundle
@@ -32,7 +32,7 @@ PHOTO = skimage.data.astronaut()[100:148, 180:244]
 @pytest.mark.parametrize("tile", [8, 20, 400])
 def test_tiles_make_the_same_picture(name: str, values: dict[str, Any], tile: int) -> None:
     """The overlap is the reach here, so not even the rounding to uint8 shows, give or take one step."""
-    spec, compute = net(name, **values)
+    spec, compute = build_network(name, **values)
     assert (spec.output.reach or 0) <= MAX_OVERLAP
     given = {spec.images[0].name: np.stack([PHOTO[:45, :61], PHOTO[3:, 3:]])}
     whole, tiled = (transform(spec, given, compute, side).astype(int) for side in (0, tile))
@@ -41,7 +41,7 @@ def test_tiles_make_the_same_picture(name: str, values: dict[str, Any], tile: in
 
 def test_tiled_floats_are_equal_within_rounding() -> None:
     """Before anything is rounded to uint8: a window with a margin of the reach computes its inner part exactly."""
-    spec, compute = net("srvgg", width=6, convs=3, scale=2)
+    spec, compute = build_network("srvgg", width=6, convs=3, scale=2)
     reach, (low,) = spec.output.reach or 0, [from_uint8(PHOTO[None], RGB)]
     whole = compute({"low_res": low})
     part = compute({"low_res": np.ascontiguousarray(low[:, :, 10 - reach : 30 + reach, 12 - reach : 40 + reach])})
@@ -51,7 +51,7 @@ def test_tiled_floats_are_equal_within_rounding() -> None:
 
 def test_no_seam_shows_when_the_reach_is_beyond_the_overlap() -> None:
     """A residual net that looks 136 pixels far, on a photograph: what rounding to uint8 leaves is one step at most."""
-    spec, compute = net("rrdb", width=8, blocks=2, growth=4, scale=1)
+    spec, compute = build_network("rrdb", width=8, blocks=2, growth=4, scale=1)
     assert spec.output.reach == 136
     photo = skimage.data.astronaut()[40:250, 100:310]
     whole, tiled = (transform(spec, {"low_res": photo}, compute, side)[0].astype(int) for side in (0, 72))
@@ -69,13 +69,13 @@ def by_hand(photo: np.ndarray, scale: int, compute: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("tile", [0, 16])
 def test_luma_through_the_net_and_colour_beside_it(tile: int) -> None:
-    spec, compute = net("espcn", scale=3, width=8)
+    spec, compute = build_network("espcn", scale=3, width=8)
     made = transform(spec, {"luma": PHOTO}, compute, tile)[0].astype(int)
     assert np.abs(made - by_hand(PHOTO, 3, compute)).max() <= 1
 
 
 def test_a_grey_array_for_luma_stays_grey() -> None:
-    spec, compute = net("espcn", scale=2, width=4)
+    spec, compute = build_network("espcn", scale=2, width=4)
     grey = PHOTO[..., 1]
     made = transform(spec, {"luma": grey}, compute, None)
     assert made.shape == (1, 96, 128, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.golden_cases import golden_case
+from helpers.golden_cases import load_golden_case
 from safetensors.torch import save_file
 
 from ganrt.errors import CheckpointError
@@ -123,7 +123,7 @@ def test_files_without_a_state_dict(tmp_path: Path, content: object) -> None:
 
 def test_the_original_projects_outputs(tmp_path: Path) -> None:
     """pytorch/examples: its own code computed the outputs."""
-    path, inputs, expected = golden_case("dcgan", tmp_path)
+    path, inputs, expected = load_golden_case("dcgan", tmp_path)
     found = recognize(read_state(path), path)
     assert found.family.settings(found.config) == {"size": 64, "channels": 3, "latent": 100, "width": 16}
     module = found.family.generator(found.config).eval()

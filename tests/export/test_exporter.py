@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers.golden_cases import golden_case
+from helpers.golden_cases import load_golden_case
 
 import ganrt
 from ganrt.bundle import METADATA_KEY, Bundle
@@ -46,7 +46,7 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_a_known_checkpoint_gives_its_projects_own_pictures(
     backend: str, tmp_path_factory: pytest.TempPathFactory, known: Path
 ) -> None:
-    case = golden_case("dcgan", tmp_path_factory.mktemp("case"))
+    case = load_golden_case("dcgan", tmp_path_factory.mktemp("case"))
     with ganrt.load(known, backend) as generator:
         assert np.abs(generator(**case.inputs) - case.output).max() < 1e-5
 
@@ -54,7 +54,7 @@ def test_a_known_checkpoint_gives_its_projects_own_pictures(
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("known")
-    export(str(golden_case("dcgan", folder).checkpoint), folder / "known.ganrt")
+    export(str(load_golden_case("dcgan", folder).checkpoint), folder / "known.ganrt")
     return folder / "known.ganrt"
 
 

@@ -12,13 +12,17 @@ FOLDER = Path(__file__).parents[1] / "golden"
 
 
 class GoldenCase(NamedTuple):
+    """A checkpoint, inputs, and the output that the project's own code computed."""
+
     checkpoint: Path
     inputs: dict[str, np.ndarray]
+    """Name of the input -> array, batch first."""
     output: np.ndarray
+    """Float32 NCHW."""
 
 
-def golden_case(name: str, folder: Path) -> GoldenCase:
-    """Write the checkpoint of a case into `folder` as a .pth file."""
+def load_golden_case(name: str, folder: Path) -> GoldenCase:
+    """Load a case, and write its checkpoint into `folder` as a .pth file."""
     spec = importlib.util.spec_from_file_location("golden_state", FOLDER / "state.py")
     assert spec is not None and spec.loader is not None
     state: Any = importlib.util.module_from_spec(spec)

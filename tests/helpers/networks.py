@@ -1,4 +1,4 @@
-"""Small networks of the families, with what computes them."""
+"""Small networks of the families, as Spec and compute function."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from ganrt.models import get_family
 from ganrt.spec import Spec
 
 
-def net(name: str, seed: int = 0, **values: Any) -> tuple[Spec, Any]:
-    """A small network with random weights and its compute function."""
+def build_network(name: str, seed: int = 0, **values: Any) -> tuple[Spec, Any]:
+    """Spec of a family with these settings, and a function that runs its generator with random weights."""
     family = get_family(name)
     config = family.configure(values)
     torch.manual_seed(seed)

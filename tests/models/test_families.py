@@ -146,7 +146,7 @@ def test_shapes_and_ranges_are_those_of_the_spec(family_and_config: tuple[str, d
 
 
 @given(any_config)
-def test_a_checkpoint_tells_its_config(family_and_config: tuple[str, dict[str, Any]]) -> None:
+def test_the_config_is_inferred_from_a_checkpoint(family_and_config: tuple[str, dict[str, Any]]) -> None:
     name, values = family_and_config
     family = get_family(name)
     config = family.configure(values)

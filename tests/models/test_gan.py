@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.golden_cases import GoldenCase, golden_case
+from helpers.golden_cases import GoldenCase, load_golden_case
 
 import ganrt
 from ganrt import feeds
@@ -123,7 +123,7 @@ def test_biggan_deep_is_as_large_as_published(size: int, widths: list[int], publ
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GoldenCase]:
     folder = tmp_path_factory.mktemp(request.param)
     config, scalars = CASES[request.param]
-    case = golden_case(request.param, folder)
+    case = load_golden_case(request.param, folder)
     case.inputs.update({name: np.full(len(case.output), value, np.float32) for name, value in scalars.items()})
     export(str(case.checkpoint), folder / "known.ganrt", config=config)
     return folder / "known.ganrt", case
@@ -153,7 +153,7 @@ def test_labels_change_the_picture(exported: tuple[Path, GoldenCase]) -> None:
 
 
 def test_a_fixed_truncation_is_no_input(tmp_path: Path) -> None:
-    case = golden_case("biggan_deep_32", tmp_path)
+    case = load_golden_case("biggan_deep_32", tmp_path)
     export(str(case.checkpoint), tmp_path / "fixed.ganrt", config={"upsample": "1,2,4", "truncation": "0.4"})
     with ganrt.load(tmp_path / "fixed.ganrt", "onnxruntime") as generator:
         assert np.abs(generator(**case.inputs) - case.output).max() < 1e-5
@@ -172,7 +172,7 @@ def test_truncation_reaches_the_latent_and_the_statistics() -> None:
 
 
 def test_what_a_checkpoint_does_not_tell_is_asked_for_by_name(tmp_path: Path) -> None:
-    case = golden_case("biggan_deep_32", tmp_path)
+    case = load_golden_case("biggan_deep_32", tmp_path)
     with pytest.raises(RequestError, match=r"which of its 6 blocks upsample.*--config upsample=1,3,5"):
         export(str(case.checkpoint), tmp_path / "x.ganrt")
 
@@ -193,7 +193,7 @@ def test_dcgan_of_pytorch_gan_zoo(tmp_path: Path) -> None:
 
 def test_a_whole_file_of_pytorch_gan_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its settings object comes along, and older files have shorter keys."""
-    case = golden_case("gan_zoo_pgan_32", tmp_path)
+    case = load_golden_case("gan_zoo_pgan_32", tmp_path)
     state = torch.load(case.checkpoint)
     older = {key.replace(".module.", "."): value for key, value in state.items()}
     path = tmp_path / "zoo.pt"
@@ -213,7 +213,7 @@ def test_a_whole_file_of_pytorch_gan_zoo(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("statistics", [("stored_mean", "stored_var"), ("running_mean", "running_var")])
 def test_biggan_with_norms_of_its_own(tmp_path: Path, statistics: tuple[str, str]) -> None:
     """--mybn and --cross_replica put the statistics one level deeper."""
-    state = torch.load(golden_case("biggan_pytorch_64", tmp_path).checkpoint)
+    state = torch.load(load_golden_case("biggan_pytorch_64", tmp_path).checkpoint)
     theirs = {}
     for key, value in state.items():
         head, _, leaf = key.rpartition(".")
@@ -299,12 +299,12 @@ def test_a_discriminator_judges_the_picture_and_its_class(name: str) -> None:
     config = family.configure(TINY[name])
     torch.manual_seed(0)
     assert family.discriminator is not None
-    judge = family.discriminator(config).eval()
+    discriminator = family.discriminator(config).eval()
     images = torch.randn(4, 3, config.size, config.size)
     if not config.classes:
-        assert judge(images).shape == (4,)
+        assert discriminator(images).shape == (4,)
         return
-    logits = torch.stack([judge(images, torch.full((4,), label)) for label in range(config.classes)])
+    logits = torch.stack([discriminator(images, torch.full((4,), label)) for label in range(config.classes)])
     assert logits.shape == (config.classes, 4)
     assert logits.std(0).min() > 0
 
@@ -313,11 +313,11 @@ def test_spectral_norm_bounds_every_layer_of_the_discriminator() -> None:
     family = get_family("resnet")
     torch.manual_seed(0)
     assert family.discriminator is not None
-    judge = family.discriminator(family.configure(TINY["biggan"])).train()
+    discriminator = family.discriminator(family.configure(TINY["biggan"])).train()
     images, labels = torch.randn(2, 3, 64, 64), torch.tensor([0, 2])
     for _ in range(30):
-        judge(images, labels)
-    weights = {key: value for key, value in fold(judge).state_dict().items() if key.endswith("weight")}
+        discriminator(images, labels)
+    weights = {key: value for key, value in fold(discriminator).state_dict().items() if key.endswith("weight")}
     assert "embedding.weight" in weights
     for weight in weights.values():
         assert torch.linalg.matrix_norm(weight.flatten(1), 2) == pytest.approx(1, abs=0.05)
@@ -329,17 +329,17 @@ def test_progan_grows_without_a_jump() -> None:
     config = family.configure(GROWING)
     torch.manual_seed(0)
     assert family.trainable is not None and family.discriminator is not None
-    grower: Any = family.trainable(config).eval()
-    judge: Any = family.discriminator(config).eval()
+    generator: Any = family.trainable(config).eval()
+    discriminator: Any = family.discriminator(config).eval()
     z, real = torch.randn(4, 5), torch.randn(4, 3, 32, 32)
-    whole = grower(z)
-    assert torch.allclose(fold(grower)(z), whole, atol=1e-6)
+    whole = generator(z)
+    assert torch.allclose(fold(generator)(z), whole, atol=1e-6)
 
     def at(stage: int, alpha: float) -> list[torch.Tensor]:
-        for network in (grower, judge):
+        for network in (generator, discriminator):
             network.stage, network.alpha = stage, alpha
-        images = grower(z)
-        return [images, judge(images), judge(fade(real, stage, alpha))]
+        images = generator(z)
+        return [images, discriminator(images), discriminator(fade(real, stage, alpha))]
 
     for stage in range(1, 4):
         for old, new in zip(at(stage - 1, 1.0), at(stage, 0.0), strict=True):

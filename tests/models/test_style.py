@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.golden_cases import GoldenCase, golden_case
+from helpers.golden_cases import GoldenCase, load_golden_case
 from torch import nn
 
 import ganrt
@@ -27,7 +27,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[GoldenCas
     """Name -> golden case and the bundle that its checkpoint became; AdaIN's comes in two files, as its users have
     it."""
     folder = tmp_path_factory.mktemp("style")
-    made = {name: golden_case(name, folder) for name in SETTINGS}
+    made = {name: load_golden_case(name, folder) for name in SETTINGS}
     bundles = {name: folder / f"{name}.ganrt" for name in SETTINGS}
     export(str(made["fast_neural_style"].checkpoint), bundles["fast_neural_style"])
     state = torch.load(made["adain"].checkpoint)
@@ -112,7 +112,7 @@ def test_parameter_counts_are_those_of_the_literature() -> None:
     ("family", "values"),
     [("transformer_net", {"width": 3, "blocks": 2}), ("transformer_net", {"width": 8}), ("adain", {"width": 5})],
 )
-def test_a_checkpoint_tells_its_config(family: str, values: dict[str, int]) -> None:
+def test_the_config_is_inferred_from_a_checkpoint(family: str, values: dict[str, int]) -> None:
     found, state = get_family(family), build_generator(family, values).state_dict()
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     assert found.layouts[0].guess(shapes) == found.configure(values)

@@ -1,4 +1,4 @@
-"""Super-resolution families: sizes, reach, checkpoints of their projects, and their own outputs through export."""
+"""Super-resolution families: sizes, receptive fields, checkpoints of projects, and their own outputs through export."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from helpers.golden_cases import golden_case
+from helpers.golden_cases import load_golden_case
 from torch import nn
 
 import ganrt
@@ -109,7 +109,7 @@ def test_the_receptive_field_radius_is_exact(name: str, values: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(("name", "values"), TINY)
-def test_a_checkpoint_tells_its_config(name: str, values: dict[str, Any]) -> None:
+def test_the_config_is_inferred_from_a_checkpoint(name: str, values: dict[str, Any]) -> None:
     state = state_of(name, values)
     found = recognize(state, Path("own.pth"))
     assert (found.family.name, found.config) == (name, found.family.configure(values))
@@ -235,7 +235,7 @@ def test_bicubic_is_pillows_away_from_the_border(scale: int) -> None:
 @pytest.mark.parametrize("name", ["espcn_x3", "msrresnet_x4", "rrdbnet_x4", "srvgg_x4"])
 def test_the_original_projects_outputs_on_every_backend(name: str, tmp_path: Path) -> None:
     """BasicSR's and pytorch/examples's own code computed them; other sizes and batches work too."""
-    case = golden_case(name, tmp_path)
+    case = load_golden_case(name, tmp_path)
     bundle = export(str(case.checkpoint), tmp_path / "net.ganrt")
     (item,) = bundle.spec.images
     (given,) = case.inputs.values()
@@ -261,7 +261,7 @@ def test_the_original_projects_outputs_on_every_backend(name: str, tmp_path: Pat
         ("msrresnet", {"scale": 3, "width": 4, "blocks": 1}),
     ],
 )
-def test_the_other_ways_to_enlarge_as_graphs(name: str, values: dict[str, Any], tmp_path: Path) -> None:
+def test_the_other_scales_as_graphs(name: str, values: dict[str, Any], tmp_path: Path) -> None:
     torch.manual_seed(0)
     family = get_family(name)
     config = family.configure(values)
@@ -277,7 +277,7 @@ def test_the_other_ways_to_enlarge_as_graphs(name: str, values: dict[str, Any], 
             assert np.abs(generator(**{item.name: given}) - expected).max() < 1e-4 * np.ptp(expected)
 
 
-def test_the_scale_of_a_network_that_takes_enlarged_pictures_is_asked_for(tmp_path: Path) -> None:
+def test_the_scale_of_a_network_that_takes_upsampled_pictures_is_asked_for(tmp_path: Path) -> None:
     """The weights of vdsr do not tell it."""
     torch.save(state_of("vdsr", {"width": 4, "convs": 3}), tmp_path / "net.pth")
     assert open_source(str(tmp_path / "net.pth"), {}).spec.output.scale == 1

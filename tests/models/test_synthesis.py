@@ -135,12 +135,12 @@ def test_parameter_counts_are_those_of_edgeconnect() -> None:
     assert [parameters(synthesis.PatchDiscriminator(channels)) for channels in (2, 3)] == [2_762_752, 2_763_776]
 
 
-def test_patches_are_judged_and_all_activations_returned() -> None:
+def test_patches_are_scored_and_all_activations_returned() -> None:
     found = synthesis.PatchDiscriminator(3, width=4)(torch.rand(2, 3, 64, 48))
     assert [tuple(f.shape[1:]) for f in found] == [(4, 32, 24), (8, 16, 12), (16, 8, 6), (32, 7, 5), (1, 6, 4)]
     picture = torch.rand(1, 3, 96, 96, requires_grad=True)
-    judge = synthesis.PatchDiscriminator(3, width=4).eval()
-    judge(picture)[-1][0, 0, 5, 5].backward()
+    discriminator = synthesis.PatchDiscriminator(3, width=4).eval()
+    discriminator(picture)[-1][0, 0, 5, 5].backward()
     assert picture.grad is not None
     rows = picture.grad.abs().sum((0, 1, 3)).nonzero().flatten()
     assert int(rows.max() - rows.min()) + 1 == 70
@@ -162,7 +162,7 @@ def test_patches_are_judged_and_all_activations_returned() -> None:
     st.sampled_from([4, 8, 16]),
 )
 @settings(max_examples=25)
-def test_a_checkpoint_tells_its_config(values: dict[str, Any], textures: int, pool: int) -> None:
+def test_the_config_is_inferred_from_a_checkpoint(values: dict[str, Any], textures: int, pool: int) -> None:
     names = values["features"].split(",")
     told = {name: value for name, value in (("texture", textures), ("colour", pool)) if name in names}
     values |= {{"texture": "textures", "colour": "pool"}[name]: value for name, value in told.items()}

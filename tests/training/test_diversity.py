@@ -42,7 +42,7 @@ def test_a_class_counts_from_one_picture_in_a_hundred() -> None:
     assert measure_diversity(points[100:], labels[100:], LINE, HALVES).classes == 2
 
 
-def test_the_judge_compares_with_held_out_scans() -> None:
+def test_the_classifier_compares_with_held_out_scans() -> None:
     classifier, data = DigitClassifier(16), load_images("digits", 16, 1)
     order = np.random.default_rng(0).permutation(len(data))
     real, same = (

@@ -1,4 +1,4 @@
-"""The classifier knows digits, and knows what it does not know."""
+"""Metrics of digits, on real scans and on noise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_real_scans_are_digits(classifier: DigitClassifier, channels: int) -> No
     assert sum(metrics.shares) == pytest.approx(1.0)
 
 
-def test_the_judge_tells_one_digit_from_another(classifier: DigitClassifier) -> None:
+def test_the_classifier_distinguishes_the_digits(classifier: DigitClassifier) -> None:
     data = load_images("digits", 28, 1)
     for digit in range(10):
         assert classifier.evaluate(data.pictures[data.labels == digit]).shares[digit] > 0.97
@@ -42,7 +42,7 @@ def test_one_picture_over_and_over_has_one_share(classifier: DigitClassifier) ->
     assert classifier.evaluate(same).shares == (1.0, *[0.0] * 9)
 
 
-def test_the_judge_measures_how_far_off_pictures_are(classifier: DigitClassifier) -> None:
+def test_the_distance_grows_as_pictures_get_worse(classifier: DigitClassifier) -> None:
     data = load_images("digits", 28, 1)
     assert data.labels is not None
     real, ones = classifier.evaluate(data.pictures), classifier.evaluate(data.pictures[data.labels == 1])

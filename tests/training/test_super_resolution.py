@@ -1,4 +1,4 @@
-"""Training of super-resolution, and how its runs are judged."""
+"""Training of super-resolution, and the report on its runs."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_recipe_that_makes_no_sense(family: str, change: dict[str, Any], messa
         objective(family, **change)
 
 
-def test_a_network_that_does_not_enlarge_has_nothing_to_learn() -> None:
+def test_a_network_that_does_not_upsample_has_nothing_to_learn() -> None:
     with pytest.raises(RequestError, match="scale is 1, so there is nothing to learn"):
         objective("vdsr", {"scale": 1})
 
