@@ -205,9 +205,9 @@ def test_any_checkpoint_is_guessed_or_not(state: dict[str, tuple[int, ...]], nam
 
 
 def test_a_discriminator_is_no_generator() -> None:
-    for name in set(CONFIGS) - {"biggan_deep"}:
-        family = get_family(name)
-        assert family.discriminator is not None
+    for family in map(get_family, CONFIGS):
+        if family.discriminator is None:
+            continue
         state = family.discriminator(family.configure({})).state_dict()
         found = {key: tuple(tensor.shape) for key, tensor in state.items()}
         assert all(get_family(other).layouts[0].guess(found) is None for other in FAMILIES)
