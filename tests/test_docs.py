@@ -6,6 +6,7 @@ import linecache
 import re
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +15,8 @@ from click.testing import CliRunner
 from test_layout import ARROWS, COMPOSED, EVIDENCE
 
 from ganrt.cli.main import main
-from ganrt.export.passes.phases import FORMS
-from ganrt.export.passes.pipeline import pipeline
+from ganrt.export.passes import FORMS
+from ganrt.export.passes.pipeline import list_passes
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -35,12 +36,13 @@ class Block(NamedTuple):
     language: str
     """`python` and `sh` are run. `python error` raises, and `python output` prints, what the next `text` block shows. A
     `python` block whose first line is a comment with a file name is written to that file instead. `text` and `mermaid`
-    are only shown."""
+    are only shown, and tests/test_recipes.py runs `python recipe`."""
     text: str
 
 
 def read_blocks(page: Path) -> list[Block]:
-    return [Block(*found) for found in FENCE.findall(page.read_text(encoding="utf-8"))]
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [Block(language, textwrap.dedent(text)) for language, text in found]
 
 
 def run_page(page: Path, folder: Path) -> None:
@@ -118,6 +120,7 @@ def test_every_block_has_a_language(page: Path) -> None:
         "python",
         "python error",
         "python output",
+        "python recipe",
         "sh",
         "text",
         "mermaid",
@@ -150,7 +153,7 @@ def test_every_pass_is_described() -> None:
     shown = {
         name for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall(r"`([\w-]+)`", row)
     }
-    assert shown == {step.name for form in FORMS for step in pipeline(form)}
+    assert shown == {step.name for form in FORMS for step in list_passes(form)}
 
 
 def test_a_wrong_block_is_found(tmp_path: Path) -> None:

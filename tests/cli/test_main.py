@@ -23,7 +23,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
-def refused(result: Result, code: int, *words: str) -> None:
+def check_error(result: Result, code: int, *words: str) -> None:
     """One or two sentences on standard error, no traceback, and the right exit code."""
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == code, result.output
@@ -75,7 +75,7 @@ def test_half_an_onnxruntime_is_named_as_such(monkeypatch: pytest.MonkeyPatch, f
     assert shown.exit_code == 0
     assert "onnxruntime is installed but broken" in " ".join(shown.stdout.split())
     result = run("sample", folder, "--backend", "onnxruntime", "--out", tmp_path / "x.png")
-    refused(result, 3, "onnxruntime is installed but broken", "overwrite each other")
+    check_error(result, 3, "onnxruntime is installed but broken", "overwrite each other")
     assert run("sample", folder, "-n", 1, "--out", tmp_path / "x.png").exit_code == 0  # another backend does it
 
 
@@ -136,27 +136,27 @@ def test_no_pictures_are_an_empty_array(folder: Path, tmp_path: Path) -> None:
 )
 def test_requests_that_are_wrong(folder: Path, tmp_path: Path, arguments: list[object], words: list[str]) -> None:
     out = tmp_path / "out.png"
-    refused(run("sample", folder, "--out", out, *arguments), 2, *words)
+    check_error(run("sample", folder, "--out", out, *arguments), 2, *words)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_device_that_is_not_there(folder: Path, tmp_path: Path) -> None:
     for backend in ("onnxruntime", "openvino", "reference"):
         result = run("sample", folder, "--backend", backend, "--device", "cuda", "--out", tmp_path / "x.png")
-        refused(result, 3, "cuda", "was asked for")
+        check_error(result, 3, "cuda", "was asked for")
 
 
 def test_outputs_that_exist_or_cannot_be_written(folder: Path, tmp_path: Path) -> None:
     taken = tmp_path / "taken.png"
     taken.write_bytes(b"mine")
-    refused(run("sample", folder, "--out", taken), 2, "exists already", "--overwrite")
+    check_error(run("sample", folder, "--out", taken), 2, "exists already", "--overwrite")
     assert taken.read_bytes() == b"mine"
     assert run("sample", folder, "-n", 1, "--out", taken, "--overwrite").exit_code == 0
-    refused(run("sample", folder, "--out", taken / "below.png"), 3, "cannot be written")
+    check_error(run("sample", folder, "--out", taken / "below.png"), 3, "cannot be written")
 
 
 def test_bundles_that_are_not_there_or_damaged(folder: Path, tmp_path: Path) -> None:
-    refused(run("info", tmp_path / "none.ganrt"), 3, "is no bundle")
+    check_error(run("info", tmp_path / "none.ganrt"), 3, "is no bundle")
     damaged = tmp_path / "damaged.ganrt"
     damaged.mkdir()
     for file in folder.iterdir():
@@ -165,14 +165,16 @@ def test_bundles_that_are_not_there_or_damaged(folder: Path, tmp_path: Path) -> 
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1
     graph.write_bytes(content)
-    refused(run("sample", damaged, "--out", tmp_path / "x.png"), 3, "model.onnx was changed", "fetch the bundle again")
+    check_error(
+        run("sample", damaged, "--out", tmp_path / "x.png"), 3, "model.onnx was changed", "fetch the bundle again"
+    )
 
 
 def test_a_missing_library_names_the_extra(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "ganrt.backends.openvino", raising=False)
     result = run("sample", folder, "--backend", "openvino", "--out", tmp_path / "x.png")
-    refused(result, 3, "the openvino backend needs openvino", 'pip install "ganrt[cpu]"')
+    check_error(result, 3, "the openvino backend needs openvino", 'pip install "ganrt[cpu]"')
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_a_missing_extra_is_named(
         raise ImportError(f"No module named 'torch' for {name}", name="torch")
 
     monkeypatch.setattr("ganrt.cli.options.importlib.import_module", absent)
-    refused(run(*command), 3, "torch, which is not installed", f'ganrt[{extra}]"')
+    check_error(run(*command), 3, "torch, which is not installed", f'ganrt[{extra}]"')
 
 
 def test_train_export_verify_sample(tmp_path: Path) -> None:
@@ -200,33 +202,33 @@ def test_train_export_verify_sample(tmp_path: Path) -> None:
     config = ["--config", "size=16", "--config", "channels=1"]
     trained = run("train", "mlp", "--data", "digits", "--steps", 2, "--batch", 8, *config, "--out", run_folder)
     assert trained.exit_code == 0, trained.output
-    refused(run("train", "mlp", "--steps", 2, *config, "--out", run_folder), 2, "exists already", "--resume")
+    check_error(run("train", "mlp", "--steps", 2, *config, "--out", run_folder), 2, "exists already", "--resume")
     exported = run("export", run_folder, "--out", bundle)
     assert exported.exit_code == 0, exported.output
     assert "passed" in exported.stdout
-    refused(run("export", run_folder, "--out", bundle), 2, "exists already", "--overwrite")
+    check_error(run("export", run_folder, "--out", bundle), 2, "exists already", "--overwrite")
     assert run("verify", bundle, "--backend", "onnxruntime").exit_code == 0
     assert run("sample", bundle, "-n", 4, "--out", tmp_path / "grid.png").exit_code == 0
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0"])
 def test_a_benchmark_takes_a_sensible_time(folder: Path, seconds: str) -> None:
-    refused(run("bench", folder, "--seconds", seconds), 2, "seconds were asked for")
+    check_error(run("bench", folder, "--seconds", seconds), 2, "seconds were asked for")
 
 
 @pytest.mark.parametrize("size", ["big", "x", "1x2x3", "-4", "64x", "²"])
 def test_a_picture_size_is_a_number_or_two(folder: Path, size: str) -> None:
-    refused(run("bench", folder, "--size", size), 2, f"--size {size} is not a number of pixels")
+    check_error(run("bench", folder, "--size", size), 2, f"--size {size} is not a number of pixels")
 
 
 def test_a_picture_size_is_height_and_width(folder: Path) -> None:
     assert (parse_size("256"), parse_size("240X320")) == ((256, 256), (240, 320))
-    refused(run("bench", folder, "--size", "64"), 2, "takes no picture")
+    check_error(run("bench", folder, "--size", "64"), 2, "takes no picture")
 
 
 def test_what_cannot_be_written_is_known_first(folder: Path) -> None:
-    refused(run("bench", folder, "--json", "/proc/report.json"), 3, "/proc/report.json cannot be written")
-    refused(run("sample", folder, "--out", "x" * 300 + ".png"), 3, "cannot be written")
+    check_error(run("bench", folder, "--json", "/proc/report.json"), 3, "/proc/report.json cannot be written")
+    check_error(run("sample", folder, "--out", "x" * 300 + ".png"), 3, "cannot be written")
 
 
 def test_verify_says_no_with_exit_code_1(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +247,7 @@ def test_verify_says_no_with_exit_code_1(bundle: Bundle, tmp_path: Path, monkeyp
         return opened
 
     monkeypatch.setattr(verification, "open_session", darker)
-    refused(run("verify", copy, "--backend", "onnxruntime"), 1, "fp32 on onnxruntime does not make", "below 60 dB")
+    check_error(run("verify", copy, "--backend", "onnxruntime"), 1, "fp32 on onnxruntime does not make", "below 60 dB")
 
 
 @pytest.mark.parametrize(
@@ -263,12 +265,12 @@ def test_verify_says_no_with_exit_code_1(bundle: Bundle, tmp_path: Path, monkeyp
 def test_training_and_exporting_what_is_not_there(tmp_path: Path, arguments: list[object], words: list[str]) -> None:
     result = run(*arguments, "--out", tmp_path / "out")
     assert result.exit_code in (2, 3)
-    refused(result, result.exit_code, *words)
+    check_error(result, result.exit_code, *words)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_of_another_architecture(tmp_path: Path) -> None:
     torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
     result = run("export", tmp_path / "other.pth", "--out", tmp_path / "x.ganrt")
-    refused(result, 3, "no checkpoint of a family", "The nearest is", "unexpected (fc.weight)")
+    check_error(result, 3, "no checkpoint of a family", "The nearest is", "unexpected (fc.weight)")
     assert not (tmp_path / "x.ganrt").exists()

@@ -25,7 +25,7 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which OpenVINO takes half the time of the others."""
     clock = FakeClock()
     start, _ = fake_processes(clock, lambda setup: Behaviour(5 if setup.config.backend == "openvino" else 10))
@@ -33,7 +33,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning.clock, "now_ns", clock)
 
 
-def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, pretended: None) -> None:
+def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, fake_clock: None) -> None:
     before = run("info", bundle.folder)
     assert "load tries onnxruntime, then " in before.stdout
     assert f"not tuned on this machine: the first that is installed and proven to make the original's images; `ganrt " \
@@ -74,7 +74,7 @@ def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, pret
         (["--json", "/proc/x.json"], 3, "cannot be written"),
     ],
 )
-def test_what_cannot_be_tuned(arguments: list[str], code: int, message: str, bundle: Bundle, pretended: None) -> None:
+def test_what_cannot_be_tuned(arguments: list[str], code: int, message: str, bundle: Bundle, fake_clock: None) -> None:
     result = run("tune", bundle.folder, *arguments)
     assert result.exit_code == code
     assert message in result.stderr
