@@ -8,7 +8,7 @@ import numpy as np
 
 from ganrt import feeds, images
 from ganrt.backend import Session
-from ganrt.batching import Batch, rows
+from ganrt.batching import Batch, take_batch
 from ganrt.errors import BackendError
 from ganrt.feeds import Array, Feeds
 from ganrt.generator import Generator
@@ -43,7 +43,7 @@ def draw_inputs(spec: Spec, first: int, batch: int, size: Size | None) -> Inputs
         size: height and width in pixels of the synthetic input pictures, for models that take pictures. They have as
             many channels as the network takes, so a luma network gets grey ones.
     """
-    drawn = feeds.draw(spec, SEED, first, batch, size=size)
+    drawn = feeds.draw_feeds(spec, SEED, first, batch, size=size)
     if not spec.images:
         return Inputs(first, batch, drawn, None)
     pictures: dict[str, Array] = {item.name: images.to_uint8(drawn[item.name], item.range) for item in spec.images}
@@ -76,7 +76,7 @@ def time_session(session: Session, inputs: Feeds) -> tuple[int, dict[str, Array]
     """
     count = len(next(iter(inputs.values())))
     size = next((size for size in session.batch_sizes if size >= count), count)
-    padded = rows(inputs, Batch(0, count, size))
+    padded = take_batch(inputs, Batch(0, count, size))
     started = clock.now_ns()
     outputs = session.submit(padded).wait()
     return clock.now_ns() - started, {name: array[:count] for name, array in outputs.items()}

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ganrt.backend import backend_names, runs
+from ganrt.backend import backend_names, supports_variant
 from ganrt.bundle import Bundle
 from ganrt.checks import is_whole
 from ganrt.errors import RequestError
-from ganrt.golden import picture_size
+from ganrt.golden import proof_picture_size
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 
@@ -115,7 +115,11 @@ def list_setups(
         bundle.variant(variant)
     own = backends if isinstance(backends, Mapping) else {}
     pairs = [(name, variant) for name in chosen for variant in own.get(name) or variants or bundle.variants]
-    configs = [SessionConfig(backend, variant, device) for backend, variant in pairs if runs(backend, bundle, variant)]
+    configs = [
+        SessionConfig(backend, variant, device)
+        for backend, variant in pairs
+        if supports_variant(backend, bundle, variant)
+    ]
     if not configs:
         raise RequestError(f"none of {', '.join(chosen)} runs {', '.join(variants or bundle.variants)}")
     return [Setup(bundle.folder, config, size) for config in configs]
@@ -155,7 +159,7 @@ def check_size(spec: Spec, size: Size | None) -> Size | None:
             )
         return first.size
     if size is None:
-        return picture_size(spec)
+        return proof_picture_size(spec)
     rule = math.lcm(*(item.multiple_of for item in spec.images))
     if any(side < 1 or side % rule for side in size):
         raise RequestError(

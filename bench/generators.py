@@ -21,7 +21,7 @@ from torch import nn
 
 from ganrt import feeds
 from ganrt.atomic import write_file
-from ganrt.golden import picture_size
+from ganrt.golden import proof_picture_size
 from ganrt.models import fold, get_family, init_kaiming
 from ganrt.spec import Spec
 
@@ -97,7 +97,7 @@ def write_checkpoint(name: str, folder: Path) -> Path:
 
 
 def _generate(module: nn.Module, spec: Spec, first: int) -> torch.Tensor:
-    drawn = feeds.draw(spec, _SEED, first, _BATCH, size=picture_size(spec))
+    drawn = feeds.draw_feeds(spec, _SEED, first, _BATCH, size=proof_picture_size(spec))
     images: torch.Tensor = module(*(torch.from_numpy(drawn[item.name]) for item in spec.inputs))
     return images
 

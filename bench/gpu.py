@@ -66,7 +66,7 @@ def make_sampler(generator: ganrt.Generator, batch: int, size: tuple[int, int] |
     """Return a function that makes new samples, or transforms pictures of a size, many batches at a time."""
     spec, count = generator.spec, batch * _BATCHES_PER_CALL
     if size is not None:
-        given = feeds.draw(spec, 0, 0, count, size=size)
+        given = feeds.draw_feeds(spec, 0, 0, count, size=size)
         pictures = [to_uint8(given[item.name], item.range) for item in spec.images]
         return lambda: len(generator.transform(*pictures, tile=0))
     start = itertools.count(0, count)
@@ -137,7 +137,7 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     for batch in BATCHES:
         _log(f"{name}: batches of {batch}")
         with ganrt.load(folder, "tensorrt", device="cuda", variant=variant, batches=(batch,)) as generator:
-            given = feeds.draw(bundle.spec, 0, 0, batch, size=size)
+            given = feeds.draw_feeds(bundle.spec, 0, 0, batch, size=size)
             found[str(batch)] = {
                 "ganrt, everything included": measure_rates(make_sampler(generator, batch, size)),
                 "engine alone": measure_rates(make_replay(bundle, variant, given)),

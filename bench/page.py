@@ -71,7 +71,7 @@ def _list_sheets(report: Report, bundle: Bundle) -> Iterator[tuple[str, str]]:
     golden = bundle.golden()
     if golden is not None:
         shown = select_sheet(golden).images
-        sheet = images.grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown))
+        sheet = images.make_grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown))
         yield "PyTorch original", base64.b64encode(images.encode_png(sheet)).decode()
     yield from ((b.name, b.facts.sheet) for b in report.backends if b.facts is not None)
 

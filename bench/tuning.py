@@ -146,7 +146,7 @@ def tune(
 
 
 def _check_batches(output: Output, batches: Sequence[int] | None) -> list[int]:
-    largest = batching.largest(output)
+    largest = batching.largest_batch(output)
     if batches is None:
         return sorted({min(batch, largest) for batch in _BATCHES})
     sizes = cases.check_batches(batches)

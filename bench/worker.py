@@ -182,7 +182,7 @@ def _compare(bundle: Bundle, session: Session) -> dict[str, Any]:
     if compared.failures:
         raise UnprovenError(f"it does not make the original's images: {compared.failures[0]}")
     shown = select_sheet(Golden(golden.seeds, golden.starts, compared.found)).images
-    sheet = images.encode_png(images.grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown)))
+    sheet = images.encode_png(images.make_grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown)))
     return {
         "worst_psnr": float(compared.agreement.psnr.min()),
         "samples": len(compared.found),

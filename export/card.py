@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ganrt import atomic, notes
 from ganrt.bundle import Bundle, Variant
-from ganrt.images import encode_png, grid, to_uint8
+from ganrt.images import encode_png, make_grid, to_uint8
 from ganrt.proof import Proof
 from ganrt.spec import Label, Range, Spec
 
@@ -28,7 +28,7 @@ def write_card(bundle: Bundle) -> Bundle:
     golden = bundle.golden()
     assert golden is not None, "cards are for bundles with golden samples"
     pictures = to_uint8(golden.images[:_SAMPLES], bundle.spec.output.range)
-    sheet = grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))
+    sheet = make_grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))
     card = _format_card(bundle).encode()
     # A card that did not change is not written again: its digest in the manifest stays true at every moment.
     for name, content in ((GRID, encode_png(sheet)), (Bundle.CARD, card)):
@@ -114,7 +114,7 @@ def _format_variants(bundle: Bundle) -> str:
 
 def _format_variant(name: str, variant: Variant) -> str:
     passes = f"; graph passes: {', '.join(variant.passes)}" if variant.passes else "; the graph as it was traced"
-    decided = [f"- {line}".replace("-   ", "  - ") for line in notes.lines(variant.notes)]
+    decided = [f"- {line}".replace("-   ", "  - ") for line in notes.format_notes(variant.notes)]
     return "\n".join(
         [f"**{name}** (`{variant.file}`): {_PRECISIONS[variant.precision]}{passes}.", "", *decided]
     ).strip()

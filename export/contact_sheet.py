@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ganrt.images import Floats, Pictures, grid, to_uint8
+from ganrt.images import Floats, Pictures, make_grid, to_uint8
 from ganrt.proof import Proof
 from ganrt.proving import Comparison
 from ganrt.spec import Output
@@ -31,7 +31,7 @@ def draw_contact_sheet(comparison: Comparison, output: Output) -> Pictures:
         to_uint8(difference / max(float(difference.max()), 1e-30), (0.0, 1.0)),
     )
     sheet = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
-    return grid(sheet, columns=len(columns), scale=max(1, _SIDE // sheet.shape[1]))
+    return make_grid(sheet, columns=len(columns), scale=max(1, _SIDE // sheet.shape[1]))
 
 
 def _replace_nonfinite(images: Floats, value: float) -> Floats:

@@ -23,7 +23,7 @@ from ganrt._version import __version__
 from ganrt.bundle import METADATA_KEY, PRECISION_KEY
 from ganrt.errors import RequestError, VerificationError
 from ganrt.feeds import Feeds
-from ganrt.golden import picture_size
+from ganrt.golden import proof_picture_size
 from ganrt.images import Floats
 from ganrt.spec import Image, Spec
 
@@ -92,7 +92,7 @@ def trace(
 
 def make_example_inputs(spec: Spec) -> tuple[torch.Tensor, ...]:
     """The inputs that a module is traced with."""
-    drawn = feeds.draw(spec, 0, 0, _EXAMPLES, size=picture_size(spec))
+    drawn = feeds.draw_feeds(spec, 0, 0, _EXAMPLES, size=proof_picture_size(spec))
     return tuple(torch.from_numpy(array) for array in drawn.values())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganrt import atomic
-from ganrt.backend import backend_module, backend_names, open_session, runs
+from ganrt.backend import backend_module, backend_names, open_session, supports_variant
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, MissingLibraryError, RequestError
 from ganrt.images import encode_png
@@ -95,7 +95,7 @@ def verify(
     named = [backends] if isinstance(backends, str) else backends
     proofs: dict[str, tuple[Proof, ...]] = {}
     for backend in installed_backends(bundle, device) if named is None else named:
-        for variant in [name for name in bundle.variants if runs(backend, bundle, name)]:
+        for variant in [name for name in bundle.variants if supports_variant(backend, bundle, name)]:
             progress(f"verifying {variant} on {backend}")
             try:
                 session = open_session(bundle, SessionConfig(backend, variant, device))

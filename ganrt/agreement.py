@@ -67,25 +67,28 @@ def compare(found: Floats, expected: Floats, value_range: Range) -> Agreement:
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(a - b)
         error = np.mean(difference**2, axis=1)
-        defects = tuple(_defect(x, y, value_range) for x, y in zip(a, b, strict=True))
+        defects = tuple(_find_defect(x, y, value_range) for x, y in zip(a, b, strict=True))
     finite = np.isfinite(error)
     floor = (high - low) ** 2 * 10 ** (-PSNR_CAP / 10)
     psnr = 10 * np.log10((high - low) ** 2 / np.maximum(np.where(finite, error, 1.0), floor))
     return Agreement(np.where(finite, psnr, -np.inf), np.where(finite, difference.max(axis=1), np.inf), defects)
 
 
-def _defect(found: NDArray[np.float64], expected: NDArray[np.float64], value_range: Range) -> str:
+def _find_defect(found: NDArray[np.float64], expected: NDArray[np.float64], value_range: Range) -> str:
     low, high = value_range
     if not np.isfinite(found).all():
         return "not finite"
     if found.std() < _FLAT * (high - low) and expected.std() >= 2 * _FLAT * (high - low):
         return "flat where the original is not"
-    if _near_the_ends(found, value_range, 0.001) > _SATURATED and _near_the_ends(expected, value_range, 0.05) < _LIVELY:
+    if (
+        _share_near_ends(found, value_range, 0.001) > _SATURATED
+        and _share_near_ends(expected, value_range, 0.05) < _LIVELY
+    ):
         return "saturated where the original is not"
     return ""
 
 
-def _near_the_ends(values: NDArray[np.float64], value_range: Range, margin: float) -> float:
+def _share_near_ends(values: NDArray[np.float64], value_range: Range, margin: float) -> float:
     """Share of the values within `margin` times the range of an end of it, or beyond."""
     low, high = value_range
     away = margin * (high - low)

@@ -16,9 +16,9 @@ from ganrt.errors import GanrtError, MachineError, RequestError
 def write_file(path: Path, content: bytes) -> None:
     """Write a file in one step: a reader sees the old content or the new, never a part. Raises MachineError."""
     path = Path(path)
-    with _translated(path):
+    with _translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = _beside(path)
+        draft = _draft_path(path)
         try:
             with draft.open("xb") as file:
                 file.write(content)
@@ -43,7 +43,7 @@ def check_output(path: Path, overwrite: bool, ours: Ours | None = None) -> None:
     Raises RequestError when something is there that may not be replaced, MachineError when `path` cannot be written.
     """
     path = Path(path)
-    with _translated(path):
+    with _translate_os_errors(path):
         exists = path.exists() or path.is_symlink()
         if exists and not overwrite:
             raise RequestError(f"{path} exists already; choose another name, or add --overwrite")
@@ -59,7 +59,7 @@ def check_output(path: Path, overwrite: bool, ours: Ours | None = None) -> None:
         parent = path.parent
         while not parent.exists():
             parent = parent.parent
-        trial = _beside(parent / path.name)
+        trial = _draft_path(parent / path.name)
         trial.mkdir()
         trial.rmdir()
 
@@ -72,26 +72,26 @@ def new_folder(path: Path, overwrite: bool = False, ours: Ours = lambda _: False
     """
     path = Path(path)
     check_output(path, overwrite, ours)
-    with _translated(path):
+    with _translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = _beside(path)
+        draft = _draft_path(path)
         draft.mkdir()
     try:
         yield draft
         check_output(path, overwrite, ours)
-        with _translated(path):
-            _swap(draft, path)
+        with _translate_os_errors(path):
+            _replace_folder(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _swap(draft: Path, path: Path) -> None:
+def _replace_folder(draft: Path, path: Path) -> None:
     """Give `draft` the name `path`; what was there comes back when that fails."""
     if not path.exists():
         draft.replace(path)
         return
     target = path.resolve()  # a link stays a link
-    old = _beside(target)
+    old = _draft_path(target)
     target.replace(old)
     try:
         draft.replace(target)
@@ -101,13 +101,13 @@ def _swap(draft: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _beside(path: Path) -> Path:
+def _draft_path(path: Path) -> Path:
     """A hidden name that is not taken, on the same file system."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translate_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except GanrtError:

@@ -18,7 +18,7 @@ from ganrt.agreement import THRESHOLDS
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.checks import require_whole
 from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError
-from ganrt.feeds import Array, Draw, Feeds, require
+from ganrt.feeds import Array, Draw, Feeds, check_feeds
 from ganrt.machine import parse_device
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
@@ -72,8 +72,8 @@ class Session(ABC):
             feeds: input name -> C-contiguous array, all of one batch size. Possibly read-only, never written to, and
                 the caller's again when this returns.
 
-        Raises a GanrtError, and stays usable, when the feeds do not fit the Spec (`ganrt.feeds.require` checks them)
-        or the batch size is not one of `batch_sizes`. No exception of another library leaves a session.
+        Raises a GanrtError, and stays usable, when the feeds do not fit the Spec (see `ganrt.feeds.check_feeds`) or the
+        batch size is not one of `batch_sizes`. No exception of another library leaves a session.
         """
 
     @abstractmethod
@@ -138,7 +138,7 @@ class HostSession(Session):
     def submit(self, feeds: Feeds) -> Pending:
         if self._closed:
             raise BackendError(f"this {self.backend} session is closed; load the bundle again")
-        size = require(self._spec, feeds, self.batch_sizes)
+        size = check_feeds(self._spec, feeds, self.batch_sizes)
         try:
             return Ready({self._spec.output.name: self.run(feeds)})
         except GanrtError:
@@ -231,7 +231,7 @@ def backend_names(device: str = "auto") -> list[str]:
     return [n for n, entry in backend_table().items() if {"cuda": entry.gpu, "cpu": entry.cpu}.get(kind, True)]
 
 
-def runs(backend: str, bundle: Bundle, variant: str) -> bool:
+def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
     """Whether a backend is made for a variant, as far as its row tells. `open_session` rejects unknown ones."""
     entry = backend_table().get(backend)
     if entry is None:
@@ -275,7 +275,7 @@ def open_session(bundle: Bundle, config: SessionConfig) -> Session:
     """Open a session without asking for a proof; `ganrt.load` is what users call. Raises RequestError for a variant
     that the backend does not run, and what its `open` raises."""
     module = backend_module(config.backend)
-    if not runs(config.backend, bundle, config.variant):
+    if not supports_variant(config.backend, bundle, config.variant):
         entry = backend_table()[config.backend]
         supported = ", ".join(entry.precisions) if entry.graphs else f"the variant {FAITHFUL} alone"
         raise RequestError(f"the {config.backend} backend does not run {config.variant}; it runs {supported}")

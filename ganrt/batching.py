@@ -21,7 +21,7 @@ _MAX_VALUES = 2**24
 """A batch is at most _MAX_BATCH images and this many output values: 64 MiB of float32."""
 
 
-def largest(output: Output) -> int:
+def largest_batch(output: Output) -> int:
     """Most images of a model to compute at a time."""
     height, width = output.size or (1024, 1024)
     return max(1, min(_MAX_BATCH, _MAX_VALUES // (output.channels * height * width)))
@@ -35,7 +35,9 @@ class Batch(NamedTuple):
     size: int
 
 
-def plan(count: int, sizes: tuple[int, ...], limit: int, seconds: Mapping[int, float] | None = None) -> Iterator[Batch]:
+def plan_batches(
+    count: int, sizes: tuple[int, ...], limit: int, seconds: Mapping[int, float] | None = None
+) -> Iterator[Batch]:
     """Cut `count` rows into batches.
 
     Args:
@@ -54,25 +56,25 @@ def plan(count: int, sizes: tuple[int, ...], limit: int, seconds: Mapping[int, f
     usable = sorted(s for s in sizes if s <= limit) or sorted(sizes)[:1] or list(range(1, limit + 1))
     measured = {s: t for s, t in (seconds or {}).items() if s in sizes or not sizes}
     if measured:
-        times = _estimated(usable, measured)
+        times = _estimate_times(usable, measured)
         regular = {s: t for s, t in times.items() if sizes or s in measured or s == limit}
-        chosen = _cheapest(count, tuple(regular.items()), {} if sizes else times)
+        chosen = _plan_cheapest(count, tuple(regular.items()), {} if sizes else times)
     else:
-        chosen = _largest_first(count, usable)
+        chosen = _plan_largest_first(count, usable)
     first = 0
     for size in chosen:
         yield Batch(first, min(count - first, size), size)
         first += size
 
 
-def _largest_first(count: int, sizes: Sequence[int]) -> Iterator[int]:
+def _plan_largest_first(count: int, sizes: Sequence[int]) -> Iterator[int]:
     while count > 0:
         size = sizes[max(bisect_right(sizes, count) - 1, 0)]
         yield size
         count -= size
 
 
-def _estimated(sizes: Sequence[int], measured: Mapping[int, float]) -> dict[int, int]:
+def _estimate_times(sizes: Sequence[int], measured: Mapping[int, float]) -> dict[int, int]:
     """Nanoseconds of a batch of each size, by the rule that `plan` states. Whole numbers, so that equal is equal in
     whatever order they are added."""
     known = sorted(measured)
@@ -95,7 +97,7 @@ class _Cost(NamedTuple):
         return _Cost(self.ns + ns, self.batches + 1, self.rows + size)
 
 
-def _cheapest(count: int, times: tuple[tuple[int, int], ...], once: Mapping[int, int]) -> Iterator[int]:
+def _plan_cheapest(count: int, times: tuple[tuple[int, int], ...], once: Mapping[int, int]) -> Iterator[int]:
     """Sizes that together hold `count` rows at the least cost.
 
     Args:
@@ -111,7 +113,7 @@ def _cheapest(count: int, times: tuple[tuple[int, int], ...], once: Mapping[int,
     bound = (best - 1) * max(size for size, _ in times) + max(once, default=0)
     bulk = max(0, -(-(count - bound) // best))
     yield from itertools.repeat(best, bulk)
-    left, table, tail = count - bulk * best, _table(bound, times), []
+    left, table, tail = count - bulk * best, _build_cost_table(bound, times), []
     trials = {s: table[left - s][0].plus(s, ns) for s, ns in once.items() if s <= left}
     odd = min(trials, key=trials.__getitem__, default=0)
     if odd and trials[odd] < table[left][0]:
@@ -124,7 +126,7 @@ def _cheapest(count: int, times: tuple[tuple[int, int], ...], once: Mapping[int,
 
 
 @lru_cache(maxsize=32)
-def _table(bound: int, times: tuple[tuple[int, int], ...]) -> tuple[tuple[_Cost, int], ...]:
+def _build_cost_table(bound: int, times: tuple[tuple[int, int], ...]) -> tuple[tuple[_Cost, int], ...]:
     """Entry n: the cost of a best cut of n rows, and one of its sizes; n = 0 ... bound."""
     entries = [(_Cost(0, 0, 0), 0)]
     for n in range(1, bound + 1):
@@ -132,7 +134,7 @@ def _table(bound: int, times: tuple[tuple[int, int], ...]) -> tuple[tuple[_Cost,
     return tuple(entries)
 
 
-def run(
+def run_batches(
     session: Session,
     output: Output,
     count: int,
@@ -149,17 +151,17 @@ def run(
     Yields each batch with its images, float32 (batch.rows, C, H, W), owned by the receiver. Raises BackendError when
     the session returns anything else than its contract says.
     """
-    batches = plan(count, session.batch_sizes, limit, seconds)
-    for batch, pending in _overlapped(batches, lambda batch: session.submit(feeds_of(batch))):
-        yield batch, _images(session, output, batch, pending)
+    batches = plan_batches(count, session.batch_sizes, limit, seconds)
+    for batch, pending in _submit_ahead(batches, lambda batch: session.submit(feeds_of(batch))):
+        yield batch, _wait_for_images(session, output, batch, pending)
 
 
 def run_pictures(
     session: PictureSession, output: Output, draw: Draw, limit: int, seconds: Mapping[int, float] | None = None
 ) -> Iterator[tuple[Batch, Pictures]]:
     """The same for samples that a session draws, and makes pictures of, itself: uint8 (batch.rows, H, W, C)."""
-    batches = plan(draw.rows, session.batch_sizes, limit, seconds)
-    for batch, pending in _overlapped(batches, lambda b: session.submit_draw(draw.part(b.first, b.rows))):
+    batches = plan_batches(draw.rows, session.batch_sizes, limit, seconds)
+    for batch, pending in _submit_ahead(batches, lambda b: session.submit_draw(draw.part(b.first, b.rows))):
         made = pending.wait()[output.name]
         if made.dtype != np.uint8 or made.ndim != 4 or made.shape[::3] != (batch.rows, output.channels):
             raise BackendError(
@@ -168,7 +170,7 @@ def run_pictures(
         yield batch, made
 
 
-def _overlapped(batches: Iterable[Batch], submit: Callable[[Batch], Pending]) -> Iterator[tuple[Batch, Pending]]:
+def _submit_ahead(batches: Iterable[Batch], submit: Callable[[Batch], Pending]) -> Iterator[tuple[Batch, Pending]]:
     """Each batch with its results under way; the next one is submitted before they are handed out."""
     running: tuple[Batch, Pending] | None = None
     for batch in batches:
@@ -185,11 +187,11 @@ def run_all(
 ) -> Array:
     """Images of all rows of `feeds` in one float32 NCHW array; there must be one row at least."""
     count = len(next(iter(feeds.values())))
-    batches = run(session, output, count, lambda b: rows(feeds, b), limit, seconds)
+    batches = run_batches(session, output, count, lambda b: take_batch(feeds, b), limit, seconds)
     return np.concatenate([images for _, images in batches])
 
 
-def rows(feeds: Feeds, batch: Batch) -> Feeds:
+def take_batch(feeds: Feeds, batch: Batch) -> Feeds:
     """The rows of one batch, padded to its size by repeating the last one; `feeds` itself when that is all of them."""
     first, count, size = batch
     if first == 0 and size == count == len(next(iter(feeds.values()))):
@@ -198,7 +200,7 @@ def rows(feeds: Feeds, batch: Batch) -> Feeds:
     return {name: array[index] for name, array in feeds.items()}
 
 
-def _images(session: Session, output: Output, batch: Batch, pending: Pending) -> Array:
+def _wait_for_images(session: Session, output: Output, batch: Batch, pending: Pending) -> Array:
     outputs = pending.wait()
     if output.name not in outputs:
         raise BackendError(f"{session.backend} returned the outputs {sorted(outputs)}; {output.name!r} is missing")

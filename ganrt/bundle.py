@@ -101,7 +101,7 @@ class Bundle:
                 raise BundleError(f"{path} is no bundle: it has no {MANIFEST}")
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
-        bundle = _parse(path, _read_manifest(path / MANIFEST))
+        bundle = _parse_manifest(path, _read_manifest(path / MANIFEST))
         for name, digest in bundle.files.items():
             digest.check(path / name)
         return bundle
@@ -134,7 +134,7 @@ class Bundle:
         """Digest of all that a variant computes: its graph with external data, and the weights."""
         graph = self.variant(name).file
         parts = {n: d.sha256 for n, d in self.files.items() if n.startswith(graph) or n == self.WEIGHTS}
-        return hashlib.sha256(_canonical(parts)).hexdigest()
+        return hashlib.sha256(_canonical_json(parts)).hexdigest()
 
     def with_files(self, *names: str) -> Bundle:
         """The bundle with the digests of these files taken anew from the folder."""
@@ -173,7 +173,7 @@ class Bundle:
             "files": {n: {"size": d.size, "sha256": d.sha256} for n, d in sorted(self.files.items())},
             "provenance": dict(self.provenance),
         }
-        body["sha256"] = hashlib.sha256(_canonical(body)).hexdigest()
+        body["sha256"] = hashlib.sha256(_canonical_json(body)).hexdigest()
         atomic.write_file(self.folder / MANIFEST, _manifest_bytes(body))
 
 
@@ -216,7 +216,7 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _canonical(value: object) -> bytes:
+def _canonical_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -235,7 +235,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         as_written = _manifest_bytes(raw) == content  # to the byte: no repeated key, no other spelling of a number
         digest = raw.pop("sha256", None)
-        intact = as_written and digest == hashlib.sha256(_canonical(raw)).hexdigest()
+        intact = as_written and digest == hashlib.sha256(_canonical_json(raw)).hexdigest()
     except (ValueError, RecursionError):
         intact = False
     if not intact:
@@ -243,21 +243,23 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _parse(folder: Path, raw: dict[str, Any]) -> Bundle:
+def _parse_manifest(folder: Path, raw: dict[str, Any]) -> Bundle:
     try:
-        files = {_plain_name(name): FileDigest(int(d["size"]), str(d["sha256"])) for name, d in raw["files"].items()}
-        variants = {_variant_name(name): _variant(name, v, files) for name, v in raw["variants"].items()}
+        files = {
+            _check_file_name(name): FileDigest(int(d["size"]), str(d["sha256"])) for name, d in raw["files"].items()
+        }
+        variants = {_check_variant_name(name): _parse_variant(name, v, files) for name, v in raw["variants"].items()}
         unknown = sorted({variant.precision for variant in variants.values()} - set(THRESHOLDS))
         if unknown or not variants:
             what = f"variants of the unknown precision {unknown[0]!r}" if unknown else "no variant"
             raise BundleError(f"{folder} has {what}: update ganrt, or export the model again")
         spec = Spec.from_dict(raw["spec"])
-        return Bundle(folder, spec, variants, files, _model(raw["model"]), dict(raw["provenance"]))
+        return Bundle(folder, spec, variants, files, _parse_model(raw["model"]), dict(raw["provenance"]))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(f"{folder / MANIFEST} is incomplete: {error!r}") from error
 
 
-def _variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDigest]) -> Variant:
+def _parse_variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDigest]) -> Variant:
     """In format 1 the name is the precision."""
     if raw["file"] not in files:
         raise BundleError(f"the manifest names the graph {raw['file']!r} but not its digest")
@@ -272,13 +274,13 @@ def _variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDigest]) ->
     )
 
 
-def _variant_name(name: str) -> str:
+def _check_variant_name(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9]{1,20}(-[a-z0-9]{1,40})?", name):
         raise BundleError(f"the manifest lists a variant {name!r}; a name is a precision, or precision-form")
     return name
 
 
-def _model(raw: Any) -> dict[str, Any] | None:
+def _parse_model(raw: Any) -> dict[str, Any] | None:
     if raw is None:
         return None
     bound = dict(raw.get("bound", raw.get("fixed", {})))
@@ -288,7 +290,7 @@ def _model(raw: Any) -> dict[str, Any] | None:
     return {**model, "bound": bound} if bound else model
 
 
-def _plain_name(name: str) -> str:
+def _check_file_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}", name) or name == MANIFEST:
         raise BundleError(f"the manifest lists {name!r}, which is not a plain file name")
     return name

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganrt import tuned
-from ganrt.backend import backend_names, runs
+from ganrt.backend import backend_names, supports_variant
 from ganrt.bundle import Bundle
 from ganrt.checks import require_whole
 from ganrt.machine import has_nvidia_gpu, parse_device
@@ -81,7 +81,7 @@ def candidates_by_rule(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
     variants = bundle.in_precision(precision) if request.variant is None else [request.variant]
     backends = backends_to_try(request.device) if request.backend == "auto" else [request.backend]
     configs = [SessionConfig(b, v, request.device, request.options) for b in backends for v in variants]
-    return [Candidate(c, RULE) for c in configs if runs(c.backend, bundle, c.variant)] or [
+    return [Candidate(c, RULE) for c in configs if supports_variant(c.backend, bundle, c.variant)] or [
         Candidate(c, RULE) for c in configs
     ]
 

@@ -47,14 +47,14 @@ class Draw(NamedTuple):
     def given(self, spec: Spec) -> Feeds:
         """The inputs that are not drawn: a label that the caller chose."""
         item, chosen = spec.find(Label), check_labels(spec, self.labels, self.rows)
-        return {} if item is None or chosen is None else {item.name: _encode(chosen, item)}
+        return {} if item is None or chosen is None else {item.name: _encode_labels(chosen, item)}
 
     def feeds(self, spec: Spec) -> Feeds:
         """The inputs, on the host."""
-        return draw(spec, *self)
+        return draw_feeds(spec, *self)
 
 
-def draw(
+def draw_feeds(
     spec: Spec,
     seed: int,
     start: int,
@@ -79,10 +79,10 @@ def draw(
     feeds: Feeds = {}
     for item in spec.inputs:
         if isinstance(item, Latent):
-            feeds[item.name] = _latent(item, seed, start, count, spec.streams[item.name], truncation)
+            feeds[item.name] = _draw_latent(item, seed, start, count, spec.streams[item.name], truncation)
         elif isinstance(item, Label):
             drawn = latents.labels(seed, start, count, spec.streams[item.name], item.classes)
-            feeds[item.name] = _encode(drawn if chosen is None or item is not spec.find(Label) else chosen, item)
+            feeds[item.name] = _encode_labels(drawn if chosen is None or item is not spec.find(Label) else chosen, item)
         elif isinstance(item, Scalar):
             asked = truncation if item.name == TRUNCATION else None
             feeds[item.name] = np.full(count, item.default if asked is None else asked, np.float32)
@@ -93,7 +93,7 @@ def draw(
             )
         else:
             stream = _PICTURES + spec.images.index(item)
-            feeds[item.name] = _picture(item, seed, start, count, stream, item.size or size)
+            feeds[item.name] = _draw_image(item, seed, start, count, stream, item.size or size)
     return feeds
 
 
@@ -137,7 +137,7 @@ def check_truncation(spec: Spec, truncation: float | None) -> None:
         raise RequestError(f"truncation is {truncation!r}; this model takes {low:g} to {high:g}")
 
 
-def check(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
+def check_inputs(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
     """Arrays that a caller made, cast to the dtypes of the Spec and checked. The caller's arrays are never written to.
 
     A scalar may be left out (its default is used). Raises RequestError naming the input, what it needs and what was
@@ -150,7 +150,9 @@ def check(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
             f"this {spec.family} model has no input {unknown[0]!r}; its inputs are {', '.join(sorted(known))}"
         )
     feeds = {
-        item.name: _checked(item, as_array(item.name, given[item.name])) for item in spec.inputs if item.name in given
+        item.name: _check_input(item, as_array(item.name, given[item.name]))
+        for item in spec.inputs
+        if item.name in given
     }
     sizes = {name: len(array) for name, array in feeds.items()}
     if len(set(sizes.values())) > 1:
@@ -164,24 +166,27 @@ def check(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
         if item.name in feeds:
             continue
         if not isinstance(item, Scalar) or not sizes:
-            raise RequestError(f"the input {item.name!r} is missing; this {spec.family} model needs {_wanted(item)}")
+            raise RequestError(
+                f"the input {item.name!r} is missing; this {spec.family} model needs {_describe_input(item)}"
+            )
         feeds[item.name] = np.full(next(iter(sizes.values())), item.default, np.float32)
     return {item.name: feeds[item.name] for item in spec.inputs}
 
 
-def require(spec: Spec, feeds: Feeds, batch_sizes: tuple[int, ...] = ()) -> int:
+def check_feeds(spec: Spec, feeds: Feeds, batch_sizes: tuple[int, ...] = ()) -> int:
     """What every session asks of its feeds: all inputs of the Spec and no others, their exact dtypes and shapes,
     C-contiguous, of one batch size that the session takes. Values are not looked at.
 
     Returns the batch size; raises RequestError.
     """
     if set(feeds) != {item.name for item in spec.inputs}:
-        raise RequestError(f"the inputs are {sorted(feeds)}; this {spec.family} model needs {_all_wanted(spec)}")
+        raise RequestError(f"the inputs are {sorted(feeds)}; this {spec.family} model needs {_describe_inputs(spec)}")
     for item in spec.inputs:
         array = feeds[item.name]
-        if array.dtype != _dtype(item) or not _shape_fits(item, array.shape) or not array.flags.c_contiguous:
+        if array.dtype != _dtype_of(item) or not _shape_fits(item, array.shape) or not array.flags.c_contiguous:
             raise RequestError(
-                f"{item.name} is {array.dtype} of shape {array.shape}; the model needs {_wanted(item)}, C-contiguous"
+                f"{item.name} is {array.dtype} of shape {array.shape}; the model needs {_describe_input(item)}, "
+                "C-contiguous"
             )
     sizes = {len(array) for array in feeds.values()}
     if len(sizes) > 1 or 0 in sizes or (batch_sizes and not sizes <= set(batch_sizes)):
@@ -198,11 +203,11 @@ def as_array(name: str, value: object) -> Array:
         raise RequestError(f"{name} cannot be read as an array: {error}") from error
 
 
-def _dtype(item: Input) -> type[np.int64] | type[np.float32]:
+def _dtype_of(item: Input) -> type[np.int64] | type[np.float32]:
     return np.int64 if isinstance(item, Label) and item.encoding == "index" else np.float32
 
 
-def _latent(item: Latent, seed: int, start: int, count: int, stream: int, truncation: float | None) -> Array:
+def _draw_latent(item: Latent, seed: int, start: int, count: int, stream: int, truncation: float | None) -> Array:
     size = math.prod(item.shape)
     if item.distribution == "uniform":
         values = latents.uniform(seed, start, count, stream, size, *item.range)
@@ -215,7 +220,7 @@ def _latent(item: Latent, seed: int, start: int, count: int, stream: int, trunca
     return values.reshape(count, *item.shape)
 
 
-def _picture(item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int]) -> Array:
+def _draw_image(item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int]) -> Array:
     """Float32 (count, channels, *size): flat blocks with grain, which exercises both halves of a filter."""
     height, width = size
     blocks = (item.channels, -(-height // _BLOCK), -(-width // _BLOCK))
@@ -228,7 +233,7 @@ def _picture(item: Image, seed: int, start: int, count: int, stream: int, size: 
     return np.ascontiguousarray(mixed * np.float32(high - low) + np.float32(low))
 
 
-def _encode(classes: NDArray[np.int64], item: Label) -> Array:
+def _encode_labels(classes: NDArray[np.int64], item: Label) -> Array:
     if item.encoding == "index":
         return np.ascontiguousarray(classes)
     rows = np.zeros((len(classes), item.classes), np.float32)
@@ -236,12 +241,12 @@ def _encode(classes: NDArray[np.int64], item: Label) -> Array:
     return rows
 
 
-def _checked(item: Input, array: Array) -> Array:
-    dtype = _dtype(item)
+def _check_input(item: Input, array: Array) -> Array:
+    dtype = _dtype_of(item)
     if array.dtype.kind not in ("iu" if dtype is np.int64 else "fiu"):
-        raise RequestError(f"{item.name} has dtype {array.dtype}; the model needs {_wanted(item)}")
+        raise RequestError(f"{item.name} has dtype {array.dtype}; the model needs {_describe_input(item)}")
     if not _shape_fits(item, array.shape):
-        raise RequestError(f"{item.name} has shape {array.shape}; the model needs {_wanted(item)}")
+        raise RequestError(f"{item.name} has shape {array.shape}; the model needs {_describe_input(item)}")
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype)
     if not np.isfinite(array).all():
@@ -267,11 +272,11 @@ def _shape_fits(item: Input, shape: tuple[int, ...]) -> bool:
     return all(side > 0 and side % item.multiple_of == 0 for side in shape[2:])
 
 
-def _all_wanted(spec: Spec) -> str:
-    return "; ".join(map(_wanted, spec.inputs))
+def _describe_inputs(spec: Spec) -> str:
+    return "; ".join(map(_describe_input, spec.inputs))
 
 
-def _wanted(item: Input) -> str:
+def _describe_input(item: Input) -> str:
     if isinstance(item, Latent):
         return f"{item.name}: float32 of shape (N, {', '.join(map(str, item.shape))})"
     if isinstance(item, Label):

@@ -123,7 +123,8 @@ class Generator:
         """Take over a session; `close` closes it.
 
         Args:
-            seconds: batch size -> measured seconds; larger requests are cut into batches by it (`ganrt.batching.plan`).
+            seconds: batch size -> measured seconds; `ganrt.batching.plan_batches` uses it to cut
+                larger requests.
             info: what stands behind the pictures; by default what the session states.
         """
         self.spec = spec
@@ -177,18 +178,18 @@ class Generator:
         Raises RequestError for an argument that is out of range or that this model does not have, BackendError when
         the model makes values that are not finite (of arrays on a GPU nobody looks at them).
         """
-        draw = self._checked(n, seed, start, labels, truncation)
+        draw = self._check_draw(n, seed, start, labels, truncation)
         if output == "dlpack" and self.session.device != "cpu":
-            return self._on_device(draw)
+            return self._sample_on_device(draw)
         if output not in ("numpy", "dlpack"):
             raise RequestError(f"output is {output!r}; choose numpy or dlpack")
-        pictures = self._empty(draw.rows)
+        pictures = self._allocate(draw.rows)
         with self._lock:
-            for batch, made in self._batches(draw):
+            for batch, made in self._make_batches(draw):
                 pictures[batch.first : batch.first + batch.rows] = made
         return pictures
 
-    def _batches(self, draw: Draw) -> Iterator[tuple[Batch, Pictures]]:
+    def _make_batches(self, draw: Draw) -> Iterator[tuple[Batch, Pictures]]:
         """The pictures of samples, batch by batch: made on the device where the session can, else of its images."""
         output, cut = self.spec.output, (self.max_batch, self.seconds)
         if isinstance(self.session, PictureSession):
@@ -197,12 +198,12 @@ class Generator:
 
         def feeds_of(batch: Batch) -> Feeds:
             drawn = draw.part(batch.first, batch.rows).feeds(self.spec)
-            return batching.rows(drawn, Batch(0, batch.rows, batch.size))
+            return batching.take_batch(drawn, Batch(0, batch.rows, batch.size))
 
-        for batch, images in batching.run(self.session, output, draw.rows, feeds_of, *cut):
+        for batch, images in batching.run_batches(self.session, output, draw.rows, feeds_of, *cut):
             yield batch, to_uint8(images, output.range)
 
-    def _on_device(self, draw: Draw) -> Any:
+    def _sample_on_device(self, draw: Draw) -> Any:
         session = self.session
         if not isinstance(session, PictureSession):
             raise RequestError(f"the {session.backend} backend makes no pictures on {session.device}; use tensorrt")
@@ -226,14 +227,14 @@ class Generator:
         Memory is bounded by two batches however large n is. The arguments are checked at once, before the first batch.
         For n = 0 one empty array comes, so that joining the batches always works.
         """
-        draw = self._checked(n, seed, start, labels, truncation)
+        draw = self._check_draw(n, seed, start, labels, truncation)
         size = self.max_batch if batch is None else require_whole("batch", batch)
 
         def compute(first: int) -> Pictures:
             part = draw.part(first, min(size, draw.rows - first))
             return self.sample(part.rows, part.seed, part.start, part.labels, part.truncation)
 
-        return _one_ahead(compute, range(0, max(draw.rows, 1), size))
+        return _compute_ahead(compute, range(0, max(draw.rows, 1), size))
 
     def __call__(self, **inputs: ArrayLike) -> Floats:
         """Run the model on inputs of your own, by their names in the Spec: `g(z=z)`.
@@ -241,7 +242,7 @@ class Generator:
         Returns float32 (N, C, H, W) in the model's own range (`spec.output.range`, not clamped), owned by the caller.
         Raises RequestError naming the input when one is missing, unknown, or of the wrong shape, dtype or value.
         """
-        checked = feeds.check(self.spec, inputs)
+        checked = feeds.check_inputs(self.spec, inputs)
         count = len(next(iter(checked.values())))
         if count == 0:
             raise RequestError("the inputs have no rows; give one at least")
@@ -274,7 +275,7 @@ class Generator:
     @property
     def max_batch(self) -> int:
         """Most images computed at a time; larger requests are cut."""
-        return batching.largest(self.spec.output)
+        return batching.largest_batch(self.spec.output)
 
     def close(self) -> None:
         """Free the session. Calling it twice is fine."""
@@ -292,15 +293,15 @@ class Generator:
     def __repr__(self) -> str:
         return f"<Generator {self.spec.family} on {self.info.config} ({self.session.device}, {self.info.precision})>"
 
-    def _checked(self, n: int, seed: int, start: int, labels: Labels, truncation: float | None) -> Draw:
+    def _check_draw(self, n: int, seed: int, start: int, labels: Labels, truncation: float | None) -> Draw:
         """Check every argument before any work. The labels become None, one class, or an array of one per image."""
         seed, start, n = check_seed(seed, start, n)
         one = labels is None or isinstance(labels, int | np.integer)
         chosen = feeds.check_labels(self.spec, labels, 1 if one else n)
-        feeds.draw(self.spec, seed, start, 0, None, truncation)
+        feeds.draw_feeds(self.spec, seed, start, 0, None, truncation)
         return Draw(seed, start, n, labels if one else chosen, truncation)
 
-    def _empty(self, n: int) -> Pictures:
+    def _allocate(self, n: int) -> Pictures:
         output = self.spec.output
         height, width = output.size or (0, 0)
         try:
@@ -309,7 +310,7 @@ class Generator:
             raise RequestError(f"{n} pictures of {width} x {height} do not fit into memory; use stream()") from error
 
 
-def _one_ahead(compute: Callable[[int], Pictures], places: range) -> Iterator[Pictures]:
+def _compute_ahead(compute: Callable[[int], Pictures], places: range) -> Iterator[Pictures]:
     """Yield compute(place) for every place, the next one always under way in a thread."""
     with ThreadPoolExecutor(1, "ganrt-stream") as worker:
         ahead: Future[Pictures] | None = None

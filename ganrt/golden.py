@@ -43,18 +43,19 @@ class Golden:
     @classmethod
     def make(cls, spec: Spec, original: Callable[[Feeds], Floats]) -> Golden:
         """Ask the original for its images. `original`: feeds -> float32 NCHW of the same batch size."""
-        size = picture_size(spec)
-        first = original(feeds.draw(spec, *_RUNS[0], 1, size=size))
+        size = proof_picture_size(spec)
+        first = original(feeds.draw_feeds(spec, *_RUNS[0], 1, size=size))
         length = min(_PICTURES if spec.images else _RUN_LENGTH, _BYTES // (len(_RUNS) * first.nbytes))
         seeds, starts = (np.array(column, np.uint64) for column in zip(*_RUNS, strict=True))
-        images = [original(feeds.draw(spec, seed, start, max(1, length), size=size)) for seed, start in _RUNS]
+        images = [original(feeds.draw_feeds(spec, seed, start, max(1, length), size=size)) for seed, start in _RUNS]
         return cls(seeds, starts, np.concatenate(images).astype(np.float32, copy=False))
 
     def feeds(self, spec: Spec) -> Feeds:
         """The inputs of the samples, in the order of `images`."""
-        count, size = len(self.images) // len(self.seeds), picture_size(spec)
+        count, size = len(self.images) // len(self.seeds), proof_picture_size(spec)
         runs = [
-            feeds.draw(spec, int(s), int(i), count, size=size) for s, i in zip(self.seeds, self.starts, strict=True)
+            feeds.draw_feeds(spec, int(s), int(i), count, size=size)
+            for s, i in zip(self.seeds, self.starts, strict=True)
         ]
         return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
@@ -100,7 +101,7 @@ class Golden:
             raise BundleError(f"{name} holds images that are not finite, or numbered beyond 2^64")
 
 
-def picture_size(spec: Spec) -> tuple[int, int]:
+def proof_picture_size(spec: Spec) -> tuple[int, int]:
     """Height and width of the made-up pictures of a proof: small, not square, and as the size rules of the inputs
     say."""
     rule = math.lcm(*(item.multiple_of for item in spec.images))

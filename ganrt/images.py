@@ -31,7 +31,7 @@ MAX_PIXELS = 2**26
 """Larger pictures are refused from their header, before anything is allocated."""
 
 
-def picture_files(folder: Path) -> list[Path]:
+def list_picture_files(folder: Path) -> list[Path]:
     """Every PNG, JPEG and WebP file at any depth, in the order of their paths."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
@@ -118,7 +118,7 @@ def encode_png(picture: Pictures) -> bytes:
     return buffer.getvalue()
 
 
-def grid(pictures: Pictures, columns: int | None = None, pad: int = 2, scale: int = 1) -> Pictures:
+def make_grid(pictures: Pictures, columns: int | None = None, pad: int = 2, scale: int = 1) -> Pictures:
     """Lay uint8 NHWC pictures out row by row on a dark ground.
 
     Args:

@@ -67,7 +67,7 @@ def decode(kind: type[_T], raw: object, where: str, error: type[ArtifactError] =
     itself rejects a value with RequestError.
     """
     try:
-        value: _T = _value(kind, raw, where)
+        value: _T = _decode_value(kind, raw, where)
     except _MismatchError as mismatch:
         raise error(str(mismatch)) from mismatch.__cause__
     return value
@@ -77,24 +77,27 @@ class _MismatchError(Exception):
     """What does not fit, as a sentence."""
 
 
-def _value(kind: Any, raw: object, where: str) -> Any:
+def _decode_value(kind: Any, raw: object, where: str) -> Any:
     if kind is Any:
         return raw
     if isinstance(kind, type) and is_dataclass(kind):
-        return _dataclass(kind, raw, where)
+        return _decode_dataclass(kind, raw, where)
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
         parts = [typing.get_type_hints(kind)[name] for name in kind._fields]
-        return kind(*_items(parts, raw, where))
+        return kind(*_decode_items(parts, raw, where))
     origin, parts = typing.get_origin(kind), list(typing.get_args(kind))
     if origin in (types.UnionType, typing.Union):
-        return _union(parts, raw, where)
+        return _decode_union(parts, raw, where)
     if origin is typing.Literal and any(raw == part and type(raw) is type(part) for part in parts):
         return raw
     if origin is tuple:
         endless = len(parts) == 2 and parts[1] is Ellipsis
-        return tuple(_items(parts[:1] * len(raw) if endless and isinstance(raw, list) else parts, raw, where))
+        return tuple(_decode_items(parts[:1] * len(raw) if endless and isinstance(raw, list) else parts, raw, where))
     if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(raw, dict):
-        return {_key(parts[0], key, where): _value(parts[1], item, f"{where}.{key}") for key, item in raw.items()}
+        return {
+            _decode_key(parts[0], key, where): _decode_value(parts[1], item, f"{where}.{key}")
+            for key, item in raw.items()
+        }
     if kind is float and is_finite(raw):
         return float(raw)
     if kind in (int, str, bool) and type(raw) is kind:
@@ -102,26 +105,26 @@ def _value(kind: Any, raw: object, where: str) -> Any:
     raise _mismatch(raw, where, str(kind) if origin else kind.__name__)
 
 
-def _union(parts: list[Any], raw: object, where: str) -> Any:
+def _decode_union(parts: list[Any], raw: object, where: str) -> Any:
     """The first alternative that fits; with a single one besides None, its own error is the one to show."""
     if raw is None and types.NoneType in parts:
         return None
     others = [part for part in parts if part is not types.NoneType]
     for part in others[:-1]:
         try:
-            return _value(part, raw, where)
+            return _decode_value(part, raw, where)
         except _MismatchError:
             continue
-    return _value(others[-1], raw, where)
+    return _decode_value(others[-1], raw, where)
 
 
-def _items(parts: list[Any], raw: object, where: str) -> list[Any]:
+def _decode_items(parts: list[Any], raw: object, where: str) -> list[Any]:
     if not isinstance(raw, list) or len(raw) != len(parts):
         raise _mismatch(raw, where, f"a list of {len(parts)}" if isinstance(raw, list) else "a list")
-    return [_value(part, item, f"{where}[{k}]") for k, (part, item) in enumerate(zip(parts, raw, strict=True))]
+    return [_decode_value(part, item, f"{where}[{k}]") for k, (part, item) in enumerate(zip(parts, raw, strict=True))]
 
 
-def _key(kind: type, key: str, where: str) -> Any:
+def _decode_key(kind: type, key: str, where: str) -> Any:
     """A key of a mapping; JSON spells whole numbers as text there."""
     if kind is int:
         if not _WHOLE.fullmatch(key):
@@ -130,7 +133,7 @@ def _key(kind: type, key: str, where: str) -> Any:
     return key
 
 
-def _dataclass(kind: type[Any], raw: object, where: str) -> Any:
+def _decode_dataclass(kind: type[Any], raw: object, where: str) -> Any:
     if not isinstance(raw, dict):
         raise _mismatch(raw, where, "an object")
     hints = typing.get_type_hints(kind)
@@ -141,7 +144,7 @@ def _dataclass(kind: type[Any], raw: object, where: str) -> Any:
     if unknown := sorted(set(raw) - set(known)):
         raise _MismatchError(f"{where} has the unknown keys {unknown!r:.200}; a newer ganrt may have written it")
     try:
-        return kind(**{name: _value(hints[name], item, f"{where}.{name}") for name, item in raw.items()})
+        return kind(**{name: _decode_value(hints[name], item, f"{where}.{name}") for name, item in raw.items()})
     except RequestError as reason:
         raise _MismatchError(f"{where} is not valid: {reason}") from reason
 

@@ -11,7 +11,7 @@ _NAMED = 3
 """More names than this are not listed: the manifest has them all."""
 
 
-def lines(notes: Mapping[str, Any]) -> Iterator[str]:
+def format_notes(notes: Mapping[str, Any]) -> Iterator[str]:
     """A line for every note; those of many parts come with a further line, indented, for every kind of reason."""
     for what, found in notes.items():
         if not isinstance(found, Mapping):
@@ -20,10 +20,10 @@ def lines(notes: Mapping[str, Any]) -> Iterator[str]:
             yield f"{what}: nothing"
         else:
             yield f"{what}: {len(found)}"
-            yield from (f"  {line}" for line in _by_reason(found))
+            yield from (f"  {line}" for line in _group_by_reason(found))
 
 
-def _by_reason(found: Mapping[str, Any]) -> Iterator[str]:
+def _group_by_reason(found: Mapping[str, Any]) -> Iterator[str]:
     """Parts whose reasons differ in a figure alone share a line, which gives the least and the largest."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for name, reason in found.items():
@@ -31,10 +31,10 @@ def _by_reason(found: Mapping[str, Any]) -> Iterator[str]:
     for group in groups.values():
         names = [name for name, _ in group]
         listed = ", ".join(names) if len(names) <= _NAMED else f"{names[0]}, ..., {names[-1]} ({len(names)})"
-        yield f"{listed}: {_joined([reason for _, reason in group])}"
+        yield f"{listed}: {_merge_reasons([reason for _, reason in group])}"
 
 
-def _joined(reasons: list[str]) -> str:
+def _merge_reasons(reasons: list[str]) -> str:
     """One reason for several that differ in their first figure: it becomes `least to largest`."""
     ordered = sorted(reasons, key=_first_figure)
     least, most = (_FIGURE.search(ordered[place]) for place in (0, -1))

@@ -19,26 +19,28 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 def read_metadata(content: bytes, name: str) -> dict[str, str]:
     """The `metadata_props` of a serialised ModelProto. Raises BundleError, with `name`, when the bytes are not one."""
     try:
-        entries = [dict(_fields(value)) for field, value in _fields(memoryview(content)) if field == _METADATA_PROPS]
-        return {_text(entry.get(_KEY, _EMPTY)): _text(entry.get(_VALUE, _EMPTY)) for entry in entries}
+        entries = [
+            dict(_read_fields(value)) for field, value in _read_fields(memoryview(content)) if field == _METADATA_PROPS
+        ]
+        return {_read_text(entry.get(_KEY, _EMPTY)): _read_text(entry.get(_VALUE, _EMPTY)) for entry in entries}
     except (ValueError, IndexError) as error:
         raise BundleError(f"{name} is not an ONNX model, or is damaged: {error}") from error
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+def _read_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """(field number, value) of every length-delimited field; the others are passed over."""
     place = 0
     while place < len(message):
-        tag, place = _varint(message, place)
+        tag, place = _read_varint(message, place)
         field, kind = tag >> 3, tag & 7
         if kind == _BYTES:
-            size, place = _varint(message, place)
+            size, place = _read_varint(message, place)
             if place + size > len(message):
                 raise ValueError(f"field {field} ends beyond the end of the file")
             yield field, message[place : place + size]
             place += size
         elif kind == _VARINT:
-            _, place = _varint(message, place)
+            _, place = _read_varint(message, place)
         elif kind in (_FIXED64, _FIXED32):
             place += 8 if kind == _FIXED64 else 4
         else:
@@ -47,7 +49,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         raise ValueError("the last field ends beyond the end of the file")
 
 
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
+def _read_varint(message: memoryview, place: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         byte = message[place]
@@ -58,5 +60,5 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
     raise ValueError("a number is longer than 64 bits")
 
 
-def _text(value: memoryview) -> str:
+def _read_text(value: memoryview) -> str:
     return bytes(value).decode()

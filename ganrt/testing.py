@@ -84,19 +84,19 @@ def check_session(
     """
     if len(expected) < 6:
         raise RequestError(f"{len(expected)} samples were given; the check needs 6 at least")
-    session = _guarded(open_session, "it opens")
+    session = _call(open_session, "it opens")
     try:
         case = _Case(session, spec, inputs, expected, device, precision)
         for promise in _PROMISES:
             text = " ".join(str(promise.__doc__).rstrip(".").split())
-            found = _guarded(lambda: next(promise(case), None), text)  # noqa: B023, called at once
+            found = _call(lambda: next(promise(case), None), text)  # noqa: B023, called at once
             if found is not None:
                 raise ContractError(text, found)
     finally:
-        _guarded(session.close, "it can be closed at any time")
+        _call(session.close, "it can be closed at any time")
 
 
-def _guarded(act: Callable[[], Any], promise: str) -> Any:
+def _call(act: Callable[[], Any], promise: str) -> Any:
     """Whatever else than a GanrtError comes out of a session breaks a promise too."""
     try:
         return act()

@@ -53,22 +53,22 @@ def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], F
     Returns uint8 NHWC. Besides the pictures and the result, memory is bounded by what _AT_ONCE pixels need (or one
     tile, or one picture that cannot be cut). Raises RequestError, ArtifactError for a file that cannot be read.
     """
-    pictures = _pictures(spec, given)
+    pictures = _read_inputs(spec, given)
     count = max(map(len, pictures.values()))
-    others = {name: _rows(name, value, count) for name, value in given.items() if name not in pictures}
+    others = {name: _expand_rows(name, value, count) for name, value in given.items() if name not in pictures}
     first = spec.images[0]
     height, width = pictures[first.name].shape[1:3]
-    padded = {item.name: _padded(_planes(item, pictures[item.name]), item) for item in spec.images}
-    side = _side(spec, height * width, tile)
-    made = _computed(spec, padded, others, compute, side, count)
+    padded = {item.name: _pad_to_multiple(_take_planes(item, pictures[item.name]), item) for item in spec.images}
+    side = _choose_tile_side(spec, height * width, tile)
+    made = _compute_tiles(spec, padded, others, compute, side, count)
     if spec.output.size is None:
         made = made[:, : height * spec.output.scale, : width * spec.output.scale]
     originals = pictures[first.name]
     coloured = first.role == LUMA and originals.shape[-1] == 3
-    return _coloured(made, originals) if coloured else np.ascontiguousarray(made)
+    return _add_colour(made, originals) if coloured else np.ascontiguousarray(made)
 
 
-def _pictures(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
+def _read_inputs(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
     """All image inputs as uint8 NHWC, with one picture or the same number of them each, and of sizes that agree."""
     missing = [item.name for item in spec.images if item.name not in given]
     if missing:
@@ -82,9 +82,13 @@ def _pictures(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
         size = pictures[item.name].shape[1:3]
         other = pictures[item.like].shape[1:3] if item.like is not None else size
         if size != other:
-            raise RequestError(f"{item.name} is {_size(size)} pixels; it must be {_size(other)} like {item.like}")
+            raise RequestError(
+                f"{item.name} is {_format_size(size)} pixels; it must be {_format_size(other)} like {item.like}"
+            )
         if item.size is not None and size != item.size:
-            raise RequestError(f"{item.name} is {_size(size)} pixels; this model takes {_size(item.size)} only")
+            raise RequestError(
+                f"{item.name} is {_format_size(size)} pixels; this model takes {_format_size(item.size)} only"
+            )
     return pictures
 
 
@@ -116,46 +120,46 @@ def to_pictures(item: Image, given: Any) -> Pictures:
     return array
 
 
-def _rows(name: str, value: Any, count: int) -> Array:
+def _expand_rows(name: str, value: Any, count: int) -> Array:
     """An input that is no picture: one row for all pictures, or a row for each."""
     array = np.atleast_1d(as_array(name, value))
     if len(array) not in (1, count):
         raise RequestError(f"{name} has {len(array)} rows for {count} pictures; give one, or one per picture")
-    return _repeated(array, count)
+    return _repeat(array, count)
 
 
-def _planes(item: Image, pictures: Pictures) -> Pictures:
+def _take_planes(item: Image, pictures: Pictures) -> Pictures:
     """The channels that the input takes, still uint8 NHWC."""
     if item.role == LUMA and pictures.shape[-1] == 3:
-        return np.stack([_ycbcr(picture)[..., :1] for picture in pictures])
+        return np.stack([_to_ycbcr(picture)[..., :1] for picture in pictures])
     return pictures
 
 
-def _padded(pictures: Pictures, item: Image) -> Pictures:
+def _pad_to_multiple(pictures: Pictures, item: Image) -> Pictures:
     """Repeat the last row and column until the size rule is met; the result is cut back."""
     down, right = (-side % item.multiple_of if item.size is None else 0 for side in pictures.shape[1:3])
     return np.pad(pictures, ((0, 0), (0, down), (0, right), (0, 0)), "edge") if down or right else pictures
 
 
-def _ycbcr(picture: Pictures) -> Pictures:
+def _to_ycbcr(picture: Pictures) -> Pictures:
     import PIL.Image
 
     return np.asarray(PIL.Image.fromarray(picture).convert("YCbCr"))
 
 
-def _coloured(luma: Pictures, originals: Pictures) -> Pictures:
+def _add_colour(luma: Pictures, originals: Pictures) -> Pictures:
     """Put the enlarged colour of RGB originals under a new luma (N, H, W, 1)."""
     import PIL.Image
 
     made = np.empty((*luma.shape[:3], 3), np.uint8)
     for k, picture in enumerate(luma):
-        colour = images.resize(_ycbcr(originals[k]), picture.shape[:2])
+        colour = images.resize(_to_ycbcr(originals[k]), picture.shape[:2])
         planes = (picture[..., 0], colour[..., 1], colour[..., 2])
         made[k] = PIL.Image.merge("YCbCr", [PIL.Image.fromarray(plane) for plane in planes]).convert("RGB")
     return made
 
 
-def _side(spec: Spec, pixels: int, tile: int | None) -> int:
+def _choose_tile_side(spec: Spec, pixels: int, tile: int | None) -> int:
     """Side of the tiles, 0 for the whole picture at once."""
     can, rule = spec.output.reach is not None and spec.output.size is None, spec.images[0].multiple_of
     if tile is None:
@@ -167,7 +171,7 @@ def _side(spec: Spec, pixels: int, tile: int | None) -> int:
     return int(tile)
 
 
-def _computed(
+def _compute_tiles(
     spec: Spec, pictures: dict[str, Pictures], others: Feeds, compute: Callable[[Feeds], Floats], side: int, count: int
 ) -> Pictures:
     """The output for padded uint8 inputs, as many pictures and tiles at a time as are _AT_ONCE pixels."""
@@ -180,22 +184,22 @@ def _computed(
     made_size = output.size or (height * output.scale, width * output.scale)
     cut = [first.name]
     cut += [item.name for item in spec.images if item.like in cut]
-    whole = _empty((count, *made_size, output.channels))
+    whole = _allocate((count, *made_size, output.channels))
     step = max(1, _AT_ONCE // (window[0] * window[1]))
     for start in range(0, count, step):
         chosen = slice(start, min(start + step, count))
-        for tile in _tiles((height, width), window, side, margin):
+        for tile in _plan_tiles((height, width), window, side, margin):
             feeds = {name: array[chosen] for name, array in others.items()}
             for item in spec.images:
                 rows = pictures[item.name][chosen if len(pictures[item.name]) == count else slice(1)]
-                part = _window(rows, tile.start, window) if item.name in cut else rows
-                feeds[item.name] = _repeated(images.from_uint8(part, item.range), chosen.stop - chosen.start)
+                part = _crop(rows, tile.start, window) if item.name in cut else rows
+                feeds[item.name] = _repeat(images.from_uint8(part, item.range), chosen.stop - chosen.start)
             made = images.to_uint8(compute(feeds), output.range)
-            _place(whole[chosen], made, tile, output.scale if side else 0)
+            _paste(whole[chosen], made, tile, output.scale if side else 0)
     return whole
 
 
-def _tiles(size: tuple[int, int], window: tuple[int, int], side: int, margin: int) -> Iterator[_Tile]:
+def _plan_tiles(size: tuple[int, int], window: tuple[int, int], side: int, margin: int) -> Iterator[_Tile]:
     """All tiles of a picture, or the whole of it for side 0. Their windows are equally large, so that a backend
     prepares itself for one size only: at the borders of the picture they are moved inwards."""
     rows, columns = (
@@ -206,11 +210,11 @@ def _tiles(size: tuple[int, int], window: tuple[int, int], side: int, margin: in
         yield _Tile(*zip(row, column, strict=True))
 
 
-def _window(pictures: Pictures, start: tuple[int, int], size: tuple[int, int]) -> Pictures:
+def _crop(pictures: Pictures, start: tuple[int, int], size: tuple[int, int]) -> Pictures:
     return pictures[:, start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
 
 
-def _place(whole: Pictures, made: Pictures, tile: _Tile, scale: int) -> None:
+def _paste(whole: Pictures, made: Pictures, tile: _Tile, scale: int) -> None:
     """Copy a computed window's tile to where it belongs; scale 0 stands for all of it."""
     if not scale:
         whole[:] = made
@@ -220,16 +224,16 @@ def _place(whole: Pictures, made: Pictures, tile: _Tile, scale: int) -> None:
     whole[:, top * scale : bottom * scale, left * scale : right * scale] = inner
 
 
-def _repeated(array: Array, count: int) -> Array:
+def _repeat(array: Array, count: int) -> Array:
     return np.repeat(array, count, axis=0) if len(array) == 1 < count else array
 
 
-def _empty(shape: tuple[int, ...]) -> Pictures:
+def _allocate(shape: tuple[int, ...]) -> Pictures:
     try:
         return np.empty(shape, np.uint8)
     except (MemoryError, ValueError) as error:
-        raise RequestError(f"the result of {_size(shape[1:3])} pixels does not fit into memory") from error
+        raise RequestError(f"the result of {_format_size(shape[1:3])} pixels does not fit into memory") from error
 
 
-def _size(size: tuple[int, ...]) -> str:
+def _format_size(size: tuple[int, ...]) -> str:
     return f"{size[1]} x {size[0]}"

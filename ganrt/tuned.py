@@ -122,7 +122,7 @@ class Tuned:
             best = winner if winner in left else min(left, key=lambda c: c.seconds[sizes[0]])
             lead = f"the fastest{among} at"
         else:
-            best, ratio = _most_even(left, sizes)
+            best, ratio = _pick_most_even(left, sizes)
             lead = f"the best overall{among}, {ratio:.2f} times the best time on average over"
             lead = lead if ratio > 1 else f"the fastest{among} at each of"
         where = ", ".join(map(str, sizes))
@@ -170,7 +170,7 @@ def _nest_config(raw: object) -> object:
     return {"config": config, **{name: value for name, value in raw.items() if name not in config}}
 
 
-def _most_even(choices: Sequence[TunedConfig], sizes: Sequence[int]) -> tuple[TunedConfig, float]:
+def _pick_most_even(choices: Sequence[TunedConfig], sizes: Sequence[int]) -> tuple[TunedConfig, float]:
     """The choice with the least geometric mean of (its time) / (the best time at that size), and that mean."""
     least = {size: min(c.seconds[size] for c in choices) for size in sizes}
     ratios = [math.exp(sum(math.log(c.seconds[s] / least[s]) for s in sizes) / len(sizes)) for c in choices]

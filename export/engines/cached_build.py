@@ -15,7 +15,7 @@ import onnx_ir as ir
 from ganrt import atomic
 from ganrt.bundle import Bundle
 from ganrt.errors import EngineError, MachineError, RequestError
-from ganrt.golden import picture_size
+from ganrt.golden import proof_picture_size
 from ganrt.gpu import LEAN, LOG, Gpu, describe_machine, engine_cache, load_engine, trt
 from ganrt.machine import parse_device
 
@@ -78,7 +78,7 @@ def build(
         with tempfile.TemporaryDirectory() as folder:
             model = make_symmetric(add_post_processing_head(ir.load(bundle.onnx(variant)), bundle.spec))
             file = Path(folder) / "model.onnx"
-            job = _Job(variant, picture_size(bundle.spec), model, file, options, key, progress)
+            job = _Job(variant, proof_picture_size(bundle.spec), model, file, options, key, progress)
             return _build_or_refit(job, rebuild)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganrt import feeds
 from ganrt.feeds import Array, Feeds
-from ganrt.golden import picture_size
+from ganrt.golden import proof_picture_size
 from ganrt.spec import Input, Label, Scalar, Spec
 
 from . import noise
@@ -106,7 +106,7 @@ def _find_image_output(result: object, rows: int, spec: Spec) -> int | None:
 def _vary_inputs(spec: Spec) -> Feeds:
     """Row 0 is a sample; in row k the input k - 1 is another one. Scalars are in the middle of their range, and at its
     lower end instead."""
-    drawn = feeds.draw(spec, 0, 0, 2, size=picture_size(spec))
+    drawn = feeds.draw_feeds(spec, 0, 0, 2, size=proof_picture_size(spec))
     rows = {}
     for k, item in enumerate(spec.inputs, start=1):
         usual, other = _draw_pair(item, drawn[item.name])

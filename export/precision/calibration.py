@@ -18,8 +18,8 @@ from ganrt import feeds
 from ganrt.errors import ArtifactError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.fp16_emulation import emulate_fp16
-from ganrt.golden import picture_size
-from ganrt.images import Floats, from_uint8, picture_files, read_picture
+from ganrt.golden import proof_picture_size
+from ganrt.images import Floats, from_uint8, list_picture_files, read_picture
 from ganrt.spec import Image, Spec
 
 SEED = 2024
@@ -61,15 +61,15 @@ def draw_samples(spec: Spec, count: int, pictures: Path | None = None) -> Sample
 
     Raises RequestError when the model takes no pictures, ArtifactError when there are none, or one cannot be read.
     """
-    size = picture_size(spec)
+    size = proof_picture_size(spec)
     firsts = range(0, count, _ROWS)
-    drawn = [feeds.draw(spec, SEED, first, min(_ROWS, count - first), size=size) for first in firsts]
+    drawn = [feeds.draw_feeds(spec, SEED, first, min(_ROWS, count - first), size=size) for first in firsts]
     origin = f"samples 0 to {count - 1} of seed {SEED}"
     if pictures is None:
         return Samples(drawn, origin)
     if not spec.images:
         raise RequestError(f"pictures to calibrate on were given, but this {spec.family} model takes none")
-    files = picture_files(pictures)
+    files = list_picture_files(pictures)
     if not files:
         raise ArtifactError(f"{pictures} holds no pictures to calibrate on")
     sources = itertools.cycle(files)

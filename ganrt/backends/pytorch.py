@@ -14,7 +14,7 @@ from ganrt.backend import Pending, Session, check_options, first_line, library_v
 from ganrt.bound_inputs import BoundInputs, check_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, BundleError, MachineError, RequestError
-from ganrt.feeds import Array, Feeds, require
+from ganrt.feeds import Array, Feeds, check_feeds
 from ganrt.machine import nvidia_details, parse_device
 from ganrt.models import build_generator, get_family
 from ganrt.spec import Spec
@@ -55,7 +55,7 @@ class _TorchSession(Session):
     def submit(self, feeds: Feeds) -> Pending:
         if self._module is None:
             raise BackendError("this pytorch session is closed; load the bundle again")
-        size = require(self._spec, feeds)
+        size = check_feeds(self._spec, feeds)
         try:
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                 every = feeds | make_bound_feeds(self._whole, self._bound, size)

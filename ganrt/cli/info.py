@@ -60,7 +60,7 @@ def print_info(bundle: Bundle, name: str) -> None:
         print_proofs(f"proofs of {variant_name}", variant.proofs)
         if variant.passes:
             click.echo(f"  graph passes: {', '.join(variant.passes)}")
-        for line in notes.lines(variant.notes):
+        for line in notes.format_notes(variant.notes):
             click.echo(f"  {line}")
     for line in _describe_choice(bundle, name):
         click.echo(line)

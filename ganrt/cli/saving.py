@@ -48,7 +48,7 @@ def _write_grid(batches: Iterable[Pictures], out: Path, count: int) -> None:
         raise RequestError(f"a grid of {count} pictures was asked for; it holds 1 to {_MAX_GRID}: use a folder or .npz")
     pictures = np.concatenate(list(batches))
     scale = max(1, _SIDE // pictures.shape[1])
-    atomic.write_file(out, images.encode_png(images.grid(pictures, scale=scale)))
+    atomic.write_file(out, images.encode_png(images.make_grid(pictures, scale=scale)))
 
 
 def _write_array(batches: Iterable[Pictures], out: Path) -> None:

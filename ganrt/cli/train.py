@@ -12,7 +12,7 @@ from ganrt.atomic import new_folder, write_file
 from ganrt.cli.options import FILE, config_option, import_extra
 from ganrt.cli.parsing import parse_settings
 from ganrt.cli.terminal import log, open_console, print_proofs
-from ganrt.images import encode_png, grid
+from ganrt.images import encode_png, make_grid
 
 
 def _apply_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -142,7 +142,7 @@ def demo(out: Path, steps: int, seconds: float) -> None:
         log("4/5 sampling")
         with ganrt.load(draft / bundle.name) as generator:
             pictures = generator.sample(1000, seed=7)
-        write_file(draft / "samples.png", encode_png(grid(pictures[:100], scale=2)))
+        write_file(draft / "samples.png", encode_png(make_grid(pictures[:100], scale=2)))
         metrics = training.DigitClassifier(32).evaluate(pictures)
         log("5/5 measuring every backend")
         report = measuring.measure(draft / bundle.name, seconds=seconds, progress=log)

@@ -13,7 +13,7 @@ import numpy as np
 from ganrt.backend import Pending, PictureSession
 from ganrt.checks import is_finite
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, RequestError
-from ganrt.feeds import Array, Draw, Feeds, require
+from ganrt.feeds import Array, Draw, Feeds, check_feeds
 from ganrt.gpu.device import BorrowedArray, Gpu, translate_errors
 from ganrt.gpu.double_buffering import BufferSlot, DeviceProgram, InFlightBatch
 from ganrt.gpu.latents import DeviceLatents
@@ -97,7 +97,7 @@ class DeviceSession(PictureSession):
 
     def submit(self, feeds: Feeds) -> Pending:
         self._check_open()
-        rows = require(self._spec, feeds, self.batch_sizes)
+        rows = check_feeds(self._spec, feeds, self.batch_sizes)
         return self._submit_request(HostRequest(self._spec, feeds), rows)
 
     def submit_draw(self, draw: Draw) -> Pending:
@@ -119,7 +119,7 @@ class DeviceSession(PictureSession):
         with translate_errors("taking arrays"):
             self._gpu.make_current()
             borrowed = {name: BorrowedArray(self._gpu, name, array, self._compute) for name, array in arrays.items()}
-        rows = require(self._spec, {n: np.empty(a.shape, a.dtype) for n, a in borrowed.items()}, self.batch_sizes)
+        rows = check_feeds(self._spec, {n: np.empty(a.shape, a.dtype) for n, a in borrowed.items()}, self.batch_sizes)
         return self._submit_request(DeviceRequest(self._spec, borrowed), rows)
 
     def close(self) -> None:

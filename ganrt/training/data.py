@@ -107,7 +107,7 @@ def _permutation(seed: int, count: int, epoch: int) -> NDArray[np.int64]:
 def _load_folder(folder: Path, size: int, channels: int) -> Pictures:
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder, so no pictures can be read from it")
-    files = images.picture_files(folder)
+    files = images.list_picture_files(folder)
     if not files:
         raise ArtifactError(f"{folder} holds no pictures: no file in it ends in {', '.join(images.SUFFIXES)}")
     with ThreadPoolExecutor() as pool:

@@ -143,7 +143,7 @@ def _take_steps(
 
 
 def _encode_grid(trainer: Trainer | ImageTrainer) -> bytes:
-    return images.encode_png(images.grid(trainer.sample(_GRID)))
+    return images.encode_png(images.make_grid(trainer.sample(_GRID)))
 
 
 def _load_data(options: TrainingOptions) -> TrainingImages:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ganrt import images, latents
 from ganrt.errors import ArtifactError, MissingLibraryError, RequestError
-from ganrt.images import Pictures, picture_files
+from ganrt.images import Pictures, list_picture_files
 from ganrt.training.data import FOLDER
 
 _TRAINING = ("astronaut", "chelsea", "stereo_motorcycle")
@@ -102,7 +102,7 @@ def _load_bundled() -> tuple[list[Pictures], list[Pictures]]:
 
 
 def _load_folder(folder: Path, least: int) -> tuple[list[Pictures], list[Pictures]]:
-    files = picture_files(folder)
+    files = list_picture_files(folder)
     if len(files) < 2:
         raise ArtifactError(f"{folder} holds {len(files)} pictures; at least 2 are needed, as one is held out")
     pictures = [images.read_picture(path, 3) for path in files]

@@ -192,7 +192,7 @@ class Trainer:
         return self.fabric.to_device(torch.from_numpy(drawn))
 
     def _draw_inputs(self, first: int, rows: int, classes: NDArray[np.int64] | None = None) -> list[Tensor]:
-        drawn = feeds.draw(self.spec, self.options.seed, first, rows, classes)
+        drawn = feeds.draw_feeds(self.spec, self.options.seed, first, rows, classes)
         return [self.fabric.to_device(torch.from_numpy(drawn[item.name])) for item in self.spec.inputs]
 
 

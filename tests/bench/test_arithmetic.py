@@ -110,7 +110,7 @@ def test_a_traced_network_has_the_macs_that_pytorch_counts(family: str, values: 
     module, size = build_generator(family, values).eval(), (24, 32)
     spec = get_family(family).spec(get_family(family).configure(values))
     ir.save(trace(module, spec), tmp_path / "model.onnx")
-    drawn = feeds.draw(spec, 0, 0, 1, size=size)
+    drawn = feeds.draw_feeds(spec, 0, 0, 1, size=size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*(torch.from_numpy(drawn[item.name]) for item in spec.inputs))
     assert 2 * count_macs(tmp_path / "model.onnx", spec, size) == counter.get_total_flops()

@@ -9,7 +9,7 @@ from fakes.gpu import Start, start
 import ganrt
 from ganrt.bench import gpu
 from ganrt.bundle import Bundle
-from ganrt.feeds import draw
+from ganrt.feeds import draw_feeds
 
 __all__ = ["start"]
 
@@ -40,7 +40,7 @@ def test_samples_are_new_ones_and_the_engine_alone_replays_its_graph(start: Star
         act = gpu.make_sampler(generator, 2, None)
         assert [act(), act()] == [32, 32] and starts == [0, 32]
     before = machine.cuda.count_calls("graph.launch")
-    alone = gpu.make_replay(bundle, "fp32", draw(bundle.spec, 0, 0, 2))
+    alone = gpu.make_replay(bundle, "fp32", draw_feeds(bundle.spec, 0, 0, 2))
     assert alone() == 32 and machine.cuda.count_calls("graph.launch") - before == 14
 
 

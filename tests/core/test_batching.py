@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganrt.backend import Pending, Ready
-from ganrt.batching import Batch, _estimated, plan, rows, run, run_all
+from ganrt.batching import Batch, _estimate_times, plan_batches, run_all, run_batches, take_batch
 from ganrt.errors import BackendError
 from ganrt.feeds import Array, Feeds
 
@@ -16,7 +16,7 @@ sizes = st.lists(st.integers(1, 64), max_size=5, unique=True).map(sorted).map(tu
 
 @given(st.integers(0, 300), sizes, st.integers(1, 64))
 def test_a_plan_covers_every_row_once_with_sizes_that_exist(count: int, sizes: tuple[int, ...], limit: int) -> None:
-    batches = list(plan(count, sizes, limit))
+    batches = list(plan_batches(count, sizes, limit))
     assert [row for b in batches for row in range(b.first, b.first + b.rows)] == list(range(count))
     for batch in batches:
         assert 1 <= batch.rows <= batch.size
@@ -37,7 +37,7 @@ def test_a_plan_covers_every_row_once_with_sizes_that_exist(count: int, sizes: t
     ],
 )
 def test_plans(count: int, sizes: tuple[int, ...], limit: int, wanted: list[int]) -> None:
-    assert [batch.size for batch in plan(count, sizes, limit)] == wanted
+    assert [batch.size for batch in plan_batches(count, sizes, limit)] == wanted
 
 
 milliseconds = st.dictionaries(st.integers(1, 24), st.integers(1, 200), min_size=1, max_size=5)
@@ -50,18 +50,18 @@ def cost(batches: list[Batch], times: dict[int, int]) -> int:
 @given(st.integers(0, 3000), milliseconds)
 def test_measured_times_never_make_it_dearer_and_every_row_is_covered_once(count: int, times: dict[int, int]) -> None:
     sizes, seconds = tuple(sorted(times)), {size: t / 1000 for size, t in times.items()}
-    batches = list(plan(count, sizes, 64, seconds))
+    batches = list(plan_batches(count, sizes, 64, seconds))
     assert [row for b in batches for row in range(b.first, b.first + b.rows)] == list(range(count))
     assert all(1 <= b.rows <= b.size and b.size in sizes for b in batches)
     assert all(b.rows == b.size for b in batches[:-1]), "only the last batch may be padded"
-    assert cost(batches, times) <= cost(list(plan(count, sizes, 64)), times)
-    assert batches == list(plan(count, sizes, 64, seconds))
+    assert cost(batches, times) <= cost(list(plan_batches(count, sizes, 64)), times)
+    assert batches == list(plan_batches(count, sizes, 64, seconds))
 
 
 @given(st.integers(1, 90), st.dictionaries(st.integers(1, 7), st.integers(1, 60), min_size=1, max_size=4))
 def test_with_measured_times_the_cost_is_the_least_there_is(count: int, times: dict[int, int]) -> None:
     """Against every combination, batch by batch, of which the cheapest for each number of rows is kept."""
-    found = cost(list(plan(count, tuple(sorted(times)), 64, {s: t / 1000 for s, t in times.items()})), times)
+    found = cost(list(plan_batches(count, tuple(sorted(times)), 64, {s: t / 1000 for s, t in times.items()})), times)
     least, frontier = None, {0: 0}
     while frontier:
         following: dict[int, int] = {}
@@ -92,13 +92,13 @@ def test_with_measured_times_the_cost_is_the_least_there_is(count: int, times: d
 def test_plans_of_measured_times(
     count: int, sizes: tuple[int, ...], seconds: dict[int, float], wanted: list[int]
 ) -> None:
-    assert [batch.size for batch in plan(count, sizes, 32, seconds)] == wanted
+    assert [batch.size for batch in plan_batches(count, sizes, 32, seconds)] == wanted
 
 
 def test_a_million_rows_are_cut_as_they_are_asked_for() -> None:
-    batches = plan(10**15, (), 32, {1: 1.0, 7: 3.0, 32: 20.0})
+    batches = plan_batches(10**15, (), 32, {1: 1.0, 7: 3.0, 32: 20.0})
     assert next(batches) == Batch(0, 7, 7)
-    cut = list(plan(1_000_000, (), 32, {1: 1.0, 7: 3.0, 32: 20.0}))
+    cut = list(plan_batches(1_000_000, (), 32, {1: 1.0, 7: 3.0, 32: 20.0}))
     assert sum(batch.rows for batch in cut) == 1_000_000
     assert sorted(batch.size for batch in cut) == [7] * 142_856 + [8]
 
@@ -108,10 +108,10 @@ def test_a_session_that_takes_any_size_is_never_dearer_than_the_largest_first(
     count: int, limit: int, times: dict[int, int]
 ) -> None:
     seconds = {size: t / 1000 for size, t in times.items()}
-    batches, plain = (list(plan(count, (), limit, s)) for s in (seconds, None))
+    batches, plain = (list(plan_batches(count, (), limit, s)) for s in (seconds, None))
     assert [row for b in batches for row in range(b.first, b.first + b.rows)] == list(range(count))
     assert len({b.size for b in batches} - times.keys() - {limit}) <= 1, "few sizes, of which one was not measured"
-    estimates = _estimated(range(1, limit + 1), seconds)
+    estimates = _estimate_times(range(1, limit + 1), seconds)
     assert cost(batches, estimates) <= cost(plain, estimates)
 
 
@@ -122,7 +122,7 @@ def test_images_do_not_depend_on_measured_times(
     inputs, expected = samples(count=count)
     session, seconds = FakeSession(SPEC, sizes), {size: t / 1000 for size, t in times.items()}
     np.testing.assert_allclose(run_all(session, SPEC.output, inputs, limit, seconds), expected, rtol=1e-6)
-    assert session.batches == [batch.size for batch in plan(count, sizes, limit, seconds)]
+    assert session.batches == [batch.size for batch in plan_batches(count, sizes, limit, seconds)]
 
 
 @given(st.integers(1, 40), sizes, st.integers(1, 16))
@@ -130,22 +130,23 @@ def test_images_do_not_depend_on_the_cut(count: int, sizes: tuple[int, ...], lim
     inputs, expected = samples(count=count)
     session = FakeSession(SPEC, sizes)
     np.testing.assert_allclose(run_all(session, SPEC.output, inputs, limit), expected, rtol=1e-6)
-    assert session.batches == [batch.size for batch in plan(count, sizes, limit)]
+    assert session.batches == [batch.size for batch in plan_batches(count, sizes, limit)]
 
 
 def test_the_next_batch_is_under_way_while_one_is_handed_out() -> None:
     session = FakeSession()
     inputs, _ = samples(count=12)
     seen = [
-        (batch.first, len(session.batches)) for batch, _ in run(session, SPEC.output, 12, lambda b: rows(inputs, b), 4)
+        (batch.first, len(session.batches))
+        for batch, _ in run_batches(session, SPEC.output, 12, lambda b: take_batch(inputs, b), 4)
     ]
     assert seen == [(0, 2), (4, 3), (8, 3)]
 
 
 def test_rows_are_padded_with_the_last_one() -> None:
     feeds = {"z": np.arange(5)}
-    assert rows(feeds, Batch(3, 2, 4))["z"].tolist() == [3, 4, 4, 4]
-    assert rows(feeds, Batch(0, 5, 5)) is feeds
+    assert take_batch(feeds, Batch(3, 2, 4))["z"].tolist() == [3, 4, 4, 4]
+    assert take_batch(feeds, Batch(0, 5, 5)) is feeds
 
 
 class Returning(FakeSession):

@@ -17,7 +17,7 @@ INDEXED = Spec("indexed", (Latent("z", (4,)), Label("y", 7), Label("style", 7)),
 
 
 def test_what_is_drawn() -> None:
-    found = feeds.draw(CLASSES, 9, 100, 5)
+    found = feeds.draw_feeds(CLASSES, 9, 100, 5)
     assert list(found) == ["z", "y", "strength", "noise"]
     assert {n: (a.shape, a.dtype.name) for n, a in found.items()} == {
         "z": ((5, 2, 3), "float32"),
@@ -36,9 +36,9 @@ def test_what_is_drawn() -> None:
     st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 10), st.integers(1, 9), st.sampled_from([SPEC, CLASSES, INDEXED])
 )
 def test_rows_do_not_depend_on_the_batch(seed: int, start: int, count: int, spec: Spec) -> None:
-    together = feeds.draw(spec, seed, start, count)
-    alone = feeds.draw(spec, seed, start + count - 1, 1)
-    assert feeds.require(spec, together) == count
+    together = feeds.draw_feeds(spec, seed, start, count)
+    alone = feeds.draw_feeds(spec, seed, start + count - 1, 1)
+    assert feeds.check_feeds(spec, together) == count
     for name in together:
         np.testing.assert_array_equal(together[name][-1:], alone[name])
 
@@ -48,26 +48,26 @@ def test_rows_do_not_depend_on_the_batch(seed: int, start: int, count: int, spec
     [(3, [3, 3, 3]), (np.int64(3), [3, 3, 3]), (np.array(3), [3, 3, 3]), ([0, 6, 2], [0, 6, 2]), (range(3), [0, 1, 2])],
 )
 def test_labels_that_are_given(labels: Any, classes: list[int]) -> None:
-    found = feeds.draw(INDEXED, 1, 0, 3, labels=labels)
+    found = feeds.draw_feeds(INDEXED, 1, 0, 3, labels=labels)
     assert found["y"].dtype == np.int64
     assert found["y"].tolist() == classes
     assert found["style"].tolist() == latents.labels(1, 0, 3, 2, 7).tolist()
-    np.testing.assert_array_equal(found["z"], feeds.draw(INDEXED, 1, 0, 3)["z"])
+    np.testing.assert_array_equal(found["z"], feeds.draw_feeds(INDEXED, 1, 0, 3)["z"])
 
 
 def test_no_images_need_no_labels() -> None:
-    assert feeds.draw(INDEXED, 1, 0, 0, labels=[])["y"].shape == (0,)
+    assert feeds.draw_feeds(INDEXED, 1, 0, 0, labels=[])["y"].shape == (0,)
 
 
 def test_drawn_arrays_are_the_callers() -> None:
     for labels in (None, 3, [1]):
-        for array in feeds.draw(INDEXED, 1, 0, 1, labels=labels).values():
+        for array in feeds.draw_feeds(INDEXED, 1, 0, 1, labels=labels).values():
             assert array.flags.writeable and array.flags.c_contiguous
 
 
 def test_truncation_acts_on_the_latent_alone() -> None:
     spec = Spec("both", (Latent("z", (64,), truncation="resampled"), Latent("n", (64,))), SPEC.output)
-    found, free = feeds.draw(spec, 1, 0, 9, truncation=0.5), feeds.draw(spec, 1, 0, 9)
+    found, free = feeds.draw_feeds(spec, 1, 0, 9, truncation=0.5), feeds.draw_feeds(spec, 1, 0, 9)
     assert np.abs(found["z"]).max() <= 0.5 < np.abs(free["z"]).max()
     np.testing.assert_array_equal(found["n"], free["n"])
 
@@ -77,7 +77,7 @@ TRUNCATED = Spec("truncated", (Latent("z", (4,)), Scalar("truncation", (0.25, 1.
 
 @pytest.mark.parametrize(("truncation", "wanted"), [(None, 0.5), (0.25, 0.25), (0.75, 0.75), (1.0, 1.0)])
 def test_a_truncation_that_is_an_input_is_passed_on(truncation: float | None, wanted: float) -> None:
-    found = feeds.draw(TRUNCATED, 1, 0, 3, truncation=truncation)
+    found = feeds.draw_feeds(TRUNCATED, 1, 0, 3, truncation=truncation)
     np.testing.assert_array_equal(found["truncation"], np.full(3, wanted, np.float32))
     np.testing.assert_array_equal(found["z"], latents.normal(1, 0, 3, 0, 4))
 
@@ -94,13 +94,13 @@ MASKED = Spec(
 
 
 def test_a_picture_that_is_drawn_is_blocks_of_four_pixels_with_grain() -> None:
-    found = feeds.draw(MASKED, 9, 100, 2, size=(10, 14))
+    found = feeds.draw_feeds(MASKED, 9, 100, 2, size=(10, 14))
     assert {name: array.shape for name, array in found.items()} == {
         "content": (2, 3, 10, 14),
         "mask": (2, 1, 10, 14),
         "style": (2, 3, 8, 12),
     }
-    assert feeds.require(MASKED, found) == 2
+    assert feeds.check_feeds(MASKED, found) == 2
     values = latents.uniform(9, 100, 2, 2**31 + 1, 3 * 4 + 10 * 14, 0.0, 1.0)
     blocks = np.kron(values[:, :12].reshape(2, 3, 4), np.ones((1, 4, 4)))[:, :10, :14]
     wanted = -1 + 4 * (0.75 * blocks + 0.25 * values[:, 12:].reshape(2, 10, 14))
@@ -153,11 +153,11 @@ def test_the_label_that_a_caller_chose_is_given_and_not_drawn() -> None:
 )
 def test_arguments_that_do_not_fit_are_refused(spec: Spec, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        feeds.draw(spec, 0, 0, 3, **arguments)
+        feeds.draw_feeds(spec, 0, 0, 3, **arguments)
 
 
 def good() -> dict[str, Any]:
-    return dict(feeds.draw(CLASSES, 1, 0, 3))
+    return dict(feeds.draw_feeds(CLASSES, 1, 0, 3))
 
 
 @pytest.mark.parametrize(
@@ -166,13 +166,13 @@ def good() -> dict[str, Any]:
 )
 def test_given_arrays_are_cast_and_made_contiguous(convert: Any) -> None:
     given_z = convert(good()["z"])
-    found = feeds.check(CLASSES, good() | {"z": given_z})
-    assert feeds.require(CLASSES, found) == 3
+    found = feeds.check_inputs(CLASSES, good() | {"z": given_z})
+    assert feeds.check_feeds(CLASSES, found) == 3
     np.testing.assert_array_equal(found["z"], np.asarray(given_z, np.float32))
 
 
 def test_integers_are_good_numbers_and_inputs_come_in_the_order_of_the_spec() -> None:
-    found = feeds.check(CLASSES, dict(reversed(good().items())) | {"noise": np.ones((3, 4), np.uint8)})
+    found = feeds.check_inputs(CLASSES, dict(reversed(good().items())) | {"noise": np.ones((3, 4), np.uint8)})
     assert list(found) == ["z", "y", "strength", "noise"]
     np.testing.assert_array_equal(found["noise"], np.ones((3, 4), np.float32))
 
@@ -180,11 +180,11 @@ def test_integers_are_good_numbers_and_inputs_come_in_the_order_of_the_spec() ->
 def test_a_scalar_may_be_left_out() -> None:
     given_inputs = good()
     del given_inputs["strength"]
-    np.testing.assert_array_equal(feeds.check(CLASSES, given_inputs)["strength"], [1, 1, 1])
+    np.testing.assert_array_equal(feeds.check_inputs(CLASSES, given_inputs)["strength"], [1, 1, 1])
 
 
 def test_values_at_the_ends_of_a_range_are_inside_it() -> None:
-    found = feeds.check(CLASSES, good() | {"strength": [0.0, 1.0, 2.0]})
+    found = feeds.check_inputs(CLASSES, good() | {"strength": [0.0, 1.0, 2.0]})
     np.testing.assert_array_equal(found["strength"], [0, 1, 2])
 
 
@@ -195,7 +195,7 @@ def photos(**shapes: tuple[int, ...]) -> dict[str, Any]:
 
 
 def test_images_that_fit_are_taken() -> None:
-    assert feeds.require(MASKED, feeds.check(MASKED, photos())) == 2
+    assert feeds.check_feeds(MASKED, feeds.check_inputs(MASKED, photos())) == 2
 
 
 class OnAnotherDevice:
@@ -242,18 +242,18 @@ BAD_GIVEN: list[tuple[Spec, Any, str]] = [
 @pytest.mark.parametrize(("spec", "change", "message"), BAD_GIVEN)
 def test_given_arrays_that_do_not_fit_are_refused(spec: Spec, change: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        feeds.check(spec, change(good()))
+        feeds.check_inputs(spec, change(good()))
 
 
 def test_a_session_takes_its_own_batch_sizes() -> None:
-    assert feeds.require(CLASSES, good(), (3,)) == feeds.require(CLASSES, good(), (1, 3)) == 3
+    assert feeds.check_feeds(CLASSES, good(), (3,)) == feeds.check_feeds(CLASSES, good(), (1, 3)) == 3
 
 
 def test_given_arrays_are_not_written_to() -> None:
     given_inputs = good()
     for array in given_inputs.values():
         array.setflags(write=False)
-    feeds.check(CLASSES, given_inputs)
+    feeds.check_inputs(CLASSES, given_inputs)
 
 
 @pytest.mark.parametrize(
@@ -274,4 +274,4 @@ def test_given_arrays_are_not_written_to() -> None:
 def test_a_session_requires_exact_feeds(change: Any, message: str) -> None:
     sizes = (2, 3) if "one of" in message else ()
     with pytest.raises(RequestError, match=message):
-        feeds.require(CLASSES, change(good()), sizes)
+        feeds.check_feeds(CLASSES, change(good()), sizes)

@@ -72,18 +72,18 @@ def test_samples_are_the_models_images_of_their_seeds(
     found = Generator(spec, FakeSession(spec, sizes)).sample(n, seed, start)
     assert spec.output.size is not None
     assert found.shape == (n, *spec.output.size, spec.output.channels)
-    assert same(found, to_uint8(images(spec, feeds.draw(spec, seed, start, n)), spec.output.range))
+    assert same(found, to_uint8(images(spec, feeds.draw_feeds(spec, seed, start, n)), spec.output.range))
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_measured_times_cut_otherwise_and_change_no_picture(backend: str, bundle: Bundle) -> None:
     with ganrt.load(bundle.folder, backend) as generator:
         plain = generator.sample(37, seed=7)
-        whole = generator(z=feeds.draw(bundle.spec, 7, 0, 37)["z"])
+        whole = generator(z=feeds.draw_feeds(bundle.spec, 7, 0, 37)["z"])
         for seconds in ({1: 1.0, 8: 1.5, 32: 50.0}, {1: 1.0, 2: 9.0}, {32: 1.0}):
             cut = Generator(bundle.spec, generator.session, seconds)
             np.testing.assert_array_equal(cut.sample(37, seed=7), plain)
-            np.testing.assert_array_equal(cut(z=feeds.draw(bundle.spec, 7, 0, 37)["z"]), whole)
+            np.testing.assert_array_equal(cut(z=feeds.draw_feeds(bundle.spec, 7, 0, 37)["z"]), whole)
 
 
 @pytest.fixture
@@ -122,14 +122,14 @@ def test_no_images_are_an_empty_array(spec: Spec) -> None:
 
 @pytest.mark.parametrize("labels", [3, np.int64(3), [3] * 40, np.full(40, 3), tuple([3] * 40)])
 def test_labels_one_or_one_per_image(labels: Any, conditional: Generator) -> None:
-    drawn = feeds.draw(CLASSES, 1, 0, 40, labels=3)
+    drawn = feeds.draw_feeds(CLASSES, 1, 0, 40, labels=3)
     wanted = to_uint8(images(CLASSES, drawn), CLASSES.output.range)
     assert same(conditional.sample(40, 1, labels=labels), wanted)
     assert same(np.concatenate(list(conditional.stream(40, 1, labels=labels, batch=9))), wanted)
 
 
 def test_truncation_reaches_the_latent(generator: Generator) -> None:
-    drawn = feeds.draw(SPEC, 1, 0, 5, truncation=0.3)
+    drawn = feeds.draw_feeds(SPEC, 1, 0, 5, truncation=0.3)
     assert same(generator.sample(5, 1, truncation=0.3), to_uint8(images(SPEC, drawn), SPEC.output.range))
 
 
@@ -294,25 +294,25 @@ def test_values_that_are_not_finite_are_never_pictures() -> None:
 
 @pytest.mark.parametrize("count", [1, 70])
 def test_inputs_of_ones_own(count: int, generator: Generator, conditional: Generator) -> None:
-    drawn = feeds.draw(SPEC, 1, 0, count)
+    drawn = feeds.draw_feeds(SPEC, 1, 0, count)
     found = generator(z=drawn["z"].astype(np.float64))
     assert found.dtype == np.float32 and found.flags.writeable
     np.testing.assert_allclose(found, images(SPEC, drawn), rtol=1e-6)
-    given_inputs = feeds.draw(CLASSES, 1, 0, count)
+    given_inputs = feeds.draw_feeds(CLASSES, 1, 0, count)
     del given_inputs["strength"]
     np.testing.assert_allclose(
-        conditional(**given_inputs), images(CLASSES, feeds.draw(CLASSES, 1, 0, count)), rtol=1e-6
+        conditional(**given_inputs), images(CLASSES, feeds.draw_feeds(CLASSES, 1, 0, count)), rtol=1e-6
     )
     strength = np.linspace(0, 2, count)
     louder = conditional(**given_inputs, strength=strength)
     np.testing.assert_allclose(
-        louder, images(CLASSES, feeds.check(CLASSES, given_inputs | {"strength": strength})), rtol=1e-6
+        louder, images(CLASSES, feeds.check_inputs(CLASSES, given_inputs | {"strength": strength})), rtol=1e-6
     )
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "pytorch"])
 def test_inputs_of_ones_own_may_be_read_only(backend: str, bundle: Bundle) -> None:
-    z = feeds.draw(bundle.spec, 7, 0, 8)["z"]
+    z = feeds.draw_feeds(bundle.spec, 7, 0, 8)["z"]
     z.setflags(write=False)
     with ganrt.load(bundle.folder, backend) as generator:
         low, high = bundle.spec.output.range

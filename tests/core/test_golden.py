@@ -29,7 +29,7 @@ def test_samples_are_those_of_their_seeds() -> None:
     assert runs > 1 and golden.images.dtype == np.float32 and golden.images.shape[1:] == (3, 4, 5)
     for run, (seed, start) in enumerate(zip(golden.seeds, golden.starts, strict=True)):
         for k in (0, each - 1):
-            alone = feeds.draw(SPEC, int(seed), int(start) + k, 1)
+            alone = feeds.draw_feeds(SPEC, int(seed), int(start) + k, 1)
             np.testing.assert_allclose(golden.images[run * each + k], images(SPEC, alone)[0], rtol=1e-6)
     np.testing.assert_allclose(images(SPEC, golden.feeds(SPEC)), golden.images, rtol=1e-6)
 

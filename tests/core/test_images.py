@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ganrt.errors import ArtifactError, BackendError, RequestError
-from ganrt.images import MAX_PIXELS, encode_png, from_uint8, grid, read_picture, resize, to_uint8
+from ganrt.images import MAX_PIXELS, encode_png, from_uint8, make_grid, read_picture, resize, to_uint8
 from ganrt.spec import Range
 
 RANGES: list[Range] = [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.5, 0.5)]
@@ -197,7 +197,7 @@ def test_damaged_pictures_are_decoded_or_refused(kind: str, changes: list[tuple[
 
 def test_a_grid_holds_every_picture_in_order() -> None:
     pictures = np.stack([np.full((2, 3, 1), 50 + k, np.uint8) for k in range(5)])
-    sheet = grid(pictures, columns=2, pad=1, scale=2)
+    sheet = make_grid(pictures, columns=2, pad=1, scale=2)
     assert sheet.shape == (3 * (4 + 1) + 1, 2 * (6 + 1) + 1, 1)
     tops, lefts = (1, 1, 6, 6, 11), (1, 8, 1, 8, 1)
     for k, (top, left) in enumerate(zip(tops, lefts, strict=True)):
@@ -207,19 +207,19 @@ def test_a_grid_holds_every_picture_in_order() -> None:
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (5, 3), (9, 3), (10, 4), (64, 8)])
 def test_a_grid_is_about_square(count: int, columns: int) -> None:
-    sheet = grid(np.zeros((count, 4, 4, 3), np.uint8), pad=0)
+    sheet = make_grid(np.zeros((count, 4, 4, 3), np.uint8), pad=0)
     assert sheet.shape == (4 * -(-count // columns), 4 * columns, 3)
 
 
 @pytest.mark.parametrize("options", [{"columns": 0}, {"columns": -1}, {"scale": 0}, {"pad": -1}])
 def test_a_grid_that_cannot_be_is_refused(options: dict[str, int]) -> None:
     with pytest.raises(RequestError, match="a grid of 2 pictures"):
-        grid(np.zeros((2, 4, 4, 3), np.uint8), **options)
+        make_grid(np.zeros((2, 4, 4, 3), np.uint8), **options)
 
 
 def test_a_grid_of_nothing_is_refused() -> None:
     with pytest.raises(RequestError, match="a grid of 0 pictures"):
-        grid(np.zeros((0, 4, 4, 3), np.uint8))
+        make_grid(np.zeros((0, 4, 4, 3), np.uint8))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from ganrt.errors import ArtifactError, RequestError
-from ganrt.feeds import Feeds, check
+from ganrt.feeds import Feeds, check_inputs
 from ganrt.images import Floats, encode_png, to_uint8
 from ganrt.spec import Image, Output, Scalar, Spec
 from ganrt.transform import transform
@@ -21,7 +21,7 @@ ENLARGING = Spec("near", (Image("low", "low_res", 3, RGB, multiple_of=4),), Outp
 
 def enlarged(feeds: Feeds) -> Floats:
     """What an honest net of ENLARGING does with checked inputs."""
-    return check(ENLARGING, feeds)["low"].repeat(2, axis=2).repeat(2, axis=3)
+    return check_inputs(ENLARGING, feeds)["low"].repeat(2, axis=2).repeat(2, axis=3)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (45, 61), (1, 1), (4, 3)])
@@ -110,7 +110,7 @@ MIXING = Spec(
 
 def mixed(feeds: Feeds) -> Floats:
     """Inside the mask the content, elsewhere the mean of the style, by strength."""
-    feeds = check(MIXING, feeds)
+    feeds = check_inputs(MIXING, feeds)
     colour = feeds["style"].mean((2, 3), keepdims=True)
     strength = feeds["strength"][:, None, None, None] * (1 - feeds["mask"])
     return np.asarray(feeds["content"] * (1 - strength) + colour * strength, np.float32)

@@ -22,7 +22,7 @@ from ganrt.export.bind_inputs import bind_inputs
 from ganrt.export.passes.pipeline import optimize_graph
 from ganrt.export.precision.calibration import Evaluator
 from ganrt.export.tracing import run_original, trace
-from ganrt.golden import picture_size
+from ganrt.golden import proof_picture_size
 from ganrt.models import build_generator, get_family
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
 
@@ -44,7 +44,7 @@ def test_pictures_are_those_of_the_whole_model(case: str) -> None:
     known = get_family(family)
     spec = known.spec(known.configure(config))
     left = drop_bound_inputs(spec, bound)
-    given = feeds.draw(left, 1, 0, 3, size=picture_size(left))
+    given = feeds.draw_feeds(left, 1, 0, 3, size=proof_picture_size(left))
     every = given | make_bound_feeds(spec, bound, 3)
     wanted = run_original(module, {item.name: every[item.name] for item in spec.inputs})
     graph = bind_inputs(trace(module, spec), make_bound_feeds(spec, bound, 1), left)

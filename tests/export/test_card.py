@@ -52,7 +52,7 @@ def test_a_proof_of_an_older_record_has_a_dash(made: Bundle, tmp_path: Path) -> 
 
 
 def test_notes_as_lines() -> None:
-    found = notes.lines(
+    found = notes.format_notes(
         {
             "worst PSNR there": 59.9,
             "between these": {},

@@ -38,7 +38,7 @@ def images(spec: Spec, given: Feeds) -> Array:
 
 def samples(spec: Spec = SPEC, count: int = 12) -> tuple[Feeds, Array]:
     """Inputs and their images."""
-    drawn = feeds.draw(spec, 3, 0, count)
+    drawn = feeds.draw_feeds(spec, 3, 0, count)
     return drawn, images(spec, drawn)
 
 

@@ -14,7 +14,7 @@ from fakes.gpu import Start, start
 from fakes.sessions import CLASSES, SPEC
 
 import ganrt.gpu
-from ganrt.feeds import Draw, draw
+from ganrt.feeds import Draw, draw_feeds
 from ganrt.images import to_uint8
 from ganrt.latents import normal
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
@@ -105,7 +105,7 @@ def draw_on_device(
     library: ctypes.CDLL, module: Any, spec: Spec, wish: Draw, dtypes: dict[str, Any]
 ) -> dict[str, np.ndarray]:
     """Draw all inputs with the launches of a session."""
-    shapes = {name: array.shape for name, array in draw(spec, wish.seed, 0, wish.rows).items()}
+    shapes = {name: array.shape for name, array in draw_feeds(spec, wish.seed, 0, wish.rows).items()}
     made = {}
     for name, (kernel, threads, arguments) in module.plan_launches(spec, wish, dtypes).items():
         made[name] = np.full(shapes[name], 7, dtypes[name])

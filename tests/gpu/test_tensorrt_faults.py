@@ -25,7 +25,7 @@ from ganrt.errors import (
     MissingLibraryError,
     RequestError,
 )
-from ganrt.feeds import Array, Feeds, draw
+from ganrt.feeds import Array, Feeds, draw_feeds
 from ganrt.gpu import engine_cache
 
 __all__ = ["start"]
@@ -42,12 +42,12 @@ def open_trt_session(machine: FakeMachine, bundle: Bundle, device: str = "cuda",
     return session
 
 
-def draw_feeds(bundle: Bundle, size: int) -> Feeds:
-    return draw(bundle.spec, 5, 0, size)
+def draw_batch(bundle: Bundle, size: int) -> Feeds:
+    return draw_feeds(bundle.spec, 5, 0, size)
 
 
 def run_batch(session: Session, bundle: Bundle, size: int) -> Array:
-    return session.submit(draw_feeds(bundle, size)).wait()[bundle.spec.output.name]
+    return session.submit(draw_batch(bundle, size)).wait()[bundle.spec.output.name]
 
 
 def test_out_of_memory_halves_the_batch_and_says_so(
@@ -66,7 +66,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(
         assert np.allclose(run_batch(session, bundle, 4), right, atol=1e-5) and not caplog.text
         assert session.batch_sizes == (1, 2, 4)
         with pytest.raises(DeviceMemoryError, match="there is no array of it there: ask for fewer images at a time"):
-            session.submit(draw_feeds(bundle, 4)).device_arrays()
+            session.submit(draw_batch(bundle, 4)).device_arrays()
 
 
 def test_a_batch_of_one_that_does_not_fit_is_an_error_and_the_session_works_on(start: Start, bundle: Bundle) -> None:
@@ -116,7 +116,7 @@ def test_a_batch_in_flight_when_the_gpu_is_lost_gives_no_picture(start: Start, b
     build_engine(machine, bundle)
     session = open_trt_session(machine, bundle)
     run_batch(session, bundle, 2)
-    first, second = session.submit(draw_feeds(bundle, 2)), session.submit(draw_feeds(bundle, 2))
+    first, second = session.submit(draw_batch(bundle, 2)), session.submit(draw_batch(bundle, 2))
     machine.cuda.error = "CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure"
     for pending in (first, second):
         with pytest.raises(BackendError, match="CUDA_ERROR_LAUNCH_FAILED"):
@@ -284,7 +284,7 @@ def test_a_failure_while_closing_is_logged_and_nothing_is_freed(
     machine = start()
     build_engine(machine, bundle)
     session = open_trt_session(machine, bundle)
-    session.submit(draw_feeds(bundle, 2))
+    session.submit(draw_batch(bundle, 2))
     machine.cuda.error = "CUDA_ERROR_UNKNOWN: unknown error"
     with caplog.at_level(logging.WARNING):
         session.close()

@@ -15,7 +15,7 @@ from fakes.gpu import FakeMachine, Start, start
 import ganrt
 from ganrt.backend import Session, open_session
 from ganrt.bundle import Bundle
-from ganrt.feeds import Array, Feeds, draw
+from ganrt.feeds import Array, Feeds, draw_feeds
 from ganrt.session_config import SessionConfig
 from ganrt.testing import check_backend
 
@@ -35,8 +35,8 @@ def open_trt_session(machine: FakeMachine, bundle: Bundle, **options: Any) -> Se
     return session
 
 
-def draw_feeds(bundle: Bundle, size: int, start: int = 0) -> Feeds:
-    return draw(bundle.spec, 5, start, size)
+def draw_batch(bundle: Bundle, size: int, start: int = 0) -> Feeds:
+    return draw_feeds(bundle.spec, 5, start, size)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -79,7 +79,7 @@ def run_batches(session: Session, bundle: Bundle, count: int) -> Array:
     """As `Generator` does: batch k + 1 is submitted before batch k is waited for. Returns all images."""
     images, running = [], None
     for k in range(count):
-        following = session.submit(draw_feeds(bundle, 2, 2 * k))
+        following = session.submit(draw_batch(bundle, 2, 2 * k))
         if running is not None:
             images.append(running.wait())
         running = following
@@ -102,7 +102,7 @@ def test_closing_frees_all_memory(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     session = open_trt_session(machine, bundle)
     run_batches(session, bundle, 5)
-    session.submit(draw_feeds(bundle, 4))
+    session.submit(draw_batch(bundle, 4))
     assert machine.cuda.used > 0
     session.close()
     assert machine.cuda.used == 0 and machine.cuda.memory == {}
@@ -139,7 +139,7 @@ def test_the_second_batch_is_enqueued_before_the_first_is_done(start: Start, bun
     with open_trt_session(machine, bundle) as session:
         run_batches(session, bundle, 4)
         machine.cuda.work.clear()
-        first, second = session.submit(draw_feeds(bundle, 2)), session.submit(draw_feeds(bundle, 2))
+        first, second = session.submit(draw_batch(bundle, 2)), session.submit(draw_batch(bundle, 2))
         assert not any(one.done for one in machine.cuda.work)
         first.wait()
         out = select_work(machine.cuda.work, "copy device to host")
@@ -151,8 +151,8 @@ def test_results_that_were_not_fetched_yet_survive_later_batches(start: Start, b
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
         name = bundle.spec.output.name
-        right = [session.submit(draw_feeds(bundle, 2, k)).wait()[name] for k in range(5)]
-        pending = [session.submit(draw_feeds(bundle, 2, k)) for k in range(5)]
+        right = [session.submit(draw_batch(bundle, 2, k)).wait()[name] for k in range(5)]
+        pending = [session.submit(draw_batch(bundle, 2, k)) for k in range(5)]
         for in_flight, images in zip(pending, right, strict=True):
             assert np.array_equal(in_flight.wait()[name], images)
 
@@ -161,8 +161,8 @@ def test_device_arrays_are_ordered_behind_the_work_that_makes_them(start: Start,
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
         name = bundle.spec.output.name
-        right = session.submit(draw_feeds(bundle, 2)).wait()[name]
-        array = session.submit(draw_feeds(bundle, 2)).device_arrays()[name]
+        right = session.submit(draw_batch(bundle, 2)).wait()[name]
+        array = session.submit(draw_batch(bundle, 2)).device_arrays()[name]
         consumer = machine.cuda.make["Stream"](machine.cuda)
         assert array.__dlpack_device__() == (2, 0) and array.shape == right.shape
         capsule = array.__dlpack__(stream=consumer.handle, max_version=(1, 0))
@@ -185,7 +185,7 @@ def gives_wrong_images(machine: FakeMachine, bundle: Bundle) -> bool:
     ):
         right = run_batches(cpu, bundle, 10)
         found = [run_batches(session, bundle, 10)]
-        pending = [session.submit(draw_feeds(bundle, 2, 2 * k)) for k in range(5)]
+        pending = [session.submit(draw_batch(bundle, 2, 2 * k)) for k in range(5)]
         found += [in_flight.wait()[bundle.spec.output.name] for in_flight in pending]
     return not np.allclose(np.concatenate(found), np.concatenate([right, right[:10]]), atol=1e-5)
 

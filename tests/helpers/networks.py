@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from ganrt.feeds import Feeds, check
+from ganrt.feeds import Feeds, check_inputs
 from ganrt.images import Floats
 from ganrt.models import get_family
 from ganrt.spec import Spec
@@ -20,6 +20,6 @@ def build_network(name: str, seed: int = 0, **values: Any) -> tuple[Spec, Any]:
 
     def compute(feeds: Feeds) -> Floats:
         with torch.inference_mode():
-            return module(*(torch.from_numpy(array) for array in check(spec, feeds).values())).numpy()
+            return module(*(torch.from_numpy(array) for array in check_inputs(spec, feeds).values())).numpy()
 
     return spec, compute

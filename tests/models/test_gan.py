@@ -53,7 +53,7 @@ def parameters(module: torch.nn.Module) -> int:
 
 
 def inputs(spec: ganrt.Spec, count: int = 3, **options: Any) -> list[torch.Tensor]:
-    return [torch.from_numpy(array) for array in feeds.draw(spec, 1, 0, count, **options).values()]
+    return [torch.from_numpy(array) for array in feeds.draw_feeds(spec, 1, 0, count, **options).values()]
 
 
 def lively(module: torch.nn.Module) -> torch.nn.Module:
@@ -164,11 +164,11 @@ def test_a_fixed_truncation_is_no_input(tmp_path: Path) -> None:
 def test_truncation_reaches_the_latent_and_the_statistics() -> None:
     family = get_family("biggan_deep")
     spec = family.spec(family.configure(DEEP))
-    whole, half = (feeds.draw(spec, 1, 0, 2, truncation=truncation) for truncation in (None, 0.5))
+    whole, half = (feeds.draw_feeds(spec, 1, 0, 2, truncation=truncation) for truncation in (None, 0.5))
     assert np.array_equal(half["z"], whole["z"] / 2) and np.abs(whole["z"]).max() <= 2
     assert (whole["truncation"] == 1).all() and (half["truncation"] == 0.5).all()
     with pytest.raises(RequestError, match=r"truncation is 0\.01; this model takes 0\.02 to 1"):
-        feeds.draw(spec, 1, 0, 2, truncation=0.01)
+        feeds.draw_feeds(spec, 1, 0, 2, truncation=0.01)
 
 
 def test_what_a_checkpoint_does_not_tell_is_asked_for_by_name(tmp_path: Path) -> None:

@@ -217,10 +217,10 @@ def test_the_sheet_shows_what_sampling_the_seed_gives(options: TrainingOptions, 
     record = train(options, tmp_path / "run", console=QUIET)
     module = build_generator(record.family, record.config)
     module.load_state_dict(load_file(record.weights))
-    latents = feeds.draw(options.spec, options.seed, 0, 64)["z"]
+    latents = feeds.draw_feeds(options.spec, options.seed, 0, 64)["z"]
     with torch.inference_mode():
         made = module.eval()(torch.from_numpy(latents)).numpy()
-    sheet = images.grid(images.to_uint8(made, (-1.0, 1.0)))
+    sheet = images.make_grid(images.to_uint8(made, (-1.0, 1.0)))
     shown = images.read_picture(tmp_path / "run" / "samples" / "000006.png", 1)
     assert np.abs(shown.astype(int) - sheet.astype(int)).max() <= 1
 
@@ -258,7 +258,7 @@ def test_one_step_is_the_algorithm_of_the_article(options: TrainingOptions) -> N
     for step in range(2):
         order = shuffle_indices(options.seed, len(data), step * options.batch, options.batch)
         real = torch.from_numpy(images.from_uint8(data.pictures[order], (-1.0, 1.0)))
-        latents = feeds.draw(options.spec, options.seed, 2**63 + step * options.batch, options.batch)["z"]
+        latents = feeds.draw_feeds(options.spec, options.seed, 2**63 + step * options.batch, options.batch)["z"]
         fake = plain.generator(torch.from_numpy(latents))
         discriminator.zero_grad()
         loss.discriminator(discriminator(real), discriminator(fake.detach())).backward()

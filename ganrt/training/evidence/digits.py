@@ -34,7 +34,7 @@ def draw_samples(
 ) -> Pictures:
     """Samples 0 to 999 of seed 7 by a generator of the run, in eval mode: uint8 NHWC."""
     spec = record.options.spec
-    drawn = feeds.draw(spec, _SEED, 0, _COUNT, labels, truncation)
+    drawn = feeds.draw_feeds(spec, _SEED, 0, _COUNT, labels, truncation)
     with torch.inference_mode():
         made = module(*(torch.from_numpy(drawn[item.name]) for item in spec.inputs))
     return images.to_uint8(made.numpy(), spec.output.range)
@@ -68,7 +68,7 @@ def main(runs: tuple[Path, ...], out: Path) -> None:
     for record in records:
         name = record.path.name
         table[name], pictures = measure(record, classifier)
-        write_file(out / f"digits-{name}.png", images.encode_png(images.grid(pictures[:_SHOWN])))
+        write_file(out / f"digits-{name}.png", images.encode_png(images.make_grid(pictures[:_SHOWN])))
         click.echo(_format_row(name, table[name]))
     write_file(out / "digits.json", json.dumps(table, indent=1).encode() + b"\n")
 

@@ -120,7 +120,7 @@ def main(run: Path, out: Path) -> None:
     body = {"jumps": [asdict(jump) for jump in found], "ordinary": usual, "growth": asdict(growth), **figures}
     write_file(out / "progan.json", json.dumps(body, indent=1).encode() + b"\n")
     write_file(out / "progan.png", _draw_losses(growth, steps, losses))
-    write_file(out / "progan-samples.png", images.encode_png(images.grid(pictures[:_SHOWN])))
+    write_file(out / "progan-samples.png", images.encode_png(images.make_grid(pictures[:_SHOWN])))
     write_file(out / "progan-stages.png", images.encode_png(_join_stages(record, growth)))
 
 

@@ -54,7 +54,7 @@ def measure(record: RunRecord) -> tuple[dict[str, Any], Pictures]:
     sheet = torch.stack(rows, 1)[:_SHOWN].flatten(0, 1)
     pictures = images.to_uint8(sheet.numpy(), (0.0, 1.0))
     facts = {"family": record.family, "steps": record.step, "crops": _COUNT, "side": _SIDE}
-    return facts | figures, images.grid(pictures, columns=len(rows))
+    return facts | figures, images.make_grid(pictures, columns=len(rows))
 
 
 def _measure_style(record: RunRecord, module: nn.Module, content: Tensor) -> tuple[dict[str, Any], list[Tensor]]:

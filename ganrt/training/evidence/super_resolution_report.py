@@ -95,7 +95,7 @@ def main(runs: tuple[Path, ...], out: Path) -> None:
         for name, rows in table.items()
     }
     write_file(out / "super_resolution.json", json.dumps({"scale": scale, "mean": means}, indent=1).encode() + b"\n")
-    shown = images.grid(np.stack(sheet), columns=len(records) + 2, scale=_ZOOM)
+    shown = images.make_grid(np.stack(sheet), columns=len(records) + 2, scale=_ZOOM)
     write_file(out / "super_resolution.png", images.encode_png(shown))
     for name, found in means.items():
         click.echo(f"| {name} | {found['psnr']:.2f} dB | {found['ssim']:.4f} | {found['sharpness']:.0%} |")

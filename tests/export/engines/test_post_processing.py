@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from ganrt.bundle import Bundle
 from ganrt.export.engines.post_processing import add_post_processing_head
-from ganrt.feeds import draw
+from ganrt.feeds import draw_feeds
 from ganrt.gpu import FINITENESS_TENSOR, PICTURES_TENSOR
 from ganrt.images import to_uint8
 from ganrt.spec import Latent, Output, Spec
@@ -60,7 +60,7 @@ def test_an_image_that_is_not_finite_is_marked(bad: float, opset: int) -> None:
 def test_the_float_image_and_the_original_graph_stay_the_same(bundle: Bundle) -> None:
     model = ir.load(bundle.onnx("fp32"))
     head = add_post_processing_head(model, bundle.spec)
-    feeds = draw(bundle.spec, 3, 0, 2)
+    feeds = draw_feeds(bundle.spec, 3, 0, 2)
     names = [bundle.spec.output.name, PICTURES_TENSOR]
     evaluator: Any = ReferenceEvaluator(ir.to_proto(head))
     image, pictures = evaluator.run(names, feeds)
