@@ -76,6 +76,13 @@ def test_warnings_name_failed_and_busy_backends() -> None:
     assert "too few rounds" in text
 
 
+def test_other_programs_cause_a_warning_only_when_they_use_much() -> None:
+    quiet = make_steady_report()
+    assert quiet.warnings == []
+    busy = replace(quiet, environment=replace(quiet.environment, foreign_share=0.3))
+    assert busy.warnings == ["other programs used 30% of the CPU: the figures are less reliable"]
+
+
 def test_times_of_fp16_on_the_cpu_come_with_a_warning() -> None:
     low = replace(bench_reports.make_facts(), precision="fp16")
     made = make_report([make_measurement("low", 1, "sample", [[1]] * 8)], [BackendResult("low", "measured", "", low)])
@@ -137,7 +144,15 @@ def test_json_that_is_not_a_report_is_rejected_in_a_sentence(text: str, words: s
 
 
 @pytest.mark.parametrize(
-    "change", [{"rounds": []}, {"rounds": [[]]}, {"rounds": [[0]]}, {"batch": 0}, {"scope": "x"}, {"sweeps": [1]}]
+    "change",
+    [
+        {"rounds": [], "sweeps": []},
+        {"rounds": [[]], "sweeps": [0]},
+        {"rounds": [[0]], "sweeps": [0]},
+        {"batch": 0},
+        {"scope": "x"},
+        {"sweeps": [1]},
+    ],
 )
 def test_impossible_measurements_are_rejected(change: dict[str, Any]) -> None:
     raw = json.loads(make_steady_report().to_json())

@@ -105,6 +105,20 @@ def test_a_worker_that_dies_ends_its_own_cases_and_no_others() -> None:
     assert all(len(track.rounds) > 5 for track in tracks[2:])
 
 
+def test_a_round_takes_a_sixteenth_of_the_timed_share() -> None:
+    clock = FakeClock()
+    [track] = make_tracks(FakeTimer(clock, 1_000_000, []))
+    run([track], clock, 8)
+    assert track.round_ns == 0.4 * 8 * SECOND / 16
+
+
+def test_a_warm_up_that_varies_by_ten_percent_is_not_steady() -> None:
+    clock = FakeClock()
+    [track] = make_tracks(FakeTimer(clock, 1_000_000, [], jitter=(0, 100_000)))
+    run([track], clock, 100)
+    assert not track.steady and len(track.warm_up) == 10
+
+
 def test_no_call_reuses_the_inputs_of_an_earlier_one() -> None:
     clock = FakeClock()
     timer = FakeTimer(clock, 1_000_000, [])
