@@ -1,4 +1,4 @@
-"""The model card: README.md of a bundle, at home on a model hub."""
+"""The model card: README.md of a bundle, in the form that model hubs read."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .contact_sheet import sheet_stem
 
 _PRECISIONS = {
     "fp32": "float32",
-    "bf16": "float32 in the file, computed in bfloat16 by backends that can",
-    "fp16": "float16 in the graph itself, but for the islands below; inputs and outputs are float32",
-    "int8": "convolutions on 8-bit integers, between explicit quantise/dequantise pairs, but for the layers below",
+    "bf16": "float32 in the file, computed in bfloat16 by backends that support it",
+    "fp16": "float16 in the graph itself, except for the fp32 islands below; inputs and outputs are float32",
+    "int8": "convolutions on 8-bit integers, between explicit quantise/dequantise pairs, except for the layers below",
 }
 
 GRID = "samples.png"
 _SAMPLES = 64
 _SIDE = 48
-"""Small images are enlarged until they are about this large."""
+"""Small pictures are scaled up to about this many pixels."""
 
 
 def write_card(bundle: Bundle) -> Bundle:
@@ -30,7 +30,7 @@ def write_card(bundle: Bundle) -> Bundle:
     pictures = to_uint8(golden.images[:_SAMPLES], bundle.spec.output.range)
     sheet = make_grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))
     card = _format_card(bundle).encode()
-    # A card that did not change is not written again: its digest in the manifest stays true at every moment.
+    # An unchanged card is not written again, so its digest in the manifest is right at every moment.
     for name, content in ((GRID, encode_png(sheet)), (Bundle.CARD, card)):
         path = bundle.folder / name
         if not path.exists() or path.read_bytes() != content:
@@ -76,16 +76,17 @@ generator = ganrt.load("{name}")
 
 ## Proof
 
-Worst and median over the golden samples, on the image's own range. A variant passes only if, besides, an image does
-not depend on its place in a batch, its neighbours, the size of the batch or the run; "moved" is by how much it does at
-most, as a share of the range. The sheets show the worst samples: original, variant, their difference enlarged.
+Worst and median PSNR over the golden samples, on the image's own range. A variant must also make the same image
+whatever its place in a batch, the other images there, the batch size and the run; *batch drift* is the largest
+difference that these make, as a share of the range. The sheets show the worst samples: original, variant, and their
+difference, amplified.
 
 {_format_proofs(bundle)}
 """
 
 
 def _hub_task(spec: Spec) -> str:
-    """The hub's name for what the model does; it has none for classes."""
+    """The model hub's name of the task; it has none for class-conditional generators."""
     if spec.images:
         return "pipeline_tag: image-to-image\n"
     return "" if spec.find(Label) else "pipeline_tag: unconditional-image-generation\n"
@@ -108,7 +109,7 @@ def _format_verdict(bundle: Bundle) -> str:
 
 
 def _format_variants(bundle: Bundle) -> str:
-    """A short paragraph each: what it is, and what was decided while it was made."""
+    """A paragraph for each variant: precision, passes, and the notes of its conversion."""
     return "\n\n".join(_format_variant(name, variant) for name, variant in bundle.variants.items())
 
 
@@ -128,7 +129,7 @@ def _format_proofs(bundle: Bundle) -> str:
         for name, variant in bundle.variants.items()
         for p in variant.proofs
     ]
-    columns = ("variant", "backend", "device", "samples", "worst", "median", "moved", "verdict", "sheet")
+    columns = ("variant", "backend", "device", "samples", "worst", "median", "batch drift", "verdict", "sheet")
     return "\n".join([f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|", *rows])
 
 

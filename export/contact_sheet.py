@@ -11,7 +11,7 @@ from ganrt.spec import Output
 
 _ROWS = 6
 _SIDE = 96
-"""Small images are enlarged until they are about this large."""
+"""Small pictures are scaled up to about this many pixels."""
 
 
 def sheet_stem(variant: str, proof: Proof) -> str:

@@ -1,4 +1,4 @@
-"""Constants so small that the exporter's optimiser takes them for zero.
+"""Constants so small that the exporter's optimizer takes them for zero.
 
 It removes `x + c` where c is within 1e-8 of 0 (onnxscript 0.7, its rule for additions of zero). But 1e-8 is what a
 pixel norm adds so that zeros stay zeros: without it they are divided by zero, and the graph makes NaN where PyTorch

@@ -31,7 +31,7 @@ from . import small_constants
 
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18
-"""The exporter's operators are written for this one; older ones are reached by conversion, which fails quietly."""
+"""The exporter's operators are written for this one; older ones need a conversion, which fails without an error."""
 _NOISY = ("onnx._internal.exporter._registration", "fx.experimental.symbolic_shapes")
 _EXAMPLES = 2
 """Batch size while tracing: with 1, torch.export would take the batch for a constant."""
@@ -46,7 +46,7 @@ def trace(
     """Trace a module (on the CPU, eval mode) whose forward takes the Spec's inputs in order.
 
     Args:
-        inspect_raw: gets the graph while its metadata still tell which module a node is of; it may change it or raise.
+        inspect_raw: called with the graph while its metadata name the module of each node; may change it or raise.
 
     Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
     graph does not have the names, dtypes and shapes of the Spec.
@@ -82,7 +82,7 @@ def trace(
         )
     inspect_raw(model)
     _check_interface(model, spec)
-    # Traces of the exporting machine's source files are nobody's business.
+    # Paths of the exporting machine's source files must not leave it.
     ClearMetadataAndDocStringPass()(model)
     model.metadata_props[METADATA_KEY] = json.dumps(spec.to_dict(), sort_keys=True)
     model.metadata_props[PRECISION_KEY] = "fp32"
@@ -152,8 +152,8 @@ def _check_interface(model: ir.Model, spec: Spec) -> None:
 
 @contextmanager
 def _silence_exporter() -> Iterator[None]:
-    """The exporter's own noise: a deprecation inside torch, operators of torchvision that nobody asked for, that
-    several inputs share the batch, which is the intention, and half a graph when it fails; the error says why."""
+    """Silence the exporter: a deprecation inside torch, operators of torchvision, a warning that inputs share the batch
+    dimension, and half a graph when it fails. The error has the reason."""
     noisy = [logging.getLogger(f"torch.{name}") for name in _NOISY]
     levels = [logger.level for logger in noisy]
     for logger in noisy:

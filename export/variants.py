@@ -1,4 +1,4 @@
-"""The further variants of a bundle: the graph in faster forms, and these in lower precisions."""
+"""The variants of a bundle beside the traced graph: faster forms of it, and these in lower precisions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .precision import convert_to_int8, convert_with_fp32_islands, draw_samples
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 QUALITY = 35.0
-"""dB that the worst picture of an int8 variant is to reach."""
+"""Worst PSNR in dB that an int8 variant must reach by default."""
 _SAMPLES = 8
 _LARGEST_SINGLE_FILE = 2**30
 """Weights of more bytes than this go into a file beside the graph; protobuf ends at 2 GiB."""
@@ -64,7 +64,7 @@ def add_variants(bundle: Bundle, model: ir.Model, options: VariantOptions, progr
     opset, nearest = model.opset_imports[""], any(map(find_conv_after_nearest, model.graph))
     samples = draw_samples(bundle.spec, _SAMPLES, options.pictures)
     for form in options.forms:
-        progress(f"optimising the graph: {form}")
+        progress(f"optimizing the graph: {form}")
         graph, passes = optimize_graph(model, form)
         lighter = nearest or PACKING.name in passes
         name, file = (form, f"model.fp32-{form}.onnx") if passes else (_TRACED, bundle.variants["fp32"].file)
@@ -77,7 +77,7 @@ def add_variants(bundle: Bundle, model: ir.Model, options: VariantOptions, progr
         for precision, lower in (("fp16", convert_with_fp32_islands), ("int8", convert_to_int8)):
             if precision not in options.precisions or f"{precision}-{name}" in bundle.variants:
                 continue
-            progress(f"choosing what {precision} may compute: {name}")
+            progress(f"converting to {precision}: {name}")
             lowered, notes = lower(graph, bundle.spec, samples, options.quality)
             lowered.metadata_props[PRECISION_KEY] = precision
             file = f"model.{precision}-{name}.onnx"

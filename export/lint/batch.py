@@ -1,4 +1,4 @@
-"""Whether a picture depends on its own inputs, and on nothing else that is in its batch."""
+"""Batch independence: an image depends on its own inputs, and on nothing else in its batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAME = 1e-6
 
 
 def check_batch_independence(module: nn.Module, spec: Spec, run: Run, given: Feeds) -> list[Finding]:
-    """Whether the last sample alone gives the picture that it gave in company.
+    """Check that the last sample alone gives the image that it gives in a batch.
 
     Args:
         run: the module's run on `given`.
@@ -52,10 +52,10 @@ def check_batch_independence(module: nn.Module, spec: Spec, run: Run, given: Fee
 
 
 def _find_first_difference(module: nn.Module, given: Feeds) -> str:
-    """Path of the first module that makes something else of a sample when it is alone."""
+    """Path of the first module whose output for a sample changes when the sample is alone in its batch."""
     rows = len(next(iter(given.values())))
-    company, single = (run_with_hooks(module, inputs, parts=True).parts for inputs in (given, take_last_row(given)))
-    for among, alone in zip(company, single, strict=False):
+    batched, single = (run_with_hooks(module, inputs, parts=True).parts for inputs in (given, take_last_row(given)))
+    for among, alone in zip(batched, single, strict=False):
         fixed = among.rows == alone.rows == rows
         tolerance = _TOLERANCE * float(alone.last.abs().max())
         # Not a number is apart from every number.
@@ -65,8 +65,8 @@ def _find_first_difference(module: nn.Module, given: Feeds) -> str:
 
 
 def check_input_influence(spec: Spec, run: Run, given: Feeds) -> list[Finding]:
-    """Whether another value of an input makes another picture: in row k, the input k - 1 is another one than in row 0.
-    Inputs beyond the rows are not judged."""
+    """Check that each input changes the image: in row k, the value of input k - 1 differs from that in row 0. Inputs
+    beyond the rows are not checked."""
     first = run.result[:1]
     rounding = _SAME * float(first.abs().max())
     varied = {k: spec.inputs[k - 1].name for k in range(1, len(run.result))}
@@ -88,12 +88,12 @@ def _max_difference(a: Tensor, b: Tensor) -> float:
 
 
 def take_last_row(given: Feeds) -> Feeds:
-    """The inputs of the last sample alone. (What forgets that there are several takes the first.)"""
+    """The inputs of the last sample alone: code that ignores the batch would take the first."""
     return {name: array[-1:] for name, array in given.items()}
 
 
 def make_frozen_finding(where: str, rows: int, result: Tensor) -> Finding:
-    """For a result that does not have a picture for each of `rows` samples."""
+    """The finding for a result that does not have an image for each of `rows` samples."""
     text = f"makes {tuple(result.shape)} of a batch of {rows}; take the batch size from the input, x.shape[0] or -1"
     return Finding("frozen batch size", where, text, "rejected")
 

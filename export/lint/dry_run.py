@@ -1,4 +1,4 @@
-"""What ruins exports and shows when a module runs: on a few samples at once, and on one of them alone."""
+"""A dry run: faults that show when a module runs on a few samples at once, and on one of them alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DROPPING = {"bernoulli_", "native_dropout"}
 
 
 class DryRun(NamedTuple):
-    """A module that may go on to be traced, unless a finding is refused."""
+    """A module that is ready to be traced, unless a finding is rejected."""
 
     module: nn.Module
     spec: Spec
@@ -32,10 +32,10 @@ class DryRun(NamedTuple):
 
 
 def check_dry_run(module: nn.Module, spec: Spec) -> DryRun:
-    """Run a module (on the CPU, in evaluation mode) on samples of its Spec, and judge what it does.
+    """Run a module (on the CPU, in evaluation mode) on samples of its Spec and check its behaviour.
 
-    Random numbers that can be inputs become inputs, and of several results the picture alone is returned: the module
-    and the Spec that are returned are like that.
+    Returns a module and its Spec in which random numbers that the module drew are inputs, where that is possible, and
+    which returns the image alone where the module returned several things; and the findings.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -61,8 +61,8 @@ def check_dry_run(module: nn.Module, spec: Spec) -> DryRun:
 def _turn_draws_into_inputs(
     module: nn.Module, run: Run, spec: Spec, given: Feeds
 ) -> tuple[nn.Module, Run, Spec, list[Finding]]:
-    """The module with its random numbers as inputs, its run on them, which are added to `given`, and its Spec. All as
-    they were, and findings that refuse, where that is not possible."""
+    """Returns the module with its random numbers as inputs, its run on them, its Spec, and the findings; the numbers
+    are added to `given`. Where that is not possible, nothing changes and the findings are rejected."""
     rows = len(given[spec.inputs[0].name])
     unfit = noise.find_irreplaceable(run.random_calls, rows, spec)
     if unfit:
@@ -89,7 +89,7 @@ class SelectOutput(Wrapper):
 
 
 def _find_image_output(result: object, rows: int, spec: Spec) -> int | None:
-    """Where in a tuple or list the one item is that can be the pictures of the Spec."""
+    """Index of the only item of a tuple or list that can be the images of the Spec."""
     if not isinstance(result, tuple | list):
         return None
     pictures = [
@@ -104,8 +104,8 @@ def _find_image_output(result: object, rows: int, spec: Spec) -> int | None:
 
 
 def _vary_inputs(spec: Spec) -> Feeds:
-    """Row 0 is a sample; in row k the input k - 1 is another one. Scalars are in the middle of their range, and at its
-    lower end instead."""
+    """Row 0 is a sample; in row k, input k - 1 has another value. Scalars are in the middle of their range, or at its
+    lower end."""
     drawn = feeds.draw_feeds(spec, 0, 0, 2, size=proof_picture_size(spec))
     rows = {}
     for k, item in enumerate(spec.inputs, start=1):
@@ -158,7 +158,7 @@ def _check_state(run: Run) -> list[Finding]:
 
 
 def _check_precision(run: Run) -> list[Finding]:
-    """The graph that is traced is float32; lower precisions are made of it, and proven."""
+    """The traced graph must be float32; lower precisions are made from it, and proven."""
     if not run.low_precision:
         return []
     names = ", ".join(sorted({str(dtype).removeprefix("torch.") for dtype in run.low_precision.values()}))
@@ -169,7 +169,7 @@ def _check_precision(run: Run) -> list[Finding]:
 
 
 def _check_python_reads(run: Run) -> list[Finding]:
-    """Numbers that Python sees and a graph does not."""
+    """Numbers that Python reads from tensors; a graph keeps the values of the tracing run."""
     if not run.python_reads:
         return []
     text = (

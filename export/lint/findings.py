@@ -1,4 +1,4 @@
-"""What the linter says: a rule, a place, a sentence, and whether it is settled."""
+"""Findings of the linter: a rule, the place, a sentence, and a severity."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Finding:
 
 
 class Wrapper(nn.Module):
-    """Stands around a user's module; its name does not show in places."""
+    """Wraps a user's module without showing in the paths of findings."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -44,16 +44,16 @@ class Wrapper(nn.Module):
 
 
 def join_paths(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are. The empty name is that of the module as a whole."""
+    """The first few paths, and how many more there are. The empty path is that of the module as a whole."""
     shown = ", ".join(_WRAPPERS.sub("", name) or "the module itself" for name in names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
 def report_findings(findings: Sequence[Finding], source: str, progress: Callable[[str], None]) -> None:
-    """Tell what was mended and named, a line each. Raises RequestError with everything that is refused."""
+    """Report what was fixed and the warnings, a line each. Raises RequestError listing everything that is rejected."""
     for finding in findings:
         if finding.severity != "rejected":
             progress(f"{finding.severity}: {finding}")
-    refused = [f"\n  {finding}" for finding in findings if finding.severity == "rejected"]
-    if refused:
-        raise RequestError(f"{source} was not exported; this stands in the way:{''.join(refused)}")
+    rejected = [f"\n  {finding}" for finding in findings if finding.severity == "rejected"]
+    if rejected:
+        raise RequestError(f"{source} was not exported; fix these first:{''.join(rejected)}")

@@ -1,4 +1,4 @@
-"""Which module makes a number of a side that was to stay free, while it is traced."""
+"""Find the module that turns a dynamic dimension into a constant during tracing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .findings import join_paths
 
 
 def find_freezing_module(module: nn.Module, spec: Spec, place: int, axis: int) -> str:
-    """Path of the first module that leaves a side as a number; it traces once more, in about a second.
+    """Path of the first module whose output has a constant where a dimension should be dynamic. Traces the module once
+    more, in about a second.
 
     Args:
         place, axis: the side is this axis of the input at this place of the Spec.

@@ -1,4 +1,4 @@
-"""What ruins exports and can be seen only in the traced graph, while its nodes still tell which module they are of."""
+"""Faults that show only in the traced graph, while the metadata of its nodes still names their modules."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _SMALL = 2**20
 
 
 def check_graph(model: ir.Model, spec: Spec, freezing: Freezing) -> list[Finding]:
-    """Apply all RULES to a graph with the metadata of torch.onnx.export, which is mended in place where it can be."""
+    """Apply all RULES to a graph with the metadata of torch.onnx.export, and fix in place what can be fixed."""
     findings = [finding for rule in RULES for finding in rule(model)]
     return [*check_frozen_batch(model, freezing), *check_frozen_pictures(model, spec, freezing), *findings]
 
 
 def check_frozen_batch(model: ir.Model, freezing: Freezing) -> Iterator[Finding]:
-    """An output with a number where the batch should be: while it was traced, the module read the batch as a number."""
+    """An output whose batch dimension is constant: the module read the batch size as a number during tracing."""
     for value in model.graph.outputs:
         if value.shape and isinstance(value.shape[0], int):
             text = (
@@ -50,7 +50,7 @@ def check_frozen_batch(model: ir.Model, freezing: Freezing) -> Iterator[Finding]
 
 
 def check_frozen_pictures(model: ir.Model, spec: Spec, freezing: Freezing) -> Iterator[Finding]:
-    """A number where the Spec leaves height or width free."""
+    """A constant height or width where the Spec leaves it free."""
     rule = "frozen picture size"
     for place, (item, value) in enumerate(zip(spec.inputs, model.graph.inputs, strict=False)):
         fixed = _read_fixed_sides(value) if isinstance(item, Image) and item.size is None else {}
@@ -77,7 +77,7 @@ def _read_fixed_sides(value: ir.Value) -> dict[int, str]:
 
 def fold_computed_weights(model: ir.Model) -> Iterator[Finding]:
     """Weights that the graph computes from other weights, again for each picture: a spectral norm or an equalised
-    learning rate of somebody's own, which the exporter leaves in the graph where the weights are large. To graph passes
+    learning rate of the user's own, which the exporter leaves in the graph where the weights are large. To graph passes
     such weights are no constants."""
     known = set(model.graph.initializers.values())
     found: list[ir.Node] = []
@@ -105,7 +105,7 @@ def _is_worth_folding(node: ir.Node) -> bool:
 
 
 def replace_circular_padding(model: ir.Model) -> Iterator[Finding]:
-    """Padding that TensorRT refuses before 10.0, and that OpenVINO 2026.4 cannot load."""
+    """Padding that TensorRT rejects before 10.0, and that OpenVINO 2026.4 cannot load."""
     padding = [node for node in model.graph if replace_circular_pad(node)]
     if padding:
         names = join_paths([describe_node(node) for node in padding])
@@ -135,7 +135,7 @@ def _count_elements(value: ir.Value) -> int:
 
 
 def check_tensorrt(model: ir.Model) -> Iterator[Finding]:
-    """Operators that TensorRT's parser refuses, one finding for each kind and reason."""
+    """Operators that TensorRT's parser rejects, one finding for each operator and reason."""
     found: dict[str, list[str]] = {}
     opset = model.opset_imports[""]
     for node in model.graph:

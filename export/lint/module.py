@@ -1,4 +1,4 @@
-"""What ruins exports and can be read off a module: norms and modes that only make sense while training."""
+"""Faults that show in a module without running it: norms and modes that only make sense in training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ganrt.models import fold_layer
 from .findings import Finding, join_paths
 
 Rule = Callable[[nn.Module], Iterable[Finding]]
-"""Looks at a module (on the CPU, after eval(), without gradients), mends it in place where it can."""
+"""Looks at a module (on the CPU, after eval(), without gradients), and fixes it in place where it can."""
 
 _SAME_AS_BATCH_NORM: dict[type[nn.Module], type[_BatchNorm]] = {
     nn.InstanceNorm1d: nn.BatchNorm1d,
@@ -41,10 +41,10 @@ def fix_training_mode(module: nn.Module) -> Iterator[Finding]:
         return
     for _, part in left:
         part.training = False
-    telling = [name for name, part in left if isinstance(part, _NormBase | _DropoutNd)]
+    named = [name for name, part in left if isinstance(part, _NormBase | _DropoutNd)]
     yield Finding(
         "training mode",
-        join_paths(telling or [name for name, _ in left]),
+        join_paths(named or [name for name, _ in left]),
         "stayed in training mode after eval(); it was put into evaluation mode, in which batch norm uses its running "
         "statistics and dropout does nothing",
         "fixed",
@@ -115,9 +115,9 @@ def check_batch_statistics(module: nn.Module) -> Iterator[Finding]:
 
 
 def check_initial_statistics(module: nn.Module) -> Iterator[Finding]:
-    """Batch norm whose statistics nobody ever measured, in a network that was trained: what an exponential moving
-    average (EMA) of the parameters leaves behind when it forgets the buffers. A network whose norms are all as they
-    were made has not been trained, and there is nothing to say."""
+    """Batch norm with initial statistics in a trained network: what an exponential moving average (EMA) of the
+    parameters leaves behind when it skips the buffers. A network whose norms are all initial has not been trained, and
+    gets no warning."""
     norms = [(name, part) for name, part in module.named_modules() if isinstance(part, _BatchNorm)]
     initial = [name for name, part in norms if _is_initial(part)]
     if not initial or not (len(initial) < len(norms) or _is_trained(module)):

@@ -1,4 +1,4 @@
-"""Random numbers that a module draws inside forward, as StyleGAN's noise: found, and turned into inputs.
+"""Random numbers that a module draws inside forward, such as StyleGAN's noise, are found and turned into inputs.
 
 In a graph they would be an operator whose seed the backends ignore. As inputs of the Spec they are drawn like a latent,
 so that seed and number of a sample make one picture.
@@ -102,7 +102,7 @@ def _fill(target: Tensor, numbers: Tensor, name: str, *args: float, **kwargs: fl
 
 
 def find_irreplaceable(draws: Iterable[RandomCall], rows: int, spec: Spec) -> list[RandomCall]:
-    """The draws that are no numbers per sample (or shared by all samples), or whose size follows that of a picture.
+    """The calls that draw numbers neither per sample nor for all samples alike, or whose size follows a picture's.
 
     Args:
         rows: batch size of the run that they were recorded in.
@@ -119,7 +119,7 @@ def find_irreplaceable(draws: Iterable[RandomCall], rows: int, spec: Spec) -> li
 
 
 def add_noise_inputs(module: nn.Module, spec: Spec, draws: Sequence[RandomCall]) -> tuple[nn.Module, Spec]:
-    """A module that takes its random numbers as further inputs, and the Spec that says so."""
+    """Returns a module that takes its random numbers as further inputs, and the Spec with these inputs."""
     taken = {item.name for item in spec.inputs} | {spec.output.name}
     free = [name for k in range(len(taken) + len(draws)) if (name := f"noise_{k}") not in taken]
     added = tuple(

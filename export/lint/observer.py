@@ -1,4 +1,4 @@
-"""One forward pass of a module, watched: random numbers, writes to its state, convolutions, what each part returned."""
+"""Tracing hooks around a forward pass: random numbers, writes to state, convolutions, outputs of submodules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PartOutput(NamedTuple):
 
 @dataclass
 class Run:
-    """A watched forward pass."""
+    """What the hooks recorded of a forward pass."""
 
     result: Any
     """Whatever the module returned; None if it raised."""
@@ -48,7 +48,7 @@ class Run:
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator below autograd."""
+    """Records every operator below autograd."""
 
     def __init__(self, run: Run, path: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -75,7 +75,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Take no notice for a while."""
+        """Record nothing inside the context."""
         self._aside = True
         try:
             yield
@@ -119,6 +119,6 @@ def run_with_hooks(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
 
 
 def _read_versions(module: nn.Module) -> dict[str, tuple[int, int]]:
-    """What changes when somebody writes to a parameter or a buffer, or puts another in its place."""
+    """Marks of all parameters and buffers, which change when one is written to or replaced."""
     held = [*module.named_parameters(), *module.named_buffers()]
     return {name: (value.data_ptr(), 0 if value.is_inference() else value._version) for name, value in held}

@@ -1,4 +1,4 @@
-"""Which operators TensorRT's ONNX parser refuses, and in which versions.
+"""Which operators TensorRT's ONNX parser rejects, and in which versions.
 
 From onnx/onnx-tensorrt: docs/operators.md of 8.5, 9.2 and 10.15, and docs/Changelog.md up to 10.15. ganrt's TensorRT
 backend runs 8.6 to 11; JetPack 5 has 8.5. What is said of OpenVINO was tried on 2026.4.
@@ -60,16 +60,16 @@ _USUAL_OPSET = 20
 
 
 def list_rejections(node: ir.Node, opset: int) -> Iterator[str]:
-    """Why a node of an operator set is refused, each with the versions; nothing when all of them take it."""
+    """The reasons why a node of an operator set is rejected, with the versions; none if all versions accept it."""
     operator = node.op_type
     if node.domain not in ("", "ai.onnx"):
-        yield f"TensorRT's parser refuses {node.domain}.{operator} without a plugin of that name"
+        yield f"TensorRT's parser rejects {node.domain}.{operator} without a plugin of that name"
     elif operator in _NEVER.split():
-        yield f"TensorRT's parser refuses {operator} in all versions up to 10.15"
+        yield f"TensorRT's parser rejects {operator} in all versions up to 10.15"
     elif operator == "GroupNormalization" and opset >= _GROUP_NORM_CHANGED:
-        yield f"TensorRT's parser refuses GroupNormalization of operator set {opset} before version 10.9"
+        yield f"TensorRT's parser rejects GroupNormalization of operator set {opset} before version 10.9"
     elif operator in _SINCE:
-        yield f"TensorRT's parser refuses {operator} before version {_SINCE[operator]}"
+        yield f"TensorRT's parser rejects {operator} before version {_SINCE[operator]}"
     elif operator in _LISTED_LATE:
         yield f"TensorRT's parser does not list {operator} in version 9.2, and lists it in 10.15"
     elif operator in _CONDITIONS:
@@ -78,11 +78,11 @@ def list_rejections(node: ir.Node, opset: int) -> Iterator[str]:
         place, version = _COMPUTED_AXES[operator]
         axes = node.inputs[place] if len(node.inputs) > place else None
         if axes is not None and read_constant(axes) is None:
-            yield f"TensorRT's parser refuses {operator} with computed axes before version {version}"
+            yield f"TensorRT's parser rejects {operator} with computed axes before version {version}"
 
 
 def describe_new_opset(version: int) -> str:
-    """What to know of an operator set that is newer than the usual one; "" for others."""
+    """A warning for an operator set that is newer than the usual one; "" for others."""
     if version <= _USUAL_OPSET:
         return ""
     newest = ", ".join(f"{name} to {last}" for name, last in _NEWEST_OPSETS)
@@ -94,38 +94,38 @@ def _check_resize(node: ir.Node) -> Iterator[str]:
     coordinates = read_attribute(node, "coordinate_transformation_mode", "half_pixel")
     if read_attribute(node, "antialias", 0):
         yield (
-            "TensorRT's parser refuses Resize with antialias in all versions up to 10.15, and OpenVINO 2026.4 makes "
+            "TensorRT's parser rejects Resize with antialias in all versions up to 10.15, and OpenVINO 2026.4 makes "
             "another picture of it; interpolate without it"
         )
     if coordinates not in modes:
-        yield f"TensorRT's parser refuses Resize with the coordinates {coordinates} in all versions up to 10.15"
+        yield f"TensorRT's parser rejects Resize with the coordinates {coordinates} in all versions up to 10.15"
     if read_attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
-        yield "TensorRT's parser refuses Resize that keeps the aspect ratio in all versions up to 10.15"
+        yield "TensorRT's parser rejects Resize that keeps the aspect ratio in all versions up to 10.15"
 
 
 def _check_pad(node: ir.Node) -> Iterator[str]:
     if read_attribute(node, "mode", "constant") == "wrap":
-        yield "TensorRT's parser refuses circular Pad before version 10.0"
+        yield "TensorRT's parser rejects circular Pad before version 10.0"
 
 
 def _check_pool(node: ir.Node) -> Iterator[str]:
     if any(step != 1 for step in read_attribute(node, "dilations", ())):
-        yield f"TensorRT's parser refuses {node.op_type} with dilation in all versions up to 10.15"
+        yield f"TensorRT's parser rejects {node.op_type} with dilation in all versions up to 10.15"
     if len(node.outputs) > 1 and node.outputs[1].uses():
-        yield f"TensorRT's parser refuses {node.op_type} with indices in all versions up to 10.15"
+        yield f"TensorRT's parser rejects {node.op_type} with indices in all versions up to 10.15"
 
 
 def _check_grid_sample(node: ir.Node) -> Iterator[str]:
     if len(read_shape(node.inputs[0])) == 5:
-        yield "TensorRT's parser refuses GridSample of volumes in all versions up to 10.15"
+        yield "TensorRT's parser rejects GridSample of volumes in all versions up to 10.15"
 
 
 def _check_scatter(node: ir.Node) -> Iterator[str]:
     if read_attribute(node, "reduction", "none") != "none":
         if node.op_type == "ScatterND":
-            yield "TensorRT's parser refuses ScatterND with a reduction in all versions up to 10.15"
+            yield "TensorRT's parser rejects ScatterND with a reduction in all versions up to 10.15"
         else:
-            yield "TensorRT's parser refuses ScatterElements with a reduction before version 10.0"
+            yield "TensorRT's parser rejects ScatterElements with a reduction before version 10.0"
 
 
 def _check_random(node: ir.Node) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Chains of per-channel multiplications and additions, merged into one of each: batch norms and what conditions them.
+"""Chains of per-channel multiplications and additions, merged into one of each: batch norms, gains and biases.
 
 A conditional norm multiplies what batch norm gives by a gain and adds a bias, both linear functions of a class or a
 latent: four passes over the picture, of which two are needed, because

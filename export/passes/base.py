@@ -46,7 +46,9 @@ def apply_passes(model: ir.Model, passes: Sequence[Pass]) -> tuple[ir.Model, tup
         interface, before = _read_interface(model), outline_graph(model)
         changed = step.rewrite(model)
         if not changed and outline_graph(model) != before:
-            raise VerificationError(f"the pass {step.name} says that it changed nothing, and did; please report this")
+            raise VerificationError(
+                f"the pass {step.name} reported no change, but changed the graph; please report this"
+            )
         if not changed:
             continue
         applied.append(step.name)

@@ -1,4 +1,4 @@
-"""Channels that nobody looks at are not computed, and biases that an instance norm takes away are not added."""
+"""Dead-channel elimination: channels that are sliced away, and biases that an instance norm subtracts again."""
 
 from __future__ import annotations
 

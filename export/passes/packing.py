@@ -67,7 +67,7 @@ def _can_pack(node: ir.Node, shape: tuple[int, ...]) -> bool:
 
 
 def _is_even(value: ir.Value | None) -> bool:
-    """Whether height and width of a picture are even whatever the inputs are: known to be, or made so by enlarging."""
+    """Whether height and width of a picture are even whatever the inputs are: known to be, or made so by upsampling."""
     while value is not None:
         known = read_shape(value)[2:]
         if len(known) == 2 and None not in known:

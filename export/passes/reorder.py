@@ -1,4 +1,4 @@
-"""Operations moved to where they cost less or are fused: in front of an enlargement, in front of a shuffling of pixels.
+"""Operations moved to where they cost less or are fused: before upsampling, and before a shuffle of pixels.
 
 What works on every pixel by itself gives the same result before pixels are repeated, on a quarter of them. Activations
 give the same result before depth-to-space, a crop or a concatenation as behind; in front, right behind the convolution,
@@ -30,7 +30,7 @@ _FUSING = ("Conv", "ConvTranspose")
 def move_before_upsampling(model: ir.Model) -> int:
     """Resize (nearest, 2) -> pointwise becomes pointwise -> Resize, as often as there is one."""
     count = 0
-    for node in model.graph:  # in order: what was moved once meets the next enlargement later
+    for node in model.graph:  # in order: a moved operation may meet another upsampling later
         place = _find_upsampled_input(node)
         if place is None:
             continue
@@ -48,7 +48,7 @@ def move_before_upsampling(model: ir.Model) -> int:
 
 
 def _find_upsampled_input(node: ir.Node) -> int | None:
-    """Which input of a pointwise node is an enlarged picture; None where moving is not possible, or gains nothing."""
+    """Index of the input of a pointwise node that is upsampled; None where moving is not possible or gains nothing."""
     if node.domain != "" or not node.inputs or len(node.outputs) != 1:
         return None
     for place, value in enumerate(node.inputs):

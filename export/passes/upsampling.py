@@ -1,13 +1,13 @@
-"""Convolutions that enlarge by 2, found in a graph and described without waste.
+"""Convolutions with upsampling by 2, found in a graph and split by the parity of the output pixel.
 
-Enlarging and then convolving gives output pixel 2 i + a, which depends on a few input pixels around i, with weights
-that depend on the parity a alone: one small convolution for each of the 2 x 2 parities (Shi et al., "Is the
-deconvolution layer the same as a convolutional layer?", 2016). After nearest-neighbour enlargement several taps of the
-kernel see the same input pixel and are summed beforehand: 3 x 3 becomes 2 x 2, which is 2.25 times fewer
-multiplications. A transposed convolution of stride 2 is of the same kind, with taps picked instead of summed.
+After upsampling and a convolution, output pixel 2 i + a depends on a few input pixels around i, with weights that
+depend on the parity a alone: one small convolution for each of the 2 x 2 parities (Shi et al., "Is the deconvolution
+layer the same as a convolutional layer?", 2016). After nearest-neighbour upsampling several taps of the kernel read the
+same input pixel and are summed in advance: 3 x 3 becomes 2 x 2, which takes 2.25 times fewer MACs. A transposed
+convolution of stride 2 is of the same kind, with taps picked instead of summed.
 
-Zero padding stays zero padding, and reflecting the enlarged picture by one pixel is repeating the border of the small
-one: exact, borders included. Taps are summed in float64 and rounded once.
+Zero padding stays zero padding. Reflecting the upsampled image by one pixel is the same as repeating the border of the
+small one, so borders are exact too. Taps are summed in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ class Axis:
         return len(self.mix[parity])
 
     def pads(self, parity: int) -> tuple[int, int]:
-        """How far a parity looks beyond the first and the last input."""
+        """Padding that a parity needs before the first and after the last input."""
         return -self.first[parity], self.first[parity] + self.taps(parity) - 1
 
 
 @dataclass(frozen=True)
 class UpsamplingConv:
-    """A convolution that enlarges by 2, whichever way the graph spells it."""
+    """A convolution with upsampling by 2, in whichever form the graph has it."""
 
     node: ir.Node
     source: ir.Value
-    """The small picture."""
+    """The image before upsampling."""
     weight: Array
     """(out, in / groups, height, width), as a plain convolution has it."""
     bias: Array | None
     axes: tuple[Axis, Axis]
     groups: int
     edge: bool = False
-    """Whether the border of the small picture is repeated beyond it; else there are zeros."""
+    """True if the border of `source` is repeated beyond it; else zeros are padded."""
 
     def kernel(self, row: int, column: int) -> Array:
         """Weights of the small convolution for a pair of parities, (out, in / groups, taps, taps)."""
@@ -69,7 +69,7 @@ def mix_taps(weight: Array, rows: NDArray[np.float64], columns: NDArray[np.float
 
 
 def find_conv_after_nearest(node: ir.Node) -> UpsamplingConv | None:
-    """A convolution that keeps the size, behind nearest-neighbour enlargement and perhaps a reflection by one pixel."""
+    """A same-size convolution after nearest-neighbour upsampling, perhaps with reflection padding by one pixel."""
     if node.op_type != "Conv" or not is_plain_conv(node, (1, 1)):
         return None
     weight, pads, source = read_constant(node.inputs[1]), read_padding(node), node.inputs[0]
@@ -111,7 +111,7 @@ def find_transposed_conv(node: ir.Node) -> UpsamplingConv | None:
 
 
 def nearest_axis(kernel: int, before: int) -> Axis:
-    """Of nearest-neighbour enlargement and a kernel, with `before` zeros in front of the enlarged picture."""
+    """The axis of nearest-neighbour upsampling and a kernel, with `before` zeros in front of the upsampled image."""
     first, mix = [], []
     for parity in PARITIES:
         seen = [(parity + tap - before) // FACTOR for tap in range(kernel)]
@@ -121,7 +121,7 @@ def nearest_axis(kernel: int, before: int) -> Axis:
 
 
 def transposed_axis(kernel: int, before: int) -> Axis:
-    """Of a transposed convolution whose output loses its first `before` pixels."""
+    """The axis of a transposed convolution whose output loses its first `before` pixels."""
     first, mix = [], []
     for parity in PARITIES:
         place, start = divmod(parity + before, FACTOR)

@@ -1,4 +1,4 @@
-"""Three forms in which a graph can compute a convolution that enlarges by 2; which is fastest depends on the backend.
+"""Three forms of a convolution with upsampling by 2; which is fastest depends on the backend.
 
 `phases`: four small convolutions whose outputs are interleaved (one for all where the channels are few). `subpixel`:
 one convolution that makes the four in its channels, then depth-to-space. `transposed`: one transposed convolution.
@@ -18,7 +18,7 @@ from .packing import is_narrow
 from .upsampling import FACTOR, PARITIES, Axis, UpsamplingConv, find_conv_after_nearest, find_transposed_conv, mix_taps
 
 Form = Callable[[UpsamplingConv], ir.Value]
-"""Puts the nodes of a form before the old one, and returns the enlarged picture."""
+"""Inserts the nodes of a form before the old node, and returns the upsampled image."""
 
 
 def write_phases(found: UpsamplingConv) -> ir.Value:
@@ -127,9 +127,7 @@ def _transpose_axis(axis: Axis) -> _TransposedAxis:
 def _weight_name(found: UpsamplingConv) -> str:
     """What new weights are called after."""
     weight = found.node.inputs[1]
-    return str((weight.name if weight is not None else None) or found.node.name or "enlargement").removesuffix(
-        ".weight"
-    )
+    return str((weight.name if weight is not None else None) or found.node.name or "upsampling").removesuffix(".weight")
 
 
 def _pad_source(

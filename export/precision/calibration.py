@@ -1,5 +1,5 @@
-"""What the tensors inside a graph reach on the model's own samples: latents, labels and pictures as its Spec draws
-them, so no data set is needed. For models that take pictures, those of a folder tell more."""
+"""Calibration: the ranges of a graph's tensors on samples that its Spec draws, so no data set is needed. For
+image-to-image models a folder of real pictures gives better ranges."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SHARES = tuple(np.linspace(1.0, 0.4, 25).tolist())
 
 
 class QuantizationRange(NamedTuple):
-    """The values of a tensor that are worth telling apart in 8 bits; what lies beyond is clipped."""
+    """Quantization range of a tensor: values outside it are clipped."""
 
     low: float
     """0 or below: 8 bits must be able to say 0, which borders are padded with."""
@@ -104,14 +104,14 @@ class Evaluator:
 
 
 def measure_ranges(model: ir.Model, names: Sequence[str], samples: Samples) -> dict[str, QuantizationRange]:
-    """Name of a tensor -> its extent on the samples."""
-    watched = model.clone()
-    values = {value.name: value for node in watched.graph for value in node.outputs}
-    inputs, outputs = ([str(value.name) for value in side] for side in (watched.graph.inputs, watched.graph.outputs))
+    """Measure the quantization range of tensors on the samples: name of a tensor -> range."""
+    probed = model.clone()
+    values = {value.name: value for node in probed.graph for value in node.outputs}
+    inputs, outputs = ([str(value.name) for value in side] for side in (probed.graph.inputs, probed.graph.outputs))
     inner = [name for name in names if name not in inputs]
     made = [*inner, *outputs]
-    watched.graph.outputs.extend(values[name] for name in inner if name not in outputs)
-    run = Evaluator(watched)
+    probed.graph.outputs.extend(values[name] for name in inner if name not in outputs)
+    run = Evaluator(probed)
     seen: dict[str, list[Array]] = {name: [] for name in names}
     means: dict[str, list[Array]] = {name: [] for name in names}
     for given in samples.given:
@@ -130,8 +130,8 @@ def measure_ranges(model: ir.Model, names: Sequence[str], samples: Samples) -> d
 
 
 def choose_range(values: Array) -> tuple[float, float]:
-    """Between which ends, 0 within, 8 bits give the smallest mean squared error: rare large values are clipped where
-    that lets all others be told apart better. The upper end is chosen first, then the lower one."""
+    """The range around 0 with the smallest mean squared error in 8 bits: rare large values are clipped where that gives
+    all others finer steps. The upper end is chosen first, then the lower one."""
     least, most = min(0.0, float(values.min())), max(0.0, float(values.max()))
     if least == most:
         return least, most

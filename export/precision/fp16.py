@@ -101,16 +101,18 @@ def find_fp16_positions(node: ir.Node) -> Fp16Positions | None:
         for place, (value, kind) in enumerate(zip(node.inputs, _list_types(schema.inputs), strict=False))
         if is_float(value)
     ]
-    halved = {kind for _, kind in inputs if kind in allowing}
+    fp16_kinds = {kind for _, kind in inputs if kind in allowing}
     outputs = [
         (place, kind)
         for place, (value, kind) in enumerate(zip(node.outputs, _list_types(schema.outputs), strict=False))
         if is_float(value)
     ]
-    decided = halved | (allowing if node.op_type in _TYPED_BY_ATTRIBUTE else set())
-    if not (halved or outputs) or any(kind not in decided for _, kind in outputs):
+    decided = fp16_kinds | (allowing if node.op_type in _TYPED_BY_ATTRIBUTE else set())
+    if not (fp16_kinds or outputs) or any(kind not in decided for _, kind in outputs):
         return None
-    return Fp16Positions(tuple(place for place, kind in inputs if kind in halved), tuple(place for place, _ in outputs))
+    return Fp16Positions(
+        tuple(place for place, kind in inputs if kind in fp16_kinds), tuple(place for place, _ in outputs)
+    )
 
 
 def extend_islands(model: ir.Model, kept: Collection[str], moving_alone: bool = False) -> set[str]:
@@ -133,7 +135,7 @@ def extend_islands(model: ir.Model, kept: Collection[str], moving_alone: bool = 
         and (node.op_type in MOVING or not moving_alone)
         and find_fp16_positions(node)
     }
-    while True:  # what is left when nobody has to go: chains hold together, and only if both their ends are islands
+    while True:  # until nothing has to leave: a chain stays only if both its ends are islands
         single = may.union(kept)
         leave = {name for name in may if not _stays_fp32(nodes[name], single)}
         if not leave:

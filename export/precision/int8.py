@@ -1,4 +1,4 @@
-"""int8 as explicit quantise/dequantise pairs: weights symmetric, with one scale per output channel; activations as
+"""int8 as explicit quantize/dequantize pairs: weights symmetric, with one scale per output channel; activations as
 uint8 with one scale and one zero point per tensor.
 
 A backend that knows such pairs computes the convolution between them on integers. x86 multiplies unsigned by signed
@@ -50,22 +50,22 @@ def find_layers(model: ir.Model) -> list[Layer]:
     return [Layer(name, source, tuple(nodes)) for name, (source, nodes) in found.items()]
 
 
-def quantize(model: ir.Model, extents: Mapping[str, QuantizationRange], names: Collection[str]) -> ir.Model:
-    """A copy in which the layers of these names compute in int8.
+def quantize(model: ir.Model, ranges: Mapping[str, QuantizationRange], names: Collection[str]) -> ir.Model:
+    """Quantize the layers of these names to int8. Returns a copy of the graph.
 
     Args:
-        extents: name of a layer -> what its tensor was seen to reach.
+        ranges: name of a layer -> quantization range of its input tensor.
     """
     copy = model.clone()
     for layer in find_layers(copy):
         if layer.name not in names:
             continue
         for node in layer.nodes:
-            _quantize_weight(node, extents[layer.name].mean)
-        extent = extents[layer.name]
-        places = [(layer.source, layer.nodes)] if extent.low < 0 else list(_find_leaves(layer.source, layer.nodes))
+            _quantize_weight(node, ranges[layer.name].mean)
+        found = ranges[layer.name]
+        places = [(layer.source, layer.nodes)] if found.low < 0 else list(_find_leaves(layer.source, layer.nodes))
         for leaf, users in places:
-            _quantize_tensor(leaf, users, layer.name, extent)
+            _quantize_tensor(leaf, users, layer.name, found)
     copy.graph.sort()
     RemoveUnusedNodesPass()(copy)  # and the float weights
     NameFixPass()(copy)
@@ -142,10 +142,10 @@ def _only_moves_values(node: ir.Node) -> bool:
     return node.op_type != "Resize" or read_attribute(node, "mode", "nearest") == "nearest"
 
 
-def _quantize_tensor(leaf: ir.Value, users: tuple[ir.Node, ...], name: str, extent: QuantizationRange) -> None:
+def _quantize_tensor(leaf: ir.Value, users: tuple[ir.Node, ...], name: str, found: QuantizationRange) -> None:
     """Put a pair between a tensor and some of its users."""
-    scale = np.float32(max(extent.high - extent.low, _SMALLEST * 255) / 255)
-    zero = np.uint8(np.rint(-extent.low / scale))
+    scale = np.float32(max(found.high - found.low, _SMALLEST * 255) / 255)
+    zero = np.uint8(np.rint(-found.low / scale))
     patch = Patch(users[0])
     inputs = [patch.add_constant(np.array(scale), f"{name}.scale"), patch.add_constant(np.array(zero), f"{name}.zero")]
     pair = patch.add_op("DequantizeLinear", [patch.add_op("QuantizeLinear", [leaf, *inputs]), *inputs])

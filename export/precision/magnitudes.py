@@ -26,19 +26,19 @@ class Magnitudes(NamedTuple):
 def measure_magnitudes(model: ir.Model, samples: Samples) -> Magnitudes:
     """Run a prepared float32 graph on the samples. Maxima are taken inside the graph, so that its tensors need not
     all be in memory at once."""
-    watched = model.clone()
-    tensors = [value for value in watched.graph.inputs if is_float(value)]
-    tensors += [value for node in watched.graph for value in node.outputs if is_float(value)]
-    nodes = list(watched.graph)
-    end = ir.node("Identity", [watched.graph.outputs[0]])
-    watched.graph.append(end)
+    probed = model.clone()
+    tensors = [value for value in probed.graph.inputs if is_float(value)]
+    tensors += [value for node in probed.graph for value in node.outputs if is_float(value)]
+    nodes = list(probed.graph)
+    end = ir.node("Identity", [probed.graph.outputs[0]])
+    probed.graph.append(end)
     patch = Patch(end)
     peaks = {str(value.name): [_add_amax(patch, value)] for value in tensors}
     sums = {str(node.name): found for node in nodes if (found := _add_sum(patch, node))}
-    watched.graph.outputs[:] = [value for group in (*peaks.values(), *sums.values()) for value in group]
-    for number, value in enumerate(watched.graph.outputs):
-        value.name = f"watched.{number}"
-    run = Evaluator(watched)
+    probed.graph.outputs[:] = [value for group in (*peaks.values(), *sums.values()) for value in group]
+    for number, value in enumerate(probed.graph.outputs):
+        value.name = f"amax.{number}"
+    run = Evaluator(probed)
     rows = np.array([run(given) for given in samples.given], np.float64)
     most = iter(rows.max(axis=0))
     tensor_peaks = {name: float(next(most)) for name in peaks}

@@ -47,15 +47,15 @@ def refusals(made: ir.Node, opset: int = 20) -> list[str]:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (node("Col2Im"), "refuses Col2Im in all versions up to 10.15"),
-        (node("LayerNormalization"), "refuses LayerNormalization before version 8.6"),
-        (node("DeformConv"), "refuses DeformConv before version 10.1"),
+        (node("Col2Im"), "rejects Col2Im in all versions up to 10.15"),
+        (node("LayerNormalization"), "rejects LayerNormalization before version 8.6"),
+        (node("DeformConv"), "rejects DeformConv before version 10.1"),
         (node("Gelu", approximate="tanh"), "does not list Gelu in version 9.2, and lists it in 10.15"),
-        (node("FusedMatMul", domain="com.microsoft"), "refuses com.microsoft.FusedMatMul without a plugin"),
+        (node("FusedMatMul", domain="com.microsoft"), "rejects com.microsoft.FusedMatMul without a plugin"),
         (node("Resize", mode="linear", antialias=1), "Resize with antialias in all versions up to 10.15, and OpenVINO"),
         (node("Resize", coordinate_transformation_mode="tf_crop_and_resize"), "the coordinates tf_crop_and_resize"),
         (node("Resize", keep_aspect_ratio_policy="not_larger"), "Resize that keeps the aspect ratio"),
-        (node("Pad", mode="wrap"), "refuses circular Pad before version 10.0"),
+        (node("Pad", mode="wrap"), "rejects circular Pad before version 10.0"),
         (node("Pad", value(1), value(8), None, value(4)), "Pad with computed axes before version 10.4"),
         (node("Unsqueeze", value(1), value(1)), "Unsqueeze with computed axes before version 10.7"),
         (node("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), "MaxPool with dilation in all versions"),
@@ -65,7 +65,7 @@ def refusals(made: ir.Node, opset: int = 20) -> list[str]:
         (node("RandomNormal", shape=[1]), "TensorRT ignores the seed of RandomNormal"),
     ],
 )
-def test_what_the_parser_refuses(made: ir.Node, words: str) -> None:
+def test_operators_that_the_parser_rejects(made: ir.Node, words: str) -> None:
     found = refusals(made)
     assert len(found) == 1 and words in found[0]
 
@@ -75,7 +75,7 @@ def test_group_norm_changed_with_an_operator_set() -> None:
     assert "of operator set 21 before version 10.9" in refusals(node("GroupNormalization"), 21)[0]
 
 
-def test_indices_of_pooling_are_refused_where_they_are_used() -> None:
+def test_indices_of_pooling_are_rejected_where_they_are_used() -> None:
     pool = node("MaxPool", outputs=2, kernel_shape=[2, 2])
     assert refusals(pool) == []
     node("Identity", pool.outputs[1])
@@ -172,7 +172,7 @@ def test_constants_are_not_folded_into_larger_ones() -> None:
     assert [made.op_type for made in model.graph] == ["Expand", "MatMul"]
 
 
-def test_a_batch_that_is_a_number_is_refused() -> None:
+def test_a_batch_that_is_a_number_is_rejected() -> None:
     x = value(2, 4, name="z")
     made = node("Relu", x)
     made.outputs[0].shape = ir.Shape([2, 4])
@@ -201,13 +201,13 @@ def test_circular_padding_of_computed_size_stays() -> None:
     x, pads = value("n", 3, 8, 8, name="z"), value(8, name="pads")
     made = node("Pad", x, pads, mode="wrap")
     found = check_graph(graph([made], [x, pads], []), SPEC, nobody)
-    assert [f.text for f in found] == ["TensorRT's parser refuses circular Pad before version 10.0"]
+    assert [f.text for f in found] == ["TensorRT's parser rejects circular Pad before version 10.0"]
 
 
 @pytest.mark.parametrize(
     "freezes", [lambda x: torch.stack([row * 2 for row in x]), lambda x: x + torch.zeros(len(x), 4, 4, 4)]
 )
-def test_a_batch_that_only_tracing_freezes_is_refused(freezes: Callable[[Tensor], Tensor]) -> None:
+def test_a_batch_that_only_tracing_freezes_is_rejected(freezes: Callable[[Tensor], Tensor]) -> None:
     module = tiny(nn.Sequential(nn.ReLU(), Apply(freezes)))
     assert check_dry_run(module, tiny_spec()).findings == []
     found = in_graph(module)[1]
@@ -222,7 +222,7 @@ def test_a_batch_that_only_tracing_freezes_is_refused(freezes: Callable[[Tensor]
         (lambda x: F.interpolate(x, size=(40, 40)), "forward", "makes pictures with height 40 and width 40 whatever"),
     ],
 )
-def test_a_frozen_picture_size_is_refused(freezes: Callable[[Tensor], Tensor], where: str, words: str) -> None:
+def test_a_frozen_picture_size_is_rejected(freezes: Callable[[Tensor], Tensor], where: str, words: str) -> None:
     free = ganrt.Spec("tiny", (ganrt.Image("x", "content", 1, (0.0, 1.0)),), ganrt.Output(1, (0.0, 1.0), None))
     module = ready(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), Apply(freezes)))
     assert check_dry_run(module, free).findings == []

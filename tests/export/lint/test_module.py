@@ -99,7 +99,7 @@ def test_training_mode_is_left() -> None:
     assert check_dry_run(module, spec()).findings == []
 
 
-def test_batch_norm_without_statistics_is_refused() -> None:
+def test_batch_norm_without_statistics_is_rejected() -> None:
     found = check_module(tiny(nn.BatchNorm2d(4, track_running_stats=False)))
     only(found, "batch statistics", "rejected", "middle", "InstanceNorm2d(affine=True)", "track_running_stats=True")
 
@@ -159,7 +159,7 @@ def test_places_stay_short() -> None:
     assert join_paths([f"b.{k}" for k in range(9)]) == "b.0, b.1, b.2 and 6 more"
 
 
-def test_all_refusals_are_told_at_once() -> None:
+def test_all_rejections_are_reported_at_once() -> None:
     levels: tuple[Any, ...] = ("rejected", "warning", "rejected")
     findings = [Finding("r", f"m{k}", "is wrong", level) for k, level in enumerate(levels)]
     told: list[str] = []
@@ -229,7 +229,7 @@ def test_checkpoints_of_families_are_looked_at(tmp_path: Path) -> None:
     assert [finding["rule"] for finding in bundle.provenance["lint"]] == ["statistics never measured"]
 
 
-def test_refusals_end_the_command(factories: str, tmp_path: Path) -> None:
+def test_rejections_end_the_command(factories: str, tmp_path: Path) -> None:
     out = tmp_path / "no.ganrt"
     done = CliRunner().invoke(main, ["export", f"{factories}:refused", "--out", str(out)])
     assert done.exit_code == 2
