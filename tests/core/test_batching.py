@@ -6,10 +6,20 @@ from fakes.sessions import SPEC, UPSCALER, FakeSession, samples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganrt.backend import Pending, Ready
-from ganrt.batching import Batch, _estimate_times, plan_batches, run_all, run_batches, take_batch
+from ganrt.backend import Pending, PictureSession, Ready
+from ganrt.batching import (
+    Batch,
+    _estimate_times,
+    largest_batch,
+    plan_batches,
+    run_all,
+    run_batches,
+    run_pictures,
+    take_batch,
+)
 from ganrt.errors import BackendError
-from ganrt.feeds import Array, Feeds
+from ganrt.feeds import Array, Draw, Feeds
+from ganrt.spec import Output
 
 sizes = st.lists(st.integers(1, 64), max_size=5, unique=True).map(sorted).map(tuple)
 
@@ -180,3 +190,45 @@ def test_an_open_size_still_means_four_sides() -> None:
     assert run_all(FakeSession(UPSCALER), UPSCALER.output, inputs, 8).shape == (2, 3, 8, 8)
     with pytest.raises(BackendError, match=r"float32 of shape \(2, 3\)"):
         run_all(Returning({"image": np.zeros((2, 3), np.float32)}), UPSCALER.output, inputs, 8)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "wanted"),
+    [(3, (64, 64), 32), (3, (1024, 1024), 5), (1, (1024, 1024), 16), (3, None, 5), (3, (8192, 8192), 1)],
+)
+def test_a_batch_is_limited_by_the_values_of_its_images(
+    channels: int, size: tuple[int, int] | None, wanted: int
+) -> None:
+    output = UPSCALER.output if size is None else Output(channels, (0.0, 1.0), size)
+    assert largest_batch(output) == wanted
+
+
+class Drawing(FakeSession, PictureSession):
+    """Returns the sample numbers of a draw as pictures, or what it was made with."""
+
+    def __init__(self, batch_sizes: tuple[int, ...] = (), outputs: Array | None = None) -> None:
+        super().__init__(SPEC, batch_sizes)
+        self.outputs = outputs
+
+    def submit_draw(self, draw: Draw) -> Pending:
+        self.batches.append(draw.rows)
+        numbers = np.arange(draw.start, draw.start + draw.rows, dtype=np.uint8)
+        pictures = np.broadcast_to(numbers[:, None, None, None], (draw.rows, 4, 5, 3))
+        return Ready({"image": pictures if self.outputs is None else self.outputs})
+
+
+def test_samples_that_a_session_draws_come_in_order_without_padding() -> None:
+    session = Drawing((2, 4))
+    found = [(batch.first, made) for batch, made in run_pictures(session, SPEC.output, Draw(7, 100, 7), 4)]
+    assert [first for first, _ in found] == [0, 4, 6] and session.batches == [4, 2, 1]
+    assert np.concatenate([made for _, made in found])[:, 0, 0, 0].tolist() == list(range(100, 107))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [(np.float32, (2, 4, 5, 3)), (np.uint8, (1, 4, 5, 3)), (np.uint8, (2, 4, 5, 1)), (np.uint8, (2, 3, 4, 5))],
+)
+def test_a_session_that_draws_something_else_is_caught(dtype: type, shape: tuple[int, ...]) -> None:
+    session = Drawing(outputs=np.zeros(shape, dtype))
+    with pytest.raises(BackendError, match=r"of shape \(.*\) where 2 pictures were drawn"):
+        list(run_pictures(session, SPEC.output, Draw(7, 0, 2), 4))

@@ -158,6 +158,24 @@ def test_sizes_that_are_fixed() -> None:
         transform(spec, {"low": PHOTO}, enlarged, None)
 
 
+BLURRING = Spec("blur", ENLARGING.inputs, Output(3, RGB, None, reach=2))
+
+
+def blurred(feeds: Feeds) -> Floats:
+    """The mean of 5 x 5 pixels; beyond the border the last pixel is repeated."""
+    low = feeds["low"]
+    padded = np.pad(low, ((0, 0), (0, 0), (2, 2), (2, 2)), "edge")
+    height, width = low.shape[2:]
+    shifted = [padded[:, :, y : y + height, x : x + width] for y in range(5) for x in range(5)]
+    return np.asarray(sum(shifted) / np.float32(25), np.float32)
+
+
+@pytest.mark.parametrize("tile", [4, 12, 20])
+def test_tiles_see_their_neighbours_as_far_as_the_model_looks(tile: int) -> None:
+    whole, tiled = (transform(BLURRING, {"low": PHOTO}, blurred, side) for side in (0, tile))
+    assert np.array_equal(whole, tiled)
+
+
 def test_windows_are_of_one_size_and_small() -> None:
     """A backend prepares itself for each new size, and its memory grows with it."""
     shapes = set()
