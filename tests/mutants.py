@@ -35,7 +35,7 @@ FAULTS = {
         ("self.psnr < threshold", "self.psnr > threshold"),
         ("found.std() < _FLAT * (high - low) and", "found.std() < _FLAT * (high + low) and"),
         ("expected.std() >= 2 * _FLAT", "expected.std() >= _FLAT"),
-        ("> _SATURATED and", "> _SATURATED or"),
+        ("> _SATURATED\n        and", "> _SATURATED\n        or"),
         ("value_range, 0.001)", "value_range, 0.002)"),
         ("value_range, 0.05) < _LIVELY", "value_range, 0.05) < 1.0"),
         ("away = margin * (high - low)", "away = margin"),
@@ -73,7 +73,7 @@ FAULTS = {
         ("side > 0 and side % item.multiple_of == 0", "side > 0"),
         ("_PICTURES + spec.images.index(item)", "_PICTURES"),
         ("values[:, coarse:]", "values[:, :fine]"),
-        ("array.dtype != _dtype(item) or", ""),
+        ("array.dtype != _dtype_of(item) or", ""),
     ],
     ("export/passes/packing.py", "tests/export/passes/test_folding.py"): [
         ("(bias is None or read_constant(bias) is not None)", "True"),
