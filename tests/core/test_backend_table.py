@@ -1,0 +1,78 @@
+"""The table of backends, and the rows that other packages add to it."""
+
+import importlib.metadata
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from fakes.sessions import SPEC, FakeSession
+
+from ganrt import backend as module
+from ganrt.backend import BACKENDS, Entry, backend_module, backend_names, backend_table, open_session, supports_variant
+from ganrt.bundle import Bundle, Variant
+from ganrt.choosing import LoadRequest, candidates_by_rule
+from ganrt.errors import MachineError, RequestError
+from ganrt.session_config import SessionConfig
+from ganrt.tuned import library_versions
+
+ROW = Entry("abacus.backend", "", "numpy", ("int8",), gpu=False, threads=True, slow=True)
+BUNDLE = Bundle(Path("x.ganrt"), SPEC, {n: Variant(f"{n}.onnx", 20, n) for n in ("fp32", "int8")}, {})
+
+
+@pytest.fixture
+def abacus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another package with a backend that states its row, one that does not, and one that is broken."""
+    backend, entry, broken = (types.ModuleType(f"abacus.{name}") for name in ("backend", "entry", "broken"))
+    backend.open = lambda bundle, variant, device, **options: FakeSession()  # type: ignore[attr-defined]
+    entry.ROW = ROW  # type: ignore[attr-defined]
+    for made in (types.ModuleType("abacus"), backend, entry, broken):
+        monkeypatch.setitem(sys.modules, made.__name__, made)
+    points = {"abacus": "abacus.entry:ROW", "plain": "abacus.backend", "broken": "abacus.nothing:ROW"}
+    made_points = [importlib.metadata.EntryPoint(name, value, "ganrt.backends") for name, value in points.items()]
+    monkeypatch.setattr(module, "_entry_points", lambda: importlib.metadata.EntryPoints(made_points))
+
+
+@pytest.mark.usefixtures("abacus")
+def test_a_row_of_another_package_says_what_it_runs() -> None:
+    assert backend_table()["abacus"] is ROW
+    assert list(backend_table()) == [*BACKENDS, "abacus", "broken", "plain"]
+    assert "abacus" in backend_names("cpu") and "abacus" not in backend_names("cuda")
+    assert supports_variant("abacus", BUNDLE, "int8") and not supports_variant("abacus", BUNDLE, "fp32")
+    chosen = candidates_by_rule(BUNDLE, LoadRequest(precision="int8", device="cpu"))
+    assert "abacus int8" in map(str, chosen)
+    with pytest.raises(RequestError, match="the abacus backend does not run fp32; it runs int8"):
+        open_session(BUNDLE, SessionConfig("abacus", "fp32"))
+    with open_session(BUNDLE, SessionConfig("abacus", "int8")) as session:
+        assert session.backend == "fake"
+
+
+@pytest.mark.usefixtures("abacus")
+def test_the_library_of_another_packages_backend_is_part_of_the_tuned_key() -> None:
+    assert "numpy" in library_versions()
+
+
+@pytest.mark.usefixtures("abacus")
+def test_a_module_alone_may_run_everything() -> None:
+    assert all(supports_variant("plain", BUNDLE, name) for name in BUNDLE.variants)
+    assert {"plain"} <= set(backend_names("cuda")) & set(backend_names("cpu"))
+    assert backend_module("plain") is sys.modules["abacus.backend"]
+
+
+@pytest.mark.usefixtures("abacus")
+def test_a_broken_backend_of_another_package_is_named_when_it_is_opened() -> None:
+    with pytest.raises(
+        MachineError, match=r"the backend 'broken' \(abacus.nothing:ROW\) cannot be imported: No module"
+    ):
+        backend_module("broken")
+
+
+def test_the_rows_of_ganrt_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = importlib.metadata.EntryPoint("onnxruntime", "abacus.entry:ROW", "ganrt.backends")
+    monkeypatch.setattr(module, "_entry_points", lambda: importlib.metadata.EntryPoints([point]))
+    assert backend_table()["onnxruntime"] is BACKENDS["onnxruntime"]
+
+
+def test_an_unknown_backend_is_an_error_with_the_names_there_are() -> None:
+    with pytest.raises(RequestError, match="there is no backend 'abacus'; choose one of tensorrt, onnxruntime, "):
+        backend_module("abacus")
