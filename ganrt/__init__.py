@@ -1,11 +1,11 @@
-"""ganrt: run image generators anywhere, with the same pictures and honest numbers.
+"""ganrt: run exported image generators, with the same pictures on every backend.
 
     import ganrt
 
     g = ganrt.load("digits.ganrt")
     images = g.sample(64, seed=7)
 
-Importing this costs numpy alone; a backend's library is imported when the backend is named.
+Importing ganrt needs numpy alone; the library of a backend is imported when the backend is used.
 """
 
 from ganrt._version import __version__
@@ -15,14 +15,21 @@ from ganrt.errors import (
     BackendError,
     BundleError,
     CheckpointError,
+    ContractError,
+    DeviceLostError,
+    DeviceMemoryError,
+    EngineError,
     GanrtError,
     MachineError,
     MissingLibraryError,
+    NoEngineError,
     RequestError,
     UnprovenError,
     VerificationError,
 )
 from ganrt.generator import Generator, load
+from ganrt.info import Info
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 
 __all__ = [
@@ -31,16 +38,23 @@ __all__ = [
     "Bundle",
     "BundleError",
     "CheckpointError",
+    "ContractError",
+    "DeviceLostError",
+    "DeviceMemoryError",
+    "EngineError",
     "GanrtError",
     "Generator",
     "Image",
+    "Info",
     "Label",
     "Latent",
     "MachineError",
     "MissingLibraryError",
+    "NoEngineError",
     "Output",
     "RequestError",
     "Scalar",
+    "SessionConfig",
     "Spec",
     "UnprovenError",
     "VerificationError",

@@ -2,19 +2,19 @@
 
 GanrtError
 ├── RequestError             exit 2  an argument that this model or command does not allow (also a ValueError)
-├── ArtifactError            exit 3  a file that is missing, damaged, foreign or not to be trusted
+├── ArtifactError            exit 3  a file that is missing, damaged, foreign or not trusted
 │   ├── BundleError                  a bundle or an ONNX file that cannot be used
 │   ├── CheckpointError              a training checkpoint that cannot be used
 │   └── UnprovenError                a variant without a proof, or with a failed one
 ├── MachineError             exit 3  this machine lacks what was asked for
 │   ├── MissingLibraryError          an optional dependency is not installed; names the extra
 │   ├── DeviceMemoryError            a device has too little memory left
-│   └── EngineError                  TensorRT builds or loads no engine of a graph
-│       └── NoEngineError            none was built here that fits
+│   └── EngineError                  TensorRT cannot build, load or refit an engine
+│       └── NoEngineError            no engine in the cache of this machine fits
 ├── BackendError             exit 3  a session broke its contract (ganrt.backend.Session)
 │   ├── DeviceLostError              a device failed or hung; the session is over
 │   └── ContractError                found by ganrt.testing (also an AssertionError)
-└── VerificationError        exit 1  the answer of a check is no
+└── VerificationError        exit 1  a check was carried out and failed
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RequestError(GanrtError, ValueError):
 
 
 class ArtifactError(GanrtError):
-    """A file is missing, damaged, foreign or not to be trusted."""
+    """A file is missing, damaged, foreign or not trusted."""
 
 
 class BundleError(ArtifactError):
@@ -73,19 +73,19 @@ class DeviceMemoryError(MachineError):
 
 
 class EngineError(MachineError):
-    """TensorRT builds, loads or refits no engine of a graph; says TensorRT's own reasons."""
+    """TensorRT cannot build, load or refit an engine; the message has TensorRT's own reasons."""
 
 
 class NoEngineError(EngineError):
-    """No engine in this machine's cache fits; building one mends it."""
+    """No engine in this machine's cache fits: build one with `ganrt build`."""
 
 
 class BackendError(GanrtError):
-    """A session broke its contract: wrong names, shapes, dtypes or values that are not finite."""
+    """A session broke its contract: wrong names, shapes or dtypes, or values that are not finite."""
 
 
 class DeviceLostError(BackendError):
-    """A device failed or did not answer in time. Nothing that it makes can be trusted any more: the session is over."""
+    """A device failed or did not answer in time. Its results cannot be trusted, so the session is closed."""
 
 
 class ContractError(BackendError, AssertionError):
@@ -102,6 +102,6 @@ class ContractError(BackendError, AssertionError):
 
 
 class VerificationError(GanrtError):
-    """A check was carried out and its answer is no."""
+    """A check was carried out and failed."""
 
     exit_code = 1

@@ -1,5 +1,27 @@
-"""`Spec`: what goes into a generator and what comes out. Plain, frozen, to and from JSON; each part checks itself when
-made."""
+"""`Spec`: what goes into a generator and what comes out. Frozen, plain values, to and from JSON.
+
+A class-conditional GAN:
+
+    Spec(
+        family="my_gan",
+        inputs=(
+            Latent("z", (128,), truncation="resampled"),
+            Label("label", classes=10),
+        ),
+        output=Output(channels=3, range=(-1.0, 1.0), size=(64, 64)),
+    )
+
+A network that upscales pictures of any size four times:
+
+    Spec(
+        family="my_upscaler",
+        inputs=(Image("low_res", role="low_res", channels=3, range=(0.0, 1.0)),),
+        output=Output(channels=3, range=(0.0, 1.0), size=None, scale=4, reach=20),
+    )
+
+`inputs` are in the order of the arguments of the module's `forward`. Every part checks itself when it is made, and
+raises RequestError naming the field.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +45,30 @@ MAX_MAGNITUDE = 1e30
 
 @dataclass(frozen=True)
 class Latent:
-    """Random numbers: float32, shape (N, *shape)."""
+    """Random numbers, drawn from the seed of a sample: float32 of shape (N, *shape)."""
 
     name: str
+    """Name of the input in the graph and in `generator(z=...)`: a short identifier."""
     shape: tuple[int, ...]
+    """Shape of the numbers for one image, such as `(128,)`, or `(1, 16, 16)` for a noise map."""
     distribution: Literal["normal", "uniform"] = "normal"
-    """Standard normal, or uniform on `range`."""
+    """What the generator was trained on: `normal` is the standard normal distribution, `uniform` is uniform on
+    `range`."""
     truncation: Literal["resampled", "scaled", "none"] = "none"
-    """`resampled`: values beyond the truncation are drawn again. `scaled`: the truncation multiplies values that were
-    resampled at 2, without one by `default` (BigGAN-deep). Both for normal latents only."""
+    """What `sample(truncation=t)` does to this latent; for normal latents only.
+
+    - `none`: nothing; a truncation is rejected. For models that were not made for it.
+    - `resampled`: values outside [-t, t] are drawn again (BigGAN's truncation trick, Brock et al. 2019, section 3.1).
+      Suits most GANs with a normal latent. Without a truncation the values are not limited.
+    - `scaled`: values are drawn within [-2, 2] and multiplied by t, or by `default` without a truncation. For
+      generators that were published with that convention (BigGAN-deep).
+
+    A generator that truncates inside the network (StyleGAN's psi) takes it as a `Scalar` named `truncation` instead.
+    """
     range: Range = (-1.0, 1.0)
     """Bounds of a uniform latent; a normal latent ignores them."""
     default: float = 1.0
-    """Truncation of a scaled latent when the caller asks for none, above 0; the others ignore it."""
+    """Truncation of a `scaled` latent when the caller gives none, above 0; other latents ignore it."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -54,11 +87,15 @@ class Latent:
 
 @dataclass(frozen=True)
 class Label:
-    """A class per image: int64 of shape (N,), or float32 one-hot rows of shape (N, classes)."""
+    """A class for each image, given by `labels=` or drawn from the seed."""
 
     name: str
+    """Name of the input: a short identifier."""
     classes: int
+    """Number of classes; labels are 0 to `classes` - 1."""
     encoding: Literal["index", "one_hot"] = "index"
+    """What `forward` takes: `index` is int64 of shape (N,), as `nn.Embedding` does; `one_hot` is float32 of shape
+    (N, classes)."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -71,19 +108,26 @@ class Label:
 
 @dataclass(frozen=True)
 class Image:
-    """An image per image: float32 NCHW in `range`."""
+    """A picture for each image: float32 of shape (N, channels, H, W) with values in `range`."""
 
     name: str
+    """Name of the input, as in `generator.transform(photo, style=painting)`: a short identifier."""
     role: str
-    """What the picture means to the model: content, style, low_res, edges, colour, texture, mask, ..."""
+    """What the picture means to the model, shown to users: `content`, `style`, `low_res`, `edges`, `colour`, `texture`,
+    `mask` or another identifier. One role changes what happens: for `luma`, RGB pictures are split into YCbCr, the
+    model gets Y, and the colour is resized and put back (super-resolution of luminance alone)."""
     channels: int
+    """1 (grey) or 3 (RGB) for pictures; other numbers for inputs that only arrays can fill."""
     range: Range
+    """Values that the uint8 levels 0 and 255 become, such as `(0.0, 1.0)` or `(-1.0, 1.0)`: what the network was
+    trained on. Normalization by mean and standard deviation belongs into the module."""
     size: tuple[int, int] | None = None
-    """Height and width in pixels when they are fixed, else None."""
+    """Height and width in pixels if the network takes one size only; None if it takes any."""
     multiple_of: int = 1
-    """When the size is free, height and width must be multiples of this."""
+    """For a free size: height and width must be multiples of this, such as 4 for a network that halves them twice.
+    `transform` pads pictures by repeating their last row and column, and cuts the result back."""
     like: str | None = None
-    """Name of an earlier image input whose height and width this one shares."""
+    """Name of an earlier image input that must have the same height and width, such as the picture of a mask."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -100,14 +144,18 @@ class Image:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A number per image, such as a style strength: float32 of shape (N,).
+    """A number for each image, such as a style strength: float32 of shape (N,).
 
-    One that is named `truncation` follows the truncation that a caller asks for.
+    A scalar named `truncation` gets the value of `sample(truncation=...)`: for generators that truncate inside the
+    network, such as StyleGAN.
     """
 
     name: str
+    """Name of the input: a short identifier."""
     range: Range
+    """Smallest and largest value allowed."""
     default: float
+    """Value when the caller gives none; within `range`."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -126,18 +174,24 @@ InputT = TypeVar("InputT", Latent, Label, Image, Scalar)
 
 @dataclass(frozen=True)
 class Output:
-    """The generated image: float32 NCHW. Values outside `range` are clamped when pictures are made of them."""
+    """The generated image: float32 of shape (N, channels, H, W)."""
 
     channels: int
     """1 (grey) or 3 (RGB)."""
     range: Range
+    """Values that become the uint8 levels 0 and 255: `(-1.0, 1.0)` behind a tanh, `(0.0, 1.0)` behind a sigmoid.
+    Values outside it are clamped when an image becomes a picture."""
     size: tuple[int, int] | None
-    """Height and width in pixels; None when they follow the first image input, times `scale`."""
+    """Height and width in pixels; None if they are those of the first image input, times `scale`."""
     scale: int = 1
+    """For `size=None`: output pixels per input pixel along each side, such as 4 for fourfold super-resolution, 1 for
+    style transfer. Ignored with a fixed size."""
     name: str = "image"
+    """Name of the output in the graph: a short identifier that no input has."""
     reach: int | None = None
-    """How many input pixels away something can still change an output pixel: large images may then be computed in
-    overlapping tiles. None when every pixel can (instance norm, attention)."""
+    """Receptive-field radius in input pixels: how far away an input pixel can be and still change an output pixel. With
+    it, `transform` computes large pictures in tiles that overlap by as much. None if any pixel can change any other
+    (instance norm, attention, global pooling): such pictures are computed in one piece."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -161,14 +215,14 @@ class Output:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a generator takes (`inputs`, in the order of its arguments) and makes (`output`).
-
-    A contradiction raises RequestError when the Spec is made.
-    """
+    """What a generator takes and makes. Raises RequestError when its parts contradict each other."""
 
     family: str
+    """Name of the architecture, shown to users: a short identifier."""
     inputs: tuple[Input, ...]
+    """In the order of the arguments of the module's `forward`; at least one."""
     output: Output
+    """The image that `forward` returns."""
 
     def __post_init__(self) -> None:
         _check_name(self.family)
