@@ -119,7 +119,7 @@ def test_a_killed_export_leaves_nothing_that_loads(checkpoint: Path, tmp_path: P
     script = (
         "import os, signal, sys; from pathlib import Path\n"
         "from ganrt import atomic; from ganrt.export import export\n"
-        "atomic._swap = lambda draft, path: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "atomic._replace_folder = lambda draft, path: os.kill(os.getpid(), signal.SIGKILL)\n"
         "export(sys.argv[1], Path(sys.argv[2]))"
     )
     out = tmp_path / "killed.ganrt"
@@ -179,7 +179,7 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("frozen", RequestError, "takes 2 samples, and fails with one"),
+        ("frozen", RequestError, "fails with one sample: RuntimeError"),
         ("wrong_size", VerificationError, r"returns float \(batch, 1, 8, 8\); the spec says float \(N, 1, 9, 9\)"),
         ("nothing", RequestError, r"returned int; it must return \(torch.nn.Module, ganrt.Spec\)"),
         ("script", RequestError, "returned a TorchScript module; return the module it was made of"),
