@@ -4,16 +4,19 @@ PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: demo test mutants lint bindings bench-cpu test-gpu bench-gpu clean
+.PHONY: help demo test mutants lint bindings bench-cpu test-gpu bench-gpu clean
 
-demo: $(READY)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY) ## train, export, verify, sample and measure on real data: about 4 minutes on 2 cores
 	$(VENV)/bin/ganrt demo --out out/demo
 
-test: $(READY)
+test: $(READY) ## run every test that needs no GPU
 	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2
 
 # Faults put into a copy of the code, one at a time, each of which a test must notice: minutes.
-mutants: $(READY)
+mutants: $(READY) ## put faults into a copy of the code; each must fail a test: minutes
 	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/mutants.py
 
 # tests and examples use the installed names ganrt.export and ganrt.bench, so they are checked beside a folder in which
@@ -22,7 +25,7 @@ mutants: $(READY)
 TYPED := out/typed
 CHECKED := $(wildcard tests examples)
 
-lint: $(READY)
+lint: $(READY) ## ruff, and mypy --strict on the code, the tests and the examples
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy ganrt export bench
@@ -35,23 +38,23 @@ lint: $(READY)
 	  --allow-untyped-calls --no-warn-return-any --implicit-reexport --exclude tests/golden/ $(CHECKED)
 
 # TensorRT's Python bindings alone, a megabyte each: `make test` then checks ganrt against the real ones.
-bindings: $(READY)
+bindings: $(READY) ## fetch TensorRT's Python bindings, which the tests then use: a few megabytes
 	$(VENV)/bin/pip download --quiet --no-deps $(PIP_ARGS) --dest out/bindings tensorrt-bindings==8.6.1
 	for version in 10.13.3.9 10.16.1.11 11.4.0.106; do \
 	  $(VENV)/bin/pip download --quiet --no-deps $(PIP_ARGS) --dest out/bindings tensorrt-cu13-bindings==$$version; done
 
 # Over an hour on two cores, which must be left alone; a report that is there already is kept.
-bench-cpu: $(READY)
+bench-cpu: $(READY) ## measure nine generators on this CPU: over an hour
 	$(VENV)/bin/python -m ganrt.bench.suite bench/results/cpu
 
 # On a machine with a GPU: what is installed for $(PYTHON) there (torch, onnxruntime-gpu, tensorrt, cuda-core) is used as
 # it is. Both write what they found into bench/results/gpu, with the date, the machine and the versions.
 GPU_VENV := .venv-gpu
 
-test-gpu: $(GPU_VENV)/ready
+test-gpu: $(GPU_VENV)/ready ## run the tests that need an NVIDIA GPU
 	$(GPU_VENV)/bin/python -m pytest -m gpu tests/on_gpu
 
-bench-gpu: $(GPU_VENV)/ready
+bench-gpu: $(GPU_VENV)/ready ## measure on an NVIDIA GPU
 	$(GPU_VENV)/bin/python -m ganrt.bench.gpu bench/results/gpu
 
 $(GPU_VENV)/ready: pyproject.toml
@@ -59,7 +62,7 @@ $(GPU_VENV)/ready: pyproject.toml
 	$(GPU_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-clean:
+clean: ## remove the environments and everything that was built
 	rm -rf $(VENV) $(GPU_VENV) out build dist *.egg-info
 
 $(READY): pyproject.toml

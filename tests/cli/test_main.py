@@ -260,6 +260,9 @@ def test_verify_says_no_with_exit_code_1(bundle: Bundle, tmp_path: Path, monkeyp
         (["train", "dcgan", "--data", "folder:/nowhere"], ["/nowhere"]),
         (["export", "nowhere.pth"], ["neither a RUN folder"]),
         (["export", "nowhere.pth", "--opset", 5], ["neither a RUN folder"]),
+        (["export", "nowhere.pth", "--quality", "high"], ["--quality high is not a number of decibels"]),
+        (["export", "nowhere.pth", "--bind", "label"], ["--bind label is not of the form name=value"]),
+        (["export", "nowhere.pth", "--bind", "label=cat"], ["--bind label=cat: 'cat' is not a number"]),
     ],
 )
 def test_training_and_exporting_what_is_not_there(tmp_path: Path, arguments: list[object], words: list[str]) -> None:
