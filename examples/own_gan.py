@@ -7,7 +7,7 @@ from torch import nn
 
 import ganrt
 from ganrt.export import export
-from ganrt.images import encode_png, grid
+from ganrt.images import encode_png, make_grid
 
 
 class MyGenerator(nn.Module):
@@ -48,4 +48,4 @@ for name, variant in bundle.variants.items():
 
 with ganrt.load("my_gan.ganrt") as generator:
     pictures = generator.sample(64, seed=7)  # uint8 (64, 32, 32, 3)
-Path("my_gan.png").write_bytes(encode_png(grid(pictures, scale=2)))
+Path("my_gan.png").write_bytes(encode_png(make_grid(pictures, scale=2)))
