@@ -143,7 +143,7 @@ def check_size(spec: Spec, size: Size | None) -> Size | None:
     """Return height and width of the pictures to measure with; None for a model that takes none.
 
     Args:
-        size: None: the size of the pictures of a proof, which is small (`golden.picture_size`).
+        size: None: the size of the pictures of a proof, which is small (`golden.proof_picture_size`).
 
     Raises RequestError for a size that the model does not take.
     """

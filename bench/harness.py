@@ -42,7 +42,7 @@ def measure(
         batches: batch sizes; a backend that is slow by design is measured at batch 1 only.
         seconds: total time, loading included. Every case gets at least one round, even if that takes longer.
         size: height and width in pixels of the pictures that an image-to-image model is given; None: those of its
-            proof, which are small (`golden.picture_size`).
+            proof, which are small (`golden.proof_picture_size`).
         progress: called with a line of text now and then.
 
     Raises BundleError for a bundle that cannot be used, and RequestError for an unknown backend or variant, a wrong

@@ -26,7 +26,7 @@ Floats: TypeAlias = NDArray[np.float32]
 FORMATS = ("PNG", "JPEG", "WEBP")
 """What is decoded. Pillow's rarer decoders have a long record of memory faults, so they are never tried."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Endings of the files that `picture_files` finds, in lower case."""
+"""Endings of the files that `list_picture_files` finds, in lower case."""
 MAX_PIXELS = 2**26
 """Larger pictures are refused from their header, before anything is allocated."""
 

@@ -70,7 +70,7 @@ class StyleObjective(nn.Module):
         self.scale = {name: self.features.scale[name] for name in self.features.content}
 
     @property
-    def wanted(self) -> dict[str, Tensor]:
+    def target_grams(self) -> dict[str, Tensor]:
         """Layer -> Gram matrix of the style picture, (1, C, C)."""
         return {name: self.get_buffer(f"gram_{name}") for name in self.features.style}
 
@@ -93,7 +93,7 @@ class StyleObjective(nn.Module):
             layout = self.features(example.target)
         return {
             "content": self.recipe.content_weight * content_loss(found, layout, self.scale),
-            "style": self.recipe.style_weight * style_loss(found, self.wanted),
+            "style": self.recipe.style_weight * style_loss(found, self.target_grams),
             "variation": self.recipe.variation_weight * total_variation(pictures),
         }
 
