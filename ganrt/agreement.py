@@ -1,4 +1,4 @@
-"""How far two sets of images are apart, and the verdict."""
+"""Compare two batches of images: PSNR, largest difference, defects, and pass or fail."""
 
 from __future__ import annotations
 
@@ -12,38 +12,43 @@ from ganrt.images import Floats
 from ganrt.spec import Range
 
 THRESHOLDS = {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0, "int8": 30.0}
-"""Precision -> the PSNR in dB that the worst sample must reach."""
+"""Precision -> lowest PSNR allowed, in dB, for the worst sample."""
 
 PSNR_CAP = 200.0
-"""PSNR of equal images; also keeps the figure inside JSON."""
+"""Upper limit of a PSNR, in dB: equal images get this instead of infinity, which JSON cannot hold."""
 
 _FLAT = 1e-3
-"""Standard deviation, as a share of the range, below which an image counts as flat."""
+"""An image is flat when its standard deviation is below this fraction of the range."""
 _SATURATED = 0.98
-"""Share of values at the very ends of the range above which an image counts as saturated."""
+"""An image is saturated when more than this fraction of its values lies at the ends of the range."""
 _LIVELY = 0.95
-"""Share of values near the ends below which an original counts as not saturated. The gap between the two, and between
-the margins, keeps the rounding of a black background from being called a defect."""
+"""An original is not saturated when less than this fraction of its values lies near the ends of the range. Both the
+fraction and the margin are looser than for the image, so that rounding of a black background is not a defect."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """One entry per sample throughout."""
+    """Result of `compare`. Every field has one entry per sample."""
 
     psnr: NDArray[np.float64]
-    """dB on the image's own range, at most PSNR_CAP; -inf for an image that is not finite."""
+    """In dB, relative to the output range; at most PSNR_CAP, -inf if either image is not finite."""
     max_abs: NDArray[np.float64]
-    """Largest absolute difference, in the image's own units."""
+    """Largest absolute difference, in the units of the output range; inf if either image is not finite."""
     defects: tuple[str, ...]
-    """'', or what is wrong with the image by itself: 'not finite', 'flat', 'saturated'."""
+    """Empty, or what is wrong with the image: `not finite`, `flat where the original is not`, `saturated where the
+    original is not`."""
 
     @property
     def worst(self) -> int:
-        """Number of the sample with the lowest PSNR."""
+        """Index of the sample with the lowest PSNR."""
         return int(np.argmin(self.psnr))
 
     def failures(self, threshold: float) -> tuple[str, ...]:
-        """Why the images do not agree, one sentence each; empty when they do."""
+        """Return the reasons why the images do not agree, one sentence each; empty if they agree.
+
+        Args:
+            threshold: lowest PSNR allowed, in dB.
+        """
         reasons = [f"sample {k} is {defect}" for k, defect in enumerate(self.defects) if defect]
         low = int(np.count_nonzero(self.psnr < threshold))
         if low:
@@ -55,9 +60,15 @@ class Agreement:
 
 
 def compare(found: Floats, expected: Floats, value_range: Range) -> Agreement:
-    """Compare two float32 NCHW batches, sample by sample, in float64.
+    """Compare two float32 NCHW batches sample by sample, in float64. A sample with NaN or infinity on either side
+    fails.
 
-    Raises BackendError when their shapes differ or they are empty. An original that is not finite agrees with nothing.
+    Args:
+        found: the images under test.
+        expected: the images of the original, of the same shape.
+        value_range: output range of the model; PSNR is 10 log10((high - low)^2 / MSE).
+
+    Raises BackendError if the shapes differ or the batches are empty.
     """
     if found.shape != expected.shape or found.size == 0:
         raise BackendError(f"images of shape {found.shape} cannot be compared with originals of shape {expected.shape}")
@@ -89,7 +100,7 @@ def _find_defect(found: NDArray[np.float64], expected: NDArray[np.float64], valu
 
 
 def _share_near_ends(values: NDArray[np.float64], value_range: Range, margin: float) -> float:
-    """Share of the values within `margin` times the range of an end of it, or beyond."""
+    """Fraction of the values beyond the range, or within `margin * (high - low)` of one of its ends."""
     low, high = value_range
     away = margin * (high - low)
     return float(np.mean((values <= low + away) | (values >= high - away)))

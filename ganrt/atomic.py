@@ -1,4 +1,4 @@
-"""Files and folders that are either there whole or not there at all."""
+"""Write files and folders atomically: they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from ganrt.errors import GanrtError, MachineError, RequestError
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file in one step: a reader sees the old content or the new, never a part. Raises MachineError."""
+    """Write a file atomically: readers see the old content or the new content, never a part of it.
+
+    Creates missing parent folders. Raises MachineError if the file cannot be written.
+    """
     path = Path(path)
     with _translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,17 +33,19 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 Ours: TypeAlias = Callable[[Path], bool]
-"""Tells a folder that this command made from anything else that may stand there."""
+"""Returns True for a folder that this command wrote earlier, so that it may be replaced."""
 
 
 def check_output(path: Path, overwrite: bool, ours: Ours | None = None) -> None:
-    """Find out before long work whether its result can be written.
+    """Check that an output can be written, before the work that makes it.
 
     Args:
-        ours: for a folder; None when the output is a file. A folder is replaced only if this says so, or if it is
-        empty.
+        path: the file or folder to be written.
+        overwrite: replace what is there.
+        ours: None if the output is a file. If it is a folder, an existing one is replaced only if it is empty or if
+            `ours(path)` is True.
 
-    Raises RequestError when something is there that may not be replaced, MachineError when `path` cannot be written.
+    Raises RequestError if `path` exists and must not be replaced, MachineError if it cannot be written.
     """
     path = Path(path)
     with _translate_os_errors(path):
@@ -49,11 +54,11 @@ def check_output(path: Path, overwrite: bool, ours: Ours | None = None) -> None:
             raise RequestError(f"{path} exists already; choose another name, or add --overwrite")
         if exists and not (path.is_dir() if ours else path.is_file()):
             raise RequestError(
-                f"{path} is no {'folder' if ours else 'file'}, so it is not replaced; choose another name"
+                f"{path} is not a {'folder' if ours else 'file'}, so it is not replaced; choose another name"
             )
         if exists and ours:
             if Path.cwd().is_relative_to(path.resolve()):
-                raise RequestError(f"{path} is the folder you are in, or contains it; choose another name")
+                raise RequestError(f"{path} is or contains the current folder; choose another name")
             if any(path.iterdir()) and not ours(path):
                 raise RequestError(f"{path} was not made by this command, so it is not replaced; choose another name")
         parent = path.parent
@@ -66,9 +71,10 @@ def check_output(path: Path, overwrite: bool, ours: Ours | None = None) -> None:
 
 @contextmanager
 def new_folder(path: Path, overwrite: bool = False, ours: Ours = lambda _: False) -> Iterator[Path]:
-    """Fill a folder beside `path` and give it that name when the block ends without an error.
+    """Yield an empty draft folder beside `path`; rename it to `path` when the block ends without an error.
 
-    A killed process leaves at most a hidden folder `.NAME.*`, which nothing loads. Raises what `check_output` raises.
+    On an error the draft is deleted. A killed process leaves at most a hidden folder `.NAME.*`, which nothing loads.
+    Arguments and errors are those of `check_output`.
     """
     path = Path(path)
     check_output(path, overwrite, ours)
@@ -86,11 +92,11 @@ def new_folder(path: Path, overwrite: bool = False, ours: Ours = lambda _: False
 
 
 def _replace_folder(draft: Path, path: Path) -> None:
-    """Give `draft` the name `path`; what was there comes back when that fails."""
+    """Rename `draft` to `path`. If that fails, the old folder is restored."""
     if not path.exists():
         draft.replace(path)
         return
-    target = path.resolve()  # a link stays a link
+    target = path.resolve()  # keeps a symbolic link a link
     old = _draft_path(target)
     target.replace(old)
     try:
@@ -102,7 +108,7 @@ def _replace_folder(draft: Path, path: Path) -> None:
 
 
 def _draft_path(path: Path) -> Path:
-    """A hidden name that is not taken, on the same file system."""
+    """An unused hidden name on the same file system."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 

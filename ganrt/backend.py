@@ -1,8 +1,8 @@
-"""The contract between ganrt and an inference library: `Session`, and the table of backends.
+"""`Session`, the interface that every inference library is wrapped in, and the table of backends.
 
-To add a backend: one file with `open(bundle, variant, device, **options) -> Session`, one row in BACKENDS, one extra.
-From another package: an entry point of the group `ganrt.backends` that names an `Entry`.
-`ganrt.testing.check_backend` is the contract as code.
+To add a backend to ganrt: write a module with `open(bundle, variant, device, **options) -> Session`, add a row to
+BACKENDS and an extra to pyproject.toml. To add one from another package: declare an entry point of the group
+`ganrt.backends` that names an `Entry`. `ganrt.testing.check_backend` tests a backend against this interface.
 """
 
 from __future__ import annotations
@@ -30,55 +30,55 @@ if TYPE_CHECKING:
 
 
 class Pending(ABC):
-    """Results under way. Ask once, for one of the two."""
+    """The result of a batch in flight. Call one of the two methods, once."""
 
     @abstractmethod
     def wait(self) -> dict[str, Array]:
-        """Block until done. Returns output name -> host array, float32 NCHW, owned by the caller: writeable, and never
-        touched by the session again."""
+        """Block until the batch is done. Returns output name -> host array, float32 NCHW. The caller owns the arrays:
+        they are writeable, and the session does not touch them again."""
 
     @abstractmethod
     def device_arrays(self) -> dict[str, Any]:
-        """Output name -> an object with `__dlpack__` and `__dlpack_device__`, on the session's device, with the values
-        of `wait`; valid until the session's next `submit`."""
+        """Return output name -> DLPack object (`__dlpack__`, `__dlpack_device__`) on the session's device, with the
+        values of `wait`. The session owns the memory; it is valid until the next `submit`."""
 
 
 class Session(ABC):
     """One variant of one bundle, loaded on one device by one backend.
 
-    One thread at a time may call a session, not always the same one. Two batches may be under way at once: `submit`,
-    `submit`, then `wait` in that order. A row of the result depends on the same row of the feeds alone. A session never
-    reads a clock and never runs on anything but the device it states.
+    Any thread may call a session, but only one at a time. Two batches may be in flight: `submit`, `submit`, then `wait`
+    in the same order. A row of the result depends only on the same row of the feeds. A session never reads a clock and
+    never runs on another device than the one in `device`.
     """
 
     backend: str
     """Name in the table of backends."""
     device: str
-    """`cpu`, or `cuda:0` and so on: where the work really happens."""
+    """The device that does the work: `cpu`, `cuda:0`, `cuda:1` and so on; never `auto` or `cuda`."""
     precision: str
-    """`fp32`, `bf16`, `fp16` or `int8`: what the arithmetic really is."""
+    """Precision of the arithmetic: `fp32`, `bf16`, `fp16` or `int8`."""
     slow: bool = False
-    """Takes seconds per image: it is proven on fewer samples."""
+    """True if an image takes seconds; fewer golden samples are then compared."""
     batch_sizes: tuple[int, ...] = ()
-    """Batch sizes that `submit` takes, ascending; () means any from 1."""
+    """Batch sizes that `submit` takes, ascending; () means any size from 1."""
     details: Mapping[str, str]
-    """All else that results may depend on: library versions, options. Part of the key of a proof."""
+    """Everything else that results depend on, such as library versions and options. Part of the key of a proof."""
 
     @abstractmethod
     def submit(self, feeds: Feeds) -> Pending:
         """Start one batch.
 
         Args:
-            feeds: input name -> C-contiguous array, all of one batch size. Possibly read-only, never written to, and
-                the caller's again when this returns.
+            feeds: input name -> C-contiguous array, all of the same batch size. They may be read-only and are never
+                written to. The caller may change them as soon as `submit` returns.
 
-        Raises a GanrtError, and stays usable, when the feeds do not fit the Spec (see `ganrt.feeds.check_feeds`) or the
-        batch size is not one of `batch_sizes`. No exception of another library leaves a session.
+        Raises a GanrtError if the feeds do not fit the Spec (see `ganrt.feeds.check_feeds`) or the batch size is not in
+        `batch_sizes`; the session stays usable. Exceptions of other libraries are translated to a GanrtError.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Free everything. Calling it twice is fine; `submit` afterwards raises BackendError."""
+        """Free all resources. May be called twice; `submit` afterwards raises BackendError."""
 
     def __enter__(self) -> Self:
         return self
@@ -90,21 +90,20 @@ class Session(ABC):
 
 
 class PictureSession(Session):
-    """A session that draws the inputs of samples and makes pictures of its images on its device, so that neither
-    latents nor floats cross the bus."""
+    """A session that also draws inputs from a seed and converts images to uint8 pictures on its device, so that no
+    float32 data crosses the bus."""
 
     @abstractmethod
     def submit_draw(self, draw: Draw) -> Pending:
-        """Start one batch of samples of a seed, at most as many as the largest of `batch_sizes`.
+        """Start one batch of samples of a seed; `draw.rows` is at most the largest of `batch_sizes`.
 
-        What comes, of `wait` and `device_arrays` alike, are so many pictures: uint8 (N, H, W, C), clamped and rounded
-        as `ganrt.images.to_uint8` does. `wait` raises BackendError when a value of an image is not finite;
-        `device_arrays` does not look.
+        `wait` and `device_arrays` return `draw.rows` pictures: uint8 (N, H, W, C), clamped and rounded as by
+        `ganrt.images.to_uint8`. `wait` raises BackendError if an image is not finite; `device_arrays` does not check.
         """
 
 
 class Ready(Pending):
-    """Results that are on the host already."""
+    """A result that is already on the host."""
 
     def __init__(self, outputs: dict[str, Array]) -> None:
         self._outputs = outputs
@@ -117,8 +116,8 @@ class Ready(Pending):
 
 
 class HostSession(Session):
-    """A session on the CPU that does all its work inside `submit`. Subclasses write `run` and `release`; feeds are
-    checked and exceptions translated here."""
+    """A CPU session that does all its work inside `submit`. It checks the feeds and translates exceptions; subclasses
+    implement `run` and `release`."""
 
     device = "cpu"
 
@@ -129,11 +128,11 @@ class HostSession(Session):
 
     @abstractmethod
     def run(self, feeds: Feeds) -> Array:
-        """Compute the image output: a fresh float32 NCHW array. May raise anything."""
+        """Return the images as a new float32 NCHW array. `feeds` are checked already. May raise any exception."""
 
     @abstractmethod
     def release(self) -> None:
-        """Drop whatever `run` needs; called once."""
+        """Free what `run` needs. Called once."""
 
     def submit(self, feeds: Feeds) -> Pending:
         if self._closed:
@@ -143,7 +142,7 @@ class HostSession(Session):
             return Ready({self._spec.output.name: self.run(feeds)})
         except GanrtError:
             raise
-        except Exception as error:  # foreign exceptions end at this boundary
+        except Exception as error:  # exceptions of the library stop here
             raise BackendError(f"{self.backend} failed on a batch of {size}: {first_line(error)}") from error
 
     def close(self) -> None:
@@ -153,39 +152,45 @@ class HostSession(Session):
 
 
 class BackendModule(Protocol):
-    """What a backend's module offers."""
+    """The interface of a backend's module."""
 
     def open(self, bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
-        """Load a variant by its name. `device`: `auto`, `cpu`, `cuda` or `cuda:N`.
+        """Load a variant.
 
-        Raises MachineError when the device is not there, or cannot compute in the variant's precision; RequestError for
-        an unknown option or a variant that this backend does not run; BundleError when the bundle lacks what it needs.
+        Args:
+            bundle: the bundle that holds it.
+            variant: its name.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            options: options of this backend.
+
+        Raises MachineError if the device is missing or cannot compute in the variant's precision; RequestError for an
+        unknown option or a variant that this backend cannot run; BundleError if the bundle lacks a file it needs.
         """
 
 
 class Entry(NamedTuple):
-    """A row of the table: what is known of a backend before its library is imported."""
+    """A row of the table: the facts about a backend that do not need its library."""
 
     module: str
-    """The module with `open`, to be imported by name."""
+    """Name of the module with `open`, or `module:attribute`."""
     extra: str
-    """The extra of ganrt that installs its library; empty for a backend of another package."""
+    """The extra of ganrt that installs its library; empty for a backend from another package."""
     package: str
-    """Distribution of its library, whose version is part of a tuned record's key."""
+    """Distribution name of its library. The version is part of the key of a tuned record."""
     precisions: tuple[str, ...]
-    """Precisions of the variants that it runs; any other is rejected."""
+    """Precisions of the variants that it can run."""
     gpu: bool = False
-    """Whether it can use an NVIDIA GPU."""
+    """True if it can use an NVIDIA GPU."""
     graphs: bool = True
-    """Whether it runs the ONNX graphs; otherwise it rebuilds the PyTorch original and runs the variant `fp32` alone."""
+    """True if it runs the ONNX graphs. False: it rebuilds the PyTorch original, so it runs only the variant `fp32`."""
     cpu: bool = True
-    """Whether it can run without a GPU."""
+    """True if it can run without a GPU."""
     threads: bool = False
-    """Whether it has the option `threads`, which is then tuned."""
+    """True if it has the option `threads`; `ganrt tune` then tries several values."""
     on_gpu: tuple[Mapping[str, int | str], ...] = ()
-    """Sets of options that are faster on some GPUs, and are tuned there."""
+    """Sets of options that are faster on some GPUs; `ganrt tune` tries each of them on a GPU."""
     slow: bool = False
-    """Whether it takes seconds per image; such a backend is not tuned."""
+    """True if an image takes seconds; `ganrt tune` skips such a backend."""
 
 
 BACKENDS = {
@@ -200,14 +205,14 @@ BACKENDS = {
     "pytorch": Entry("ganrt.backends.pytorch", "export", "torch", ("fp32",), gpu=True, graphs=False),
     "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8"), slow=True),
 }
-"""In the order in which `load` tries them."""
+"""The backends of ganrt, in the order in which `load` tries them."""
 
 
 def backend_table() -> dict[str, Entry]:
-    """Name -> row of every backend, installed or not: those of BACKENDS, then those of other packages by their names.
+    """Return name -> row of every backend, installed or not: BACKENDS, then those of other packages sorted by name.
 
     An entry point of the group `ganrt.backends` names an `Entry` in a module that is quick to import
-    (`my_package.entry:ENTRY`), or the backend's module itself, about which nothing more is known then.
+    (`my_package.entry:ENTRY`), or the backend's module itself; its row then allows every precision and device.
     """
     outside = {point.name: _outside_entry(point) for point in _entry_points() if point.name not in BACKENDS}
     return {**BACKENDS, **dict(sorted(outside.items()))}
@@ -220,19 +225,24 @@ def _outside_entry(point: importlib.metadata.EntryPoint) -> Entry:
         return unknown
     try:
         found = point.load()
-    except Exception:  # another package's code; opening the backend raises it again, and says so
+    except Exception:  # another package's code; opening the backend raises it again as a MachineError
         return unknown
     return found if isinstance(found, Entry) else unknown
 
 
 def backend_names(device: str = "auto") -> list[str]:
-    """The backends that can run on a kind of device, installed or not, in the order in which `load` tries them."""
+    """Return the backends that can run on a device, installed or not, in the order in which `load` tries them.
+
+    Args:
+        device: `auto` (any), `cpu`, `cuda` or `cuda:N`.
+    """
     kind = parse_device(device)[0]
     return [n for n, entry in backend_table().items() if {"cuda": entry.gpu, "cpu": entry.cpu}.get(kind, True)]
 
 
 def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
-    """Whether a backend is made for a variant, as far as its row tells. `open_session` rejects unknown ones."""
+    """Return whether a backend can run a variant, by its row in the table; True for an unknown backend, which
+    `open_session` rejects. Raises RequestError for an unknown variant."""
     entry = backend_table().get(backend)
     if entry is None:
         return True
@@ -240,8 +250,8 @@ def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
 
 
 def backend_module(name: str) -> BackendModule:
-    """Import a backend. Raises RequestError for an unknown name, MissingLibraryError, naming the extra, for a missing
-    library, MachineError for a backend of another package that cannot be imported."""
+    """Import a backend's module. Raises RequestError for an unknown name, MissingLibraryError with the extra to install
+    if its library is missing, MachineError if the library or the backend of another package is broken."""
     entry = backend_table().get(name)
     if entry is None:
         raise RequestError(f"there is no backend {name!r}; choose one of {', '.join(backend_names())}")
@@ -253,7 +263,7 @@ def backend_module(name: str) -> BackendModule:
         if (error.name or "").startswith("ganrt."):  # a defect of ganrt, not of the machine
             raise
         raise _missing_library(name, entry, error) from error
-    except Exception as error:  # half of a library, or another package's code
+    except Exception as error:  # a broken library, or another package's code
         if name in BACKENDS and not isinstance(error, ImportError | AttributeError | OSError):
             raise
         what = f"{entry.package} is installed but broken" if name in BACKENDS else f"the backend {name!r} is broken"
@@ -265,25 +275,25 @@ def _missing_library(name: str, entry: Entry, error: ModuleNotFoundError) -> Mac
         return MachineError(f"the backend {name!r} ({entry.module}) cannot be imported: {error}")
     missing = error.name or entry.package
     top = missing.partition(".")[0]
-    # Of a library that shares its top-level name with others, such as cuda.core, some other part may be here.
+    # Libraries such as cuda.core share a top-level name: another part of it may be installed.
     if top != entry.package or importlib.util.find_spec(top) is None:
         return MissingLibraryError(missing, entry.extra, f"the {name} backend")
     return MachineError(f"{entry.package} is installed but broken ({error}): install it again")
 
 
 def open_session(bundle: Bundle, config: SessionConfig) -> Session:
-    """Open a session without asking for a proof; `ganrt.load` is what users call. Raises RequestError for a variant
-    that the backend does not run, and what its `open` raises."""
+    """Open a session without a proof; users call `ganrt.load`. The caller closes the session. Raises RequestError for a
+    variant that the backend cannot run, and what `backend_module` and `BackendModule.open` raise."""
     module = backend_module(config.backend)
     if not supports_variant(config.backend, bundle, config.variant):
         entry = backend_table()[config.backend]
-        supported = ", ".join(entry.precisions) if entry.graphs else f"the variant {FAITHFUL} alone"
+        supported = ", ".join(entry.precisions) if entry.graphs else f"only the variant {FAITHFUL}"
         raise RequestError(f"the {config.backend} backend does not run {config.variant}; it runs {supported}")
     return module.open(bundle, config.variant, config.device, **config.options)
 
 
 def library_version(package: str) -> str:
-    """Installed version of a distribution, `?` when its metadata is missing."""
+    """Return the installed version of a distribution, `?` if it has no metadata."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -298,15 +308,16 @@ def check_options(backend: str, options: Mapping[str, Any], known: tuple[str, ..
 
 
 def thread_count(options: Mapping[str, Any]) -> int:
-    """The option `threads`; 0, the default, leaves it to the library. Raises RequestError."""
+    """Return the option `threads`; 0, the default, lets the library decide. Raises RequestError unless it is a whole
+    number from 0."""
     return require_whole("threads", options.get("threads", 0), 0)
 
 
 def first_line(error: Exception) -> str:
-    """What a foreign exception says, without its stack of C++ frames."""
+    """Return the first line of an exception's message, at most 300 characters: no C++ stack trace."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _entry_points() -> importlib.metadata.EntryPoints:
-    """The backends of other packages."""
+    """Entry points of backends in other packages."""
     return importlib.metadata.entry_points(group="ganrt.backends")

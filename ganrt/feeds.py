@@ -44,7 +44,7 @@ class Draw(NamedTuple):
             labels = labels[np.minimum(np.arange(first, first + rows), len(labels) - 1)]
         return Draw(self.seed, self.start + first, rows, labels, self.truncation)
 
-    def given(self, spec: Spec) -> Feeds:
+    def chosen_feeds(self, spec: Spec) -> Feeds:
         """The inputs that are not drawn: a label that the caller chose."""
         item, chosen = spec.find(Label), check_labels(spec, self.labels, self.rows)
         return {} if item is None or chosen is None else {item.name: _encode_labels(chosen, item)}

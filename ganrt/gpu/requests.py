@@ -85,4 +85,4 @@ class DrawRequest(Request):
         return DrawRequest(self.spec, self.draw.part(first, rows))
 
     def feeds(self) -> Feeds:
-        return self.draw.given(self.spec)
+        return self.draw.chosen_feeds(self.spec)

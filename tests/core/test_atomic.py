@@ -150,7 +150,7 @@ def test_the_folder_one_is_in_is_never_replaced(name: str, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path / "work")
     path = Path(name) if name.startswith(".") else tmp_path / name
     with (
-        pytest.raises(RequestError, match="is the folder you are in, or contains it"),
+        pytest.raises(RequestError, match="is or contains the current folder"),
         new_folder(path, True, anything),
     ):
         pytest.fail("the work must not begin")
@@ -162,7 +162,7 @@ def test_other_things_at_the_place_are_kept(kind: str, tmp_path: Path) -> None:
     path.touch() if kind == "file" else path.symlink_to("nowhere")
     with pytest.raises(RequestError, match="exists already"):
         check_output(path, overwrite=False)
-    with pytest.raises(RequestError, match="is no folder, so it is not replaced"), new_folder(path, True, anything):
+    with pytest.raises(RequestError, match="is not a folder, so it is not replaced"), new_folder(path, True, anything):
         pytest.fail("the work must not begin")
     assert path.is_symlink() or path.is_file()
 
@@ -186,7 +186,7 @@ def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
 
 
 def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="is no file, so it is not replaced"):
+    with pytest.raises(RequestError, match="is not a file, so it is not replaced"):
         check_output(tmp_path, overwrite=True)
 
 

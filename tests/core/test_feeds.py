@@ -120,10 +120,10 @@ def test_a_part_of_a_draw_has_the_same_rows() -> None:
 
 
 def test_the_label_that_a_caller_chose_is_given_and_not_drawn() -> None:
-    assert feeds.Draw(7, 0, 2, 3).given(INDEXED)["y"].tolist() == [3, 3]
-    np.testing.assert_array_equal(feeds.Draw(7, 0, 1, 3).given(CLASSES)["y"], np.eye(10, dtype=np.float32)[[3]])
-    assert feeds.Draw(7, 0, 2).given(INDEXED) == {}
-    assert feeds.Draw(7, 0, 2).given(SPEC) == {}
+    assert feeds.Draw(7, 0, 2, 3).chosen_feeds(INDEXED)["y"].tolist() == [3, 3]
+    np.testing.assert_array_equal(feeds.Draw(7, 0, 1, 3).chosen_feeds(CLASSES)["y"], np.eye(10, dtype=np.float32)[[3]])
+    assert feeds.Draw(7, 0, 2).chosen_feeds(INDEXED) == {}
+    assert feeds.Draw(7, 0, 2).chosen_feeds(SPEC) == {}
 
 
 @pytest.mark.parametrize(
