@@ -16,7 +16,7 @@ def lazy_exports(
 
     Args:
         package: the package's `__name__`.
-        modules: public name -> the module of the package that defines it.
+        modules: public name -> the module of the package that defines it; empty for a module of that name.
         extra: the extra of ganrt that installs what the modules import; without one, a missing library raises
             ModuleNotFoundError as usual.
         purpose: what needs the library, as the subject of a sentence ("training").
@@ -29,12 +29,12 @@ def lazy_exports(
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
-            module = importlib.import_module(f"{package}.{modules[name]}")
+            module = importlib.import_module(f"{package}.{modules[name] or name}")
         except ImportError as error:
             library = (error.name or "").partition(".")[0]
             if extra is None or library in ("", "ganrt"):
                 raise
             raise MissingLibraryError(library, extra, purpose) from error
-        return getattr(module, name)
+        return getattr(module, name) if modules[name] else module
 
     return __getattr__

@@ -1,8 +1,7 @@
 """Sessions on an NVIDIA GPU: device and streams, double-buffered batches, latents drawn and pictures made on the
 device, TensorRT engines and their cache, ONNX Runtime's CUDA provider.
 
-Names are imported on first use, because cuda-core and TensorRT may be missing. `from ganrt.gpu import engine_cache`
-gives the cache of engines, which needs neither.
+Names are imported on first use, because cuda-core and TensorRT may be missing. The module `engine_cache` needs neither.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from ganrt.gpu import engine_cache
     from ganrt.gpu.device import Gpu, translate_errors
     from ganrt.gpu.nvinfer import LEAN, LOG, VERSION, LoadedEngine, describe_machine, load_engine, trt
     from ganrt.gpu.ort_programs import OrtPrograms
@@ -31,6 +31,7 @@ __all__ = [
     "OrtPrograms",
     "TrtPrograms",
     "describe_machine",
+    "engine_cache",
     "load_engine",
     "parse_deadline",
     "translate_errors",
@@ -49,11 +50,12 @@ _MODULES = {
     "OrtPrograms": "ort_programs",
     "TrtPrograms": "trt_programs",
     "describe_machine": "nvinfer",
+    "engine_cache": "",
     "load_engine": "nvinfer",
     "parse_deadline": "session",
     "translate_errors": "device",
     "trt": "nvinfer",
 }
-"""Public name -> the module of this package that defines it."""
+"""Public name -> the module of this package that defines it; empty for a module itself."""
 
 __getattr__ = lazy_exports(__name__, _MODULES)

@@ -23,6 +23,10 @@ def test_a_name_comes_from_its_module(package: str) -> None:
     assert lazy_exports(package, {"answer": "good"})("answer") == 42
 
 
+def test_a_module_may_be_handed_out(package: str) -> None:
+    assert lazy_exports(package, {"good": ""})("good") is sys.modules["lazy_package.good"]
+
+
 def test_an_unknown_name_is_an_attribute_error(package: str) -> None:
     with pytest.raises(AttributeError, match="module 'lazy_package' has no attribute 'question'"):
         lazy_exports(package, {"answer": "good"})("question")
