@@ -76,7 +76,7 @@ def _evaluate(model: ir.Model, names: list[str], rows: Feeds) -> list[Array]:
 
 
 def _replace_input(node: ir.Node, value: ir.Value, array: Array, batched: bool) -> None:
-    """Let a node see the row; as many as there are images where it does not repeat rows by itself."""
+    """Let a node see the row; repeated for each image if it does not broadcast rows."""
     patch, name = Patch(node), f"{value.name}.fixed"
     row = patch.add_constant(array, name)
     if batched and node.op_type not in _BROADCASTING:
