@@ -1,4 +1,4 @@
-"""How n rows are cut into the batch sizes that a session has, at the least cost, and run."""
+"""Split n rows into batches of the sizes that a session has, at the least cost, and run them."""
 
 from __future__ import annotations
 
@@ -17,41 +17,46 @@ from ganrt.images import Pictures
 from ganrt.spec import Output
 
 _MAX_BATCH = 32
+"""Most images in a batch."""
 _MAX_VALUES = 2**24
-"""A batch is at most _MAX_BATCH images and this many output values: 64 MiB of float32."""
+"""Most output values in a batch: 64 MiB of float32."""
 
 
 def largest_batch(output: Output) -> int:
-    """Most images of a model to compute at a time."""
+    """Return the largest batch to compute at a time, from 1 to 32 images; a free size counts as 1024 x 1024 pixels."""
     height, width = output.size or (1024, 1024)
     return max(1, min(_MAX_BATCH, _MAX_VALUES // (output.channels * height * width)))
 
 
 class Batch(NamedTuple):
-    """Rows first ... first + rows - 1, computed as a batch of `size` (the difference is padding, thrown away)."""
+    """Rows first to first + rows - 1, computed as a batch of `size` rows; the rest is padding, which is dropped."""
 
     first: int
+    """Index of the first row."""
     rows: int
+    """Number of rows, at most `size`."""
     size: int
+    """Batch size that the session runs."""
 
 
 def plan_batches(
     count: int, sizes: tuple[int, ...], limit: int, seconds: Mapping[int, float] | None = None
 ) -> Iterator[Batch]:
-    """Cut `count` rows into batches.
+    """Split `count` rows into batches.
 
     Args:
-        sizes: the batch sizes a session has, or () when it takes any.
-        limit: the largest batch wanted; a session whose smallest size is larger is padded all the same.
-        seconds: what a batch of some sizes was measured to take, above 0. Only sizes that the session has count.
+        count: number of rows.
+        sizes: batch sizes of the session, or () if it takes any.
+        limit: largest batch allowed. If all sizes are larger, the smallest one is used.
+        seconds: batch size -> measured seconds, above 0; sizes that the session does not have are ignored.
 
-    With measured times the sum of them is the least possible, padding allowed; among equals fewer batches, then less
-    padding. Of a session that takes any size, the measured sizes and `limit` are used, and any other one at most once,
-    for what is left over. What was not measured is taken to cost what a straight line between its measured neighbours
-    says, below them as much as the smallest, above them as much per row as the largest. Without measured times the
-    largest size that the remaining rows fill is taken first, and the rest is padded up to the smallest size.
+    With measured times the total time is minimal, padding included; ties go to fewer batches, then to less padding. If
+    the session takes any size, the batches have measured sizes or `limit`, and at most one batch has another size.
+    Times that were not measured are interpolated linearly; below the smallest measured size its time is used, above the
+    largest its time per row. Without measured times each batch is the largest that the remaining rows fill; the last
+    rows are padded to the smallest size.
 
-    The cut never changes a picture: every row depends on its own inputs alone.
+    The split never changes an image: each row depends only on its own inputs.
     """
     usable = sorted(s for s in sizes if s <= limit) or sorted(sizes)[:1] or list(range(1, limit + 1))
     measured = {s: t for s, t in (seconds or {}).items() if s in sizes or not sizes}
@@ -75,8 +80,8 @@ def _plan_largest_first(count: int, sizes: Sequence[int]) -> Iterator[int]:
 
 
 def _estimate_times(sizes: Sequence[int], measured: Mapping[int, float]) -> dict[int, int]:
-    """Nanoseconds of a batch of each size, by the rule that `plan` states. Whole numbers, so that equal is equal in
-    whatever order they are added."""
+    """Nanoseconds of a batch of each size, by the rule of `plan_batches`. They are integers, so that sums do not depend
+    on the order of addition."""
     known = sorted(measured)
     last = known[-1]
     inside = np.interp(sizes, known, [measured[s] for s in known])
@@ -85,29 +90,31 @@ def _estimate_times(sizes: Sequence[int], measured: Mapping[int, float]) -> dict
 
 
 class _Cost(NamedTuple):
-    """Of a cut; the lesser is better."""
+    """Cost of a plan; compared as a tuple, lower is better."""
 
     ns: int
+    """Total nanoseconds."""
     batches: int
+    """Number of batches."""
     rows: int
-    """With the padding."""
+    """Number of rows, padding included."""
 
     def plus(self, size: int, ns: int) -> _Cost:
-        """With one more batch."""
+        """The cost with one more batch."""
         return _Cost(self.ns + ns, self.batches + 1, self.rows + size)
 
 
 def _plan_cheapest(count: int, times: tuple[tuple[int, int], ...], once: Mapping[int, int]) -> Iterator[int]:
-    """Sizes that together hold `count` rows at the least cost.
+    """Batch sizes that hold `count` rows at the least cost.
 
     Args:
-        times: each size with its nanoseconds.
-        once: the same for sizes of which one may be used, once.
+        times: (size, nanoseconds) pairs.
+        once: size -> nanoseconds, for sizes of which at most one batch may be used in total.
 
-    Let b be the size of `times` with the least cost per row. Of any b other batches, some have a total that b divides
-    (two of the sums of the first k are equal modulo b), and batches of b rows in their place cost no more. So there is
-    a best cut with fewer than b other batches, which hold at most (b - 1) * (largest size) rows: whatever is beyond
-    that, and beyond the one of `once`, is cut into batches of b, and the table stays small however many rows there are.
+    Let b be the size in `times` with the least cost per row. Among any b batches of other sizes, some have a total that
+    b divides (two of the b + 1 prefix sums are equal modulo b); replacing these by batches of b costs no more. So an
+    optimal plan has fewer than b other batches, which hold at most (b - 1) * (largest size) rows. All rows beyond that,
+    and beyond one batch of `once`, are split into batches of b, and the table stays small for any `count`.
     """
     best = min(times, key=lambda entry: (entry[1] / entry[0], -entry[0]))[0]
     bound = (best - 1) * max(size for size, _ in times) + max(once, default=0)
@@ -127,7 +134,7 @@ def _plan_cheapest(count: int, times: tuple[tuple[int, int], ...], once: Mapping
 
 @lru_cache(maxsize=32)
 def _build_cost_table(bound: int, times: tuple[tuple[int, int], ...]) -> tuple[tuple[_Cost, int], ...]:
-    """Entry n: the cost of a best cut of n rows, and one of its sizes; n = 0 ... bound."""
+    """Dynamic programme: entry n is the least cost of n rows and one size that a plan with it uses; n = 0 to bound."""
     entries = [(_Cost(0, 0, 0), 0)]
     for n in range(1, bound + 1):
         entries.append(min((entries[max(0, n - s)][0].plus(s, ns), s) for s, ns in times))
@@ -142,14 +149,17 @@ def run_batches(
     limit: int,
     seconds: Mapping[int, float] | None = None,
 ) -> Iterator[tuple[Batch, Array]]:
-    """Compute `count` rows; batch k + 1 is under way while batch k is handed out.
+    """Compute `count` rows; batch k + 1 is in flight while batch k is yielded.
 
     Args:
-        feeds_of: makes the inputs of one batch, `batch.size` rows of each.
-        limit, seconds: how to cut (`plan`).
+        session: computes the batches.
+        output: output of the model.
+        count: number of rows.
+        feeds_of: returns the inputs of a batch, `batch.size` rows each.
+        limit, seconds: as for `plan_batches`.
 
-    Yields each batch with its images, float32 (batch.rows, C, H, W), owned by the receiver. Raises BackendError when
-    the session returns anything else than its contract says.
+    Yields each batch with its images, float32 (batch.rows, C, H, W), owned by the caller. Raises BackendError if the
+    session returns an array of another name, dtype or shape.
     """
     batches = plan_batches(count, session.batch_sizes, limit, seconds)
     for batch, pending in _submit_ahead(batches, lambda batch: session.submit(feeds_of(batch))):
@@ -159,7 +169,10 @@ def run_batches(
 def run_pictures(
     session: PictureSession, output: Output, draw: Draw, limit: int, seconds: Mapping[int, float] | None = None
 ) -> Iterator[tuple[Batch, Pictures]]:
-    """The same for samples that a session draws, and makes pictures of, itself: uint8 (batch.rows, H, W, C)."""
+    """Like `run_batches`, for samples that the session draws and converts to pictures itself.
+
+    Yields each batch with its pictures, uint8 (batch.rows, H, W, C), owned by the caller.
+    """
     batches = plan_batches(draw.rows, session.batch_sizes, limit, seconds)
     for batch, pending in _submit_ahead(batches, lambda b: session.submit_draw(draw.part(b.first, b.rows))):
         made = pending.wait()[output.name]
@@ -171,7 +184,7 @@ def run_pictures(
 
 
 def _submit_ahead(batches: Iterable[Batch], submit: Callable[[Batch], Pending]) -> Iterator[tuple[Batch, Pending]]:
-    """Each batch with its results under way; the next one is submitted before they are handed out."""
+    """Yield each batch with its pending result, after the next batch was submitted."""
     running: tuple[Batch, Pending] | None = None
     for batch in batches:
         following = (batch, submit(batch))
@@ -185,14 +198,18 @@ def _submit_ahead(batches: Iterable[Batch], submit: Callable[[Batch], Pending]) 
 def run_all(
     session: Session, output: Output, feeds: Feeds, limit: int, seconds: Mapping[int, float] | None = None
 ) -> Array:
-    """Images of all rows of `feeds` in one float32 NCHW array; there must be one row at least."""
+    """Return the images of all rows of `feeds`, at least one: float32 NCHW, owned by the caller.
+
+    `limit` and `seconds` are those of `plan_batches`; errors are those of `run_batches`.
+    """
     count = len(next(iter(feeds.values())))
     batches = run_batches(session, output, count, lambda b: take_batch(feeds, b), limit, seconds)
     return np.concatenate([images for _, images in batches])
 
 
 def take_batch(feeds: Feeds, batch: Batch) -> Feeds:
-    """The rows of one batch, padded to its size by repeating the last one; `feeds` itself when that is all of them."""
+    """Return the rows of one batch, padded to its size by repeating the last one. Returns `feeds` itself, without a
+    copy, if the batch is all of it."""
     first, count, size = batch
     if first == 0 and size == count == len(next(iter(feeds.values()))):
         return feeds

@@ -1,14 +1,14 @@
-"""The artifact on disk: a folder with a manifest, ONNX variants, weights and golden samples.
+"""`Bundle`, an exported model on disk: a folder with a manifest, ONNX graphs, weights and golden samples.
 
     faces.ganrt/
-      ganrt.json            manifest: format, spec, digest of every file, provenance, verification records
-      model.onnx            the faithful float32 graph (external data beside it when large)
+      ganrt.json            manifest: format, Spec, digest of every file, provenance, proofs
+      model.onnx            the float32 graph as traced (large weights in external data beside it)
       model.<variant>.onnx  the same model in another form or precision
-      weights.safetensors   with `model.family` and `model.config` of the manifest: what PyTorch rebuilds
-      golden.npz            seeds and the float32 images that PyTorch made for them
+      weights.safetensors   weights of the PyTorch module that `model` of the manifest describes
+      golden.npz            seeds, and the float32 images that PyTorch made from them
       README.md             model card with a sample grid
 
-Nothing in a bundle is used before its size and sha256 have been checked against the manifest.
+The size and sha256 of every file are checked against the manifest before it is used.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ from ganrt.proof import Proof
 from ganrt.spec import Spec
 
 FORMAT = 3
-"""1 had one variant per precision and no notes; 2 had the keys `lighter`, `moved` and `fixed` for `fewer_macs`,
-`batch_drift` and `bound`. All are read."""
+"""Format of the manifest. 1 had one variant per precision and no notes; 2 had the keys `lighter`, `moved` and `fixed`
+for `fewer_macs`, `batch_drift` and `bound`. All are read."""
 FAITHFUL = "fp32"
-"""Name of the variant that is the model as it was traced."""
+"""Name of the variant with the graph as traced, in float32."""
 MANIFEST = "ganrt.json"
+"""File name of the manifest."""
 METADATA_KEY = "ganrt.spec"
-"""Key of the Spec, as JSON, in the metadata of every ONNX file."""
+"""Metadata key, in every ONNX file, of the Spec as JSON."""
 PRECISION_KEY = "ganrt.precision"
-"""Key of the precision there."""
+"""Metadata key, in every ONNX file, of the precision."""
 
 _MAX_MANIFEST = 2**24
 _MAX_BARE_ONNX = 2**31
@@ -49,36 +50,42 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class Variant:
-    """The model in one precision and one form. Its name is `fp32` for the model as it was traced, else
+    """The model in one precision and one form. Its name in the bundle is a precision, such as `fp32`, or
     `<precision>-<form>`, such as `int8-phases`."""
 
     file: str
-    """ONNX file; `files` of the bundle also lists its external data. Variants may share one."""
+    """File name of the ONNX graph. Variants may share one."""
     opset: int
+    """ONNX opset of the graph; 0 if unknown (a bare ONNX file)."""
     precision: str
+    """`fp32`, `bf16`, `fp16` or `int8`."""
     fewer_macs: bool = False
-    """Whether it takes less work than the graph as it was traced: fewer multiplications, or fewer idle lanes."""
+    """True if it does less work than the graph as traced: fewer MACs, or fewer idle SIMD lanes."""
     passes: tuple[str, ...] = ()
     """Graph passes applied, in order."""
     proofs: tuple[Proof, ...] = ()
+    """Proofs of this variant, one per backend, device and library version."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """What was decided while it was made, such as the layers kept in float32, and why."""
+    """Decisions of the export with their reasons, such as the layers kept in float32."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and checked, or a bare ONNX file with a Spec in its metadata (then there are no
-    goldens)."""
+    """An exported model, read and checked: a bundle folder, or a bare ONNX file, which has no golden samples."""
 
     folder: Path
+    """The bundle's folder, or the folder of the ONNX file."""
     spec: Spec
+    """Inputs and output of the model."""
     variants: Mapping[str, Variant]
-    """Name -> variant."""
+    """Name -> variant; at least one."""
     files: Mapping[str, FileDigest]
+    """File name -> digest, of every file but the manifest."""
     model: Mapping[str, Any] | None = None
-    """`family` and `config` that rebuild the PyTorch module from `weights.safetensors`, and `bound`, the
-    inputs of it that were bound to a constant, if any (`ganrt.bound_inputs`); None for foreign modules."""
+    """How to rebuild the PyTorch module from `weights.safetensors`: `family`, `config`, and `bound` if inputs were
+    bound to constants (`ganrt.bound_inputs`). None for modules that are not of a family of ganrt."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where the bundle comes from: checkpoint, date, versions and the like. For people; not evaluated."""
 
     GOLDEN = "golden.npz"
     WEIGHTS = "weights.safetensors"
@@ -88,7 +95,7 @@ class Bundle:
     def read(cls, path: str | Path) -> Bundle:
         """Read a bundle folder or a bare .onnx file.
 
-        Raises BundleError, saying what is wrong with which file, when anything in it is missing, damaged or too new.
+        Raises BundleError, naming the file, if anything is missing, damaged, or written by a newer ganrt.
         """
         path = Path(path)
         try:
@@ -96,9 +103,9 @@ class Bundle:
                 return _read_bare(path)
             if not path.is_dir():
                 found = "a file" if path.exists() else "nothing"
-                raise BundleError(f"{path} is no bundle: there is {found} where a folder with {MANIFEST} should be")
+                raise BundleError(f"{path} is not a bundle: there is {found} where a folder with {MANIFEST} should be")
             if not (path / MANIFEST).exists():
-                raise BundleError(f"{path} is no bundle: it has no {MANIFEST}")
+                raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
         bundle = _parse_manifest(path, _read_manifest(path / MANIFEST))
@@ -107,15 +114,15 @@ class Bundle:
         return bundle
 
     def variant(self, name: str) -> Variant:
-        """Raises RequestError naming the variants there are."""
+        """Return a variant by its name. Raises RequestError, listing the names, if there is no such variant."""
         if name not in self.variants:
             raise RequestError(f"{self.folder} has no variant {name!r}; it has {', '.join(self.variants)}")
         return self.variants[name]
 
     def in_precision(self, precision: str) -> list[str]:
-        """Names of the variants of a precision, in the order in which to try them: those that take less work than the
-        traced graph, then that graph, then those that only arrange the same work differently, which is faster on some
-        backends and slower on others. Raises RequestError naming the precisions there are."""
+        """Return the names of the variants of a precision, in the order in which to try them: variants with fewer MACs,
+        then the graph as traced, then variants that arrange the same work differently (faster on some backends, slower
+        on others). Raises RequestError, listing the precisions, if there is none."""
         names = [name for name, variant in self.variants.items() if variant.precision == precision]
         if not names:
             known = ", ".join(dict.fromkeys(variant.precision for variant in self.variants.values()))
@@ -123,37 +130,37 @@ class Bundle:
         return sorted(names, key=lambda name: (not self.variants[name].fewer_macs, name != FAITHFUL))
 
     def onnx(self, name: str) -> Path:
-        """Path of a variant's ONNX file."""
+        """Return the path of a variant's ONNX file. Raises RequestError for an unknown name."""
         return self.folder / self.variant(name).file
 
     def golden(self) -> Golden | None:
-        """The golden samples, or None for a bare ONNX file."""
+        """Read the golden samples; None for a bare ONNX file. Raises BundleError if they are damaged."""
         return Golden.load(self.folder / self.GOLDEN, self.spec) if self.GOLDEN in self.files else None
 
     def digest(self, name: str) -> str:
-        """Digest of all that a variant computes: its graph with external data, and the weights."""
+        """Return a sha256 over the digests of everything that defines a variant: graph, external data and weights."""
         graph = self.variant(name).file
         parts = {n: d.sha256 for n, d in self.files.items() if n.startswith(graph) or n == self.WEIGHTS}
         return hashlib.sha256(_canonical_json(parts)).hexdigest()
 
     def with_files(self, *names: str) -> Bundle:
-        """The bundle with the digests of these files taken anew from the folder."""
+        """Return a copy of the bundle with these files listed, their digests computed from the folder."""
         return replace(self, files={**self.files, **{n: FileDigest.of(self.folder / n) for n in names}})
 
     def without_files(self, *names: str) -> Bundle:
-        """The bundle without these files in its manifest."""
+        """Return a copy of the bundle that does not list these files. Nothing is deleted."""
         return replace(self, files={n: digest for n, digest in self.files.items() if n not in names})
 
     def with_proofs(self, name: str, proofs: tuple[Proof, ...]) -> Bundle:
-        """The bundle with a variant's record extended; a proof under a key that is there already replaces it."""
+        """Return a copy of the bundle with proofs added to a variant; they replace earlier ones with the same key."""
         old = self.variant(name)
         keys = {proof.key for proof in proofs}
         kept = tuple(proof for proof in old.proofs if proof.key not in keys)
         return replace(self, variants={**self.variants, name: replace(old, proofs=kept + proofs)})
 
     def write_manifest(self) -> None:
-        """Write ganrt.json, in one step; every other file must be in place. Raises ValueError when the provenance holds
-        what JSON does not."""
+        """Write ganrt.json atomically; the other files must be in place. Raises ValueError if the provenance or a note
+        is not JSON, MachineError if the file cannot be written."""
         body: dict[str, Any] = {
             "format": FORMAT,
             "spec": self.spec.to_dict(),
@@ -179,20 +186,23 @@ class Bundle:
 
 @dataclass(frozen=True)
 class FileDigest:
-    """Size in bytes and sha256 of a file."""
+    """Size and checksum of a file."""
 
     size: int
+    """In bytes."""
     sha256: str
+    """Hexadecimal."""
 
     @classmethod
     def of(cls, path: Path) -> FileDigest:
+        """Compute the digest of a file. Raises OSError if it cannot be read."""
         return cls(path.stat().st_size, _sha256(path))
 
     def check(self, path: Path) -> None:
-        """Raise BundleError unless the file is there with this size and digest."""
+        """Raise BundleError unless the file has this size and checksum."""
         try:
             if path.exists() and not path.is_file():
-                raise BundleError(f"{path} is not a plain file: fetch the bundle again")
+                raise BundleError(f"{path} is not a regular file: fetch the bundle again")
             size = path.stat().st_size
             if size != self.size:
                 raise BundleError(
@@ -233,7 +243,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if version > FORMAT:
         raise BundleError(f"{path} has format {version}; this ganrt reads up to {FORMAT}: update ganrt")
     try:
-        as_written = _manifest_bytes(raw) == content  # to the byte: no repeated key, no other spelling of a number
+        as_written = _manifest_bytes(raw) == content  # rejects repeated keys and other spellings of a number
         digest = raw.pop("sha256", None)
         intact = as_written and digest == hashlib.sha256(_canonical_json(raw)).hexdigest()
     except (ValueError, RecursionError):
@@ -251,7 +261,7 @@ def _parse_manifest(folder: Path, raw: dict[str, Any]) -> Bundle:
         variants = {_check_variant_name(name): _parse_variant(name, v, files) for name, v in raw["variants"].items()}
         unknown = sorted({variant.precision for variant in variants.values()} - set(THRESHOLDS))
         if unknown or not variants:
-            what = f"variants of the unknown precision {unknown[0]!r}" if unknown else "no variant"
+            what = f"variants of the unknown precision {unknown[0]!r}" if unknown else "no variants"
             raise BundleError(f"{folder} has {what}: update ganrt, or export the model again")
         spec = Spec.from_dict(raw["spec"])
         return Bundle(folder, spec, variants, files, _parse_model(raw["model"]), dict(raw["provenance"]))
@@ -260,7 +270,7 @@ def _parse_manifest(folder: Path, raw: dict[str, Any]) -> Bundle:
 
 
 def _parse_variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDigest]) -> Variant:
-    """In format 1 the name is the precision."""
+    """Parse a variant. In format 1 its name is its precision."""
     if raw["file"] not in files:
         raise BundleError(f"the manifest names the graph {raw['file']!r} but not its digest")
     return Variant(
@@ -301,10 +311,10 @@ def _read_bare(path: Path) -> Bundle:
         raise BundleError(f"{path} is larger than {_MAX_BARE_ONNX} bytes: load the bundle it came from")
     metadata = read_metadata(path.read_bytes(), str(path))
     if METADATA_KEY not in metadata:
-        raise BundleError(f"{path} has no ganrt spec in its metadata; export the model with `ganrt export`")
-    spec = Spec.from_dict(parse_json(metadata[METADATA_KEY].encode(), f"the spec in {path}", BundleError))
+        raise BundleError(f"{path} has no Spec of ganrt in its metadata; export the model with `ganrt export`")
+    spec = Spec.from_dict(parse_json(metadata[METADATA_KEY].encode(), f"the Spec in {path}", BundleError))
     precision = metadata.get(PRECISION_KEY, "fp32")
     if precision not in THRESHOLDS:
-        raise BundleError(f"{path} says it is {precision!r}, which this ganrt does not know")
+        raise BundleError(f"{path} has the unknown precision {precision!r}: update ganrt, or export the model again")
     variants = {precision: Variant(path.name, 0, precision)}
     return Bundle(path.parent, spec, variants, {path.name: FileDigest.of(path)})

@@ -1,6 +1,6 @@
-"""The folders in which this machine remembers proofs, tuned records and engines.
+"""Cache folders of this user for proofs, tuned records and engines.
 
-What lies in them is trusted, so a folder must belong to this user, and nobody else may be able to write to it.
+Files in them are trusted, so a folder must belong to the user and must not be writable by others.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from ganrt.errors import MachineError, MissingLibraryError
 
 
 def cache_folder(name: str, extra: str = "cpu") -> Path:
-    """The folder `name` of the user's cache, created if it is not there.
+    """Return a folder of the user's cache; create it if it is missing.
 
     Args:
         name: `proofs`, `tuned` or `engines`.
-        extra: the extra of ganrt that installs platformdirs for the caller.
+        extra: the extra of ganrt to install if platformdirs is missing.
 
-    Raises MachineError when it cannot be created, or when others own it or can write to it; MissingLibraryError without
-    platformdirs.
+    Raises MachineError if it cannot be created, belongs to another user or is writable by others; MissingLibraryError
+    without platformdirs.
     """
     path = _path(name, extra)
     try:
@@ -30,7 +30,7 @@ def cache_folder(name: str, extra: str = "cpu") -> Path:
 
 
 def find_cache_folder(name: str, extra: str = "cpu") -> Path | None:
-    """The same for reading: None where there is no such folder."""
+    """Like `cache_folder`, but return None if the folder does not exist."""
     path = _path(name, extra)
     return _require_private(path, name) if path.is_dir() else None
 
@@ -47,7 +47,7 @@ def _require_private(path: Path, name: str) -> Path:
     status = path.stat()
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise MachineError(
-            f"{path}, the cache of {name}, belongs to another user or can be written to by others, so nothing in it "
-            "can be trusted: delete it, or run chmod 700 on it if its files are yours"
+            f"{path}, the cache of {name}, belongs to another user or is writable by others, so its files cannot be "
+            "trusted: delete it, or run chmod 700 on it if its files are yours"
         )
     return path

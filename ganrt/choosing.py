@@ -1,4 +1,4 @@
-"""What `load` tries, in which order, and why: the tuned record of this machine first, then fixed rules."""
+"""The configurations that `load` tries, in order: the tuned record of this machine, then fixed rules."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.session_config import SessionConfig
 from ganrt.tuned import TunedConfig
 
-RULE = "not tuned on this machine: the first that is installed and proven to make the original's images"
-"""Why one of `candidates_by_rule` is chosen."""
+RULE = "not tuned on this machine: the first configuration that is installed and proven"
+"""Reason of the candidates of `candidates_by_rule`."""
 
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What the caller of `load` asked for; `auto` and None leave it open."""
+    """The arguments of `load`."""
 
     backend: str = "auto"
+    """Name in the table of backends, or `auto`: any."""
     variant: str | None = None
+    """Name of a variant; None: any of `precision`."""
     device: str = "auto"
+    """`auto` (any), `cpu`, `cuda` or `cuda:N`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the backend."""
     precision: str = "auto"
-    """Ignored when a variant is named."""
+    """Precision, or `auto`: any for a tuned record, else float32. Ignored if `variant` is given."""
     batch: int | None = None
-    """How many pictures will be asked for at a time; None: any number."""
+    """Number of images per request, from 1; None if it varies."""
 
     def allows(self, choice: TunedConfig) -> bool:
-        """Whether a measured configuration is what was asked for."""
+        """Return whether a tuned configuration fits the request."""
         config = choice.config
         kind, number = parse_device(self.device)
         place = self.device if ":" in self.device else kind
@@ -48,21 +51,22 @@ class LoadRequest:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to open a bundle."""
+    """A configuration for `load` to try."""
 
     config: SessionConfig
+    """Backend, variant, device and options to open."""
     reason: str
-    """Why it is tried now."""
+    """Why it is a candidate."""
     seconds: Mapping[int, float] = field(default_factory=dict)
-    """Batch size -> the measured time in seconds; empty when it was not measured."""
+    """Batch size -> measured seconds; empty if it was not tuned."""
 
     def __str__(self) -> str:
         return str(self.config)
 
 
 def find_candidates(bundle: Bundle, request: LoadRequest) -> Iterator[Candidate]:
-    """Yield candidates in the order in which to try them: what was tuned, if it fits the request, then
-    `candidates_by_rule`. Raises RequestError for a request that no bundle, or not this one, can satisfy."""
+    """Yield candidates in the order in which to try them: the tuned configuration if one fits the request, then
+    `candidates_by_rule`. Raises RequestError if the request is malformed or this bundle cannot satisfy it."""
     batch = None if request.batch is None else require_whole("batch", request.batch)
     rules = candidates_by_rule(bundle, request)
     record = tuned.find_record(bundle)
@@ -74,9 +78,9 @@ def find_candidates(bundle: Bundle, request: LoadRequest) -> Iterator[Candidate]
 
 
 def candidates_by_rule(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
-    """The candidates without a measurement: float32 unless another precision was asked for, backends in the order of
-    their table, and of each backend the variants in the order of `Bundle.in_precision`. When none of them is made for
-    the request, all are returned, so that opening the first one says why."""
+    """Return the candidates without a tuned record: float32 unless the request names a precision or variant; backends
+    in the order of their table; per backend, variants in the order of `Bundle.in_precision`. Pairs that the backend
+    cannot run are left out. If that leaves none, all are returned, so that opening them raises the reason."""
     precision = "fp32" if request.precision == "auto" else request.precision
     variants = bundle.in_precision(precision) if request.variant is None else [request.variant]
     backends = backends_to_try(request.device) if request.backend == "auto" else [request.backend]
@@ -87,5 +91,6 @@ def candidates_by_rule(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
 
 
 def backends_to_try(device: str) -> list[str]:
-    """What is tried on a device when no backend is named; without a GPU none that needs one."""
+    """Return the backends to try on a device if none is named. `auto` without an NVIDIA GPU leaves out those that need
+    one."""
     return backend_names("cpu" if device == "auto" and not has_nvidia_gpu() else device)

@@ -162,5 +162,5 @@ def test_a_wrong_block_is_found(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         run_page(page, tmp_path)
     page.write_text("```sh\nganrt info nowhere.ganrt\n```\n")
-    with pytest.raises(AssertionError, match="is no bundle"):
+    with pytest.raises(AssertionError, match="is not a bundle"):
         run_page(page, tmp_path)

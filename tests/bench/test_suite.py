@@ -152,7 +152,7 @@ def test_an_export_that_fails_in_every_precision_is_an_error(monkeypatch: pytest
 
 def test_the_command_line_runs_and_its_last_line_is_returned(tmp_path: Path) -> None:
     code, last = suite._run_ganrt("info", str(tmp_path / "none.ganrt"))
-    assert code == 3 and last.startswith("error: ") and "none.ganrt is no bundle" in last
+    assert code == 3 and last.startswith("error: ") and "none.ganrt is not a bundle" in last
 
 
 def test_a_report_is_current_while_its_recipe_and_picture_size_are_the_same(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_outputs_that_exist_or_cannot_be_written(folder: Path, tmp_path: Path) -
 
 
 def test_bundles_that_are_not_there_or_damaged(folder: Path, tmp_path: Path) -> None:
-    check_error(run("info", tmp_path / "none.ganrt"), 3, "is no bundle")
+    check_error(run("info", tmp_path / "none.ganrt"), 3, "is not a bundle")
     damaged = tmp_path / "damaged.ganrt"
     damaged.mkdir()
     for file in folder.iterdir():

@@ -36,7 +36,7 @@ def fake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, fake_clock: None) -> None:
     before = run("info", bundle.folder)
     assert "load tries onnxruntime, then " in before.stdout
-    assert f"not tuned on this machine: the first that is installed and proven to make the original's images; `ganrt " \
+    assert f"not tuned on this machine: the first configuration that is installed and proven; `ganrt " \
            f"tune {bundle.folder}` measures what is fastest" in before.stdout  # fmt: skip
     facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
     assert facts["first"] == "onnxruntime" and facts["tuned"] is None

@@ -105,7 +105,7 @@ def test_a_device_is_no_file_even_where_its_size_fits(folder: Path) -> None:
     (folder / "README.md").symlink_to("/dev/null")
     empty = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
     edit_manifest(folder, lambda raw: raw["files"].update({"README.md": empty}))
-    with pytest.raises(BundleError, match=r"README\.md is not a plain file"):
+    with pytest.raises(BundleError, match=r"README\.md is not a regular file"):
         Bundle.read(folder)
 
 
@@ -120,12 +120,12 @@ def test_links_to_good_files_are_followed(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "is no bundle: there is nothing where a folder with ganrt.json should be"),
-        ("file", "is no bundle: there is a file where"),
-        ("empty", r"empty is no bundle: it has no ganrt\.json"),
-        ("x" * 300, "cannot be read|is no bundle"),
-        ("new\0line", "is no bundle|cannot be read"),
-        ("missing.onnx", "is no bundle: there is nothing"),
+        ("nowhere", "is not a bundle: there is nothing where a folder with ganrt.json should be"),
+        ("file", "is not a bundle: there is a file where"),
+        ("empty", r"empty is not a bundle: it has no ganrt\.json"),
+        ("x" * 300, "cannot be read|is not a bundle"),
+        ("new\0line", "is not a bundle|cannot be read"),
+        ("missing.onnx", "is not a bundle: there is nothing"),
     ],
 )
 def test_a_path_that_is_no_bundle(name: str, message: str, tmp_path: Path) -> None:
@@ -359,11 +359,11 @@ def test_a_bare_onnx_file_is_a_bundle_without_goldens(bundle: Bundle, tmp_path: 
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({METADATA_KEY: ""}, "has no ganrt spec in its metadata; export the model with `ganrt export`"),
-        ({METADATA_KEY: "{"}, r"the spec in .*digits\.onnx is damaged"),
-        ({METADATA_KEY: "[" * 10**5}, r"the spec in .*digits\.onnx is damaged"),
+        ({METADATA_KEY: ""}, "has no Spec of ganrt in its metadata; export the model with `ganrt export`"),
+        ({METADATA_KEY: "{"}, r"the Spec in .*digits\.onnx is damaged"),
+        ({METADATA_KEY: "[" * 10**5}, r"the Spec in .*digits\.onnx is damaged"),
         ({METADATA_KEY: "{}"}, "it needs family"),
-        ({"ganrt.precision": "fp4"}, "says it is 'fp4', which this ganrt does not know"),
+        ({"ganrt.precision": "fp4"}, "has the unknown precision 'fp4': update ganrt"),
     ],
 )
 def test_a_bare_onnx_file_with_other_metadata(

@@ -23,7 +23,7 @@ def test_a_folder_is_created_for_this_user_alone(cache: Path) -> None:
 @pytest.mark.parametrize("open_folder", [cache_folder, find_cache_folder])
 def test_a_folder_that_others_can_write_to_is_rejected(open_folder: object, mode: int) -> None:
     cache_folder("tuned").chmod(mode)
-    with pytest.raises(MachineError, match=r"tuned, the cache of tuned, .* can be written to by others, .* chmod 700"):
+    with pytest.raises(MachineError, match=r"tuned, the cache of tuned, .* is writable by others, .* chmod 700"):
         open_folder("tuned")  # type: ignore[operator]
 
 

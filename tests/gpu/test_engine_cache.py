@@ -127,7 +127,7 @@ def test_a_sidecar_whose_name_is_not_its_key_is_skipped() -> None:
 def test_a_folder_that_others_can_write_to_is_rejected() -> None:
     engine_cache.store(KEY, b"plan", {})
     engine_cache.ensure_folder().chmod(0o777)
-    with pytest.raises(MachineError, match=r"can be written to by others, .* chmod 700"):
+    with pytest.raises(MachineError, match=r"is writable by others, .* chmod 700"):
         engine_cache.find_engine("graph-a", MACHINE)
 
 
