@@ -1,4 +1,4 @@
-"""The arrays that go into a session: drawn from a seed, or given by the caller, and checked against the Spec."""
+"""The inputs of a session: drawn from a seed or passed by the caller, and checked against the Spec."""
 
 from __future__ import annotations
 
@@ -16,41 +16,48 @@ from ganrt.spec import Image, Input, Label, Latent, Scalar, Spec
 
 Array: TypeAlias = NDArray[Any]
 Feeds: TypeAlias = dict[str, Array]
-"""Input name -> C-contiguous array; all share the leading batch size N."""
+"""Input name -> C-contiguous array with the batch size as its first dimension, the same for all."""
 TRUNCATION = "truncation"
-"""Name of a scalar input that follows the truncation a caller asks for."""
+"""Name of the scalar input that gets the value of `sample(truncation=...)`."""
 _PICTURES = 2**31
-"""Random stream of the first image input: beyond those of latents and labels."""
+"""Random stream of the first image input, beyond those of latents and labels."""
 _BLOCK = 4
+"""Side of the blocks in a synthetic image, in pixels."""
 _GRAIN = 0.25
-"""Share of the range that single pixels of a made-up picture vary by; the rest is blocks of _BLOCK pixels."""
+"""Fraction of the range that is noise per pixel in a synthetic image; the rest is constant per block."""
 Labels: TypeAlias = int | Sequence[int] | NDArray[np.integer] | None
+"""None (drawn from the seed), one class for all samples, or one class per sample."""
 
 
 class Draw(NamedTuple):
-    """Samples of a seed that are to be drawn, all arguments checked."""
+    """A request for samples of a seed, with checked arguments."""
 
     seed: int
+    """From 0 to 2^64 - 1."""
     start: int
     """Number of the first sample."""
     rows: int
+    """Number of samples."""
     labels: Labels = None
+    """None (drawn from the seed), one class, or an int64 array of one class per sample."""
     truncation: float | None = None
+    """Largest magnitude of a latent value; None for the default."""
 
     def part(self, first: int, rows: int) -> Draw:
-        """Some of the samples; `rows` may go beyond the last, whose label is then repeated."""
+        """Return the request for `rows` samples from the `first` one on. It may go beyond the last sample, whose label
+        is then repeated."""
         labels = self.labels
         if isinstance(labels, np.ndarray):
             labels = labels[np.minimum(np.arange(first, first + rows), len(labels) - 1)]
         return Draw(self.seed, self.start + first, rows, labels, self.truncation)
 
     def chosen_feeds(self, spec: Spec) -> Feeds:
-        """The inputs that are not drawn: a label that the caller chose."""
+        """Return the inputs that are not drawn from the seed: labels that the caller chose. Raises RequestError."""
         item, chosen = spec.find(Label), check_labels(spec, self.labels, self.rows)
         return {} if item is None or chosen is None else {item.name: _encode_labels(chosen, item)}
 
     def feeds(self, spec: Spec) -> Feeds:
-        """The inputs, on the host."""
+        """Draw the inputs on the host (`draw_feeds`)."""
         return draw_feeds(spec, *self)
 
 
@@ -63,15 +70,22 @@ def draw_feeds(
     truncation: float | None = None,
     size: tuple[int, int] | None = None,
 ) -> Feeds:
-    """Inputs of the samples start ... start + count - 1 of a seed; every row depends on (seed, its own number) alone.
+    """Draw the inputs of the samples start to start + count - 1 of a seed. Each row depends only on the seed and its
+    own sample number.
 
     Args:
-        labels: None (drawn from the seed), one class, or one class per sample; for the first label input.
+        spec: inputs of the model.
+        seed: from 0 to 2^64 - 1.
+        start: number of the first sample, from 0.
+        count: number of samples; start + count is at most 2^64.
+        labels: None (drawn from the seed), one class, or one class per sample; for the first label input. Others are
+            drawn.
         truncation: None, or the largest magnitude of a latent value, from 0.
-        size: height and width of the made-up pictures that image inputs of free size get; without it a model with
-            image inputs is refused. They are blocks and grain, for proofs and benchmarks.
+        size: height and width of synthetic images for image inputs of free size, for proofs and benchmarks. None
+            rejects models with image inputs.
 
-    Raises RequestError when an argument is out of range or the model has no such input.
+    Returns arrays owned by the caller. Raises RequestError if an argument is out of range or the model has no such
+    input.
     """
     seed, start, count = latents.check_seed(seed, start, count)
     chosen = check_labels(spec, labels, count)
@@ -98,9 +112,9 @@ def draw_feeds(
 
 
 def check_labels(spec: Spec, labels: Labels, count: int) -> NDArray[np.int64] | None:
-    """One int64 class per sample, or None to draw them from the seed.
+    """Return one class per sample, int64 of shape (count,); None if `labels` is None.
 
-    Raises RequestError when the model has no classes, or not this one, or when the number of labels is wrong.
+    Raises RequestError if the model has no classes, a class is out of range, or the number of labels is wrong.
     """
     if labels is None:
         return None
@@ -123,7 +137,7 @@ def _check_classes(array: Array, item: Label) -> None:
 
 
 def check_truncation(spec: Spec, truncation: float | None) -> None:
-    """Raise RequestError unless the truncation is None, or a number from 0 that the model's latent allows."""
+    """Raise RequestError unless `truncation` is None, or a number from 0 and the model can be truncated."""
     if truncation is None:
         return
     latent = spec.find(Latent)
@@ -138,10 +152,13 @@ def check_truncation(spec: Spec, truncation: float | None) -> None:
 
 
 def check_inputs(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
-    """Arrays that a caller made, cast to the dtypes of the Spec and checked. The caller's arrays are never written to.
+    """Check a caller's inputs and cast them to the dtypes of the Spec. The caller's arrays are not written to.
 
-    A scalar may be left out (its default is used). Raises RequestError naming the input, what it needs and what was
-    found.
+    Args:
+        given: input name -> array-like of shape (N, ...). Scalars may be left out; they get their default.
+
+    Returns feeds, possibly views of the caller's arrays. Raises RequestError, naming the input, if one is missing,
+    unknown, or of a wrong dtype, shape, size or value.
     """
     known = {item.name for item in spec.inputs}
     unknown = sorted(set(given) - known)
@@ -174,10 +191,13 @@ def check_inputs(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
 
 
 def check_feeds(spec: Spec, feeds: Feeds, batch_sizes: tuple[int, ...] = ()) -> int:
-    """What every session asks of its feeds: all inputs of the Spec and no others, their exact dtypes and shapes,
-    C-contiguous, of one batch size that the session takes. Values are not looked at.
+    """Check the feeds of a session: exactly the inputs of the Spec, with its dtypes and shapes, C-contiguous, all of
+    the same batch size. Values are not checked.
 
-    Returns the batch size; raises RequestError.
+    Args:
+        batch_sizes: batch sizes allowed, or () for any from 1.
+
+    Returns the batch size. Raises RequestError.
     """
     if set(feeds) != {item.name for item in spec.inputs}:
         raise RequestError(f"the inputs are {sorted(feeds)}; this {spec.family} model needs {_describe_inputs(spec)}")
@@ -196,10 +216,10 @@ def check_feeds(spec: Spec, feeds: Feeds, batch_sizes: tuple[int, ...] = ()) -> 
 
 
 def as_array(name: str, value: object) -> Array:
-    """Anything array-like, which a library of its own may refuse to be."""
+    """Convert any array-like value. Raises RequestError, with `name`, if it cannot be converted."""
     try:
         return np.asarray(value)
-    except Exception as error:  # ragged lists, tensors on a GPU, ...: whatever their own conversion raises
+    except Exception as error:  # ragged lists, GPU tensors: any exception of their conversion
         raise RequestError(f"{name} cannot be read as an array: {error}") from error
 
 
@@ -221,7 +241,8 @@ def _draw_latent(item: Latent, seed: int, start: int, count: int, stream: int, t
 
 
 def _draw_image(item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int]) -> Array:
-    """Float32 (count, channels, *size): flat blocks with grain, which exercises both halves of a filter."""
+    """Synthetic images, float32 (count, channels, *size): constant blocks plus noise, so that low and high frequencies
+    are both present."""
     height, width = size
     blocks = (item.channels, -(-height // _BLOCK), -(-width // _BLOCK))
     coarse, fine = math.prod(blocks), item.channels * height * width

@@ -1,4 +1,4 @@
-"""`load()` and `Generator`, the class users meet: everything pleasant about a session, written once."""
+"""`load` and `Generator`: sample images, run inputs and transform pictures with any backend."""
 
 from __future__ import annotations
 
@@ -50,23 +50,25 @@ def load(
 ) -> Generator:
     """Load a bundle, or a bare .onnx file that ganrt exported.
 
-    The configuration that `ganrt tune` measured fastest on this machine is used, if it fits the arguments. Without a
-    tuned record, or if that configuration cannot be opened any more, the first one is used that is installed here, runs
-    the bundle and is proven to make the original's images: backends in the order tensorrt, onnxruntime, openvino,
-    pytorch, reference; in float32; a variant with fewer MACs before the graph as it was traced.
+    Uses the configuration that `ganrt tune` measured fastest on this machine, if it fits the arguments. Without a tuned
+    record, or if that configuration cannot be opened, uses the first one that is installed, can run the bundle and is
+    proven to make the images of the PyTorch original: backends in the order tensorrt, onnxruntime, openvino, pytorch,
+    reference; float32; variants with fewer MACs before the graph as traced.
 
     Args:
-        bundle: a bundle's folder, an .onnx file, or a `Bundle` that was read already.
-        backend: a name that `ganrt doctor` lists, or `auto`.
-        variant: name of one variant, such as `int8-phases`; `precision` is then ignored.
+        bundle: path of a bundle folder or an .onnx file, or a `Bundle`.
+        backend: name of a backend (`ganrt doctor` lists them), or `auto`.
+        variant: name of a variant, such as `int8-phases`; `precision` is then ignored.
         device: `auto` (a GPU where the backend finds one), `cpu`, `cuda` or `cuda:N`.
-        precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`: that of the tuned record, else float32.
-        batch: how many pictures you will mostly ask for at a time, which decides between the winners of the tuned
-            record. By default the configuration that is best over all measured sizes.
-        unproven: also use a variant that was not proven on this machine, or that failed.
+        precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`: that of the tuned record, else `fp32`.
+        batch: usual number of images per request; selects the tuned configuration that is fastest at that batch size.
+            None selects the one that is best over all measured sizes.
+        unproven: skip the proof, so that a variant without one, or with a failed one, is loaded too.
         options: options of the backend, such as `threads=2`.
 
-    Raises BundleError, MachineError, RequestError, UnprovenError.
+    Returns a generator, which the caller closes. Raises BundleError for a damaged bundle; RequestError for arguments
+    that this bundle or backend does not allow; MachineError if no backend on this machine can run it; UnprovenError if
+    the images differ from the original's or there is nothing to compare with.
     """
     read = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
     refusals: list[tuple[Candidate, GanrtError]] = []
@@ -87,8 +89,8 @@ def load(
 
 
 def _summarize_refusals(bundle: Bundle, refusals: list[GanrtError]) -> GanrtError:
-    """One error for the refusals of all candidates: UnprovenError if one of them is, else the class that all installed
-    backends agree on."""
+    """Combine the errors of all candidates: UnprovenError if one is, else their common class if all installed backends
+    raised the same, else MachineError."""
     classes = {type(e) for e in refusals if not isinstance(e, MissingLibraryError)}
     if UnprovenError in classes:
         classes = {UnprovenError}
@@ -97,7 +99,7 @@ def _summarize_refusals(bundle: Bundle, refusals: list[GanrtError]) -> GanrtErro
     if len(reasons) == 1:
         return refusals[0]
     return kind(
-        f"no backend of this machine can run {bundle.folder}:\n" + "\n".join(f"- {reason}" for reason in reasons)
+        f"no backend on this machine can run {bundle.folder}:\n" + "\n".join(f"- {reason}" for reason in reasons)
     )
 
 
@@ -111,30 +113,31 @@ def _open_proven(bundle: Bundle, config: SessionConfig, unproven: bool) -> tuple
 
 
 class Generator:
-    """A model ready to make images. Threads may share one; each call has the session to itself while it computes.
+    """A loaded model. Threads may share one; a lock lets one call at a time use the session.
 
-    Image k of `sample` is sample number `start + k` of its seed: the same picture in any batch, on any backend and
-    machine.
+    Picture k of `sample` is sample number `start + k` of its seed: the same in every batch, on every backend and
+    machine, up to rounding.
     """
 
     def __init__(
         self, spec: Spec, session: Session, seconds: Mapping[int, float] | None = None, info: Info | None = None
     ) -> None:
-        """Take over a session; `close` closes it.
+        """Take ownership of a session; `close` closes it.
 
         Args:
-            seconds: batch size -> measured seconds; `ganrt.batching.plan_batches` uses it to cut
-                larger requests.
-            info: what stands behind the pictures; by default what the session states.
+            spec: inputs and output of the model.
+            session: computes the images.
+            seconds: batch size -> measured seconds, with which `ganrt.batching.plan_batches` splits requests.
+            info: origin of the images; by default the facts of the session.
         """
         self.spec = spec
-        """What goes in and what comes out."""
+        """Inputs and output of the model."""
         self.session = session
-        """The session that computes."""
+        """The session that computes the images; owned by the generator."""
         self.seconds = dict(seconds or {})
-        """Batch size -> measured seconds."""
+        """Batch size -> measured seconds; empty if not tuned."""
         self.info = info or Info.of_session(session)
-        """Which bundle, variant, backend, device, library versions, proof and tuning stand behind the pictures."""
+        """Bundle, variant, backend, device, library versions, proof and reason of the choice."""
         self._lock = threading.Lock()
 
     @overload
@@ -164,19 +167,20 @@ class Generator:
         *,
         output: str = "numpy",
     ) -> Any:
-        """Make n pictures: uint8 (n, H, W, C), RGB or grey, owned by the caller.
+        """Generate n pictures: uint8 (n, H, W, C), RGB or grey, owned by the caller.
 
         Args:
-            seed: in [0, 2^64).
-            start: number of the first sample, so that a job can be continued or shared out.
-            labels: None (drawn from the seed), one class, or one class per image.
-            truncation: largest magnitude of a latent value; smaller is more typical and less varied.
-            output: `numpy`, or `dlpack` for an object that torch, JAX or CuPy take without a copy (`from_dlpack`). On a
-                GPU it is the session's own memory, valid until the generator is used again; n is at most its largest
-                batch.
+            n: number of pictures, from 0.
+            seed: from 0 to 2^64 - 1.
+            start: number of the first sample, to continue a job or to split it between machines.
+            labels: None (drawn from the seed), one class, or one class per picture.
+            truncation: largest magnitude of a latent value; smaller values give more typical, less varied pictures.
+            output: `numpy`, or `dlpack` for an object that torch, JAX or CuPy read without a copy (`from_dlpack`). On a
+                GPU the session owns its memory, which is valid until the generator is used again, and n is at most the
+                session's largest batch size.
 
-        Raises RequestError for an argument that is out of range or that this model does not have, BackendError when
-        the model makes values that are not finite (of arrays on a GPU nobody looks at them).
+        Raises RequestError if an argument is out of range or the model has no such input, BackendError if an image has
+        values that are not finite (not checked for `dlpack` on a GPU).
         """
         draw = self._check_draw(n, seed, start, labels, truncation)
         if output == "dlpack" and self.session.device != "cpu":
@@ -190,7 +194,7 @@ class Generator:
         return pictures
 
     def _make_batches(self, draw: Draw) -> Iterator[tuple[Batch, Pictures]]:
-        """The pictures of samples, batch by batch: made on the device where the session can, else of its images."""
+        """Yield the pictures batch by batch. They are made on the device if the session can, else on the host."""
         output, cut = self.spec.output, (self.max_batch, self.seconds)
         if isinstance(self.session, PictureSession):
             yield from batching.run_pictures(self.session, output, draw, *cut)
@@ -206,7 +210,9 @@ class Generator:
     def _sample_on_device(self, draw: Draw) -> Any:
         session = self.session
         if not isinstance(session, PictureSession):
-            raise RequestError(f"the {session.backend} backend makes no pictures on {session.device}; use tensorrt")
+            raise RequestError(
+                f"the {session.backend} backend cannot return pictures on {session.device}; use tensorrt"
+            )
         most = session.batch_sizes[-1]
         if not 1 <= draw.rows <= most:
             raise RequestError(f"{draw.rows} pictures were asked for as one array on the GPU; ask for 1 to {most}")
@@ -222,10 +228,11 @@ class Generator:
         truncation: float | None = None,
         batch: int | None = None,
     ) -> Iterator[Pictures]:
-        """Yield the pictures of `sample`, at most `batch` at a time; the next ones are computed while you use these.
+        """Yield the pictures of `sample` in arrays of at most `batch`; the next one is computed in a thread meanwhile.
 
-        Memory is bounded by two batches however large n is. The arguments are checked at once, before the first batch.
-        For n = 0 one empty array comes, so that joining the batches always works.
+        Memory is bounded by two batches for any n. Arguments are those of `sample`, checked before the first batch;
+        `batch` is `max_batch` by default. For n = 0 one empty array is yielded, so that the result can always be
+        concatenated. Raises what `sample` raises.
         """
         draw = self._check_draw(n, seed, start, labels, truncation)
         size = self.max_batch if batch is None else require_whole("batch", batch)
@@ -237,15 +244,18 @@ class Generator:
         return _compute_ahead(compute, range(0, max(draw.rows, 1), size))
 
     def __call__(self, **inputs: ArrayLike) -> Floats:
-        """Run the model on inputs of your own, by their names in the Spec: `g(z=z)`.
+        """Run the model on your own inputs, by their names in the Spec: `g(z=z)`.
 
-        Returns float32 (N, C, H, W) in the model's own range (`spec.output.range`, not clamped), owned by the caller.
-        Raises RequestError naming the input when one is missing, unknown, or of the wrong shape, dtype or value.
+        Args:
+            inputs: array-likes of shape (N, ...), N at least 1; images are float32 NCHW in the range of their input.
+
+        Returns images, float32 (N, C, H, W), owned by the caller: in `spec.output.range`, but not clamped to it. Raises
+        RequestError, naming the input, if one is missing, unknown, or of a wrong shape, dtype or value.
         """
         checked = feeds.check_inputs(self.spec, inputs)
         count = len(next(iter(checked.values())))
         if count == 0:
-            raise RequestError("the inputs have no rows; give one at least")
+            raise RequestError("the inputs have no rows; give at least one")
         with self._lock:
             return batching.run_all(self.session, self.spec.output, checked, self.max_batch, self.seconds)
 
@@ -253,15 +263,15 @@ class Generator:
         """Run pictures through an image-to-image model: `g.transform(photo)`, `g.transform(photo, style=painting)`.
 
         Args:
-            pictures: the image inputs in the order of the Spec; files, Pillow images, or uint8 arrays HWC or NHWC.
-            tile: side in pixels of overlapping tiles for large pictures, 0 for none; by default the size decides.
-            inputs: inputs by name: pictures as above, scalars as a number (their default if left out).
+            pictures: image inputs in the order of the Spec: paths, Pillow images, or uint8 arrays HWC or NHWC.
+            tile: side of overlapping tiles in input pixels; 0 for none; None uses tiles for large pictures if it can.
+            inputs: inputs by name: pictures as above; scalars as a number, or their default if left out.
 
-        Returns uint8 (H, W, C), or (N, H, W, C) when an array of several pictures was given. Raises RequestError naming
-        the input that is wrong, ArtifactError for a file that cannot be read.
+        Returns uint8 (H, W, C), or (N, H, W, C) if an input was an NHWC array; owned by the caller. Raises
+        RequestError, naming the input that is wrong; ArtifactError for a file that cannot be read.
         """
         if not self.spec.images:
-            raise RequestError(f"this {self.spec.family} model takes no picture; use sample()")
+            raise RequestError(f"this {self.spec.family} model takes no pictures; use sample()")
         if len(pictures) > len(self.spec.images):
             raise RequestError(f"{len(pictures)} pictures were given; this model takes {len(self.spec.images)}")
         positional = {item.name: picture for item, picture in zip(self.spec.images, pictures, strict=False)}
@@ -274,11 +284,11 @@ class Generator:
 
     @property
     def max_batch(self) -> int:
-        """Most images computed at a time; larger requests are cut."""
+        """Most images computed at a time; larger requests are split."""
         return batching.largest_batch(self.spec.output)
 
     def close(self) -> None:
-        """Free the session. Calling it twice is fine."""
+        """Close the session. May be called twice."""
         with self._lock:
             self.session.close()
 
@@ -294,7 +304,7 @@ class Generator:
         return f"<Generator {self.spec.family} on {self.info.config} ({self.session.device}, {self.info.precision})>"
 
     def _check_draw(self, n: int, seed: int, start: int, labels: Labels, truncation: float | None) -> Draw:
-        """Check every argument before any work. The labels become None, one class, or an array of one per image."""
+        """Check all arguments before any work. Labels become None, one class, or an array of one class per picture."""
         seed, start, n = check_seed(seed, start, n)
         one = labels is None or isinstance(labels, int | np.integer)
         chosen = feeds.check_labels(self.spec, labels, 1 if one else n)
@@ -311,7 +321,7 @@ class Generator:
 
 
 def _compute_ahead(compute: Callable[[int], Pictures], places: range) -> Iterator[Pictures]:
-    """Yield compute(place) for every place, the next one always under way in a thread."""
+    """Yield `compute(place)` for every place; a thread computes the next one meanwhile."""
     with ThreadPoolExecutor(1, "ganrt-stream") as worker:
         ahead: Future[Pictures] | None = None
         for place in places:

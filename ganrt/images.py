@@ -1,7 +1,7 @@
-"""Pictures: model range <-> uint8, NCHW <-> NHWC, files, grids.
+"""Convert between images and pictures, read and write picture files, lay out grids.
 
-A picture here is uint8 HWC, RGB or grey with one channel; a batch of them is uint8 NHWC. Pillow is imported by the
-functions that need it, because `import ganrt` costs numpy alone.
+An image is float32 NCHW in the range of the model. A picture is uint8 HWC with 1 channel (grey) or 3 (RGB); a batch of
+pictures is uint8 NHWC. Functions that need Pillow import it themselves, because `import ganrt` needs only numpy.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ if TYPE_CHECKING:
     import PIL.Image
 
 Pictures: TypeAlias = NDArray[np.uint8]
+"""A picture, HWC, or a batch of them, NHWC."""
 Floats: TypeAlias = NDArray[np.float32]
+"""A batch of images, NCHW."""
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-"""What is decoded. Pillow's rarer decoders have a long record of memory faults, so they are never tried."""
+"""Formats that are decoded. Pillow's rarer decoders have had many memory faults, so they are not used."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of the files that `list_picture_files` finds, in lower case."""
 MAX_PIXELS = 2**26
-"""Larger pictures are refused from their header, before anything is allocated."""
+"""Most pixels of a picture file; larger ones are rejected by their header, before memory is allocated."""
 
 
 def list_picture_files(folder: Path) -> list[Path]:
-    """Every PNG, JPEG and WebP file at any depth, in the order of their paths."""
+    """Return the PNG, JPEG and WebP files in a folder and its subfolders, sorted by path."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
-    """Height and width in pixels, from `256` (both) or `240x320`. Raises RequestError, naming the option."""
+    """Parse `256` (a square) or `240x320` into height and width in pixels. Raises RequestError, naming the option."""
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
         raise RequestError(f"{option} {text} is not a number of pixels, or HEIGHTxWIDTH")
@@ -45,9 +47,10 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
 
 
 def to_uint8(images: Floats, value_range: Range) -> Pictures:
-    """Float32 NCHW in `value_range` -> uint8 NHWC, clamped and rounded to nearest, halves up.
+    """Convert images to pictures: float32 NCHW -> uint8 NHWC, clamped to `value_range`, rounded to nearest, ties up.
 
-    Raises BackendError when a value is not finite: a cast of NaN would be a wrong picture without a word.
+    Returns a new array. Raises BackendError if a value is not finite, because casting NaN would silently give a wrong
+    picture.
     """
     if not np.isfinite(images).all():
         bad = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
@@ -59,13 +62,14 @@ def to_uint8(images: Floats, value_range: Range) -> Pictures:
     scaled += np.float32(0.5)
     count, channels, height, width = scaled.shape
     pictures = np.empty((count, height, width, channels), np.uint8)
-    for channel in range(channels):  # several times faster than one copy of a transposed array
+    for channel in range(channels):  # several times faster than copying a transposed array
         pictures[..., channel] = scaled[:, channel]
     return pictures
 
 
 def from_uint8(pictures: Pictures, value_range: Range) -> Floats:
-    """uint8 NHWC -> float32 NCHW in `value_range`; 0 becomes its low end, 255 its high end."""
+    """Convert pictures to images: uint8 NHWC -> new float32 NCHW; 0 maps to the low end of `value_range`, 255 to the
+    high end."""
     low, high = value_range
     scaled = pictures.transpose(0, 3, 1, 2).astype(np.float32, order="C")
     scaled *= np.float32((high - low) / 255.0)
@@ -74,11 +78,16 @@ def from_uint8(pictures: Pictures, value_range: Range) -> Floats:
 
 
 def read_picture(source: Path | bytes, channels: int) -> Pictures:
-    """Read a PNG, JPEG or WebP file (or its bytes) as uint8 HWC with 1 (grey) or 3 (RGB) channels.
+    """Read a PNG, JPEG or WebP file as uint8 HWC.
 
-    The orientation tag is applied, transparency is dropped and the low byte of 16 bits too; of an animation the first
-    frame is read. Raises ArtifactError, naming the file, when it is not such a picture, is damaged, or has more than
-    MAX_PIXELS pixels.
+    Applies the EXIF orientation, drops transparency and the low byte of 16-bit values, and reads the first frame of an
+    animation.
+
+    Args:
+        source: path or content of the file.
+        channels: 1 (grey) or 3 (RGB).
+
+    Raises ArtifactError, naming the file, if it is not such a picture, is damaged, or has more than MAX_PIXELS pixels.
     """
     import PIL.Image
 
@@ -90,13 +99,13 @@ def read_picture(source: Path | bytes, channels: int) -> Pictures:
             return from_pillow(image, channels)
     except ArtifactError:
         raise
-    except Exception as error:  # Pillow's decoders raise almost anything on damaged files
+    except Exception as error:  # Pillow raises almost any exception on damaged files
         raise ArtifactError(f"{name} cannot be read as {', '.join(FORMATS)}: {error}") from error
 
 
 def from_pillow(image: PIL.Image.Image, channels: int) -> Pictures:
-    """A Pillow image as uint8 HWC with 1 (grey) or 3 (RGB) channels: upright, without transparency, the high byte of 16
-    bits."""
+    """Convert a Pillow image to uint8 HWC with 1 (grey) or 3 (RGB) channels: orientation applied, transparency dropped,
+    the high byte of 16-bit values."""
     import PIL.Image
     import PIL.ImageOps
 
@@ -110,7 +119,7 @@ def from_pillow(image: PIL.Image.Image, channels: int) -> Pictures:
 
 
 def encode_png(picture: Pictures) -> bytes:
-    """uint8 HWC -> the bytes of a PNG file."""
+    """Encode a uint8 HWC picture as the content of a PNG file."""
     import PIL.Image
 
     buffer = io.BytesIO()
@@ -119,14 +128,14 @@ def encode_png(picture: Pictures) -> bytes:
 
 
 def make_grid(pictures: Pictures, columns: int | None = None, pad: int = 2, scale: int = 1) -> Pictures:
-    """Lay uint8 NHWC pictures out row by row on a dark ground.
+    """Lay out uint8 NHWC pictures row by row on a dark background.
 
     Args:
-        columns: pictures in a row; by default as square as can be.
-        pad: pixels between pictures and around them.
-        scale: each pixel becomes scale x scale, for pictures too small to look at.
+        columns: pictures per row, from 1; None makes the grid about square.
+        pad: pixels between and around the pictures, from 0.
+        scale: repeat each pixel scale x scale times, from 1.
 
-    Returns uint8 HWC. Raises RequestError when there is no picture.
+    Returns uint8 HWC. Raises RequestError if there is no picture or an argument is out of range.
     """
     if len(pictures) == 0 or scale < 1 or pad < 0 or (columns is not None and columns < 1):
         raise RequestError(f"a grid of {len(pictures)} pictures, {columns} columns, pad {pad}, scale {scale} is empty")
@@ -145,7 +154,7 @@ def make_grid(pictures: Pictures, columns: int | None = None, pad: int = 2, scal
 
 
 def resize(picture: Pictures, size: tuple[int, int]) -> Pictures:
-    """uint8 HWC -> uint8 of height and width `size`, antialiased bicubic."""
+    """Resize a uint8 HWC picture to height and width `size` by antialiased bicubic interpolation."""
     import PIL.Image
 
     image = PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)

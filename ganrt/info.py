@@ -1,4 +1,4 @@
-"""`Info`: what stands behind the pictures of a generator."""
+"""`Info`: where the images of a generator come from."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ganrt.session_config import SessionConfig
 
 @dataclass(frozen=True)
 class Info:
-    """Which bundle, variant, backend, device, libraries, proof and tuning made a picture. `str` gives it in words."""
+    """The bundle, configuration, library versions and proof behind a generator. `str` lists them, one per line."""
 
     config: SessionConfig
-    """Backend, variant, device and options. The device is where the session really runs."""
+    """Backend, variant, device and options. `device` is the actual one, such as `cuda:0`, never `auto`."""
     precision: str
-    """`fp32`, `bf16`, `fp16` or `int8`: what the session computes in."""
+    """Precision of the arithmetic: `fp32`, `bf16`, `fp16` or `int8`."""
     details: Mapping[str, str]
-    """Versions of the libraries, and whatever else the backend states about itself."""
+    """Library versions and other facts from the backend (`Session.details`)."""
     bundle: Path | None = None
-    """Folder of the bundle; None for a session that was opened without one."""
+    """Folder of the bundle; None for a session without one."""
     digest: str | None = None
-    """sha256 over the digests of the variant's graph and weights."""
+    """`Bundle.digest` of the variant; None without a bundle."""
     proof: Proof | None = None
-    """The proof that covers the session; None for one that was loaded with `unproven=True`."""
+    """The proof that covers the session; None if it was loaded with `unproven=True`."""
     reason: str = ""
     """Why `load` chose this configuration: the tuned record, or the rules."""
 
@@ -40,10 +40,14 @@ class Info:
         proof: Proof | None = None,
         reason: str = "",
     ) -> Info:
-        """Collect what an open session states.
+        """Collect the facts of an open session.
 
         Args:
-            bundle, config: what it was opened from, and with.
+            session: the session.
+            bundle: the bundle it was opened from.
+            config: the configuration it was opened with.
+            proof: the proof that covers it.
+            reason: why the configuration was chosen.
         """
         config = config or SessionConfig(session.backend)
         return cls(
@@ -58,7 +62,7 @@ class Info:
 
     @property
     def threads(self) -> int | None:
-        """Number of threads, or None where the library decides."""
+        """Number of threads; None if the library decides."""
         threads = self.details.get("threads", "")
         return int(threads) if threads.isdecimal() else None
 

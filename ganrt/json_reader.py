@@ -1,7 +1,7 @@
-"""JSON from outside -> the dataclasses that it claims to hold, every field checked against its annotation.
+"""Read untrusted JSON into dataclasses, with every field checked against its annotation.
 
-Manifests, Specs, proofs, tuned records, training runs and benchmark reports are all read here. Nothing is executed,
-sizes are checked before anything is parsed, and an error names the field.
+Manifests, Specs, proofs, tuned records, training runs and benchmark reports are all read with this module. Nothing is
+executed, sizes are checked before parsing, and errors name the field.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _WHOLE = re.compile(r"0|[1-9][0-9]{0,18}")
 def read_json(path: Path, limit: int, error: type[ArtifactError] = ArtifactError) -> object:
     """Read and parse a JSON file of at most `limit` bytes.
 
-    Raises `error` when it is larger, not JSON, or cannot be read.
+    Raises `error` if the file is larger, is not JSON, or cannot be read.
     """
     return parse_json(read_bytes(path, limit, error), str(path), error)
 
 
 def read_bytes(path: Path, limit: int, error: type[ArtifactError] = ArtifactError) -> bytes:
-    """Read a file of at most `limit` bytes. Raises `error` when it is larger or cannot be read."""
+    """Read a file of at most `limit` bytes. Raises `error` if it is larger or cannot be read."""
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except OSError as reason:
         raise error(f"{path} cannot be read: {reason.strerror or reason}") from reason
     if len(content) > limit:
-        raise error(f"{path} is larger than {limit} bytes, the most that is read of such a file")
+        raise error(f"{path} is larger than {limit} bytes, the limit for such a file")
     return content
 
 
 def parse_json(content: bytes, name: str, error: type[ArtifactError] = ArtifactError) -> object:
-    """Parse JSON. Raises `error` when it is damaged, nested too deeply, or has NaN or an infinity in it."""
+    """Parse JSON. Raises `error`, with `name`, if it is damaged, nested too deeply, or contains NaN or infinity."""
 
     def reject(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
@@ -58,13 +58,14 @@ def decode(kind: type[_T], raw: object, where: str, error: type[ArtifactError] =
     """Build `kind` from parsed JSON.
 
     Args:
-        kind: a dataclass or NamedTuple, or a type that their fields may have: `int`, `float`, `str`, `bool`, a Literal,
-            `X | None`, a tuple, or a Mapping with `str` or `int` keys. NamedTuples and tuples are lists in JSON.
-        where: what the value is called in errors, such as `spec.output`.
+        kind: a dataclass, a NamedTuple, or a type of their fields: `int`, `float`, `str`, `bool`, a Literal, a union, a
+            tuple, or a Mapping with `str` or `int` keys. NamedTuples and tuples are lists in JSON.
+        raw: the parsed JSON.
+        where: name of the value in errors, such as `spec.output`.
         error: the class to raise.
 
-    Raises `error`, naming the field, when something is missing, unknown or of another type, and when the dataclass
-    itself rejects a value with RequestError.
+    Raises `error`, naming the field, if a field is missing, unknown or of another type, or if the dataclass rejects a
+    value with RequestError.
     """
     try:
         value: _T = _decode_value(kind, raw, where)
@@ -74,7 +75,7 @@ def decode(kind: type[_T], raw: object, where: str, error: type[ArtifactError] =
 
 
 class _MismatchError(Exception):
-    """What does not fit, as a sentence."""
+    """A value that does not fit its annotation."""
 
 
 def _decode_value(kind: Any, raw: object, where: str) -> Any:
@@ -106,7 +107,7 @@ def _decode_value(kind: Any, raw: object, where: str) -> Any:
 
 
 def _decode_union(parts: list[Any], raw: object, where: str) -> Any:
-    """The first alternative that fits; with a single one besides None, its own error is the one to show."""
+    """Decode as the first alternative that fits; if none does, raise the error of the last."""
     if raw is None and types.NoneType in parts:
         return None
     others = [part for part in parts if part is not types.NoneType]
@@ -125,7 +126,7 @@ def _decode_items(parts: list[Any], raw: object, where: str) -> list[Any]:
 
 
 def _decode_key(kind: type, key: str, where: str) -> Any:
-    """A key of a mapping; JSON spells whole numbers as text there."""
+    """Decode a key of a mapping. JSON keys are strings, also for whole numbers."""
     if kind is int:
         if not _WHOLE.fullmatch(key):
             raise _mismatch(key, f"a key of {where}", "a whole number")

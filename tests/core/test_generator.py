@@ -343,7 +343,7 @@ def test_pictures_as_inputs() -> None:
         ({"z": np.zeros((2, 5))}, r"z has shape \(2, 5\); the model needs z: float32 of shape \(N, 6\)"),
         ({"z": np.zeros(6)}, r"z has shape \(6,\)"),
         ({"z": np.full((1, 6), np.inf)}, "z holds values that are not finite"),
-        ({"z": np.zeros((0, 6))}, "the inputs have no rows; give one at least"),
+        ({"z": np.zeros((0, 6))}, "the inputs have no rows; give at least one"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, Any], message: str, generator: Generator) -> None:
@@ -388,7 +388,7 @@ def test_auto_takes_the_first_backend_that_can(bundle: Bundle, monkeypatch: pyte
             assert generator.session.backend == next(name for name in backend_names("cpu") if name not in missing)
     monkeypatch.setattr(module, "open_session", without("onnxruntime", "pytorch", "reference"))
     monkeypatch.setattr(choosing, "backend_names", lambda device: ["onnxruntime", "pytorch"])
-    with pytest.raises(MachineError, match=r'(?s)no backend of this machine.*pip install "ganrt\[cpu\]"'):
+    with pytest.raises(MachineError, match=r'(?s)no backend on this machine.*pip install "ganrt\[cpu\]"'):
         ganrt.load(bundle.folder)
 
 

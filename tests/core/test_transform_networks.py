@@ -107,6 +107,6 @@ def test_the_method_of_a_generator(espcn: Bundle, photo: Path) -> None:
 def test_a_model_without_pictures_says_so(bundle: Bundle) -> None:
     with (
         ganrt.load(bundle.folder) as generator,
-        pytest.raises(RequestError, match=r"takes no picture; use sample\(\)"),
+        pytest.raises(RequestError, match=r"takes no pictures; use sample\(\)"),
     ):
         generator.transform(PHOTO)

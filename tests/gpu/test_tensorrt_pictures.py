@@ -170,7 +170,7 @@ def test_on_the_cpu_samples_come_as_a_numpy_array(bundle: Bundle) -> None:
 def test_a_backend_that_makes_no_pictures_on_the_gpu_says_so(bundle: Bundle) -> None:
     with open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as session:
         session.device = "cuda:0"
-        with pytest.raises(RequestError, match="the onnxruntime backend makes no pictures on cuda:0; use tensorrt"):
+        with pytest.raises(RequestError, match="the onnxruntime backend cannot return pictures on cuda:0; use tensorrt"):
             Generator(bundle.spec, session).sample(1, output="dlpack")
 
 
