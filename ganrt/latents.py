@@ -1,10 +1,12 @@
-"""(seed, index) -> random values that are the same on every machine, in any batch and any order.
+"""Counter-based random numbers: a value depends only on the seed, the sample number, the stream and its index in the
+sample, so it is the same on every machine, in any batch and in any order.
 
-Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011, section 3.3). Key = (seed low 32
-bits, seed high 32 bits); counter = (block, index low, index high, stream). Value j of a sample is word `j mod 4` of
-block `j div 4`, so every value has a fixed place and nothing depends on what else is drawn.
+Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011, section 3.3). Key: (seed low 32
+bits, seed high 32 bits). Counter: (block, sample number low, sample number high, stream). Value j of a sample is word
+`j mod 4` of block `j div 4`.
 
-`index` stands for the sample numbers start, start + 1, ..., start + count - 1 throughout.
+Arguments of all functions: `seed` and sample numbers are below 2^64; the samples are start to start + count - 1;
+`stream`, below 2^32, separates the inputs of a model; `size` is the number of values per sample.
 """
 
 from __future__ import annotations
@@ -23,16 +25,18 @@ Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
 
 MAX_64 = 2**64
+"""Seeds and sample numbers are below this."""
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _CHUNK = 1 << 15
-"""Values worked on at a time: the temporaries then stay in the second-level cache."""
+"""Values computed at a time, so that temporaries stay in the L2 cache."""
 
 
 def check_seed(seed: object, start: object = 0, count: object = 0) -> tuple[int, int, int]:
-    """The three as Python integers. Raises RequestError unless seed and every index lie in [0, 2^64)."""
+    """Return the three as Python integers. Raises RequestError unless the seed and all sample numbers are whole numbers
+    from 0 to 2^64 - 1."""
     numbers = {"seed": seed, "start": start, "n": count}
     for name, value in numbers.items():
         if not is_whole(value) or not 0 <= value < MAX_64:
@@ -44,8 +48,14 @@ def check_seed(seed: object, start: object = 0, count: object = 0) -> tuple[int,
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:
-    """Ten rounds of Philox4x32. `counter`: four uint32 arrays that broadcast; `key`: two 32-bit numbers. Returns four
-    words of the broadcast shape."""
+    """Ten rounds of Philox4x32.
+
+    Args:
+        counter: four uint32 arrays of shapes that broadcast.
+        key: two numbers below 2^32.
+
+    Returns four uint32 arrays of the broadcast shape.
+    """
     c0, c1, c2, c3 = (np.asarray(c, np.uint64) for c in counter)
     for step in range(10):
         k0, k1 = (np.uint64((k + step * s) & 0xFFFFFFFF) for k, s in zip(key, _KEY_STEPS, strict=True))
@@ -55,7 +65,7 @@ def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> 
 
 
 def words(seed: int, start: int, count: int, stream: int, size: int) -> Words:
-    """Raw random words, uint32 of shape (count, size); row i belongs to sample start + i."""
+    """Return raw random words, uint32 of shape (count, size); row i belongs to sample start + i."""
     blocks = -(-size // 4)
     index = np.arange(count, dtype=np.uint64) + np.uint64(start)
     block = np.arange(blocks, dtype=np.uint32)[None, :]
@@ -67,10 +77,10 @@ def words(seed: int, start: int, count: int, stream: int, size: int) -> Words:
 
 
 def normal(seed: int, start: int, count: int, stream: int, size: int, truncation: float | None = None) -> Float32s:
-    """Standard normal values, float32 of shape (count, size).
+    """Return standard normal values, float32 of shape (count, size).
 
-    With a truncation t > 0 values beyond +-t are drawn again (Brock et al., "Large Scale GAN Training", ICLR 2019,
-    section 3.1), in closed form: the inverse normal CDF of Phi(-t) + u (Phi(t) - Phi(-t)).
+    With a truncation t > 0, values outside [-t, t] are drawn again (Brock et al., "Large Scale GAN Training", ICLR
+    2019, section 3.1). The result is computed in closed form: the inverse normal CDF of Phi(-t) + u (Phi(t) - Phi(-t)).
     """
     if truncation is None:
         return _in_chunks(seed, start, count, stream, size, normal_quantile)
@@ -79,20 +89,20 @@ def normal(seed: int, start: int, count: int, stream: int, size: int, truncation
 
 
 def uniform(seed: int, start: int, count: int, stream: int, size: int, low: float, high: float) -> Float32s:
-    """Uniform values between low and high, float32 of shape (count, size); a bound itself is met only by rounding to
-    float32."""
+    """Return uniform values between `low` and `high`, float32 of shape (count, size). The bounds occur only by rounding
+    to float32."""
     return _in_chunks(seed, start, count, stream, size, lambda u: low + (high - low) * u)
 
 
 def labels(seed: int, start: int, count: int, stream: int, classes: int) -> NDArray[np.int64]:
-    """One class per sample, uniform on 0 .. classes - 1: int64 of shape (count,)."""
+    """Return one class per sample, uniform on 0 to classes - 1: int64 of shape (count,)."""
     return (_unit(words(seed, start, count, stream, 1)[:, 0]) * classes).astype(np.int64)
 
 
 def _in_chunks(
     seed: int, start: int, count: int, stream: int, size: int, transform: Callable[[Float64s], Float64s]
 ) -> Float32s:
-    """`transform` of u in (0, 1), a few rows at a time so that the temporaries stay in the cache."""
+    """Apply `transform` to uniform values in (0, 1), _CHUNK values at a time."""
     out = np.empty((count, size), np.float32)
     rows = max(1, _CHUNK // size)
     for first in range(0, count, rows):
@@ -102,7 +112,7 @@ def _in_chunks(
 
 
 def _unit(word: Words) -> Float64s:
-    """(word + 0.5) 2^-32: exact in float64, never 0 or 1."""
+    """(word + 0.5) 2^-32, exact in float64; never 0 or 1."""
     return (word.astype(np.float64) + 0.5) * 2.0**-32
 
 
@@ -115,7 +125,7 @@ def _high(value: NDArray[np.uint64]) -> Words:
 
 
 def normal_cdf(x: float) -> float:
-    """Phi(x)."""
+    """Phi(x), the CDF of the standard normal distribution."""
     return 0.5 * math.erfc(-x / math.sqrt(2.0))
 
 
@@ -136,9 +146,10 @@ TAIL = (
 
 
 def normal_quantile(p: Float64s) -> Float64s:
-    """Inverse of the standard normal CDF, relative error below 1e-15, for p and 1 - p at least exp(-25) = 1.4e-11.
+    """Inverse of the standard normal CDF for p and 1 - p of at least exp(-25) = 1.4e-11, with a relative error below
+    1e-15.
 
-    The smallest p that a 32-bit word makes is 1.2e-10, so the routine's far tail is not needed here.
+    The smallest p of a 32-bit word is 1.2e-10, so the far tail of the routine is left out.
     """
     q = p - 0.5
     x = q * _ratio(CENTRE, 0.180625 - q * q)

@@ -1,4 +1,4 @@
-"""What this machine is, as far as results depend on it."""
+"""Facts about this machine that results and timings depend on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NVIDIA_NODES = ("/dev/nvidia0", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 
 def cpu_name() -> str:
-    """Model name of the processor, or its architecture where the system does not tell."""
+    """Return the model name of the processor, or its architecture if the system does not report a name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -23,19 +23,19 @@ def cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    """Logical processors that this process may use."""
+    """Return the number of logical processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def has_nvidia_gpu() -> bool:
-    """Whether an NVIDIA driver has put a GPU on this machine; loads no library, so it is safe where there is none."""
+    """Return whether an NVIDIA driver has created a GPU device file. Loads no library."""
     return any(Path(node).exists() for node in _NVIDIA_NODES)
 
 
 def nvidia_details() -> dict[str, str]:
-    """Driver version and models of the GPUs, as the driver tells them without any library; empty where it does not."""
+    """Return the version of the NVIDIA driver and the GPU models from /proc; empty if the driver does not list them."""
     root = Path("/proc/driver/nvidia")
     found = {"driver": root / "version"} | {f"gpu {p.parent.name}": p for p in sorted(root.glob("gpus/*/information"))}
     return {
@@ -44,7 +44,8 @@ def nvidia_details() -> dict[str, str]:
 
 
 def parse_device(device: str) -> tuple[str, int]:
-    """`auto`, `cpu`, `cuda` or `cuda:N` -> (kind, number). Raises RequestError for anything else."""
+    """Parse `auto`, `cpu`, `cuda` or `cuda:N` into (kind, number); the number is 0 by default. Raises RequestError for
+    anything else."""
     kind, colon, number = device.partition(":")
     if kind == "cuda" and (not colon or number.isdecimal()):
         return kind, int(number or 0)

@@ -1,4 +1,4 @@
-"""What was decided while a variant was made, as lines for people."""
+"""Format the notes of a variant: the decisions of the export, as text."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 _FIGURE = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
 _NAMED = 3
-"""More names than this are not listed: the manifest has them all."""
+"""Most names listed on a line; the manifest has all of them."""
 
 
 def format_notes(notes: Mapping[str, Any]) -> Iterator[str]:
-    """A line for every note; those of many parts come with a further line, indented, for every kind of reason."""
+    """Yield a line for each note. A note with several parts is followed by an indented line for each kind of reason."""
     for what, found in notes.items():
         if not isinstance(found, Mapping):
             yield f"{what}: {found}{' dB' if 'PSNR' in what else ''}"
@@ -24,7 +24,7 @@ def format_notes(notes: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _group_by_reason(found: Mapping[str, Any]) -> Iterator[str]:
-    """Parts whose reasons differ in a figure alone share a line, which gives the least and the largest."""
+    """Yield one line for all parts whose reasons differ only in numbers, with the smallest and the largest number."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for name, reason in found.items():
         groups.setdefault(_FIGURE.sub("#", str(reason)), []).append((name, str(reason)))
@@ -35,7 +35,7 @@ def _group_by_reason(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _merge_reasons(reasons: list[str]) -> str:
-    """One reason for several that differ in their first figure: it becomes `least to largest`."""
+    """Merge reasons that differ in their first number, which becomes `smallest to largest`."""
     ordered = sorted(reasons, key=_first_figure)
     least, most = (_FIGURE.search(ordered[place]) for place in (0, -1))
     if least is None or most is None or least[0] == most[0]:

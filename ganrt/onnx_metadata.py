@@ -1,7 +1,7 @@
-"""The metadata of an ONNX file, read without the onnx package: production needs numpy alone.
+"""Read the metadata of an ONNX file without the onnx package, which production does not install.
 
-An ONNX file is one protobuf message (ModelProto, onnx.proto). Its fields follow each other as tag and value, so those
-that are not wanted, the graph above all, are skipped by their length without being read.
+An ONNX file is a protobuf message (ModelProto, onnx.proto): a sequence of tagged values. Values that are not needed,
+such as the graph, are skipped by their length without being read.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ from ganrt.errors import BundleError
 
 _METADATA_PROPS = 14
 _KEY, _VALUE = 1, 2
-_EMPTY = memoryview(b"")  # a field that is left out has its default
+_EMPTY = memoryview(b"")  # default of a missing field
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def read_metadata(content: bytes, name: str) -> dict[str, str]:
-    """The `metadata_props` of a serialised ModelProto. Raises BundleError, with `name`, when the bytes are not one."""
+    """Return the `metadata_props` of a serialised ModelProto.
+
+    Args:
+        content: the ONNX file.
+        name: what it is called in errors.
+
+    Raises BundleError if it is not a valid ModelProto.
+    """
     try:
         entries = [
             dict(_read_fields(value)) for field, value in _read_fields(memoryview(content)) if field == _METADATA_PROPS
@@ -28,7 +35,7 @@ def read_metadata(content: bytes, name: str) -> dict[str, str]:
 
 
 def _read_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(field number, value) of every length-delimited field; the others are passed over."""
+    """Yield (field number, value) of every length-delimited field; others are skipped."""
     place = 0
     while place < len(message):
         tag, place = _read_varint(message, place)

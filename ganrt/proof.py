@@ -1,4 +1,4 @@
-"""The record of a proof: what was compared, on what, and what was found. To and from JSON."""
+"""`Proof`, the recorded result of comparing a session with golden samples; to and from JSON."""
 
 from __future__ import annotations
 
@@ -11,37 +11,45 @@ from ganrt.json_reader import decode
 
 @dataclass(frozen=True)
 class Proof:
-    """What a comparison found; kept in the bundle's record, or beside the machine's caches."""
+    """Result of comparing a session with the golden samples. Stored in the bundle or in this machine's cache."""
 
     key: str
     """Digest of everything the result depends on (`ganrt.trust.proof_key`)."""
     backend: str
+    """Name in the table of backends."""
     device: str
+    """Device of the session, such as `cpu` or `cuda:0`."""
     precision: str
+    """`fp32`, `bf16`, `fp16` or `int8`."""
     details: dict[str, str]
+    """`Session.details`: library versions and options."""
     samples: int
+    """Number of golden samples compared."""
     worst_psnr: float
-    """dB, of the worst sample."""
+    """PSNR of the worst sample, in dB."""
     median_psnr: float
+    """Median PSNR, in dB."""
     max_abs: float
-    """Largest difference of all samples, in the image's own units."""
+    """Largest absolute difference over all samples, in the units of the output range."""
     failures: tuple[str, ...]
-    """Why the variant is not the model it claims to be; empty when it is."""
+    """Why the session does not reproduce the original; empty if it does."""
     batch_drift: float | None = None
-    """By how much an image changes, at most, when only its place, its neighbours or its batch size do, or when it is
-    made again; in the image's own units. None where the images are wrong already, and in records before there was
-    this."""
+    """Largest change of an image, in the units of the output range, when only its position in the batch, the other rows
+    or the batch size change, or when it is computed again. None if the images are wrong, the change is not finite, or
+    the record is too old to have it."""
 
     @property
     def passed(self) -> bool:
+        """True if there are no failures."""
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         return asdict(self) | {"failures": list(self.failures)}
 
     @classmethod
     def from_dict(cls, raw: object) -> Proof:
-        """Read a proof from parsed JSON. Raises BundleError, naming the field, when it is not one."""
+        """Read a proof from parsed JSON. Raises BundleError, naming the field, if it is not valid."""
         if isinstance(raw, dict) and "moved" in raw:  # the key of ganrt 0.1.0
             raw = {**{name: value for name, value in raw.items() if name != "moved"}, "batch_drift": raw["moved"]}
         return decode(cls, raw, "proof", BundleError)

@@ -1,5 +1,5 @@
-"""Making a proof: one session compared with the golden samples of its bundle, worst sample first, and checked for what
-an image must not depend on."""
+"""Prove a session: compare it with the golden samples of its bundle, and check that every image depends only on its own
+row of the inputs."""
 
 from __future__ import annotations
 
@@ -18,41 +18,48 @@ from ganrt.proof import Proof
 from ganrt.spec import Spec
 
 BATCH = 8
-"""Rows at a time; the invariance checks need several in one batch."""
+"""Rows per batch; the checks of batch independence need several."""
 
 _DRIFT = {"fp32": 1e-5, "int8": 3e-2}
 _REDUCED_DRIFT = 1e-2
-"""Share of the image range by which a row may move with its batch: the rounding of another summation order. In int8 a
-number halfway between two of 256 steps is rounded one way or the other, and so are those that it has a part in; the
-threshold of int8 allows differences of 3 % in every pixel."""
+"""Largest batch drift allowed, as a fraction of the output range; _REDUCED_DRIFT for the other precisions. It allows
+for another summation order. In int8, a value halfway between two of 256 steps may be rounded either way, and so may all
+values computed from it; the PSNR threshold of int8 allows differences of 3 % in every pixel."""
 
 
 @dataclass(frozen=True)
 class GoldenComparison:
-    """The golden samples, and what a session makes of the same inputs."""
+    """The images of a session and of the golden samples, compared."""
 
     inputs: Feeds
+    """Inputs of the samples."""
     found: Array
-    """float32 NCHW, as `expected`."""
+    """Images of the session, float32 NCHW."""
     expected: Array
+    """Golden images, float32 NCHW."""
     agreement: Agreement
+    """Result of `compare`."""
     failures: tuple[str, ...]
-    """Why the images do not agree, by the threshold of the session's precision; empty when they do."""
+    """Why the images do not agree, by the threshold of the session's precision; empty if they do."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A proof with the images that it was made from, for a contact sheet."""
+    """A proof and the images behind it, for a contact sheet."""
 
     proof: Proof
+    """The record to keep."""
     agreement: Agreement
+    """Result of `compare`, per sample."""
     found: Array
+    """Images of the session, float32 NCHW."""
     expected: Array
+    """Golden images, float32 NCHW."""
 
 
 def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenComparison:
-    """Run the golden samples through a session, of a slow session only the first of each run, and compare the images
-    by the threshold of its precision."""
+    """Run the golden samples through a session and compare the images by the threshold of its precision. Slow sessions
+    run only the first sample of each run. Raises BackendError if the session fails."""
     if session.slow:
         golden = golden.subset(1)
     inputs = golden.feeds(spec)
@@ -62,8 +69,16 @@ def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenC
 
 
 def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
-    """Compare a session with the golden samples, and check that an image depends on nothing but its own row of the
-    inputs. Never raises for a wrong image: the proof records it."""
+    """Compare a session with the golden samples and check batch independence.
+
+    Args:
+        session: the session under test.
+        spec: inputs and output of the model.
+        golden: the samples to compare with.
+        key: key of the proof (`ganrt.trust.proof_key`).
+
+    Wrong images do not raise; the proof records them. Raises BackendError if the session fails.
+    """
     compared = compare_with_golden(session, spec, golden)
     failures, batch_drift = compared.failures, None
     if not failures:
@@ -89,54 +104,54 @@ def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
 
 
 def find_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iterator[str]:
-    """Describe where an image depends on more than its own row: on its place, its neighbours, the batch size or an
-    earlier run.
+    """Yield a sentence for each check of batch independence that fails: an image depends on its position in the batch,
+    on the other rows, on the batch size or on an earlier run.
 
     Args:
-        inputs: rows to try; the first BATCH of them are used.
-        found: the images that the session made of them, float32 NCHW.
+        inputs: rows to try; the first BATCH are used.
+        found: images that the session made from them, float32 NCHW.
     """
     drifts = _measure_drifts(session, spec, inputs, found)
     yield from _describe_drifts(drifts, allowed_drift(spec, session.precision, found))
 
 
 def _measure_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> dict[str, float]:
-    """Each change that must not change an image -> the largest difference that it makes."""
+    """Failure message of each check -> largest difference that it found."""
     count = min(BATCH, len(found))
     turned = np.roll(np.arange(count), 1)
 
-    def images(places: Array) -> Array:
-        return run_all(session, spec.output, take_rows(inputs, places), BATCH)
+    def run_rows(rows: Array) -> Array:
+        return run_all(session, spec.output, take_rows(inputs, rows), BATCH)
 
-    copies = images(np.zeros(count, int))
+    copies = run_rows(np.zeros(count, int))
     trials = {
-        "a second run differs from the first": (images(np.arange(count)), found[:count]),
-        "permuting the rows of a batch does not permute the images": (images(turned), found[turned]),
+        "a second run differs from the first": (run_rows(np.arange(count)), found[:count]),
+        "permuting the rows of a batch does not permute the images": (run_rows(turned), found[turned]),
         "identical rows of a batch give different images": (copies, copies[:1]),
-        "an image depends on the neighbours of its row": (copies[:1], found[:1]),
-        "a row alone gives another image than in a batch": (images(np.zeros(1, int)), found[:1]),
+        "an image depends on the other rows of its batch": (copies[:1], found[:1]),
+        "an image depends on the size of its batch": (run_rows(np.zeros(1, int)), found[:1]),
     }
     return {failure: float(np.abs(one - other).max()) for failure, (one, other) in trials.items()}
 
 
 def _describe_drifts(drifts: Mapping[str, float], allowed: float) -> Iterator[str]:
     for failure, drift in drifts.items():
-        if not drift <= allowed:  # NaN is a failure, too
-            yield f"{failure}: by {drift:.3g}, where {allowed:.3g} is allowed"
+        if not drift <= allowed:  # NaN fails too
+            yield f"{failure}: by {drift:.3g}; {allowed:.3g} is allowed"
 
 
 def allowed_drift(spec: Spec, precision: str, images: Array) -> float:
-    """How far values of images may drift with their batch, in their own units. Rounding errors scale with the values,
-    which may lie outside the range of the output."""
+    """Return the largest batch drift allowed for `images`, in their units. Rounding errors scale with the values, which
+    may lie outside the output range."""
     low, high = spec.output.range
     return max(high - low, float(np.ptp(images))) * _DRIFT.get(precision, _REDUCED_DRIFT)
 
 
-def take_rows(feeds: Feeds, places: Array) -> Feeds:
-    """Some rows of the feeds, in the order of `places`, C-contiguous."""
-    return {name: np.ascontiguousarray(array[places]) for name, array in feeds.items()}
+def take_rows(feeds: Feeds, rows: Array) -> Feeds:
+    """Copy some rows of the feeds, in the order of the indices `rows`; C-contiguous."""
+    return {name: np.ascontiguousarray(array[rows]) for name, array in feeds.items()}
 
 
 def _finite(value: Any) -> float:
-    """A finite Python float: JSON has no infinity."""
+    """A finite Python float, because JSON has no infinity."""
     return float(np.nan_to_num(value, nan=-1e9, posinf=1e9, neginf=-1e9))

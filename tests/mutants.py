@@ -44,7 +44,7 @@ FAULTS = {
     ("ganrt/proving.py", "tests/core/test_proving.py"): [
         ("if not drift <= allowed", "if drift > allowed"),
         ("turned = np.roll(np.arange(count), 1)", "turned = np.arange(count)"),
-        ("(images(np.zeros(1, int)), found[:1])", "(images(np.zeros(2, int))[:1], found[:1])"),
+        ("(run_rows(np.zeros(1, int)), found[:1])", "(run_rows(np.zeros(2, int))[:1], found[:1])"),
         ("(copies[:1], found[:1])", "(copies[:1], copies[:1])"),
         ("(copies, copies[:1])", "(copies[:1], copies[:1])"),
         ("max(high - low,", "min(high - low,"),

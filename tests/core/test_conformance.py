@@ -306,7 +306,7 @@ BROKEN: dict[type[Session], str] = {
     ListOfRows: "'image' being list",
     RowsReversed: "permuting the rows of a batch does not permute the images",
     FirstRowEverywhere: "permuting the rows of a batch does not permute the images",
-    BatchNormLeftOn: "an image depends on the neighbours of its row",
+    BatchNormLeftOn: "an image depends on the other rows of its batch",
     NoiseOfItsOwn: "A second run of a batch equals the first. But it differs by 0.00",
     Drifting: "identical rows of a batch give different images",
     Inverted: "in a batch of 1: 1 of 1 samples are below 60 dB",

@@ -41,11 +41,11 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "rows mixed up": (lambda made: made[::-1], "samples are below 60 dB"),
     "depends on the batch size": (
         lambda made: made + (0.0005 if len(made) == 1 else 0),
-        "a row alone gives another image than in a batch: by 0.0005, where 2e-05 is allowed",
+        "an image depends on the size of its batch: by 0.0005; 2e-05 is allowed",
     ),
     "not a number alone": (
         lambda made: made if len(made) > 1 else made * np.nan,
-        "a row alone gives another image than in a batch: by nan, where 2e-05 is allowed",
+        "an image depends on the size of its batch: by nan; 2e-05 is allowed",
     ),
     "depends on its place": (
         lambda made: made + 0.0002 * np.arange(len(made))[:, None, None, None],
@@ -53,7 +53,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
     ),
     "depends on its neighbours": (
         lambda made: made - 0.001 * made.mean(axis=0),
-        "an image depends on the neighbours of its row",
+        "an image depends on the other rows of its batch",
     ),
 }
 
