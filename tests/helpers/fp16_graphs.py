@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ganrt.spec import Latent, Output, Spec
 
-SPEC = Spec("small", (Latent("z", (4, 6, 6)),), Output(3, (-4.0, 4.0), (6, 6)))  # the range matters, the channels do not
+SPEC = Spec("small", (Latent("z", (4, 6, 6)),), Output(3, (-4.0, 4.0), (6, 6)))  # any range
 STEPS = ("conv", "relu", "scale", "norm", "pixel", "turn", "softmax", "enlarge", "skip", "split")
 
 
