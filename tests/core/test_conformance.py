@@ -296,39 +296,39 @@ class PicturesInFloats(Drawing):
 
 
 BROKEN: dict[type[Session], str] = {
-    OtherDevice: "cpu was asked for and the session runs on 'cuda:0': a silent fallback",
-    OtherPrecision: "fp32 was asked for and the session computes in 'fp16'",
+    OtherDevice: "cpu was requested, and the session runs on 'cuda:0': a silent fallback",
+    OtherPrecision: "fp32 was requested, and the session computes in 'fp16'",
     UnsortedSizes: r"batch_sizes is \(8, 1\)",
     OtherName: r"the outputs are \['output_0'\]",
-    Float64: "a batch of 1 came as float64",
+    Float64: "a batch of 1 is float64",
     ChannelsLast: r"of shape \(1, 4, 5, 3\), not float32 of shape \(1, 3, 4, 5\)",
-    OneRowTooFew: r"a batch of 1 came as float32 of shape \(0, 3, 4, 5\)",
+    OneRowTooFew: r"a batch of 1 is float32 of shape \(0, 3, 4, 5\)",
     ListOfRows: "'image' being list",
     RowsReversed: "permuting the rows of a batch does not permute the images",
     FirstRowEverywhere: "permuting the rows of a batch does not permute the images",
     BatchNormLeftOn: "an image depends on the other rows of its batch",
-    NoiseOfItsOwn: "A second run of a batch equals the first. But it differs by 0.00",
+    NoiseOfItsOwn: "Running a batch again gives the same images. But they differ by 0.00",
     Drifting: "identical rows of a batch give different images",
     Inverted: "in a batch of 1: 1 of 1 samples are below 60 dB",
     WrongInBatchesOfFive: "in a batch of 5: row 0 holds the image of sample 4, not of 0",
     NotFinite: "the image of row 0 is not finite",
     WritesIntoFeeds: "z was changed by `submit`",
-    ReadsFeedsLate: "the caller wrote into its feeds after `submit`, and the result changed by",
-    RefusesReadOnly: "read-only feeds were refused: .*array is read-only",
-    SharedBuffer: "a shared buffer was handed out",
+    ReadsFeedsLate: "writing to the feeds after `submit` changed the result by",
+    RefusesReadOnly: "read-only feeds were rejected: .*array is read-only",
+    SharedBuffer: "submitting another batch changed an earlier result: it is a shared buffer",
     ReadOnlyResult: "the returned array is read-only",
-    ResultsCached: "the caller wrote into a result, and later results changed by nan",
+    ResultsCached: "writing to a result changed later results by nan",
     OneSlot: "the first of two batches differs by .* from the same batch alone",
     OneThread: "in another thread it raised BackendError: .*no context in this thread",
-    NoDlpack: "int is no DLPack object",
+    NoDlpack: "int is not a DLPack object",
     OtherDeviceArrays: "their values differ from those of `wait` by",
-    DrawsOtherSamples: "of . samples they differ by",
-    DrawsFromTheLowHalfOfTheSeed: "of . samples they differ by",
-    PicturesInFloats: r"1 samples came as float32 of shape \(1, 3, 4, 5\), not uint8 of shape \(1, 4, 5, 3\)",
-    Unchecked: "feeds without 'z' raised the foreign StopIteration",
-    AnswersAnything: "feeds without 'z' gave a result",
-    BrokenByARefusal: "after a refusal the next result differs by",
-    AnswersWhenClosed: "a closed session gave a result",
+    DrawsOtherSamples: "a draw of . differs by up to",
+    DrawsFromTheLowHalfOfTheSeed: "a draw of . differs by up to",
+    PicturesInFloats: r"a draw of 1 is float32 of shape \(1, 3, 4, 5\), not uint8 of shape \(1, 4, 5, 3\)",
+    Unchecked: "feeds without 'z' raised StopIteration",
+    AnswersAnything: "feeds without 'z' returned a result",
+    BrokenByARefusal: "after rejected feeds the next result differs by",
+    AnswersWhenClosed: "a closed session returned a result",
     ForeignWhenClosed: "`submit` after `close` raised AttributeError",
     ClosesOnce: "no foreign exception leaves a session. But builtins.RuntimeError: double free",
     ForeignException: "no foreign exception leaves a session. But builtins.RuntimeError: CUDA error",
@@ -355,7 +355,7 @@ def test_a_batch_size_that_is_not_stated_must_be_refused() -> None:
                 else super().submit(feeds)
             )
 
-    with pytest.raises(ContractError, match="a batch of 5, which it does not state, gave a result"):
+    with pytest.raises(ContractError, match="a batch of 5, which is not in `batch_sizes`, returned a result"):
         check_session(lambda: AnySize(SPEC, (1, 4)), SPEC, *samples())
 
 
@@ -371,11 +371,11 @@ def test_a_failed_contract_is_an_assertion_and_an_error_of_ganrt() -> None:
     with pytest.raises(ContractError) as caught:
         check_session(OtherDevice, SPEC, *samples())
     assert isinstance(caught.value, AssertionError) and isinstance(caught.value, GanrtError)
-    assert caught.value.promise == "The session states the device and the precision that were asked for"
+    assert caught.value.promise == "`device` and `precision` of a session are the requested ones"
 
 
 def test_too_few_samples_are_refused() -> None:
-    with pytest.raises(RequestError, match="5 samples were given; the check needs 6"):
+    with pytest.raises(RequestError, match="5 samples were given; the check needs at least 6"):
         check_session(FakeSession, SPEC, *samples(count=5))
 
 
