@@ -1,4 +1,4 @@
-"""Inputs that were bound to a constant when a model was exported: one class, one strength."""
+"""Inputs bound to constants at export, such as one class or one style strength."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ganrt.feeds import Feeds
 from ganrt.spec import Label, Scalar, Spec
 
 BoundInputs: TypeAlias = Mapping[str, int | float]
-"""Name of a label or scalar input -> the class, or the number."""
+"""Name of a label or scalar input -> its class or number."""
 
 
 def check_bound_inputs(spec: Spec, bound: BoundInputs) -> None:
-    """Raise RequestError for an input that cannot be bound, a value out of its range, or when no input is left."""
+    """Raise RequestError if an input cannot be bound, a value is out of range, or no input is left unbound."""
     inputs = {item.name: item for item in spec.inputs}
     for name, value in bound.items():
         item = inputs.get(name)
@@ -32,19 +32,21 @@ def check_bound_inputs(spec: Spec, bound: BoundInputs) -> None:
         if isinstance(item, Scalar) and not (math.isfinite(value) and item.range[0] <= value <= item.range[1]):
             raise RequestError(f"{name} cannot be bound to {value}; it takes {item.range[0]:g} to {item.range[1]:g}")
     if len(bound) == len(inputs):
-        raise RequestError(f"{', '.join(bound)} are all inputs of this model; at least one must stay unbound")
+        raise RequestError(f"all inputs of this model are bound ({', '.join(bound)}); at least one must stay unbound")
 
 
 def drop_bound_inputs(spec: Spec, bound: BoundInputs) -> Spec:
-    """The Spec without the bound inputs."""
+    """Return the Spec without the bound inputs."""
     return replace(spec, inputs=tuple(item for item in spec.inputs if item.name not in bound))
 
 
 def make_bound_feeds(spec: Spec, bound: BoundInputs, count: int) -> Feeds:
-    """The bound inputs as the model takes them: `count` equal rows each.
+    """Return feeds for the bound inputs: `count` equal rows each.
 
     Args:
-        spec: of the whole model.
+        spec: Spec of the model with all its inputs.
+        bound: the inputs to bind.
+        count: batch size.
     """
     made: Feeds = {}
     for item in spec.inputs:

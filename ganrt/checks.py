@@ -1,4 +1,4 @@
-"""Checks of single numbers that a caller or a file gives."""
+"""Checks of single numbers from callers or files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def is_whole(value: object) -> TypeIs[int]:
-    """Whether a value is an `int` or a NumPy integer; a `bool` is not a number here."""
+    """Return whether a value is an `int` or a NumPy integer; a `bool` is not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_finite(value: object) -> TypeIs[float]:
-    """Whether a value is a finite real number, whole or not; a `bool` is not a number here."""
+    """Return whether a value is a finite `int` or `float`, of Python or NumPy; a `bool` is not."""
     if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
         return False
     try:

@@ -1,10 +1,10 @@
-"""What an fp16 graph computes, spelled out in float32 for processors without float16 arithmetic.
+"""Emulate an fp16 graph in float32, for processors without float16 arithmetic.
 
-ONNX Runtime's CPU provider runs most operators of an fp16 graph on float32 values and drops the casts that it put
-between them, whatever the level of optimisation: a tensor that no float16 can hold passes through such a chain unharmed
-(measured with 1.32; its `InsertedPrecisionFreeCast_`). Casts that are in the graph are never dropped. So here every
-tensor is cast to float16 and back, which rounds it and makes it infinite exactly where a GPU would. What is left in
-float32 are the sums inside one operator, as in the matrix units of GPUs.
+ONNX Runtime's CPU provider runs most operators of an fp16 graph in float32 and removes the casts that it inserted
+between them, at every optimization level, so values beyond the float16 range do not overflow there (measured with 1.32;
+see its `InsertedPrecisionFreeCast_`). It never removes casts of the graph itself. The emulation therefore casts every
+tensor to float16 and back, which rounds and overflows exactly as on a GPU. Only sums inside an operator stay in
+float32, as in the matrix units of GPUs.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 RULE = "every tensor is rounded to float16, sums inside an operator are float32"
-"""For records."""
+"""Description for records."""
 _TYPE_ATTRIBUTES = ("to", "dtype")
-"""Attributes that name the type of an output."""
+"""Attributes that set the type of an output."""
 
 
 def read_emulated(path: Path) -> bytes:
-    """A graph of a file, with external data beside it, spelled out and serialised. Raises what onnx and protobuf raise
-    for a file that is not a graph."""
+    """Read an ONNX file with its external data; return the emulated graph, serialised. Raises the exceptions of onnx
+    and protobuf for a file that is not a graph."""
     content: bytes = emulate_fp16(onnx.load(path)).SerializeToString()
     return content
 
 
 def emulate_fp16(model: ModelProto) -> ModelProto:
-    """A graph without float16 arithmetic whose tensors have the values of `model` in float16, held in float32.
+    """Return a graph without float16 arithmetic whose float32 tensors have the float16 values of `model`.
 
-    Inputs and outputs must not be float16 (those of ganrt's graphs are float32). A model that has no float16 in it is
-    returned as it is; others are left as they were.
+    Inputs and outputs must not be float16; those of ganrt's graphs are float32. `model` is not changed; it is returned
+    itself if it has no float16.
     """
     graph = model.graph
     if not any(tensor.data_type == TensorProto.FLOAT16 for tensor in graph.initializer) and not any(
@@ -52,13 +52,13 @@ def emulate_fp16(model: ModelProto) -> ModelProto:
 
 
 def _find_fp16_tensors(model: ModelProto) -> set[str]:
-    """Names of what the nodes make in float16."""
+    """Names of the float16 outputs of all nodes."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     return {v.name for v in inferred.value_info if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
 
 
 def _add_rounded(graph: GraphProto, node: NodeProto, half: set[str]) -> None:
-    """Append a node, and the rounding of what it makes."""
+    """Append a node in float32, and casts that round its float16 outputs."""
     added = graph.node.add()
     added.CopyFrom(node)
     for attribute in added.attribute:

@@ -1,4 +1,4 @@
-"""Packages whose names are imported on first use (PEP 562): one name does not load the libraries of the others."""
+"""Import the names of a package on first use (PEP 562), so that one name does not load the libraries of the others."""
 
 from __future__ import annotations
 

@@ -11,8 +11,7 @@ from ganrt.bundle import FAITHFUL
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """Everything that decides how a session runs a bundle. What is chosen, tuned, proven and measured is always such a
-    value."""
+    """How a session runs a bundle. Loading, tuning, proofs and measurements all refer to such a value."""
 
     backend: str
     """Name in the table of backends, such as `onnxruntime`."""
@@ -27,7 +26,7 @@ class SessionConfig:
         return hash((self.backend, self.variant, self.device, tuple(sorted(self.options.items()))))
 
     def __str__(self) -> str:
-        """Backend, variant and device as far as they are not the usual ones, and options: `openvino int8-phases
+        """Backend, variant (unless `fp32`), device (unless `auto` or `cpu`) and options, such as `openvino int8-phases
         threads=2`."""
         variant = () if self.variant == FAITHFUL else (self.variant,)
         device = () if self.device in ("auto", "cpu") else (self.device,)

@@ -1,5 +1,4 @@
-"""Pictures through an image-to-image model: from files or arrays to its inputs, padding, tiles, and back to
-pictures."""
+"""Run pictures through an image-to-image model: read them, pad them, compute them in tiles, convert the result back."""
 
 from __future__ import annotations
 
@@ -21,37 +20,43 @@ if TYPE_CHECKING:
     import PIL.Image
 
 Picture: TypeAlias = "str | Path | PIL.Image.Image | Pictures"
-"""A file, a Pillow image, or uint8 (H, W), (H, W, C) or (N, H, W, C)."""
+"""A path, a Pillow image, or a uint8 array (H, W), (H, W, C) or (N, H, W, C)."""
 
 LUMA = "luma"
-"""Role of an image input that is the Y of YCbCr; the colour is enlarged by bicubic interpolation and put back."""
+"""Role of an image input that takes the Y of YCbCr; Cb and Cr are upsampled by bicubic interpolation."""
 MAX_OVERLAP = 64
-"""Tiles overlap by the model's reach, at most by this: what lies farther away has never been seen to show."""
+"""Tiles overlap by the receptive-field radius, at most by this many input pixels: the influence of pixels farther away
+has never been visible."""
 _TILE = 384
-"""With the largest overlap on both sides, a tile has _AT_ONCE pixels."""
+"""Default side of a tile: with MAX_OVERLAP on both sides it has _AT_ONCE pixels."""
 _AT_ONCE = 512 * 512
-"""Input pixels that are computed at a time; larger pictures are cut into tiles if nothing else is asked for."""
+"""Input pixels computed at a time. By default, larger pictures are split into tiles."""
 
 
 class _Tile(NamedTuple):
-    """Part of a padded picture, in input pixels: from `corner` to `end`, computed with a margin that is thrown away, in
-    a window that begins at `start`. Each is (row, column)."""
+    """Part of a padded picture. It is computed inside a larger window, whose margin is dropped. All are (row, column)
+    in input pixels."""
 
     corner: tuple[int, int]
+    """First row and column of the tile."""
     end: tuple[int, int]
+    """Row and column after the last."""
     start: tuple[int, int]
+    """First row and column of the window."""
 
 
 def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], Floats], tile: int | None) -> Pictures:
     """Run pictures through a model.
 
     Args:
-        given: image inputs as `Picture`, other inputs as arrays of one row per picture or as numbers.
-        compute: float32 inputs -> float32 NCHW output, checked.
-        tile: side of the tiles in input pixels, 0 for none, None to let the size decide.
+        spec: inputs and output of the model; at least one input is an image.
+        given: input name -> `Picture` for images; for others a number, or an array with one row per picture.
+        compute: runs the model: feeds -> images, float32 NCHW.
+        tile: side of the tiles in input pixels; 0 for none; None uses tiles for large pictures if the model allows it.
 
-    Returns uint8 NHWC. Besides the pictures and the result, memory is bounded by what _AT_ONCE pixels need (or one
-    tile, or one picture that cannot be cut). Raises RequestError, ArtifactError for a file that cannot be read.
+    Returns uint8 NHWC, owned by the caller. Besides the pictures and the result, memory is bounded by the need of
+    _AT_ONCE input pixels, of one tile, or of one picture without tiles, whichever is largest. Raises RequestError,
+    naming the input; ArtifactError for a file that cannot be read.
     """
     pictures = _read_inputs(spec, given)
     count = max(map(len, pictures.values()))
@@ -69,7 +74,7 @@ def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], F
 
 
 def _read_inputs(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
-    """All image inputs as uint8 NHWC, with one picture or the same number of them each, and of sizes that agree."""
+    """Read all image inputs as uint8 NHWC; check that sizes and numbers of pictures agree."""
     missing = [item.name for item in spec.images if item.name not in given]
     if missing:
         names = ", ".join(f"{item.name} ({item.role})" for item in spec.images)
@@ -77,7 +82,9 @@ def _read_inputs(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
     pictures = {item.name: to_pictures(item, given[item.name]) for item in spec.images}
     counts = {name: len(array) for name, array in pictures.items()}
     if len(set(counts.values()) - {1}) > 1:
-        raise RequestError(f"the inputs differ in their number of pictures: {counts}; give one, or as many as another")
+        raise RequestError(
+            f"the inputs have different numbers of pictures: {counts}; give one each, or the same number"
+        )
     for item in spec.images:
         size = pictures[item.name].shape[1:3]
         other = pictures[item.like].shape[1:3] if item.like is not None else size
@@ -93,9 +100,14 @@ def _read_inputs(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
 
 
 def to_pictures(item: Image, given: Any) -> Pictures:
-    """What a caller gave for an image input, as uint8 NHWC with the input's channels (RGB or grey for luma).
+    """Read the picture or pictures given for an image input.
 
-    Raises RequestError for an array of the wrong kind, ArtifactError for a file that cannot be read.
+    Args:
+        item: the image input.
+        given: a `Picture`.
+
+    Returns uint8 NHWC with the channels of the input; for luma, RGB or grey. An array is not copied. Raises
+    RequestError for a wrong type, dtype or shape; ArtifactError for a file that cannot be read.
     """
     channels = 3 if item.role == LUMA else item.channels
     if isinstance(given, str | Path):
@@ -104,12 +116,12 @@ def to_pictures(item: Image, given: Any) -> Pictures:
         return images.from_pillow(given, channels)[None]
     if isinstance(given, list | tuple):
         raise RequestError(
-            f"{item.name} is a {type(given).__name__}; give one picture at a time, or pictures of one size as one "
+            f"{item.name} is a {type(given).__name__}; give one picture, or several of the same size as one "
             "uint8 array (N, H, W, C)"
         )
     array = as_array(item.name, given)
     if array.dtype != np.uint8:
-        raise RequestError(f"{item.name} is an array of {array.dtype}; a picture is uint8, a file, or a Pillow image")
+        raise RequestError(f"{item.name} is an array of {array.dtype}; give a uint8 array, a path or a Pillow image")
     shape = array.shape
     array = array.reshape(1, *shape, 1) if len(shape) == 2 else array.reshape(1, *shape) if len(shape) == 3 else array
     allowed = (1, 3) if item.role == LUMA else (channels,)
@@ -121,7 +133,7 @@ def to_pictures(item: Image, given: Any) -> Pictures:
 
 
 def _expand_rows(name: str, value: Any, count: int) -> Array:
-    """An input that is no picture: one row for all pictures, or a row for each."""
+    """Expand an input that is not an image to one row per picture."""
     array = np.atleast_1d(as_array(name, value))
     if len(array) not in (1, count):
         raise RequestError(f"{name} has {len(array)} rows for {count} pictures; give one, or one per picture")
@@ -129,14 +141,14 @@ def _expand_rows(name: str, value: Any, count: int) -> Array:
 
 
 def _take_planes(item: Image, pictures: Pictures) -> Pictures:
-    """The channels that the input takes, still uint8 NHWC."""
+    """The channels that the input takes, uint8 NHWC: Y of RGB pictures for luma."""
     if item.role == LUMA and pictures.shape[-1] == 3:
         return np.stack([_to_ycbcr(picture)[..., :1] for picture in pictures])
     return pictures
 
 
 def _pad_to_multiple(pictures: Pictures, item: Image) -> Pictures:
-    """Repeat the last row and column until the size rule is met; the result is cut back."""
+    """Repeat the last row and column until the size is a multiple of `multiple_of`."""
     down, right = (-side % item.multiple_of if item.size is None else 0 for side in pictures.shape[1:3])
     return np.pad(pictures, ((0, 0), (0, down), (0, right), (0, 0)), "edge") if down or right else pictures
 
@@ -148,7 +160,7 @@ def _to_ycbcr(picture: Pictures) -> Pictures:
 
 
 def _add_colour(luma: Pictures, originals: Pictures) -> Pictures:
-    """Put the enlarged colour of RGB originals under a new luma (N, H, W, 1)."""
+    """Combine a new luma, uint8 (N, H, W, 1), with the upsampled colour of RGB originals."""
     import PIL.Image
 
     made = np.empty((*luma.shape[:3], 3), np.uint8)
@@ -160,21 +172,23 @@ def _add_colour(luma: Pictures, originals: Pictures) -> Pictures:
 
 
 def _choose_tile_side(spec: Spec, pixels: int, tile: int | None) -> int:
-    """Side of the tiles, 0 for the whole picture at once."""
+    """Side of the tiles in input pixels; 0 for no tiles."""
     can, rule = spec.output.reach is not None and spec.output.size is None, spec.images[0].multiple_of
     if tile is None:
         return _TILE // rule * rule if can and pixels > _AT_ONCE else 0
     if not is_whole(tile) or tile < 0 or tile % rule:
         raise RequestError(f"tile is {tile!r}; it must be 0 or a multiple of {rule}")
     if tile and not can:
-        raise RequestError(f"this {spec.family} model looks at the whole picture at once, so it cannot work in tiles")
+        raise RequestError(
+            f"this {spec.family} model cannot use tiles: an output pixel depends on the whole picture; leave tile out"
+        )
     return int(tile)
 
 
 def _compute_tiles(
     spec: Spec, pictures: dict[str, Pictures], others: Feeds, compute: Callable[[Feeds], Floats], side: int, count: int
 ) -> Pictures:
-    """The output for padded uint8 inputs, as many pictures and tiles at a time as are _AT_ONCE pixels."""
+    """Compute the output for padded uint8 inputs, in batches of about _AT_ONCE input pixels."""
     first, output = spec.images[0], spec.output
     height, width = pictures[first.name].shape[1:3]
     margin = min(output.reach or 0, MAX_OVERLAP)
@@ -200,8 +214,8 @@ def _compute_tiles(
 
 
 def _plan_tiles(size: tuple[int, int], window: tuple[int, int], side: int, margin: int) -> Iterator[_Tile]:
-    """All tiles of a picture, or the whole of it for side 0. Their windows are equally large, so that a backend
-    prepares itself for one size only: at the borders of the picture they are moved inwards."""
+    """Yield the tiles of a picture; a single one for side 0. All windows have the same size, so that a backend sees
+    only one shape; at the borders of the picture they are shifted inwards."""
     rows, columns = (
         [(at, min(at + step, length), min(max(0, at - margin), length - wide)) for at in range(0, length, step)]
         for length, wide, step in zip(size, window, (side or size[0], side or size[1]), strict=True)
@@ -215,7 +229,7 @@ def _crop(pictures: Pictures, start: tuple[int, int], size: tuple[int, int]) -> 
 
 
 def _paste(whole: Pictures, made: Pictures, tile: _Tile, scale: int) -> None:
-    """Copy a computed window's tile to where it belongs; scale 0 stands for all of it."""
+    """Copy the tile of a computed window into the result; for scale 0 the window is the result."""
     if not scale:
         whole[:] = made
         return

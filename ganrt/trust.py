@@ -1,7 +1,8 @@
-"""Which proof covers a session on this machine: the bundle's own record, this machine's memory, or a new one.
+"""Find or make the proof that covers a session on this machine.
 
-A proof holds for the bytes of the variant on one backend, device, set of library versions and processor. The machine
-that exported a bundle proved it for itself; any other proves it once, when it is first loaded, and remembers.
+A proof holds for the bytes of a variant on one backend, device, set of library versions and processor. The bundle
+stores the proofs of the machine that exported it. Another machine proves a session when it first loads it and caches
+the proof.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _MAX_BYTES = 2**20
 
 
 def proof_key(bundle: Bundle, variant: str, session: Session) -> str:
-    """Digest of everything that a comparison with the goldens depends on."""
+    """Return a sha256 of everything that a comparison with the golden samples depends on."""
     parts = {
         "model": bundle.digest(variant),
         "golden": bundle.files[Bundle.GOLDEN].sha256 if Bundle.GOLDEN in bundle.files else None,
@@ -41,9 +42,15 @@ def proof_key(bundle: Bundle, variant: str, session: Session) -> str:
 
 
 def require_proof(bundle: Bundle, variant: str, session: Session) -> Proof:
-    """The proof that covers a session of a variant: the bundle's own, one that this machine remembers, or a new one.
+    """Return the proof that covers a session: the bundle's, the one in this machine's cache, or a new one.
 
-    Raises UnprovenError when there is nothing to compare with, or when the comparison failed.
+    Args:
+        bundle: the bundle that the session was opened from.
+        variant: name of its variant.
+        session: an open session; a new proof runs the golden samples on it.
+
+    Raises UnprovenError if there are no golden samples to compare with, or if the proof failed; MissingLibraryError
+    without platformdirs.
     """
     key = proof_key(bundle, variant, session)
     proof = next((p for p in bundle.variant(variant).proofs if p.key == key), None)
@@ -52,7 +59,7 @@ def require_proof(bundle: Bundle, variant: str, session: Session) -> Proof:
         config = SessionConfig(session.backend, variant, session.device)
         raise UnprovenError(
             f"{bundle.folder} on {config} does not make the original's images: {proof.failures[0]}. "
-            "Use another backend, or pass unproven=True to use it all the same"
+            "Use another backend, or pass unproven=True to use it anyway"
         )
     return proof
 
@@ -62,7 +69,7 @@ def _prove_now(bundle: Bundle, variant: str, session: Session, key: str) -> Proo
     if golden is None:
         raise UnprovenError(
             f"{bundle.onnx(variant)} has no golden samples to compare with (a bare ONNX file has none): load "
-            "the bundle it came from, or pass unproven=True to use it all the same"
+            "the bundle it came from, or pass unproven=True to use it anyway"
         )
     config = SessionConfig(session.backend, variant, session.device)
     _log.info("proving %s on %s for the first time on this machine", bundle.folder, config)
@@ -72,12 +79,12 @@ def _prove_now(bundle: Bundle, variant: str, session: Session, key: str) -> Proo
     except MissingLibraryError:
         raise
     except MachineError as error:
-        _log.warning("the proof is not remembered, so the next load makes it again: %s", error)
+        _log.warning("the proof cannot be cached, so the next load proves again: %s", error)
     return proof
 
 
 def _read_proof(key: str) -> Proof | None:
-    """The proof that this machine remembers under a key; None when there is none, or none that can be trusted."""
+    """Read a proof from the cache; None if there is none, or none that can be trusted."""
     try:
         folder = find_cache_folder("proofs")
         path = folder / f"{key}.json" if folder else None
@@ -87,6 +94,6 @@ def _read_proof(key: str) -> Proof | None:
     except MissingLibraryError:
         raise
     except (MachineError, BundleError) as error:
-        _log.warning("%s; the proof is made again", error)
+        _log.warning("%s; proving again", error)
         return None
     return proof if proof.key == key else None

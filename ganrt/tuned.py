@@ -1,7 +1,7 @@
-"""The tuned record: what `ganrt tune` measured of a bundle on this machine, and which configuration follows from it.
+"""Tuned records: what `ganrt tune` measured for a bundle on this machine, and the configurations chosen from it.
 
 A record holds for the bytes of every variant, the processor, the cores that this process may use, the GPUs, and the
-versions of ganrt and of every backend's library. When one of them changes, the record is no longer found.
+versions of ganrt and of every backend's library. If one of them changes, the record is no longer found.
 """
 
 from __future__ import annotations
@@ -35,26 +35,29 @@ _RESERVED = ("bundle", "backend", "device", "variant", "precision")
 
 
 class Timing(NamedTuple):
-    """Seconds from the inputs of a batch to its uint8 pictures, with the 95 % interval of the median. The bounds are
-    None when there were too few rounds for an interval."""
+    """Seconds from the inputs of a batch to its uint8 pictures."""
 
     median: float
+    """Median over the rounds, above 0."""
     low: float | None
+    """Lower bound of the 95 % confidence interval of the median; None with too few rounds."""
     high: float | None
+    """Upper bound of the interval; None with too few rounds."""
 
 
 @dataclass(frozen=True)
 class TunedConfig:
-    """One way to run a bundle, as it was measured. Raises RequestError for values that no measurement gives."""
+    """A measured configuration of a bundle. Raises RequestError for options, batch sizes or times that cannot be
+    right."""
 
     config: SessionConfig
-    """Its device is where the session really ran: `cpu`, `cuda:0` and so on."""
+    """Backend, variant, device and options. `device` is the actual one: `cpu`, `cuda:0` and so on."""
     precision: str
-    """What the session computed in."""
+    """Precision of the arithmetic: `fp32`, `bf16`, `fp16` or `int8`."""
     worst_psnr: float
-    """dB, of the worst golden sample against the PyTorch original."""
+    """PSNR of the worst golden sample against the PyTorch original, in dB."""
     timings: Mapping[int, Timing]
-    """Batch size -> how long it takes."""
+    """Batch size, 1 to 65536 -> measured time."""
 
     def __post_init__(self) -> None:
         for name, value in self.config.options.items():
@@ -69,7 +72,7 @@ class TunedConfig:
 
     @property
     def seconds(self) -> dict[int, float]:
-        """Batch size -> the median."""
+        """Batch size -> median seconds."""
         return {batch: timing.median for batch, timing in self.timings.items()}
 
     def __str__(self) -> str:
@@ -78,19 +81,20 @@ class TunedConfig:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A record. Raises RequestError when its parts do not fit together."""
+    """A tuned record. Raises RequestError if a winner is missing or is not one of the measured choices."""
 
     key: str
-    """Digest of everything that it holds for (`tuned_key`)."""
+    """`tuned_key` of the bundle on the machine that was measured."""
     quality: float
-    """dB that the worst golden sample of every choice reaches."""
+    """Lowest PSNR of the worst golden sample that was allowed, in dB."""
     date: str
-    """When it was measured, ISO 8601 in UTC."""
+    """Time of the measurement, ISO 8601 in UTC."""
     versions: Mapping[str, str]
-    """Of ganrt and the libraries."""
+    """Name -> version of ganrt and the libraries."""
     choices: tuple[TunedConfig, ...]
+    """The measured configurations."""
     winners: Mapping[int, int]
-    """Batch size -> the fastest, as its place in `choices`."""
+    """Batch size -> index in `choices` of the fastest configuration; at least one."""
 
     def __post_init__(self) -> None:
         if not self.winners:
@@ -102,13 +106,13 @@ class Tuned:
     def pick(
         self, batch: int | None, fits: Callable[[TunedConfig], bool] = lambda _: True
     ) -> tuple[TunedConfig, str] | None:
-        """The choice that suits best, with the reason; None when none fits.
+        """Return the best choice and the reason; None if no choice fits.
 
         Args:
-            batch: how many pictures will be asked for at a time; the fastest choice at the next larger measured size
-                wins, at the largest size if there is none. None: the choice with the least geometric mean, over all
-                measured sizes, of (its time) / (the best time at that size).
-            fits: whether a choice may be picked.
+            batch: usual number of images per request. The choice that is fastest at the next larger measured size wins,
+                or at the largest size if there is none larger. None: the choice with the smallest geometric mean, over
+                all measured sizes, of its time divided by the best time at that size.
+            fits: returns True for a choice that may be picked.
         """
         sizes = sorted(self.winners)
         if batch is not None:
@@ -129,7 +133,7 @@ class Tuned:
         return best, f"tuned on {self.date[:10]} for {self.quality:g} dB: {lead} batch {where}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` gives the same record back."""
+        """Return plain values for JSON, from which `from_dict` restores the record."""
         return {
             "format": _FORMAT,
             "key": self.key,
@@ -151,7 +155,7 @@ class Tuned:
 
     @classmethod
     def from_dict(cls, raw: object) -> Tuned:
-        """Read a record from parsed JSON of anybody. Raises ArtifactError when it is not one."""
+        """Read a record from untrusted parsed JSON. Raises ArtifactError, naming the field, if it is not valid."""
         where = "tuned record"
         if not isinstance(raw, dict) or raw.get("format") != _FORMAT:
             found = f"has format {raw.get('format')!r:.50}" if isinstance(raw, dict) else f"is {raw!r:.50}"
@@ -163,7 +167,7 @@ class Tuned:
 
 
 def _nest_config(raw: object) -> object:
-    """A choice of a file, where the configuration is not an object of its own."""
+    """Move the configuration of a choice, whose fields are flat in the file, into an object of its own."""
     if not isinstance(raw, dict):
         return raw
     config = {name: raw[name] for name in ("backend", "variant", "device", "options") if name in raw}
@@ -171,14 +175,14 @@ def _nest_config(raw: object) -> object:
 
 
 def _pick_most_even(choices: Sequence[TunedConfig], sizes: Sequence[int]) -> tuple[TunedConfig, float]:
-    """The choice with the least geometric mean of (its time) / (the best time at that size), and that mean."""
+    """The choice with the smallest geometric mean of its time divided by the best time at that size, and that mean."""
     least = {size: min(c.seconds[size] for c in choices) for size in sizes}
     ratios = [math.exp(sum(math.log(c.seconds[s] / least[s]) for s in sizes) / len(sizes)) for c in choices]
     return choices[ratios.index(min(ratios))], min(ratios)
 
 
 def tuned_key(bundle: Bundle) -> str:
-    """Digest of everything that the times of a bundle depend on here."""
+    """Return a sha256 of everything that the timings of a bundle on this machine depend on."""
     parts = {
         "variants": {name: bundle.digest(name) for name in bundle.variants},
         "processor": cpu_name(),
@@ -190,15 +194,15 @@ def tuned_key(bundle: Bundle) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of ganrt and of the library of every backend that is installed."""
+    """Return name -> version of ganrt and of the libraries of all installed backends."""
     packages = {*(entry.package for entry in backend_table().values()), "onnxruntime-gpu"}
     found = {name: library_version(name) for name in sorted(packages)}
     return {"ganrt": __version__, **{name: version for name, version in found.items() if version != "?"}}
 
 
 def find_record(bundle: Bundle) -> Tuned | None:
-    """The record of a bundle on this machine as it is now; None when there is none. One that is damaged, or that others
-    could have written, is ignored with a warning."""
+    """Return the tuned record of a bundle for the current state of this machine; None if there is none. A record that
+    is damaged, or that others could have written, is ignored with a warning."""
     try:
         folder = find_cache_folder("tuned")
         if folder is None:
@@ -210,7 +214,7 @@ def find_record(bundle: Bundle) -> Tuned | None:
         record = Tuned.from_dict(read_json(path, _MAX_BYTES))
         if record.key != key:
             raise ArtifactError(f"{path} is a tuned record of another bundle or machine")
-    except MissingLibraryError:  # without platformdirs no record can have been written
+    except MissingLibraryError:  # without platformdirs there is no record
         return None
     except (ArtifactError, MachineError) as error:
         _log.warning("%s; the tuned record is ignored: tune the bundle again", error)
@@ -219,8 +223,8 @@ def find_record(bundle: Bundle) -> Tuned | None:
 
 
 def save_record(record: Tuned) -> Path:
-    """Keep a record where `find_record` looks, replacing an earlier one. Raises MachineError when it cannot be written,
-    MissingLibraryError without platformdirs."""
+    """Write a record to the cache, where `find_record` finds it; an earlier one is replaced. Returns its path. Raises
+    MachineError if it cannot be written, MissingLibraryError without platformdirs."""
     path = cache_folder("tuned") / f"{record.key}.json"
     atomic.write_file(path, json.dumps(record.to_dict(), indent=1, allow_nan=False).encode() + b"\n")
     return path

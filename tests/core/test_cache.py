@@ -66,4 +66,4 @@ def test_proofs_and_tuned_records_that_others_could_write_are_not_believed(caplo
     with caplog.at_level(logging.WARNING):
         assert _read_proof("0" * 64) is None
         assert find_record(Bundle(Path(), SPEC, {"fp32": Variant("model.onnx", 20, "fp32")}, {})) is None
-    assert "the proof is made again" in caplog.text and "the tuned record is ignored" in caplog.text
+    assert "proving again" in caplog.text and "the tuned record is ignored" in caplog.text

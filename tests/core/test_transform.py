@@ -72,14 +72,14 @@ def test_grey_pictures() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (PHOTO.astype(np.float32), "low is an array of float32; a picture is uint8, a file, or a Pillow image"),
+        (PHOTO.astype(np.float32), "low is an array of float32; give a uint8 array, a path or a Pillow image"),
         (PHOTO[..., 0], r"low is an array of shape \(48, 64\); this input takes \(H, W, 3\) or \(N, H, W, 3\)"),
         (PHOTO[..., :2], r"shape \(48, 64, 2\)"),
         (PHOTO[None, None], r"shape \(1, 1, 48, 64, 3\)"),
         (PHOTO[:0], r"shape \(0, 64, 3\)"),
         (np.empty((0, 4, 4, 3), np.uint8), r"shape \(0, 4, 4, 3\)"),
-        ([PHOTO, PHOTO[:4]], r"low is a list; give one picture at a time, or pictures of one size as one uint8 array"),
-        (["a.png", "b.png"], "low is a list; give one picture at a time"),
+        ([PHOTO, PHOTO[:4]], r"low is a list; give one picture, or several of the same size as one uint8 array"),
+        (["a.png", "b.png"], "low is a list; give one picture"),
         (3, "low is an array of int64"),
         (None, "low is an array of object"),
     ],
@@ -137,7 +137,7 @@ def test_several_inputs_and_numbers(tile: int) -> None:
     [
         ({"style": None}, "the picture 'style' is missing; this mixing model takes content .*, mask .*, style"),
         ({"mask": PHOTO[:5, :, 0]}, "mask is 64 x 5 pixels; it must be 64 x 48 like content"),
-        ({"content": np.stack([PHOTO] * 2), "style": np.stack([PHOTO] * 3)}, "differ in their number of pictures"),
+        ({"content": np.stack([PHOTO] * 2), "style": np.stack([PHOTO] * 3)}, "have different numbers of pictures"),
         ({"strength": [0.5, 0.5]}, "strength has 2 rows for 1 pictures"),
         ({"strength": 2.0}, "strength has values outside 0.0 to 1.0"),
         ({"strength": "much"}, "strength has dtype <U4"),
@@ -233,7 +233,7 @@ def test_tiles_that_cannot_be(tile: Any, message: str) -> None:
 
 def test_a_model_that_looks_everywhere_takes_no_tiles() -> None:
     spec = Spec("everywhere", ENLARGING.inputs, Output(3, RGB, None, 2))
-    with pytest.raises(RequestError, match="looks at the whole picture at once, so it cannot work in tiles"):
+    with pytest.raises(RequestError, match="cannot use tiles: an output pixel depends on the whole picture"):
         transform(spec, {"low": PHOTO}, enlarged, 16)
     large = np.zeros((520, 520, 3), np.uint8)
     assert transform(spec, {"low": large}, enlarged, None).shape == (1, 1040, 1040, 3)

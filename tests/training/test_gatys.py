@@ -90,7 +90,7 @@ def test_the_style_weight_trades_the_scene_for_the_style() -> None:
         ({"content": PHOTO[:15]}, "content has 15 x 32 pixels at this size; each side needs at least 16"),
         ({"style": STYLE[:, :10]}, "style has 40 x 6 pixels at this size"),
         ({"style": np.stack([STYLE, STYLE])}, "style holds 2 pictures; give one"),
-        ({"content": PHOTO / 255}, "content is an array of float64; a picture is uint8"),
+        ({"content": PHOTO / 255}, "content is an array of float64; give a uint8 array"),
         ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
         ({"device": "gpu"}, "there is no device 'gpu'; choose auto, cpu, cuda or cuda:N"),
     ],
