@@ -68,7 +68,7 @@ def _make_rows(report: Report) -> Iterator[dict[str, Any]]:
 
 def _list_sheets(report: Report, bundle: Bundle) -> Iterator[tuple[str, str]]:
     """(name, PNG in base64): the original's pictures, then those of each backend."""
-    golden = bundle.golden()
+    golden = bundle.read_golden()
     if golden is not None:
         shown = select_sheet(golden).images
         sheet = images.make_grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown))

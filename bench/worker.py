@@ -175,7 +175,7 @@ def _gather_facts(bundle: Bundle, setup: Setup, session: Session, load_ns: int) 
 
 def _compare(bundle: Bundle, session: Session) -> dict[str, Any]:
     """Compare the session with the golden samples. Returns the fields of Facts that follow from it."""
-    golden = bundle.golden()
+    golden = bundle.read_golden()
     if golden is None:
         raise UnprovenError(f"{bundle.folder} has no golden samples to compare with: measure the bundle it came from")
     compared = compare_with_golden(session, bundle.spec, golden)

@@ -25,7 +25,7 @@ _SIDE = 48
 
 def write_card(bundle: Bundle) -> Bundle:
     """Write README.md and samples.png (golden samples, as PyTorch made them) and the manifest that lists them."""
-    golden = bundle.golden()
+    golden = bundle.read_golden()
     assert golden is not None, "cards are for bundles with golden samples"
     pictures = to_uint8(golden.images[:_SAMPLES], bundle.spec.output.range)
     sheet = make_grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))

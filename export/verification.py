@@ -87,7 +87,7 @@ def verify(
     backend, MachineError when a backend that was named cannot run here.
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
-    golden = bundle.golden()
+    golden = bundle.read_golden()
     if golden is None:
         raise RequestError(
             f"{bundle.folder} is a bare ONNX file without golden samples; verify the bundle it came from"

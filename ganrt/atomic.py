@@ -32,18 +32,18 @@ def write_file(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
 
 
-Ours: TypeAlias = Callable[[Path], bool]
+FolderCheck: TypeAlias = Callable[[Path], bool]
 """Returns True for a folder that this command wrote earlier, so that it may be replaced."""
 
 
-def check_output(path: Path, overwrite: bool, ours: Ours | None = None) -> None:
+def check_output(path: Path, overwrite: bool, may_replace: FolderCheck | None = None) -> None:
     """Check that an output can be written, before the work that makes it.
 
     Args:
         path: the file or folder to be written.
         overwrite: replace what is there.
-        ours: None if the output is a file. If it is a folder, an existing one is replaced only if it is empty or if
-            `ours(path)` is True.
+        may_replace: None if the output is a file. If it is a folder, an existing one is replaced only if it is empty or
+            if `may_replace(path)` is True.
 
     Raises RequestError if `path` exists and must not be replaced, MachineError if it cannot be written.
     """
@@ -52,14 +52,14 @@ def check_output(path: Path, overwrite: bool, ours: Ours | None = None) -> None:
         exists = path.exists() or path.is_symlink()
         if exists and not overwrite:
             raise RequestError(f"{path} exists already; choose another name, or add --overwrite")
-        if exists and not (path.is_dir() if ours else path.is_file()):
+        if exists and not (path.is_dir() if may_replace else path.is_file()):
             raise RequestError(
-                f"{path} is not a {'folder' if ours else 'file'}, so it is not replaced; choose another name"
+                f"{path} is not a {'folder' if may_replace else 'file'}, so it is not replaced; choose another name"
             )
-        if exists and ours:
+        if exists and may_replace:
             if Path.cwd().is_relative_to(path.resolve()):
                 raise RequestError(f"{path} is or contains the current folder; choose another name")
-            if any(path.iterdir()) and not ours(path):
+            if any(path.iterdir()) and not may_replace(path):
                 raise RequestError(f"{path} was not made by this command, so it is not replaced; choose another name")
         parent = path.parent
         while not parent.exists():
@@ -70,21 +70,21 @@ def check_output(path: Path, overwrite: bool, ours: Ours | None = None) -> None:
 
 
 @contextmanager
-def new_folder(path: Path, overwrite: bool = False, ours: Ours = lambda _: False) -> Iterator[Path]:
+def new_folder(path: Path, overwrite: bool = False, may_replace: FolderCheck = lambda _: False) -> Iterator[Path]:
     """Yield an empty draft folder beside `path`; rename it to `path` when the block ends without an error.
 
     On an error the draft is deleted. A killed process leaves at most a hidden folder `.NAME.*`, which nothing loads.
     Arguments and errors are those of `check_output`.
     """
     path = Path(path)
-    check_output(path, overwrite, ours)
+    check_output(path, overwrite, may_replace)
     with _translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = _draft_path(path)
         draft.mkdir()
     try:
         yield draft
-        check_output(path, overwrite, ours)
+        check_output(path, overwrite, may_replace)
         with _translate_os_errors(path):
             _replace_folder(draft, path)
     finally:

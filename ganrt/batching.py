@@ -145,7 +145,7 @@ def run_batches(
     session: Session,
     output: Output,
     count: int,
-    feeds_of: Callable[[Batch], Feeds],
+    make_feeds: Callable[[Batch], Feeds],
     limit: int,
     seconds: Mapping[int, float] | None = None,
 ) -> Iterator[tuple[Batch, Array]]:
@@ -155,14 +155,14 @@ def run_batches(
         session: computes the batches.
         output: output of the model.
         count: number of rows.
-        feeds_of: returns the inputs of a batch, `batch.size` rows each.
+        make_feeds: returns the inputs of a batch, `batch.size` rows each.
         limit, seconds: as for `plan_batches`.
 
     Yields each batch with its images, float32 (batch.rows, C, H, W), owned by the caller. Raises BackendError if the
     session returns an array of another name, dtype or shape.
     """
     batches = plan_batches(count, session.batch_sizes, limit, seconds)
-    for batch, pending in _submit_ahead(batches, lambda batch: session.submit(feeds_of(batch))):
+    for batch, pending in _submit_ahead(batches, lambda batch: session.submit(make_feeds(batch))):
         yield batch, _wait_for_images(session, output, batch, pending)
 
 
@@ -174,7 +174,7 @@ def run_pictures(
     Yields each batch with its pictures, uint8 (batch.rows, H, W, C), owned by the caller.
     """
     batches = plan_batches(draw.rows, session.batch_sizes, limit, seconds)
-    for batch, pending in _submit_ahead(batches, lambda b: session.submit_draw(draw.part(b.first, b.rows))):
+    for batch, pending in _submit_ahead(batches, lambda b: session.submit_draw(draw.take_rows(b.first, b.rows))):
         made = pending.wait()[output.name]
         if made.dtype != np.uint8 or made.ndim != 4 or made.shape[::3] != (batch.rows, output.channels):
             raise BackendError(

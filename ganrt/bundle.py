@@ -133,7 +133,7 @@ class Bundle:
         """Return the path of a variant's ONNX file. Raises RequestError for an unknown name."""
         return self.folder / self.variant(name).file
 
-    def golden(self) -> Golden | None:
+    def read_golden(self) -> Golden | None:
         """Read the golden samples; None for a bare ONNX file. Raises BundleError if they are damaged."""
         return Golden.load(self.folder / self.GOLDEN, self.spec) if self.GOLDEN in self.files else None
 

@@ -43,7 +43,7 @@ class Draw(NamedTuple):
     truncation: float | None = None
     """Largest magnitude of a latent value; None for the default."""
 
-    def part(self, first: int, rows: int) -> Draw:
+    def take_rows(self, first: int, rows: int) -> Draw:
         """Return the request for `rows` samples from the `first` one on. It may go beyond the last sample, whose label
         is then repeated."""
         labels = self.labels
@@ -56,7 +56,7 @@ class Draw(NamedTuple):
         item, chosen = spec.find(Label), check_labels(spec, self.labels, self.rows)
         return {} if item is None or chosen is None else {item.name: _encode_labels(chosen, item)}
 
-    def feeds(self, spec: Spec) -> Feeds:
+    def draw_feeds(self, spec: Spec) -> Feeds:
         """Draw the inputs on the host (`draw_feeds`)."""
         return draw_feeds(spec, *self)
 

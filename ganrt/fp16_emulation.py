@@ -20,7 +20,7 @@ _TYPE_ATTRIBUTES = ("to", "dtype")
 """Attributes that set the type of an output."""
 
 
-def read_emulated(path: Path) -> bytes:
+def emulate_fp16_file(path: Path) -> bytes:
     """Read an ONNX file with its external data; return the emulated graph, serialised. Raises the exceptions of onnx
     and protobuf for a file that is not a graph."""
     content: bytes = emulate_fp16(onnx.load(path)).SerializeToString()
@@ -47,7 +47,7 @@ def emulate_fp16(model: ModelProto) -> ModelProto:
             name, tensor.name = tensor.name, f"{tensor.name}.float16"
             made.graph.node.append(_cast(tensor.name, name, TensorProto.FLOAT))
     for node in graph.node:
-        _add_rounded(made.graph, node, half)
+        _add_rounded_node(made.graph, node, half)
     return made
 
 
@@ -57,7 +57,7 @@ def _find_fp16_tensors(model: ModelProto) -> set[str]:
     return {v.name for v in inferred.value_info if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
 
 
-def _add_rounded(graph: GraphProto, node: NodeProto, half: set[str]) -> None:
+def _add_rounded_node(graph: GraphProto, node: NodeProto, half: set[str]) -> None:
     """Append a node in float32, and casts that round its float16 outputs."""
     added = graph.node.add()
     added.CopyFrom(node)

@@ -71,39 +71,39 @@ def load(
     the images differ from the original's or there is nothing to compare with.
     """
     read = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
-    refusals: list[tuple[Candidate, GanrtError]] = []
+    failed: list[tuple[Candidate, GanrtError]] = []
     request = LoadRequest(backend, variant, device, options, precision, batch)
     for candidate in choosing.find_candidates(read, request):
         try:
-            session, proof = _open_proven(read, candidate.config, unproven)
+            session, proof = _open_with_proof(read, candidate.config, unproven)
         except GanrtError as error:
-            refusals.append((candidate, error))
+            failed.append((candidate, error))
             continue
-        for skipped, reason in refusals:
+        for skipped, reason in failed:
             if skipped.seconds or not isinstance(reason, MissingLibraryError):
                 _log.warning("%s is skipped%s: %s", skipped, " although it was tuned" * bool(skipped.seconds), reason)
         info = Info.of_session(session, read, candidate.config, proof, candidate.reason)
         _log.info("%s: %s (%s)", read.folder, info.config, info.reason)
         return Generator(read.spec, session, candidate.seconds, info)
-    raise _summarize_refusals(read, [error for _, error in refusals])
+    raise _combine_errors(read, [error for _, error in failed])
 
 
-def _summarize_refusals(bundle: Bundle, refusals: list[GanrtError]) -> GanrtError:
+def _combine_errors(bundle: Bundle, errors: list[GanrtError]) -> GanrtError:
     """Combine the errors of all candidates: UnprovenError if one is, else their common class if all installed backends
     raised the same, else MachineError."""
-    classes = {type(e) for e in refusals if not isinstance(e, MissingLibraryError)}
+    classes = {type(e) for e in errors if not isinstance(e, MissingLibraryError)}
     if UnprovenError in classes:
         classes = {UnprovenError}
     kind = classes.pop() if len(classes) == 1 else MachineError
-    reasons = dict.fromkeys(map(str, refusals))
+    reasons = dict.fromkeys(map(str, errors))
     if len(reasons) == 1:
-        return refusals[0]
+        return errors[0]
     return kind(
         f"no backend on this machine can run {bundle.folder}:\n" + "\n".join(f"- {reason}" for reason in reasons)
     )
 
 
-def _open_proven(bundle: Bundle, config: SessionConfig, unproven: bool) -> tuple[Session, Proof | None]:
+def _open_with_proof(bundle: Bundle, config: SessionConfig, unproven: bool) -> tuple[Session, Proof | None]:
     session = open_session(bundle, config)
     try:
         return session, None if unproven else require_proof(bundle, config.variant, session)
@@ -200,11 +200,11 @@ class Generator:
             yield from batching.run_pictures(self.session, output, draw, *cut)
             return
 
-        def feeds_of(batch: Batch) -> Feeds:
-            drawn = draw.part(batch.first, batch.rows).feeds(self.spec)
+        def draw_batch(batch: Batch) -> Feeds:
+            drawn = draw.take_rows(batch.first, batch.rows).draw_feeds(self.spec)
             return batching.take_batch(drawn, Batch(0, batch.rows, batch.size))
 
-        for batch, images in batching.run_batches(self.session, output, draw.rows, feeds_of, *cut):
+        for batch, images in batching.run_batches(self.session, output, draw.rows, draw_batch, *cut):
             yield batch, to_uint8(images, output.range)
 
     def _sample_on_device(self, draw: Draw) -> Any:
@@ -238,7 +238,7 @@ class Generator:
         size = self.max_batch if batch is None else require_whole("batch", batch)
 
         def compute(first: int) -> Pictures:
-            part = draw.part(first, min(size, draw.rows - first))
+            part = draw.take_rows(first, min(size, draw.rows - first))
             return self.sample(part.rows, part.seed, part.start, part.labels, part.truncation)
 
         return _compute_ahead(compute, range(0, max(draw.rows, 1), size))

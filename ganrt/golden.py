@@ -59,7 +59,7 @@ class Golden:
         images = [original(feeds.draw_feeds(spec, seed, start, max(1, length), size=size)) for seed, start in _RUNS]
         return cls(seeds, starts, np.concatenate(images).astype(np.float32, copy=False))
 
-    def feeds(self, spec: Spec) -> Feeds:
+    def draw_feeds(self, spec: Spec) -> Feeds:
         """Draw the inputs of the samples, in the order of `images`."""
         count, size = len(self.images) // len(self.seeds), proof_picture_size(spec)
         runs = [

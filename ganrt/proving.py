@@ -62,7 +62,7 @@ def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenC
     run only the first sample of each run. Raises BackendError if the session fails."""
     if session.slow:
         golden = golden.subset(1)
-    inputs = golden.feeds(spec)
+    inputs = golden.draw_feeds(spec)
     found = run_all(session, spec.output, inputs, BATCH)
     agreement = compare(found, golden.images, spec.output.range)
     return GoldenComparison(inputs, found, golden.images, agreement, agreement.failures(THRESHOLDS[session.precision]))

@@ -53,14 +53,14 @@ def check_backend(
 
     Raises ContractError, naming the first broken promise; RequestError for a bundle without golden samples.
     """
-    golden = bundle.golden()
+    golden = bundle.read_golden()
     if golden is None:
         raise RequestError(f"{bundle.folder} has no golden samples to compare with; use an exported bundle")
     module = backend_module(backend) if isinstance(backend, str) else backend
     check_session(
         lambda: module.open(bundle, variant, device, **options),
         bundle.spec,
-        golden.feeds(bundle.spec),
+        golden.draw_feeds(bundle.spec),
         golden.images,
         device,
         bundle.variant(variant).precision,
@@ -311,7 +311,7 @@ def _check_pictures(case: _Case) -> Iterator[str]:
     size = max(s for s in case.sizes if s <= BATCH) if min(case.sizes) <= BATCH else case.sizes[0]
     for rows in {1, size}:
         draw = Draw(seed=2**40 + 3, start=2**33 - 2, rows=rows)
-        feeds = draw.part(0, next(s for s in case.sizes if s >= rows)).feeds(case.spec)
+        feeds = draw.take_rows(0, next(s for s in case.sizes if s >= rows)).draw_feeds(case.spec)
         right = to_uint8(session.submit(feeds).wait()[name][:rows], case.spec.output.range)
         found = session.submit_draw(draw).wait()[name]
         if found.dtype != np.uint8 or found.shape != right.shape:

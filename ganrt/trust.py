@@ -65,7 +65,7 @@ def require_proof(bundle: Bundle, variant: str, session: Session) -> Proof:
 
 
 def _prove_now(bundle: Bundle, variant: str, session: Session, key: str) -> Proof:
-    golden = bundle.golden()
+    golden = bundle.read_golden()
     if golden is None:
         raise UnprovenError(
             f"{bundle.onnx(variant)} has no golden samples to compare with (a bare ONNX file has none): load "

@@ -127,7 +127,7 @@ FAULTS = {
     ("ganrt/batching.py", "tests/core/test_batching.py"): [
         ("output.size or (1024, 1024)", "output.size or (512, 512)"),
         ("return max(1, min(_MAX_BATCH", "return min(1, min(_MAX_BATCH"),
-        ("draw.part(b.first, b.rows)", "draw.part(b.first, b.size)"),
+        ("draw.take_rows(b.first, b.rows)", "draw.take_rows(b.first, b.size)"),
         ("made.dtype != np.uint8 or", ""),
         ("(batch.rows, output.channels)", "(batch.rows, made.shape[3])"),
         ("first + count - 1)", "first + count)"),

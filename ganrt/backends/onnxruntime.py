@@ -153,7 +153,7 @@ def _read_fp16_graph(path: Path) -> bytes:
     """Return an fp16 graph in the form that makes the CPU provider compute fp16 (see `ganrt.fp16_emulation`). Raises
     MissingLibraryError without onnx."""
     try:
-        from ganrt.fp16_emulation import read_emulated
+        from ganrt.fp16_emulation import emulate_fp16_file
     except ModuleNotFoundError as error:
         raise MissingLibraryError("onnx", "export", "fp16 on ONNX Runtime's CPU provider") from error
-    return read_emulated(path)
+    return emulate_fp16_file(path)

@@ -131,7 +131,7 @@ def demo(out: Path, steps: int, seconds: float) -> None:
         import_extra(f"ganrt.{part}", "train,bench", "the demo") for part in ("training", "export", "bench")
     )
     bundle = out / "digits.ganrt"
-    with new_folder(out, overwrite=True, ours=lambda folder: (folder / bundle.name).is_dir()) as draft:
+    with new_folder(out, overwrite=True, may_replace=lambda folder: (folder / bundle.name).is_dir()) as draft:
         log("1/5 training a DCGAN on 1,797 scanned digits")
         config = {"size": 32, "channels": 1, "width": 16}
         options = training.TrainingOptions("dcgan", config, steps=steps, generator_lr=1e-3, discriminator_lr=1e-3)

@@ -82,7 +82,7 @@ class DrawRequest(Request):
         self.draw: Draw = draw
 
     def split_off(self, first: int, rows: int) -> Request:
-        return DrawRequest(self.spec, self.draw.part(first, rows))
+        return DrawRequest(self.spec, self.draw.take_rows(first, rows))
 
     def feeds(self) -> Feeds:
         return self.draw.chosen_feeds(self.spec)

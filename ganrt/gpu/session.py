@@ -106,7 +106,7 @@ class DeviceSession(PictureSession):
         if not 1 <= draw.rows <= most:
             raise RequestError(f"{draw.rows} samples were asked for at a time; this session takes 1 to {most}")
         size = next(size for size in self.batch_sizes if size >= draw.rows)
-        return self._submit_request(DrawRequest(self._spec, draw.part(0, size)), draw.rows)
+        return self._submit_request(DrawRequest(self._spec, draw.take_rows(0, size)), draw.rows)
 
     def submit_arrays(self, arrays: Mapping[str, Any]) -> Pending:
         """`submit` of other libraries' arrays on this session's GPU (torch, JAX, CuPy: anything with DLPack or the CUDA

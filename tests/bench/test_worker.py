@@ -84,7 +84,7 @@ def test_a_backend_that_cannot_run_is_reported_and_the_others_go_on(bundle: Bund
 def test_a_backend_with_wrong_pictures_is_not_measured(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "wrong.ganrt"
     shutil.copytree(bundle.folder, folder)
-    golden = unwrap(bundle.golden())
+    golden = unwrap(bundle.read_golden())
     replace(golden, images=-golden.images).save(folder / Bundle.GOLDEN)
     replace(bundle, folder=folder).with_files(Bundle.GOLDEN).write_manifest()
     report = measure(folder, backends=["onnxruntime"], batches=[1], seconds=0.5, variants=["fp32"])
@@ -179,7 +179,7 @@ def test_both_scopes_must_make_the_same_pictures_while_timed(bundle: Bundle) -> 
 
 
 def test_sheets_of_few_and_of_many_samples_show_the_same_pictures_first(bundle: Bundle) -> None:
-    golden = unwrap(bundle.golden())
+    golden = unwrap(bundle.read_golden())
     many, few = select_sheet(golden).images, select_sheet(golden.subset(1)).images
     assert len(few) == 4
     np.testing.assert_array_equal(many[:4], few)

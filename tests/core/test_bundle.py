@@ -173,7 +173,7 @@ def test_hostile_json_is_refused(content: bytes, folder: Path) -> None:
 def test_a_huge_manifest_is_not_read(folder: Path) -> None:
     with (folder / "ganrt.json").open("r+b") as file:
         file.truncate(2**40)
-    with pytest.raises(BundleError, match=r"ganrt\.json is larger than 16777216 bytes, the most"):
+    with pytest.raises(BundleError, match=r"ganrt\.json is larger than 16777216 bytes, the limit"):
         Bundle.read(folder)
 
 
@@ -353,7 +353,7 @@ def test_a_bare_onnx_file_is_a_bundle_without_goldens(bundle: Bundle, tmp_path: 
     found = Bundle.read(tmp_path / "digits.onnx")
     assert found.spec == bundle.spec
     assert found.onnx("fp32") == tmp_path / "digits.onnx"
-    assert found.golden() is None
+    assert found.read_golden() is None
 
 
 @pytest.mark.parametrize(

@@ -274,7 +274,7 @@ class Drawing(FakeSession, PictureSession):
         return Ready({"image": self.pictures(made)})
 
     def drawn(self, draw: Draw) -> Feeds:
-        return draw.feeds(SPEC)
+        return draw.draw_feeds(SPEC)
 
     def pictures(self, made: Array) -> Array:
         return to_uint8(made, SPEC.output.range)
@@ -282,12 +282,12 @@ class Drawing(FakeSession, PictureSession):
 
 class DrawsOtherSamples(Drawing):
     def drawn(self, draw: Draw) -> Feeds:
-        return draw._replace(start=draw.start % 2**32).feeds(SPEC)
+        return draw._replace(start=draw.start % 2**32).draw_feeds(SPEC)
 
 
 class DrawsFromTheLowHalfOfTheSeed(Drawing):
     def drawn(self, draw: Draw) -> Feeds:
-        return draw._replace(seed=draw.seed % 2**32).feeds(SPEC)
+        return draw._replace(seed=draw.seed % 2**32).draw_feeds(SPEC)
 
 
 class PicturesInFloats(Drawing):

@@ -110,13 +110,13 @@ def test_a_picture_that_is_drawn_is_blocks_of_four_pixels_with_grain() -> None:
 
 def test_a_part_of_a_draw_has_the_same_rows() -> None:
     whole = feeds.Draw(7, 100, 5, np.array([1, 2, 3, 4, 5]), 0.5)
-    part = whole.part(3, 4)
+    part = whole.take_rows(3, 4)
     assert part[:3] == (7, 103, 4) and part.truncation == 0.5
     assert isinstance(part.labels, np.ndarray) and part.labels.tolist() == [4, 5, 5, 5], "the last label is repeated"
-    assert feeds.Draw(7, 100, 5, 3).part(1, 2) == feeds.Draw(7, 101, 2, 3)
+    assert feeds.Draw(7, 100, 5, 3).take_rows(1, 2) == feeds.Draw(7, 101, 2, 3)
     plain = feeds.Draw(7, 100, 5, np.array([1, 2, 3, 4, 5]))
-    for name, rows in plain.part(1, 3).feeds(INDEXED).items():
-        np.testing.assert_array_equal(rows, plain.feeds(INDEXED)[name][1:4])
+    for name, rows in plain.take_rows(1, 3).draw_feeds(INDEXED).items():
+        np.testing.assert_array_equal(rows, plain.draw_feeds(INDEXED)[name][1:4])
 
 
 def test_the_label_that_a_caller_chose_is_given_and_not_drawn() -> None:

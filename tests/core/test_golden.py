@@ -31,7 +31,7 @@ def test_samples_are_those_of_their_seeds() -> None:
         for k in (0, each - 1):
             alone = feeds.draw_feeds(SPEC, int(seed), int(start) + k, 1)
             np.testing.assert_allclose(golden.images[run * each + k], images(SPEC, alone)[0], rtol=1e-6)
-    np.testing.assert_allclose(images(SPEC, golden.feeds(SPEC)), golden.images, rtol=1e-6)
+    np.testing.assert_allclose(images(SPEC, golden.draw_feeds(SPEC)), golden.images, rtol=1e-6)
 
 
 def test_they_cover_large_seeds_and_numbers_beyond_32_bits() -> None:
@@ -45,7 +45,7 @@ def test_a_subset_is_the_first_of_each_run() -> None:
     golden = made()
     part = golden.subset(2)
     assert len(part.images) == 2 * len(golden.seeds)
-    np.testing.assert_allclose(images(SPEC, part.feeds(SPEC)), part.images, rtol=1e-6)
+    np.testing.assert_allclose(images(SPEC, part.draw_feeds(SPEC)), part.images, rtol=1e-6)
 
 
 def test_large_images_get_fewer_samples() -> None:
@@ -93,7 +93,7 @@ def test_arrays_that_are_no_samples_of_the_spec_are_refused(change: dict[str, An
 
 def test_good_arrays_are_not_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "golden.npz", **GOOD)
-    assert len(Golden.load(tmp_path / "golden.npz", SPEC).feeds(SPEC)["z"]) == 4
+    assert len(Golden.load(tmp_path / "golden.npz", SPEC).draw_feeds(SPEC)["z"]) == 4
 
 
 @pytest.mark.parametrize("size", [(2, 3), (8, 8)])

@@ -122,7 +122,7 @@ def other_keys(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> dict[str, str
 
 
 def passing(bundle: Bundle, key: str) -> Proof:
-    golden = bundle.golden()
+    golden = bundle.read_golden()
     assert golden is not None
     proof = prove(FakeSession(), bundle.spec, golden, key).proof
     assert proof.passed

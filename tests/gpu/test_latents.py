@@ -134,7 +134,7 @@ def test_the_device_draws_what_the_host_draws(
     if truncation is not None and spec is CLASSES:
         truncation = None  # this Spec has none
     wish = Draw(2**40 + 7, start_at, 9, None, truncation)
-    host = wish.feeds(spec)
+    host = wish.draw_feeds(spec)
     found = draw_on_device(library, module, spec, wish, {name: array.dtype for name, array in host.items()})
     assert set(found) == set(host)
     for name, array in host.items():
@@ -145,7 +145,7 @@ def test_labels_can_be_int32_and_given_labels_are_not_drawn(start: Start, librar
     module = start().modules["ganrt.gpu.latents"]
     dtypes = {"z": np.dtype(np.float32), "y": np.dtype(np.int32), "truncation": np.dtype(np.float32)}
     wish = Draw(3, 5, 40)
-    assert np.array_equal(draw_on_device(library, module, SCALED, wish, dtypes)["y"], wish.feeds(SCALED)["y"])
+    assert np.array_equal(draw_on_device(library, module, SCALED, wish, dtypes)["y"], wish.draw_feeds(SCALED)["y"])
     assert "y" not in module.plan_launches(SCALED, wish._replace(labels=np.zeros(40, np.int64)), dtypes)
 
 

@@ -102,7 +102,7 @@ def test_any_number_of_samples_up_to_the_largest_batch(start: Start, rows: int, 
     ):
         draw = Draw(7, 100, rows)
         name = bundle.spec.output.name
-        right = to_uint8(cpu.submit(draw.feeds(bundle.spec)).wait()[name], bundle.spec.output.range)
+        right = to_uint8(cpu.submit(draw.draw_feeds(bundle.spec)).wait()[name], bundle.spec.output.range)
         pending = session.submit_draw(draw)
         steps = pending.wait()[name].astype(int) - right
         assert steps.shape == right.shape and np.abs(steps).max() <= 1
@@ -170,7 +170,9 @@ def test_on_the_cpu_samples_come_as_a_numpy_array(bundle: Bundle) -> None:
 def test_a_backend_that_makes_no_pictures_on_the_gpu_says_so(bundle: Bundle) -> None:
     with open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as session:
         session.device = "cuda:0"
-        with pytest.raises(RequestError, match="the onnxruntime backend cannot return pictures on cuda:0; use tensorrt"):
+        with pytest.raises(
+            RequestError, match="the onnxruntime backend cannot return pictures on cuda:0; use tensorrt"
+        ):
             Generator(bundle.spec, session).sample(1, output="dlpack")
 
 
@@ -250,7 +252,7 @@ class ForeignArray:
 def test_other_libraries_arrays_are_read_in_the_order_of_their_streams(start: Start, tmp_path: Path) -> None:
     machine, bundle = start(), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
-        given = [Draw(3, start, 2).feeds(CONDITIONAL) for start in range(4)]
+        given = [Draw(3, start, 2).draw_feeds(CONDITIONAL) for start in range(4)]
         right = [session.submit(feeds).wait()["image"] for feeds in given]
         machine.cuda.work.clear()
         arrays = [{name: ForeignArray(machine, array) for name, array in feeds.items()} for feeds in given]
@@ -276,7 +278,7 @@ def test_other_libraries_arrays_that_do_not_fit(
 ) -> None:
     machine, bundle = start(), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
-        given = Draw(3, 0, 2).feeds(CONDITIONAL)
+        given = Draw(3, 0, 2).draw_feeds(CONDITIONAL)
         arrays = {name: ForeignArray(machine, array) for name, array in given.items()}
         vars(arrays["z"]).update(change)
         with pytest.raises(RequestError, match=message):
@@ -287,7 +289,7 @@ def test_other_libraries_arrays_that_do_not_fit(
 def test_a_label_on_the_device_must_have_the_engines_type(start: Start, tmp_path: Path) -> None:
     machine, bundle = start("8.6.0"), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
-        arrays = {name: ForeignArray(machine, array) for name, array in Draw(3, 0, 2).feeds(CONDITIONAL).items()}
+        arrays = {name: ForeignArray(machine, array) for name, array in Draw(3, 0, 2).draw_feeds(CONDITIONAL).items()}
         with pytest.raises(RequestError, match="y is int64; this session takes int32 on the GPU"):
             session.submit_arrays(arrays)
 
@@ -296,6 +298,6 @@ def test_arrays_on_the_device_are_not_split(start: Start, tmp_path: Path) -> Non
     machine, bundle = start(), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
         session._largest = 2
-        arrays = {name: ForeignArray(machine, array) for name, array in Draw(3, 0, 4).feeds(CONDITIONAL).items()}
+        arrays = {name: ForeignArray(machine, array) for name, array in Draw(3, 0, 4).draw_feeds(CONDITIONAL).items()}
         with pytest.raises(DeviceMemoryError, match="arrays on the device are not split: give 2 rows at a time"):
             session.submit_arrays(arrays)

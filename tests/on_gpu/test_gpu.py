@@ -78,7 +78,7 @@ def test_the_device_draws_what_the_host_draws(truncation: float | None) -> None:
     gpu = device.Gpu(0)
     stream = gpu.new_stream()
     wish = Draw(2**40 + 7, 2**32 - 100, 256, None, truncation)
-    host = wish.feeds(DRAWN)
+    host = wish.draw_feeds(DRAWN)
     memories = {name: gpu.allocate_memory(array.nbytes, stream) for name, array in host.items()}
     pinned = {name: gpu.allocate_pinned(array.shape, array.dtype) for name, array in host.items()}
     latents.DeviceLatents(gpu).enqueue(DRAWN, wish, memories, {n: a.dtype for n, a in host.items()}, stream)
@@ -96,7 +96,7 @@ def test_an_fp16_engine_is_proven(tmp_path: Path, bundle: Bundle) -> None:
     variant = lowered.in_precision("fp16")[0]
     engine = build_engine(lowered, variant)
     assert engine.notes["computed in"]["fp16"] > 0.5
-    golden = lowered.golden()
+    golden = lowered.read_golden()
     assert golden is not None
     with ganrt.backend.open_session(lowered, SessionConfig("tensorrt", variant, "cuda")) as session:
         proof = prove(session, lowered.spec, golden, "key").proof

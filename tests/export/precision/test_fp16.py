@@ -346,7 +346,7 @@ def test_verify_finds_an_overflow_that_nobody_foresaw(made: Bundle, tmp_path: Pa
     for name, graph in graphs.items():
         ir.save(graph, tmp_path / f"{name}.onnx")
     variants = {name: Variant(f"{name}.onnx", 20, name) for name in graphs}
-    golden = made.golden()
+    golden = made.read_golden()
     assert golden is not None
     proofs = {}
     for name in graphs:
