@@ -10,6 +10,7 @@ import click
 import ganrt
 from ganrt.cli.options import (
     FILE,
+    backends_option,
     bundle_argument,
     config_option,
     device_option,
@@ -49,14 +50,7 @@ def export(
 
 @click.command()
 @bundle_argument
-@click.option(
-    "--backend",
-    "backends",
-    multiple=True,
-    metavar="NAME",
-    show_default="all that run here",
-    help="A backend to verify on; repeatable.",
-)
+@backends_option
 @device_option
 def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
     """Compare every variant with the PyTorch original.

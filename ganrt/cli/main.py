@@ -1,7 +1,7 @@
 """The command line: one thin command per verb.
 
 This package is the composition root, the only place in `ganrt` that names `ganrt.export` and `ganrt.bench`. It imports
-them inside the commands, so `ganrt --help` loads nothing but click and numpy. Exit codes: 0 done; 1 the answer is no;
+them inside the commands, so `ganrt --help` loads nothing but click and numpy. Exit codes: 0 done; 1 a check failed;
 2 the request is wrong; 3 the artifact or the machine is not usable.
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ganrt.atomic import check_output, write_file
-from ganrt.cli.options import FILE, bundle_argument, device_option, import_extra, overwrite_option
+from ganrt.cli.options import FILE, backends_option, bundle_argument, device_option, import_extra, overwrite_option
 from ganrt.cli.parsing import parse_decibels
 from ganrt.cli.terminal import log, open_console, show_progress
 from ganrt.errors import MachineError
@@ -23,14 +23,7 @@ _size_option = click.option(
 
 @click.command()
 @bundle_argument
-@click.option(
-    "--backend",
-    "backends",
-    multiple=True,
-    metavar="NAME",
-    show_default="all that run here",
-    help="A backend to measure; repeatable.",
-)
+@backends_option
 @click.option("--batch", "batches", multiple=True, type=int, show_default="1 and 8", help="A batch size; repeatable.")
 @_size_option
 @click.option("--seconds", default=60.0, help="Seconds to spend in total.")
@@ -97,14 +90,7 @@ def bench(
     "--batch", "batches", multiple=True, type=int, show_default="1, 8 and 32", help="A batch size; repeatable."
 )
 @click.option("--seconds", default=120.0, help="Seconds to spend in total.")
-@click.option(
-    "--backend",
-    "backends",
-    multiple=True,
-    metavar="NAME",
-    show_default="all that run here",
-    help="A backend to try; repeatable.",
-)
+@backends_option
 @_size_option
 @device_option
 @click.option("--json", "json_path", type=FILE, metavar="FILE", help="Write the result to this file.")

@@ -19,6 +19,14 @@ FILE = click.Path(path_type=Path)
 
 bundle_argument = click.argument("bundle", type=FILE)
 device_option = click.option("--device", default="auto", help="Device to run on: auto, cpu, cuda or cuda:N.")
+backends_option = click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    show_default="all that run here",
+    help="A backend to use; repeatable.",
+)
 variant_option = click.option(
     "--variant",
     metavar="NAME",

@@ -246,7 +246,9 @@ def test_load_takes_the_variant_that_is_asked_for(made: Bundle) -> None:
         assert apart.max() <= 1
     with ganrt.load(made.folder, precision="int8") as low:
         assert low.session.precision == "int8"
-    with pytest.raises(RequestError, match="the pytorch backend does not run int8-phases; it runs only the variant fp32"):
+    with pytest.raises(
+        RequestError, match="the pytorch backend does not run int8-phases; it runs only the variant fp32"
+    ):
         ganrt.load(made.folder, "pytorch", variant="int8-phases")
     with pytest.raises(RequestError, match=r"the openvino backend does not run .*; it runs fp32, bf16, int8"):
         bundle = Bundle.read(made.folder)
