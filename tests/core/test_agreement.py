@@ -1,4 +1,4 @@
-"""How far images are apart, and what counts as the same model."""
+"""Comparison of images: PSNR, defects and thresholds."""
 
 import math
 from typing import Any
@@ -37,7 +37,7 @@ def test_psnr_is_that_of_scikit_image(error: float, value_range: tuple[float, fl
         assert agreement.max_abs[k] == np.abs(found[k].astype(np.float64) - expected[k]).max()
 
 
-def test_equal_images_agree_without_bounds() -> None:
+def test_equal_images_have_the_largest_psnr() -> None:
     agreement = compare(originals(), originals(), RANGE)
     assert agreement.psnr.tolist() == [PSNR_CAP] * 4
     assert agreement.failures(PSNR_CAP) == ()
@@ -55,7 +55,7 @@ def test_the_worst_sample_decides() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_never_agree(bad: float) -> None:
+def test_nonfinite_values_never_agree(bad: float) -> None:
     found = originals()
     found[3, 0, 0, 0] = bad
     agreement = compare(found, originals(), RANGE)
@@ -64,7 +64,7 @@ def test_values_that_are_not_finite_never_agree(bad: float) -> None:
     assert compare(originals(), found, RANGE).failures(0), "nothing agrees with an original that is not finite"
 
 
-def test_a_flat_image_is_a_defect_of_its_own() -> None:
+def test_a_flat_image_is_a_defect() -> None:
     assert "sample 0 is flat where the original is not" in reasons(originals() * 0, threshold=0)
 
 
@@ -86,11 +86,11 @@ def contrast(deviation: float) -> Any:
         (0.0021, 0.5, False),
     ],
 )
-def test_between_flat_and_not_flat_there_is_a_margin(found: float, expected: float, flat: bool) -> None:
+def test_the_margin_between_flat_and_not_flat(found: float, expected: float, flat: bool) -> None:
     assert ("flat" in reasons(contrast(found), contrast(expected), threshold=0)) is flat
 
 
-def test_a_saturated_image_is_a_defect_of_its_own() -> None:
+def test_a_saturated_image_is_a_defect() -> None:
     assert "sample 0 is saturated where the original is not" in reasons(np.sign(originals()), threshold=0)
 
 
@@ -121,7 +121,7 @@ def near_the_ends(share: float, distance: float) -> Any:
         ((0.99, 0), (0.96, 0.101), True),
     ],
 )
-def test_between_saturated_and_not_saturated_there_is_a_margin(
+def test_the_margin_between_saturated_and_not_saturated(
     found: tuple[float, float], expected: tuple[float, float], saturated: bool
 ) -> None:
     assert ("saturated" in reasons(near_the_ends(*found), near_the_ends(*expected), threshold=0)) is saturated

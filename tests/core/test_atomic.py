@@ -1,4 +1,4 @@
-"""Files and folders are there whole or not at all, whatever happens to their writer."""
+"""Files and folders appear complete or not at all, even if their writer is killed."""
 
 import signal
 import stat
@@ -103,7 +103,7 @@ def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_a_folder_is_replaced_only_when_told(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     path.mkdir()
     (path / "old").touch()
@@ -134,7 +134,7 @@ def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["folder"]
 
 
-def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+def test_the_old_folder_is_restored_if_the_new_one_cannot_replace_it(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     path.mkdir()
     (path / "old").touch()
@@ -145,7 +145,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_pa
 
 
 @pytest.mark.parametrize("name", [".", "..", "work", "work/.."])
-def test_the_folder_one_is_in_is_never_replaced(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_current_folder_is_never_replaced(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     path = Path(name) if name.startswith(".") else tmp_path / name
@@ -157,7 +157,7 @@ def test_the_folder_one_is_in_is_never_replaced(name: str, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling link"])
-def test_other_things_at_the_place_are_kept(kind: str, tmp_path: Path) -> None:
+def test_files_and_links_at_the_path_are_kept(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.touch() if kind == "file" else path.symlink_to("nowhere")
     with pytest.raises(RequestError, match="exists already"):
@@ -167,17 +167,17 @@ def test_other_things_at_the_place_are_kept(kind: str, tmp_path: Path) -> None:
     assert path.is_symlink() or path.is_file()
 
 
-def test_only_what_the_command_made_is_replaced(tmp_path: Path) -> None:
+def test_only_folders_of_the_command_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     path.mkdir()
-    with new_folder(path, overwrite=True) as draft:  # an empty folder is nobody's loss
+    with new_folder(path, overwrite=True) as draft:  # an empty folder may be replaced
         (draft / "thesis.tex").touch()
     with pytest.raises(RequestError, match="was not made by this command"), new_folder(path, overwrite=True):
         pytest.fail("the work must not begin")
     assert names(path) == ["thesis.tex"]
 
 
-def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     with new_folder(tmp_path / "link", overwrite=True) as draft:
@@ -190,7 +190,7 @@ def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
         check_output(tmp_path, overwrite=True)
 
 
-def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_found_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "below", tmp_path / ("x" * 300), Path("/proc/out.json")):
         with pytest.raises(MachineError, match="cannot be written"):

@@ -22,7 +22,7 @@ BUNDLE = Bundle(Path("x.ganrt"), SPEC, {n: Variant(f"{n}.onnx", 20, n) for n in 
 
 @pytest.fixture
 def abacus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another package with a backend that states its row, one that does not, and one that is broken."""
+    """A package with three backends: one with a row, one without, one broken."""
     backend, entry, broken = (types.ModuleType(f"abacus.{name}") for name in ("backend", "entry", "broken"))
     backend.open = lambda bundle, variant, device, **options: FakeSession()  # type: ignore[attr-defined]
     entry.ROW = ROW  # type: ignore[attr-defined]
@@ -34,7 +34,7 @@ def abacus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("abacus")
-def test_a_row_of_another_package_says_what_it_runs() -> None:
+def test_a_row_of_another_package_lists_its_precisions() -> None:
     assert backend_table()["abacus"] is ROW
     assert list(backend_table()) == [*BACKENDS, "abacus", "broken", "plain"]
     assert "abacus" in backend_names("cpu") and "abacus" not in backend_names("cuda")
@@ -53,7 +53,7 @@ def test_the_library_of_another_packages_backend_is_part_of_the_tuned_key() -> N
 
 
 @pytest.mark.usefixtures("abacus")
-def test_a_module_alone_may_run_everything() -> None:
+def test_a_module_without_a_row_may_run_everything() -> None:
     assert all(supports_variant("plain", BUNDLE, name) for name in BUNDLE.variants)
     assert {"plain"} <= set(backend_names("cuda")) & set(backend_names("cpu"))
     assert backend_module("plain") is sys.modules["abacus.backend"]
@@ -73,6 +73,6 @@ def test_the_rows_of_ganrt_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -
     assert backend_table()["onnxruntime"] is BACKENDS["onnxruntime"]
 
 
-def test_an_unknown_backend_is_an_error_with_the_names_there_are() -> None:
+def test_an_unknown_backend_is_an_error_that_lists_the_names() -> None:
     with pytest.raises(RequestError, match="there is no backend 'abacus'; choose one of tensorrt, onnxruntime, "):
         backend_module("abacus")

@@ -1,4 +1,4 @@
-"""Cutting n rows into the batch sizes that a session has."""
+"""Splitting n rows into the batch sizes of a session."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def cost(batches: list[Batch], times: dict[int, int]) -> int:
 
 
 @given(st.integers(0, 3000), milliseconds)
-def test_measured_times_never_make_it_dearer_and_every_row_is_covered_once(count: int, times: dict[int, int]) -> None:
+def test_measured_times_never_raise_the_cost_and_every_row_is_covered_once(count: int, times: dict[int, int]) -> None:
     sizes, seconds = tuple(sorted(times)), {size: t / 1000 for size, t in times.items()}
     batches = list(plan_batches(count, sizes, 64, seconds))
     assert [row for b in batches for row in range(b.first, b.first + b.rows)] == list(range(count))
@@ -69,8 +69,8 @@ def test_measured_times_never_make_it_dearer_and_every_row_is_covered_once(count
 
 
 @given(st.integers(1, 90), st.dictionaries(st.integers(1, 7), st.integers(1, 60), min_size=1, max_size=4))
-def test_with_measured_times_the_cost_is_the_least_there_is(count: int, times: dict[int, int]) -> None:
-    """Against every combination, batch by batch, of which the cheapest for each number of rows is kept."""
+def test_with_measured_times_the_cost_is_minimal(count: int, times: dict[int, int]) -> None:
+    """Compared with a search over all combinations of batches."""
     found = cost(list(plan_batches(count, tuple(sorted(times)), 64, {s: t / 1000 for s, t in times.items()})), times)
     least, frontier = None, {0: 0}
     while frontier:
@@ -99,13 +99,13 @@ def test_with_measured_times_the_cost_is_the_least_there_is(count: int, times: d
         (9, (8, 64), {8: 4.0, 64: 5.0}, [8, 8]),  # 64 is above the limit
     ],
 )
-def test_plans_of_measured_times(
+def test_plans_with_measured_times(
     count: int, sizes: tuple[int, ...], seconds: dict[int, float], wanted: list[int]
 ) -> None:
     assert [batch.size for batch in plan_batches(count, sizes, 32, seconds)] == wanted
 
 
-def test_a_million_rows_are_cut_as_they_are_asked_for() -> None:
+def test_a_plan_for_a_million_rows_is_lazy() -> None:
     batches = plan_batches(10**15, (), 32, {1: 1.0, 7: 3.0, 32: 20.0})
     assert next(batches) == Batch(0, 7, 7)
     cut = list(plan_batches(1_000_000, (), 32, {1: 1.0, 7: 3.0, 32: 20.0}))
@@ -114,9 +114,7 @@ def test_a_million_rows_are_cut_as_they_are_asked_for() -> None:
 
 
 @given(st.integers(1, 400), st.integers(1, 32), milliseconds)
-def test_a_session_that_takes_any_size_is_never_dearer_than_the_largest_first(
-    count: int, limit: int, times: dict[int, int]
-) -> None:
+def test_with_any_size_the_plan_costs_no_more_than_largest_first(count: int, limit: int, times: dict[int, int]) -> None:
     seconds = {size: t / 1000 for size, t in times.items()}
     batches, plain = (list(plan_batches(count, (), limit, s)) for s in (seconds, None))
     assert [row for b in batches for row in range(b.first, b.first + b.rows)] == list(range(count))
@@ -136,14 +134,14 @@ def test_images_do_not_depend_on_measured_times(
 
 
 @given(st.integers(1, 40), sizes, st.integers(1, 16))
-def test_images_do_not_depend_on_the_cut(count: int, sizes: tuple[int, ...], limit: int) -> None:
+def test_images_do_not_depend_on_the_split(count: int, sizes: tuple[int, ...], limit: int) -> None:
     inputs, expected = samples(count=count)
     session = FakeSession(SPEC, sizes)
     np.testing.assert_allclose(run_all(session, SPEC.output, inputs, limit), expected, rtol=1e-6)
     assert session.batches == [batch.size for batch in plan_batches(count, sizes, limit)]
 
 
-def test_the_next_batch_is_under_way_while_one_is_handed_out() -> None:
+def test_the_next_batch_is_in_flight_while_one_is_yielded() -> None:
     session = FakeSession()
     inputs, _ = samples(count=12)
     seen = [
@@ -180,12 +178,12 @@ class Returning(FakeSession):
         ({"image": np.zeros((2, 4, 5, 3), np.float32)}, r"of shape \(2, 4, 5, 3\)"),
     ],
 )
-def test_a_session_that_returns_something_else_is_caught(outputs: dict[str, Array], message: str) -> None:
+def test_outputs_of_a_wrong_name_dtype_or_shape_are_rejected(outputs: dict[str, Array], message: str) -> None:
     with pytest.raises(BackendError, match=message):
         run_all(Returning(outputs), SPEC.output, samples(count=2)[0], 8)
 
 
-def test_an_open_size_still_means_four_sides() -> None:
+def test_a_free_size_still_needs_four_dimensions() -> None:
     inputs = {"x": np.zeros((2, 3, 4, 4), np.float32)}
     assert run_all(FakeSession(UPSCALER), UPSCALER.output, inputs, 8).shape == (2, 3, 8, 8)
     with pytest.raises(BackendError, match=r"float32 of shape \(2, 3\)"):
@@ -217,7 +215,7 @@ class Drawing(FakeSession, PictureSession):
         return Ready({"image": pictures if self.outputs is None else self.outputs})
 
 
-def test_samples_that_a_session_draws_come_in_order_without_padding() -> None:
+def test_drawn_samples_come_in_order_without_padding() -> None:
     session = Drawing((2, 4))
     found = [(batch.first, made) for batch, made in run_pictures(session, SPEC.output, Draw(7, 100, 7), 4)]
     assert [first for first, _ in found] == [0, 4, 6] and session.batches == [4, 2, 1]
@@ -228,7 +226,7 @@ def test_samples_that_a_session_draws_come_in_order_without_padding() -> None:
     ("dtype", "shape"),
     [(np.float32, (2, 4, 5, 3)), (np.uint8, (1, 4, 5, 3)), (np.uint8, (2, 4, 5, 1)), (np.uint8, (2, 3, 4, 5))],
 )
-def test_a_session_that_draws_something_else_is_caught(dtype: type, shape: tuple[int, ...]) -> None:
+def test_pictures_of_a_wrong_dtype_or_shape_are_rejected(dtype: type, shape: tuple[int, ...]) -> None:
     session = Drawing(outputs=np.zeros(shape, dtype))
     with pytest.raises(BackendError, match=r"of shape \(.*\) where 2 pictures were drawn"):
         list(run_pictures(session, SPEC.output, Draw(7, 0, 2), 4))

@@ -1,4 +1,4 @@
-"""Bundles: what was written is read, and anything else is refused with a reason."""
+"""Bundles: what was written is read back, and anything else is rejected with a reason."""
 
 import copy
 import hashlib
@@ -27,11 +27,11 @@ PROOF = Proof("key", "onnxruntime", "cpu", "fp32", {"onnxruntime": "1.0"}, 64, 9
 
 @pytest.fixture
 def folder(bundle: Bundle, tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """A copy of a bundle that a test may damage."""
     return Path(shutil.copytree(bundle.folder, tmp_path / "tiny.ganrt"))
 
 
-def test_there_and_back(folder: Path, bundle: Bundle) -> None:
+def test_a_bundle_is_read_as_it_was_written(folder: Path, bundle: Bundle) -> None:
     found = Bundle.read(folder)
     assert replace(found, folder=bundle.folder) == bundle == Bundle.read(str(bundle.folder))
     before = (folder / "ganrt.json").read_bytes()
@@ -57,7 +57,7 @@ def test_a_flipped_bit_in_any_file_is_found(name: str, bit: int, folder: Path) -
             Bundle.read(folder)
 
 
-def test_every_byte_of_a_manifest_counts(folder: Path) -> None:
+def test_any_changed_byte_of_a_manifest_is_found(folder: Path) -> None:
     """Also those that JSON would read as the same: the e of an exponent, spaces, the newline at the end."""
     path = folder / "ganrt.json"
     edit_manifest(folder, lambda raw: raw.update(provenance={"rate": 1e-05, "name": "é"}))
@@ -89,7 +89,7 @@ def test_a_missing_file_is_named(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", ["folder", "device", "dangling link"])
-def test_a_thing_that_is_no_file_is_refused(name: str, kind: str, folder: Path) -> None:
+def test_only_regular_files_are_read(name: str, kind: str, folder: Path) -> None:
     path = folder / name
     path.unlink()
     if kind == "folder":
@@ -100,7 +100,7 @@ def test_a_thing_that_is_no_file_is_refused(name: str, kind: str, folder: Path) 
         Bundle.read(folder)
 
 
-def test_a_device_is_no_file_even_where_its_size_fits(folder: Path) -> None:
+def test_a_device_of_the_right_size_is_rejected(folder: Path) -> None:
     (folder / "README.md").unlink()
     (folder / "README.md").symlink_to("/dev/null")
     empty = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
@@ -128,14 +128,14 @@ def test_links_to_good_files_are_followed(folder: Path, tmp_path: Path) -> None:
         ("missing.onnx", "is not a bundle: there is nothing"),
     ],
 )
-def test_a_path_that_is_no_bundle(name: str, message: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_bundle(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
     with pytest.raises(BundleError, match=message):
         Bundle.read(tmp_path / name)
 
 
-def test_a_newer_format_is_told_before_anything_else(folder: Path) -> None:
+def test_a_newer_format_is_reported_first(folder: Path) -> None:
     (folder / "ganrt.json").write_text('{"format": 4, "sha256": "of another kind", "anything": []}')
     with pytest.raises(BundleError, match="has format 4; this ganrt reads up to 3: update ganrt"):
         Bundle.read(folder)
@@ -164,7 +164,7 @@ MANIFESTS = {
 
 
 @pytest.mark.parametrize("content", MANIFESTS.values(), ids=MANIFESTS)
-def test_hostile_json_is_refused(content: bytes, folder: Path) -> None:
+def test_hostile_json_is_rejected(content: bytes, folder: Path) -> None:
     (folder / "ganrt.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"ganrt\.json (is damaged|is not a manifest|was changed)"):
         Bundle.read(folder)
@@ -232,7 +232,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 
 @pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES)
-def test_a_manifest_that_makes_no_sense_is_refused(
+def test_an_invalid_manifest_is_rejected(
     change: Callable[[dict[str, Any]], object], message: str, folder: Path
 ) -> None:
     edit_manifest(folder, change)
@@ -260,7 +260,7 @@ def places(raw: Any) -> list[tuple[Any, Any]]:
 
 
 @given(st.data())
-def test_any_change_of_a_manifest_is_read_or_refused(
+def test_any_change_of_a_manifest_is_read_or_rejected(
     bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("changed") / "tiny.ganrt"
@@ -278,14 +278,14 @@ def test_any_change_of_a_manifest_is_read_or_refused(
         assert len(str(error)) < 2000
 
 
-def test_a_variant_that_is_not_there_is_named(bundle: Bundle) -> None:
+def test_an_unknown_variant_is_named(bundle: Bundle) -> None:
     with pytest.raises(RequestError, match="has no variant 'int8-phases'; it has fp32"):
         bundle.variant("int8-phases")
     with pytest.raises(RequestError, match="has no int8 variant; it has fp32"):
         bundle.in_precision("int8")
 
 
-def test_variants_that_take_less_work_come_before_the_traced_graph_and_others_after_it(bundle: Bundle) -> None:
+def test_variants_with_fewer_macs_come_before_the_traced_graph_and_others_after_it(bundle: Bundle) -> None:
     traced = bundle.variants["fp32"]
     fast, other = replace(traced, passes=("phases",), fewer_macs=True), replace(traced, passes=("matrix",))
     several = replace(bundle, variants={"fp32-x": other, "fp32": traced, "fp32-phases": fast, "fp32-subpixel": fast})
@@ -333,7 +333,7 @@ def test_the_digest_covers_graph_external_data_and_weights(folder: Path) -> None
 
 
 @pytest.mark.parametrize("provenance", [{"loss": float("nan")}, {"loss": float("inf")}])
-def test_a_manifest_that_could_not_be_read_is_not_written(provenance: dict[str, Any], folder: Path) -> None:
+def test_a_manifest_that_is_not_json_is_not_written(provenance: dict[str, Any], folder: Path) -> None:
     before = (folder / "ganrt.json").read_bytes()
     with pytest.raises(ValueError, match="not JSON compliant"):
         replace(Bundle.read(folder), provenance=provenance).write_manifest()
@@ -374,7 +374,7 @@ def test_a_bare_onnx_file_with_other_metadata(
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 2**31 + 1])
-def test_a_bare_file_that_is_no_onnx(size: int, tmp_path: Path) -> None:
+def test_a_bare_file_that_is_not_onnx(size: int, tmp_path: Path) -> None:
     with (tmp_path / "model.onnx").open("wb") as file:
         file.truncate(size)
     with pytest.raises(BundleError, match=r"model\.onnx"):
@@ -382,7 +382,7 @@ def test_a_bare_file_that_is_no_onnx(size: int, tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_json_from_anybody_is_parsed_or_refused(content: bytes) -> None:
+def test_untrusted_json_is_parsed_or_rejected(content: bytes) -> None:
     try:
         json.dumps(parse_json(content, "a file", BundleError), allow_nan=False)
     except BundleError as error:

@@ -1,4 +1,4 @@
-"""The cache folders: what lies in them is trusted, so nobody else may write to them."""
+"""The cache folders: their files are trusted, so others must not be able to write to them."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from ganrt.cache import cache_folder, find_cache_folder
 from ganrt.errors import MachineError, MissingLibraryError
 
 
-def test_a_folder_is_created_for_this_user_alone(cache: Path) -> None:
+def test_a_folder_is_private_to_its_user(cache: Path) -> None:
     assert find_cache_folder("proofs") is None
     folder = cache_folder("proofs")
     assert folder == cache / "ganrt" / "proofs" == find_cache_folder("proofs")
@@ -27,7 +27,7 @@ def test_a_folder_that_others_can_write_to_is_rejected(open_folder: object, mode
         open_folder("tuned")  # type: ignore[operator]
 
 
-def test_a_folder_that_others_may_read_is_fine() -> None:
+def test_a_folder_that_others_can_read_is_accepted() -> None:
     cache_folder("tuned").chmod(0o755)
     assert find_cache_folder("tuned") is not None
 
@@ -52,7 +52,7 @@ def test_without_platformdirs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
         cache_folder("engines", "tensorrt")
 
 
-def test_proofs_and_tuned_records_that_others_could_write_are_not_believed(caplog: pytest.LogCaptureFixture) -> None:
+def test_proofs_and_tuned_records_that_others_can_write_are_not_trusted(caplog: pytest.LogCaptureFixture) -> None:
     from fakes.sessions import SPEC
 
     from ganrt.bundle import Bundle, Variant

@@ -15,12 +15,12 @@ def test_whole_numbers(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [True, np.bool_(True), 1.0, np.float32(1), "1", None, [1], 1j])
-def test_what_is_not_a_whole_number(value: Any) -> None:
+def test_values_that_are_not_whole_numbers(value: Any) -> None:
     assert not is_whole(value)
 
 
 @pytest.mark.parametrize("value", [True, float("nan"), float("inf"), np.float32("-inf"), 10**400, "1", None])
-def test_what_is_not_finite(value: Any) -> None:
+def test_values_that_are_not_finite(value: Any) -> None:
     assert not is_finite(value)
 
 

@@ -1,4 +1,4 @@
-"""What `load` takes: what was tuned on this machine, if it is what was asked for; else what the rules say."""
+"""The choice of `load`: the tuned configuration if it fits the request, else the rules."""
 
 import logging
 from dataclasses import replace
@@ -22,7 +22,7 @@ def choice(name: str, first: float, eight: float, **changes: Any) -> TunedConfig
 
 
 def remember(bundle: Bundle, *choices: TunedConfig) -> Tuned:
-    """Keep a record of this bundle in which each batch size has its fastest choice as the winner."""
+    """Save a record of this bundle in which the fastest choice of each batch size wins."""
     winners = {b: min(range(len(choices)), key=lambda k: choices[k].seconds[b]) for b in (1, 8)}
     record = Tuned(tuned.tuned_key(bundle), 60.0, "2026-11-25", {}, choices, winners)
     tuned.save_record(record)
@@ -47,16 +47,14 @@ def test_without_a_record_the_rules_decide(bundle: Bundle) -> None:
     assert not any(one.seconds for one in found)
 
 
-def test_a_backend_that_needs_a_gpu_is_tried_where_there_is_one(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backend_that_needs_a_gpu_is_tried_only_with_a_gpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for there in (True, False):
         monkeypatch.setattr(choosing, "has_nvidia_gpu", lambda there=there: there)
         assert ("tensorrt" in [one.config.backend for one in candidates_by_rule(bundle, LoadRequest())]) is there
         assert "tensorrt" in [one.config.backend for one in candidates_by_rule(bundle, LoadRequest(device="cuda"))]
 
 
-def test_rules_take_float32_and_forms_that_save_work_first(bundle: Bundle) -> None:
+def test_rules_prefer_float32_and_fewer_macs(bundle: Bundle) -> None:
     plain = bundle.variants["fp32"]
     variants = {
         "int8-phases": replace(plain, precision="int8"),
@@ -77,7 +75,7 @@ def test_rules_take_float32_and_forms_that_save_work_first(bundle: Bundle) -> No
     ]
 
 
-def test_what_was_tuned_comes_first_and_the_rules_after_it(bundle: Bundle) -> None:
+def test_the_tuned_choice_comes_before_the_rules(bundle: Bundle) -> None:
     remember(bundle, choice("onnxruntime", 1, 30), choice("openvino", 2, 6))
     found = list(find_candidates(bundle, LoadRequest()))
     assert found[0].config.backend == "openvino" and found[1:] == candidates_by_rule(bundle, LoadRequest())
@@ -103,7 +101,7 @@ def test_what_was_tuned_comes_first_and_the_rules_after_it(bundle: Bundle) -> No
         ({"options": {"compiled": True}}, "onnxruntime compiled=True"),
     ],
 )
-def test_what_is_asked_for_is_what_comes(wish: dict[str, Any], wanted: str, bundle: Bundle) -> None:
+def test_the_choice_fits_the_request(wish: dict[str, Any], wanted: str, bundle: Bundle) -> None:
     remember(
         bundle,
         choice("openvino", 1, 6),
@@ -114,12 +112,12 @@ def test_what_is_asked_for_is_what_comes(wish: dict[str, Any], wanted: str, bund
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, True, "8"])
-def test_a_batch_that_is_none_is_refused(batch: Any, bundle: Bundle) -> None:
+def test_an_invalid_batch_is_rejected(batch: Any, bundle: Bundle) -> None:
     with pytest.raises(RequestError, match=r"batch is .*; it must be a whole number from 1"):
         ganrt.load(bundle.folder, batch=batch)
 
 
-def test_load_takes_what_was_tuned_and_cuts_by_its_times(bundle: Bundle) -> None:
+def test_load_uses_the_tuned_choice_and_splits_by_its_times(bundle: Bundle) -> None:
     with ganrt.load(bundle.folder) as plain:
         assert plain.session.backend == "onnxruntime" and not plain.seconds
         wanted = plain.sample(20, seed=3)
@@ -143,7 +141,7 @@ def test_load_takes_what_was_tuned_and_cuts_by_its_times(bundle: Bundle) -> None
         ({"device": "cuda:0"}, "runs on the CPU only"),
     ],
 )
-def test_a_tuned_choice_that_cannot_be_opened_is_named_and_the_rules_decide(
+def test_a_tuned_choice_that_cannot_be_opened_is_logged_and_the_rules_decide(
     changes: dict[str, Any], message: str, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     remember(bundle, choice("openvino", 1, 6, **changes))
@@ -153,7 +151,7 @@ def test_a_tuned_choice_that_cannot_be_opened_is_named_and_the_rules_decide(
     assert message in caplog.text
 
 
-def test_a_tuned_choice_must_be_proven_all_the_same(
+def test_a_tuned_choice_must_be_proven(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from ganrt.backends import openvino
@@ -167,6 +165,6 @@ def test_a_tuned_choice_must_be_proven_all_the_same(
     assert "does not make the original's images" in caplog.text
 
 
-def test_loading_looks_at_one_small_file(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_reads_one_small_file(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing.tuned, "tuned_key", lambda bundle: pytest.fail("nothing was tuned here at all"))
     assert first(bundle).startswith("onnxruntime")

@@ -1,4 +1,4 @@
-"""Every backend keeps the contract of ganrt.backend.Session, and the check of it catches every way to break it."""
+"""Every backend keeps the contract of ganrt.backend.Session, and `check_session` catches every broken session."""
 
 import threading
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def test_a_session_that_draws_and_makes_pictures_passes() -> None:
 
 
 class Late(Pending):
-    """Does its work when it is asked for the result, with the feeds it was given."""
+    """Computes in `wait`, from the feeds passed to `submit`."""
 
     def __init__(self, work: Callable[[], dict[str, Array]]) -> None:
         self.wait = work  # type: ignore[method-assign]
@@ -107,7 +107,7 @@ class NoiseOfItsOwn(FakeSession):
 
 
 class Drifting(FakeSession):
-    """Forgets who a row's neighbours are only when they are copies of it."""
+    """Images depend on the batch only if all rows are equal."""
 
     def run(self, feeds: Feeds) -> Array:
         noise = np.random.default_rng(0).normal(0, 0.1, len(feeds["z"])).astype(np.float32)
@@ -170,7 +170,7 @@ class ReadOnlyResult(FakeSession):
 
 
 class ResultsCached(FakeSession):
-    """Hands the same array out again for the same feeds."""
+    """Returns the same array again for the same feeds."""
 
     def run(self, feeds: Feeds) -> Array:
         self.cached: dict[bytes, Array] = getattr(self, "cached", {})
@@ -178,7 +178,7 @@ class ResultsCached(FakeSession):
 
 
 class OneSlot(FakeSession):
-    """The second submit overwrites what the first left to be fetched."""
+    """The second `submit` overwrites the result of the first."""
 
     def submit(self, feeds: Feeds) -> Pending:
         self.slot = super().submit(feeds).wait()["image"]
@@ -211,7 +211,7 @@ class OtherDeviceArrays(FakeSession):
 
 
 class Unchecked(FakeSession):
-    """Leaves out the checks of HostSession."""
+    """Skips the checks of HostSession."""
 
     def submit(self, feeds: Feeds) -> Pending:
         if self._closed:
@@ -227,7 +227,7 @@ class AnswersAnything(FakeSession):
             return Ready({"image": np.zeros((1, 3, 4, 5), np.float32)})
 
 
-class BrokenByARefusal(FakeSession):
+class BrokenByBadFeeds(FakeSession):
     def submit(self, feeds: Feeds) -> Pending:
         try:
             done = super().submit(feeds).wait()["image"]
@@ -327,7 +327,7 @@ BROKEN: dict[type[Session], str] = {
     PicturesInFloats: r"a draw of 1 is float32 of shape \(1, 3, 4, 5\), not uint8 of shape \(1, 4, 5, 3\)",
     Unchecked: "feeds without 'z' raised StopIteration",
     AnswersAnything: "feeds without 'z' returned a result",
-    BrokenByARefusal: "after rejected feeds the next result differs by",
+    BrokenByBadFeeds: "after rejected feeds the next result differs by",
     AnswersWhenClosed: "a closed session returned a result",
     ForeignWhenClosed: "`submit` after `close` raised AttributeError",
     ClosesOnce: "no foreign exception leaves a session. But builtins.RuntimeError: double free",
@@ -342,7 +342,7 @@ def test_every_broken_session_is_caught(session: type[FakeSession], found: str) 
         check_session(session, SPEC, *samples())
 
 
-def test_a_batch_size_that_is_not_stated_must_be_refused() -> None:
+def test_other_batch_sizes_must_be_rejected() -> None:
     class AnySize(FakeSession):
         def submit(self, feeds: Feeds) -> Pending:
             return (
@@ -367,14 +367,14 @@ def test_a_foreign_exception_when_opening_is_caught() -> None:
         check_session(open_session, SPEC, *samples())
 
 
-def test_a_failed_contract_is_an_assertion_and_an_error_of_ganrt() -> None:
+def test_a_contract_error_is_an_assertion_error_and_a_ganrt_error() -> None:
     with pytest.raises(ContractError) as caught:
         check_session(OtherDevice, SPEC, *samples())
     assert isinstance(caught.value, AssertionError) and isinstance(caught.value, GanrtError)
     assert caught.value.promise == "`device` and `precision` of a session are the requested ones"
 
 
-def test_too_few_samples_are_refused() -> None:
+def test_too_few_samples_are_rejected() -> None:
     with pytest.raises(RequestError, match="5 samples were given; the check needs at least 6"):
         check_session(FakeSession, SPEC, *samples(count=5))
 

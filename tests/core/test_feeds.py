@@ -1,4 +1,4 @@
-"""Inputs drawn from a seed, and inputs given by the caller."""
+"""Inputs drawn from a seed, and inputs of the caller."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 INDEXED = Spec("indexed", (Latent("z", (4,)), Label("y", 7), Label("style", 7)), Output(1, (0.0, 1.0), (4, 4)))
 
 
-def test_what_is_drawn() -> None:
+def test_drawn_inputs() -> None:
     found = feeds.draw_feeds(CLASSES, 9, 100, 5)
     assert list(found) == ["z", "y", "strength", "noise"]
     assert {n: (a.shape, a.dtype.name) for n, a in found.items()} == {
@@ -47,7 +47,7 @@ def test_rows_do_not_depend_on_the_batch(seed: int, start: int, count: int, spec
     ("labels", "classes"),
     [(3, [3, 3, 3]), (np.int64(3), [3, 3, 3]), (np.array(3), [3, 3, 3]), ([0, 6, 2], [0, 6, 2]), (range(3), [0, 1, 2])],
 )
-def test_labels_that_are_given(labels: Any, classes: list[int]) -> None:
+def test_labels_of_the_caller(labels: Any, classes: list[int]) -> None:
     found = feeds.draw_feeds(INDEXED, 1, 0, 3, labels=labels)
     assert found["y"].dtype == np.int64
     assert found["y"].tolist() == classes
@@ -59,13 +59,13 @@ def test_no_images_need_no_labels() -> None:
     assert feeds.draw_feeds(INDEXED, 1, 0, 0, labels=[])["y"].shape == (0,)
 
 
-def test_drawn_arrays_are_the_callers() -> None:
+def test_the_caller_owns_drawn_arrays() -> None:
     for labels in (None, 3, [1]):
         for array in feeds.draw_feeds(INDEXED, 1, 0, 1, labels=labels).values():
             assert array.flags.writeable and array.flags.c_contiguous
 
 
-def test_truncation_acts_on_the_latent_alone() -> None:
+def test_truncation_changes_only_the_latent() -> None:
     spec = Spec("both", (Latent("z", (64,), truncation="resampled"), Latent("n", (64,))), SPEC.output)
     found, free = feeds.draw_feeds(spec, 1, 0, 9, truncation=0.5), feeds.draw_feeds(spec, 1, 0, 9)
     assert np.abs(found["z"]).max() <= 0.5 < np.abs(free["z"]).max()
@@ -76,7 +76,7 @@ TRUNCATED = Spec("truncated", (Latent("z", (4,)), Scalar("truncation", (0.25, 1.
 
 
 @pytest.mark.parametrize(("truncation", "wanted"), [(None, 0.5), (0.25, 0.25), (0.75, 0.75), (1.0, 1.0)])
-def test_a_truncation_that_is_an_input_is_passed_on(truncation: float | None, wanted: float) -> None:
+def test_a_truncation_input_gets_the_truncation(truncation: float | None, wanted: float) -> None:
     found = feeds.draw_feeds(TRUNCATED, 1, 0, 3, truncation=truncation)
     np.testing.assert_array_equal(found["truncation"], np.full(3, wanted, np.float32))
     np.testing.assert_array_equal(found["z"], latents.normal(1, 0, 3, 0, 4))
@@ -93,7 +93,7 @@ MASKED = Spec(
 )
 
 
-def test_a_picture_that_is_drawn_is_blocks_of_four_pixels_with_grain() -> None:
+def test_a_synthetic_image_is_blocks_of_four_pixels_with_noise() -> None:
     found = feeds.draw_feeds(MASKED, 9, 100, 2, size=(10, 14))
     assert {name: array.shape for name, array in found.items()} == {
         "content": (2, 3, 10, 14),
@@ -119,7 +119,7 @@ def test_a_part_of_a_draw_has_the_same_rows() -> None:
         np.testing.assert_array_equal(rows, plain.draw_feeds(INDEXED)[name][1:4])
 
 
-def test_the_label_that_a_caller_chose_is_given_and_not_drawn() -> None:
+def test_a_label_of_the_caller_is_not_drawn() -> None:
     assert feeds.Draw(7, 0, 2, 3).chosen_feeds(INDEXED)["y"].tolist() == [3, 3]
     np.testing.assert_array_equal(feeds.Draw(7, 0, 1, 3).chosen_feeds(CLASSES)["y"], np.eye(10, dtype=np.float32)[[3]])
     assert feeds.Draw(7, 0, 2).chosen_feeds(INDEXED) == {}
@@ -151,7 +151,7 @@ def test_the_label_that_a_caller_chose_is_given_and_not_drawn() -> None:
         (UPSCALER, {}, r"needs a picture as its input 'x' \(low_res\); it cannot be sampled from a seed alone"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(spec: Spec, arguments: dict[str, Any], message: str) -> None:
+def test_arguments_that_do_not_fit_are_rejected(spec: Spec, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         feeds.draw_feeds(spec, 0, 0, 3, **arguments)
 
@@ -171,7 +171,7 @@ def test_given_arrays_are_cast_and_made_contiguous(convert: Any) -> None:
     np.testing.assert_array_equal(found["z"], np.asarray(given_z, np.float32))
 
 
-def test_integers_are_good_numbers_and_inputs_come_in_the_order_of_the_spec() -> None:
+def test_integers_are_cast_and_inputs_come_in_the_order_of_the_spec() -> None:
     found = feeds.check_inputs(CLASSES, dict(reversed(good().items())) | {"noise": np.ones((3, 4), np.uint8)})
     assert list(found) == ["z", "y", "strength", "noise"]
     np.testing.assert_array_equal(found["noise"], np.ones((3, 4), np.float32))
@@ -194,7 +194,7 @@ def photos(**shapes: tuple[int, ...]) -> dict[str, Any]:
     return {name: np.zeros(shape, np.float32) for name, shape in (good | shapes).items()}
 
 
-def test_images_that_fit_are_taken() -> None:
+def test_images_that_fit_are_accepted() -> None:
     assert feeds.check_feeds(MASKED, feeds.check_inputs(MASKED, photos())) == 2
 
 
@@ -240,7 +240,7 @@ BAD_GIVEN: list[tuple[Spec, Any, str]] = [
 
 
 @pytest.mark.parametrize(("spec", "change", "message"), BAD_GIVEN)
-def test_given_arrays_that_do_not_fit_are_refused(spec: Spec, change: Any, message: str) -> None:
+def test_given_arrays_that_do_not_fit_are_rejected(spec: Spec, change: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         feeds.check_inputs(spec, change(good()))
 

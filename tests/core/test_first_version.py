@@ -1,4 +1,4 @@
-"""What ganrt 0.1.0 wrote before its modules and names were reorganized is still read, and makes the same pictures.
+"""Files written by ganrt 0.1.0, before its modules were reorganized, are still read and give the same pictures.
 
 `tests/data/first_version` was written by the commit d42a08d.
 """

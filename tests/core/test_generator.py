@@ -1,4 +1,4 @@
-"""Generator: the same picture however it is asked for, and a clear error for what cannot be."""
+"""Generator: a sample is the same in every request, and invalid requests get a clear error."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -33,14 +33,14 @@ def pictures(bundles: dict[str, Bundle]) -> dict[str, Array]:
 
 
 def same(found: Array, wanted: Array) -> bool:
-    """Equal, but for values that float32 rounding may move over the edge of a grey level."""
+    """Equal up to float32 rounding, which may change a grey level by one."""
     steps = np.abs(found.astype(int) - wanted)
     return found.shape == wanted.shape and bool(steps.max(initial=0) <= 1 and steps.sum() <= 1e-3 * steps.size)
 
 
 @pytest.mark.parametrize("family", ["dcgan", "mlp"])
 @pytest.mark.parametrize("backend", backend_names("cpu"))
-def test_image_i_of_a_seed_is_one_picture(
+def test_a_sample_is_the_same_in_every_request(
     backend: str, family: str, bundles: dict[str, Bundle], pictures: dict[str, Array]
 ) -> None:
     with ganrt.load(bundles[family].folder, backend) as generator:
@@ -52,7 +52,7 @@ def test_image_i_of_a_seed_is_one_picture(
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "pytorch"])
-def test_one_backend_makes_it_to_the_bit(backend: str, bundle: Bundle) -> None:
+def test_a_sample_is_bit_identical_on_one_backend(backend: str, bundle: Bundle) -> None:
     with ganrt.load(bundle.folder, backend) as generator:
         together = generator.sample(64, seed=7)
         for start, n in [(0, 1), (0, 7), (5, 32), (63, 1)]:
@@ -76,7 +76,7 @@ def test_samples_are_the_models_images_of_their_seeds(
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_measured_times_cut_otherwise_and_change_no_picture(backend: str, bundle: Bundle) -> None:
+def test_measured_times_change_the_split_but_no_picture(backend: str, bundle: Bundle) -> None:
     with ganrt.load(bundle.folder, backend) as generator:
         plain = generator.sample(37, seed=7)
         whole = generator(z=feeds.draw_feeds(bundle.spec, 7, 0, 37)["z"])
@@ -98,7 +98,7 @@ def conditional() -> Generator:
 
 @pytest.mark.parametrize("seed", [2**64 - 1, np.uint64(2**64 - 1)])
 @pytest.mark.parametrize("start", [0, np.int32(2**31 - 3), np.uint64(2**63)])
-def test_numpy_integers_do_as_well(seed: Any, start: Any, generator: Generator) -> None:
+def test_numpy_integers_are_accepted(seed: Any, start: Any, generator: Generator) -> None:
     wanted = generator.sample(70, int(seed), int(start))
     count: Any = np.int8(70)
     batch: Any = np.int64(7)
@@ -107,7 +107,7 @@ def test_numpy_integers_do_as_well(seed: Any, start: Any, generator: Generator) 
     np.testing.assert_array_equal(np.concatenate(list(batches)), wanted)
 
 
-def test_the_last_sample_there_is(generator: Generator) -> None:
+def test_the_last_sample_number(generator: Generator) -> None:
     assert generator.sample(1, start=2**64 - 1).shape == (1, 4, 5, 3)
 
 
@@ -121,7 +121,7 @@ def test_no_images_are_an_empty_array(spec: Spec) -> None:
 
 
 @pytest.mark.parametrize("labels", [3, np.int64(3), [3] * 40, np.full(40, 3), tuple([3] * 40)])
-def test_labels_one_or_one_per_image(labels: Any, conditional: Generator) -> None:
+def test_one_label_or_one_per_image(labels: Any, conditional: Generator) -> None:
     drawn = feeds.draw_feeds(CLASSES, 1, 0, 40, labels=3)
     wanted = to_uint8(images(CLASSES, drawn), CLASSES.output.range)
     assert same(conditional.sample(40, 1, labels=labels), wanted)
@@ -159,7 +159,7 @@ def test_arguments_are_checked_before_any_work(verb: str, change: dict[str, Any]
     assert not session.batches
 
 
-def test_more_pictures_than_fit_into_memory_are_for_a_stream(generator: Generator) -> None:
+def test_too_many_pictures_for_memory_are_rejected(generator: Generator) -> None:
     with pytest.raises(RequestError, match=r"do not fit into memory; use stream\(\)"):
         generator.sample(10**15)
     stream = generator.stream(10**15, batch=1)
@@ -183,14 +183,14 @@ def test_labels_and_truncation_must_fit_the_model(
         conditional.sample(**arguments)
 
 
-def test_a_model_of_pictures_cannot_be_sampled() -> None:
+def test_a_model_with_image_inputs_cannot_be_sampled() -> None:
     for n in (0, 1):
         with pytest.raises(RequestError, match="cannot be sampled from a seed alone"):
             Generator(UPSCALER, FakeSession(UPSCALER)).sample(n)
 
 
 @given(st.integers(1, 50), st.integers(1, 60))
-def test_a_stream_is_the_samples_in_pieces(n: int, batch: int) -> None:
+def test_a_stream_yields_the_pictures_of_sample(n: int, batch: int) -> None:
     generator = Generator(SPEC, FakeSession())
     pieces = list(generator.stream(n, 7, 5, batch=batch))
     assert [len(piece) for piece in pieces[:-1]] == [batch] * (len(pieces) - 1) and 1 <= len(pieces[-1]) <= batch
@@ -200,13 +200,13 @@ def test_a_stream_is_the_samples_in_pieces(n: int, batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, True, "8"])
-def test_a_stream_of_another_batch_is_refused_at_once(batch: Any, generator: Generator) -> None:
+def test_an_invalid_batch_of_a_stream_is_rejected_at_once(batch: Any, generator: Generator) -> None:
     with pytest.raises(RequestError, match=r"batch is .*; it must be a whole number from 1"):
         generator.stream(3, batch=batch)
 
 
 class Gated(FakeSession):
-    """Computes only what it is let: releases of `gate` are batches it may begin."""
+    """Starts a batch for each release of `gate`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,7 +274,7 @@ def test_a_session_is_called_by_one_thread_at_a_time() -> None:
         list(threads.map(lambda k: generator.sample(9, k), range(40)))
 
 
-def test_a_closed_generator_says_so(generator: Generator) -> None:
+def test_a_closed_generator_is_an_error(generator: Generator) -> None:
     with generator:
         generator.sample(1)
     generator.close()
@@ -283,7 +283,7 @@ def test_a_closed_generator_says_so(generator: Generator) -> None:
             act()
 
 
-def test_values_that_are_not_finite_are_never_pictures() -> None:
+def test_nonfinite_values_are_an_error() -> None:
     class Overflows(FakeSession):
         def run(self, feeds: Feeds) -> Array:
             return super().run(feeds) * np.float32(np.nan)
@@ -293,7 +293,7 @@ def test_values_that_are_not_finite_are_never_pictures() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 70])
-def test_inputs_of_ones_own(count: int, generator: Generator, conditional: Generator) -> None:
+def test_inputs_of_the_caller(count: int, generator: Generator, conditional: Generator) -> None:
     drawn = feeds.draw_feeds(SPEC, 1, 0, count)
     found = generator(z=drawn["z"].astype(np.float64))
     assert found.dtype == np.float32 and found.flags.writeable
@@ -311,7 +311,7 @@ def test_inputs_of_ones_own(count: int, generator: Generator, conditional: Gener
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "pytorch"])
-def test_inputs_of_ones_own_may_be_read_only(backend: str, bundle: Bundle) -> None:
+def test_inputs_of_the_caller_may_be_read_only(backend: str, bundle: Bundle) -> None:
     z = feeds.draw_feeds(bundle.spec, 7, 0, 8)["z"]
     z.setflags(write=False)
     with ganrt.load(bundle.folder, backend) as generator:
@@ -346,7 +346,7 @@ def test_pictures_as_inputs() -> None:
         ({"z": np.zeros((0, 6))}, "the inputs have no rows; give at least one"),
     ],
 )
-def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, Any], message: str, generator: Generator) -> None:
+def test_inputs_that_do_not_fit_are_rejected(inputs: dict[str, Any], message: str, generator: Generator) -> None:
     with pytest.raises(RequestError, match=message):
         generator(**inputs)
 
@@ -363,12 +363,12 @@ def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, Any], message: str
         ({"backend": "openvino", "threads": -1}, RequestError, "threads is -1; it must be a whole number"),
     ],
 )
-def test_what_cannot_be_loaded(options: dict[str, Any], error: type[Exception], message: str, bundle: Bundle) -> None:
+def test_loading_errors(options: dict[str, Any], error: type[Exception], message: str, bundle: Bundle) -> None:
     with pytest.raises(error, match=message):
         ganrt.load(bundle.folder, **options)
 
 
-def test_auto_takes_the_first_backend_that_can(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_uses_the_first_backend_that_can(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     from ganrt import generator as module
 
     def without(*missing: str) -> Any:
@@ -392,11 +392,11 @@ def test_auto_takes_the_first_backend_that_can(bundle: Bundle, monkeypatch: pyte
         ganrt.load(bundle.folder)
 
 
-def test_it_describes_itself(generator: Generator) -> None:
+def test_repr(generator: Generator) -> None:
     assert repr(generator) == "<Generator fake on fake (cpu, fp32)>"
 
 
-def test_loading_leaves_the_callers_random_numbers_alone(bundle: Bundle) -> None:
+def test_loading_does_not_change_global_random_states(bundle: Bundle) -> None:
     import torch
 
     torch.manual_seed(5)

@@ -1,4 +1,4 @@
-"""Golden samples: made, saved, read back, and refused when they are anything else."""
+"""Golden samples: made, saved and read back; anything else is rejected."""
 
 import zipfile
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_large_images_get_fewer_samples() -> None:
     assert golden.images.nbytes <= 2**25 and len(golden.images) == len(golden.seeds)
 
 
-def test_there_and_back(tmp_path: Path) -> None:
+def test_samples_are_read_as_they_were_saved(tmp_path: Path) -> None:
     golden = made()
     golden.save(tmp_path / "golden.npz")
     found = Golden.load(tmp_path / "golden.npz", SPEC)
@@ -85,19 +85,19 @@ GOOD: dict[str, Any] = {"seeds": SEEDS, "starts": SEEDS, "images": np.zeros((4, 
     ],
     ids=str,
 )
-def test_arrays_that_are_no_samples_of_the_spec_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+def test_arrays_that_do_not_fit_are_rejected(change: dict[str, Any], tmp_path: Path) -> None:
     np.savez(tmp_path / "golden.npz", **GOOD | change)
     with pytest.raises(BundleError, match=r"golden\.npz"):
         Golden.load(tmp_path / "golden.npz", SPEC)
 
 
-def test_good_arrays_are_not_refused(tmp_path: Path) -> None:
+def test_good_arrays_are_accepted(tmp_path: Path) -> None:
     np.savez(tmp_path / "golden.npz", **GOOD)
     assert len(Golden.load(tmp_path / "golden.npz", SPEC).draw_feeds(SPEC)["z"]) == 4
 
 
 @pytest.mark.parametrize("size", [(2, 3), (8, 8)])
-def test_an_open_size_fits_any_image(size: tuple[int, int], tmp_path: Path) -> None:
+def test_a_free_size_fits_any_image(size: tuple[int, int], tmp_path: Path) -> None:
     np.savez(tmp_path / "golden.npz", **GOOD | {"images": np.zeros((2, 3, *size), np.float32)})
     assert Golden.load(tmp_path / "golden.npz", UPSCALER).images.shape[2:] == size
 
@@ -108,8 +108,8 @@ def test_a_key_that_is_missing_is_named(tmp_path: Path) -> None:
         Golden.load(tmp_path / "golden.npz", SPEC)
 
 
-def test_compressed_samples_are_refused(tmp_path: Path) -> None:
-    """They would be a way to fill the memory with a small file."""
+def test_compressed_samples_are_rejected(tmp_path: Path) -> None:
+    """A small compressed file could fill the memory."""
     np.savez_compressed(tmp_path / "golden.npz", **GOOD)
     with pytest.raises(BundleError, match=r"golden\.npz is compressed"):
         Golden.load(tmp_path / "golden.npz", SPEC)
@@ -126,7 +126,7 @@ def test_a_claimed_size_does_not_fill_the_memory(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=5), st.integers(0, 400))
-def test_damaged_files_are_read_or_refused(
+def test_damaged_files_are_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], cut: int
 ) -> None:
     path = tmp_path_factory.mktemp("golden") / "golden.npz"

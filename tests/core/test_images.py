@@ -1,4 +1,4 @@
-"""Pictures: ranges, rounding, layouts, and files from anybody."""
+"""Images and pictures: ranges, rounding, layouts and untrusted files."""
 
 import io
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_single_values(value: float, value_range: Range, wanted: int) -> None:
     assert to_uint8(np.full((1, 1, 1, 1), value, np.float32), value_range).item() == wanted
 
 
-def test_to_uint8_leaves_its_input_alone() -> None:
+def test_to_uint8_does_not_change_its_input() -> None:
     images = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
     kept = images.copy()
     to_uint8(images, (-1.0, 1.0))
@@ -58,7 +58,7 @@ def test_to_uint8_leaves_its_input_alone() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_no_picture(bad: float) -> None:
+def test_nonfinite_values_are_rejected(bad: float) -> None:
     images = np.zeros((3, 1, 2, 2), np.float32)
     images[1, 0, 1, 0] = bad
     with pytest.raises(BackendError, match="image 1 of the batch has values that are not finite"):
@@ -66,7 +66,7 @@ def test_values_that_are_not_finite_are_no_picture(bad: float) -> None:
 
 
 @pytest.mark.parametrize("value_range", RANGES)
-def test_pictures_survive_the_way_there_and_back(value_range: Range) -> None:
+def test_pictures_are_unchanged_by_a_round_trip(value_range: Range) -> None:
     every_value = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
     images = from_uint8(every_value, value_range)
     assert images.dtype == np.float32 and images.shape == (1, 3, 16, 16) and images.flags.c_contiguous
@@ -80,7 +80,7 @@ def picture(channels: int = 3, height: int = 5, width: int = 7) -> Any:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("as_file", [True, False])
-def test_png_there_and_back(channels: int, as_file: bool, tmp_path: Path) -> None:
+def test_a_png_is_read_as_it_was_encoded(channels: int, as_file: bool, tmp_path: Path) -> None:
     content = encode_png(picture(channels))
     (tmp_path / "picture.png").write_bytes(content)
     found = read_picture(tmp_path / "picture.png" if as_file else content, channels)
@@ -133,7 +133,7 @@ GOOD = encode_png(picture())
 
 
 def bomb() -> bytes:
-    """A valid PNG header of 12000 x 12000 pixels, and nothing after it."""
+    """A PNG file with a valid header of 12000 x 12000 pixels and no data."""
     content = bytearray(saved(PIL.Image.new("L", (1, 1))))
     content[16:24] = (12000).to_bytes(4, "big") * 2
     import zlib
@@ -156,20 +156,20 @@ def bomb() -> bytes:
     ],
     ids=["empty", "signature", "SVG", "cut PNG", "GIF", "TIFF", "cut JPEG", "bomb"],
 )
-def test_other_files_are_refused(content: bytes, reason: str) -> None:
+def test_other_files_are_rejected(content: bytes, reason: str) -> None:
     with pytest.raises(ArtifactError, match=reason):
         read_picture(content, 3)
 
 
 @pytest.mark.parametrize("length", range(len(GOOD)))
-def test_a_cut_picture_is_refused_unless_all_pixels_are_there(length: int) -> None:
+def test_a_truncated_file_is_rejected_unless_all_pixels_are_there(length: int) -> None:
     try:
         np.testing.assert_array_equal(read_picture(GOOD[:length], 3), picture())
     except ArtifactError:
         assert length < len(GOOD) - 12  # the length of the end mark
 
 
-def test_a_large_picture_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_picture_is_rejected_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(ArtifactError, match=f"12000 x 12000 pixels; at most {MAX_PIXELS} are read"):
         read_picture(bomb(), 3)
@@ -185,7 +185,7 @@ def test_the_file_is_named(name: str, tmp_path: Path) -> None:
     st.sampled_from(["PNG", "JPEG", "WEBP"]),
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=6),
 )
-def test_damaged_pictures_are_decoded_or_refused(kind: str, changes: list[tuple[int, int]]) -> None:
+def test_damaged_pictures_are_decoded_or_rejected(kind: str, changes: list[tuple[int, int]]) -> None:
     content = bytearray(saved(PIL.Image.fromarray(picture()), kind, exif=EXIF))
     for place, value in changes:
         content[place % len(content)] = value
@@ -212,12 +212,12 @@ def test_a_grid_is_about_square(count: int, columns: int) -> None:
 
 
 @pytest.mark.parametrize("options", [{"columns": 0}, {"columns": -1}, {"scale": 0}, {"pad": -1}])
-def test_a_grid_that_cannot_be_is_refused(options: dict[str, int]) -> None:
+def test_invalid_grids_are_rejected(options: dict[str, int]) -> None:
     with pytest.raises(RequestError, match="a grid of 2 pictures"):
         make_grid(np.zeros((2, 4, 4, 3), np.uint8), **options)
 
 
-def test_a_grid_of_nothing_is_refused() -> None:
+def test_an_empty_grid_is_rejected() -> None:
     with pytest.raises(RequestError, match="a grid of 0 pictures"):
         make_grid(np.zeros((0, 4, 4, 3), np.uint8))
 

@@ -1,4 +1,4 @@
-"""What stands behind the pictures of a generator."""
+"""`Info`: where the images of a generator come from."""
 
 from fakes.sessions import FakeSession
 
@@ -20,13 +20,13 @@ def test_a_loaded_generator_names_bundle_configuration_and_proof(bundle: Bundle)
     assert "runs: onnxruntime threads=1, in fp32 on cpu" in text and "dB in the worst golden sample" in text
 
 
-def test_unproven_is_said(bundle: Bundle) -> None:
+def test_a_missing_proof_is_stated(bundle: Bundle) -> None:
     with ganrt.load(bundle, "onnxruntime", unproven=True) as generator:
         assert generator.info.proof is None and "proof: none" in str(generator.info)
         assert generator.info.threads is None
 
 
-def test_a_session_without_a_bundle_states_what_it_knows() -> None:
+def test_a_session_without_a_bundle() -> None:
     session = FakeSession()
     generator = Generator(session._spec, session)
     assert generator.info.config == SessionConfig("fake", device="cpu") and generator.info.digest is None

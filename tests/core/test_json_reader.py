@@ -1,4 +1,4 @@
-"""JSON from outside becomes the dataclass that it claims to be, or an error that names the field."""
+"""Untrusted JSON becomes a dataclass, or an error that names the field."""
 
 import json
 from collections.abc import Mapping
@@ -121,6 +121,6 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a": NaN}', b"[-Infinity]", b"[" * 100_000])
-def test_what_is_not_json_is_rejected(content: bytes) -> None:
+def test_invalid_json_is_rejected(content: bytes) -> None:
     with pytest.raises(BundleError, match=r"^it is damaged: "):
         parse_json(content, "it", BundleError)

@@ -1,4 +1,4 @@
-"""Random values: known answers, agreement with SciPy, and independence of how they are asked for."""
+"""Random values: known answers, agreement with SciPy, and independence of the batch."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ word64 = st.integers(0, 2**64 - 1)
 
 
 def philox_in_integers(counter: list[int], key: list[int]) -> list[int]:
-    """Philox4x32-10 once more, in Python's integers, from the paper's section 3.3."""
+    """Philox4x32-10 in Python integers, after section 3.3 of the paper."""
     c, k = list(counter), list(key)
     for _ in range(10):
         high0, low0 = divmod(0xD2511F53 * c[0], 2**32)
@@ -134,13 +134,13 @@ def test_labels_are_uniform(classes: int) -> None:
 
 @pytest.mark.parametrize("bad", [-1, 2**64, 1.0, True, "7", None, np.float32(1), np.bool_(True)])
 @pytest.mark.parametrize("name", ["seed", "start", "n"])
-def test_numbers_out_of_range_are_refused(name: str, bad: object) -> None:
+def test_numbers_out_of_range_are_rejected(name: str, bad: object) -> None:
     arguments = {"seed": 0, "start": 0, "n": 1} | {name: bad}
     with pytest.raises(RequestError, match=rf"{name} is .*; it must be a whole number from 0 to 2\^64 - 1"):
         latents.check_seed(*arguments.values())
 
 
-def test_sample_numbers_end_at_64_bits() -> None:
+def test_sample_numbers_have_64_bits() -> None:
     assert latents.check_seed(2**64 - 1, 2**64 - 1, 1) == (2**64 - 1, 2**64 - 1, 1)
     with pytest.raises(RequestError, match="sample numbers end at"):
         latents.check_seed(0, 2**64 - 1, 2)

@@ -1,4 +1,4 @@
-"""Names of packages that are imported on first use."""
+"""Package names that are imported on first use."""
 
 import sys
 import types
@@ -23,7 +23,7 @@ def test_a_name_comes_from_its_module(package: str) -> None:
     assert lazy_exports(package, {"answer": "good"})("answer") == 42
 
 
-def test_a_module_may_be_handed_out(package: str) -> None:
+def test_a_module_may_be_exported(package: str) -> None:
     assert lazy_exports(package, {"good": ""})("good") is sys.modules["lazy_package.good"]
 
 
@@ -38,6 +38,6 @@ def test_a_missing_library_names_the_extra() -> None:
         get("dom")
 
 
-def test_a_missing_module_of_ganrt_is_a_defect_and_stays_one() -> None:
+def test_a_missing_module_of_ganrt_is_not_a_missing_library() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"ganrt\.nothing_here"):
         lazy_exports("ganrt", {"x": "nothing_here"}, "train", "training")("x")

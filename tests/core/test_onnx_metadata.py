@@ -1,4 +1,4 @@
-"""The metadata of ONNX files, read as the onnx package reads them, and refused when damaged."""
+"""The metadata of ONNX files is read as by the onnx package; damaged files are rejected."""
 
 import contextlib
 
@@ -29,19 +29,19 @@ def test_it_reads_what_onnx_wrote(metadata: dict[str, str], producer: str, versi
     assert read_metadata(made.SerializeToString(), "model.onnx") == metadata
 
 
-def test_a_field_that_is_left_out_is_empty() -> None:
-    """Other writers than the onnx package leave empty text out."""
+def test_a_missing_field_is_empty() -> None:
+    """Other writers than the onnx package omit empty strings."""
     entry = onnx.StringStringEntryProto(key="licence").SerializeToString()
     assert read_metadata(bytes([14 << 3 | 2, len(entry)]) + entry, "model.onnx") == {"licence": ""}
 
 
-def test_fields_of_every_kind_are_passed_over() -> None:
+def test_fields_of_every_kind_are_skipped() -> None:
     entry = onnx.StringStringEntryProto(key="a", value="b").SerializeToString()
     others = b"\x29" + bytes(8) + b"\x25" + bytes(4) + b"\x28\x80\x01" + b"\x1a\x02xy"
     assert read_metadata(others + bytes([14 << 3 | 2, len(entry)]) + entry + others, "model.onnx") == {"a": "b"}
 
 
-def test_a_bundle_states_its_spec_there(bundles: dict) -> None:  # type: ignore[type-arg]
+def test_the_metadata_of_a_bundle_has_its_spec(bundles: dict) -> None:  # type: ignore[type-arg]
     for bundle in bundles.values():
         content = bundle.onnx("fp32").read_bytes()
         assert read_metadata(content, "model.onnx") == {
@@ -50,7 +50,7 @@ def test_a_bundle_states_its_spec_there(bundles: dict) -> None:  # type: ignore[
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+def test_any_bytes_are_read_or_rejected(content: bytes) -> None:
     try:
         assert isinstance(read_metadata(content, "some.onnx"), dict)
     except BundleError as error:
@@ -58,7 +58,7 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
 
 
 @given(properties, st.data())
-def test_a_cut_or_changed_file_is_read_or_refused(metadata: dict[str, str], data: st.DataObject) -> None:
+def test_a_truncated_or_changed_file_is_read_or_rejected(metadata: dict[str, str], data: st.DataObject) -> None:
     content = bytearray(model(metadata).SerializeToString())
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))

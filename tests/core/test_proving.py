@@ -1,4 +1,4 @@
-"""A proof says whether a session makes the original's images, and why not."""
+"""A proof records whether a session makes the images of the original, and why not."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ GOLDEN = Golden.make(SPEC, lambda given: images(SPEC, given))
 
 
 class Changed(FakeSession):
-    """The fake model with something done to its images."""
+    """The fake model with changed images."""
 
     def __init__(self, change: Any, precision: str = "fp32") -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def test_a_broken_session_fails_for_the_right_reason(change: Any, reason: str) -
     assert Proof.from_dict(json.loads(json.dumps(proof.to_dict(), allow_nan=False))) == proof
 
 
-def test_an_image_that_is_not_finite_has_the_worst_figures_that_json_holds() -> None:
+def test_a_nonfinite_image_gets_finite_figures_for_json() -> None:
     proof = prove(Changed(one_bad), SPEC, GOLDEN, "key").proof
     assert (proof.worst_psnr, proof.max_abs) == (-1e9, 1e9)
 
@@ -87,14 +87,14 @@ def test_a_slow_session_is_proven_on_one_sample_of_each_run() -> None:
     ("precision", "spread", "allowed"),
     [("fp32", 0.5, 2e-5), ("fp32", 8.0, 8e-5), ("fp16", 0.5, 2e-2), ("bf16", 0.5, 2e-2), ("int8", 0.5, 6e-2)],
 )
-def test_a_row_may_move_by_a_share_of_the_range_or_of_what_the_images_span(
+def test_the_allowed_drift_is_relative_to_the_range_or_the_values(
     precision: str, spread: float, allowed: float
 ) -> None:
     found = np.array([[0.0, spread]], np.float32)
     assert allowed_drift(SPEC, precision, found) == pytest.approx(allowed)
 
 
-def test_a_session_with_a_mood_fails() -> None:
+def test_a_session_that_changes_between_runs_fails() -> None:
     class Moody(FakeSession):
         def run(self, feeds: Feeds) -> Array:
             return super().run(feeds) + np.float32(0.0002 * (len(self.batches) % 2))
@@ -142,12 +142,12 @@ GOOD = prove(FakeSession(), SPEC, GOLDEN, "key").proof.to_dict()
     ],
     ids=repr,
 )
-def test_a_record_that_is_no_proof_is_refused(raw: object) -> None:
+def test_an_invalid_record_is_rejected(raw: object) -> None:
     with pytest.raises(BundleError, match=r"^proof(\.\w+)? (is|lacks|has the unknown keys) "):
         Proof.from_dict(raw)
 
 
-def test_a_record_from_before_invariance_was_measured_is_read() -> None:
+def test_a_record_without_batch_drift_is_read() -> None:
     assert Proof.from_dict({name: value for name, value in GOOD.items() if name != "batch_drift"}).batch_drift is None
 
 

@@ -1,4 +1,4 @@
-"""The value that stands for one way to run a bundle."""
+"""`SessionConfig`: how a session runs a bundle."""
 
 import pickle
 
@@ -16,11 +16,11 @@ from ganrt.session_config import SessionConfig
         (SessionConfig("tensorrt", "fp16-phases", "cuda:1"), "tensorrt fp16-phases cuda:1"),
     ],
 )
-def test_it_has_one_spelling(config: SessionConfig, text: str) -> None:
+def test_its_text(config: SessionConfig, text: str) -> None:
     assert str(config) == text
 
 
-def test_it_is_a_value() -> None:
+def test_equal_configs_have_equal_hashes() -> None:
     one = SessionConfig("openvino", options={"threads": 2, "hint": "X"})
     same = SessionConfig("openvino", options={"hint": "X", "threads": 2})
     assert one == same and len({one, same}) == 1

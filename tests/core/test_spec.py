@@ -1,4 +1,4 @@
-"""Spec: there and back through JSON, and one clear error per contradiction."""
+"""Spec: round trip through JSON, and a clear error for each contradiction."""
 
 import json
 from typing import Any
@@ -50,13 +50,13 @@ json_values = st.recursive(
 
 
 @given(specs())
-def test_there_and_back_through_json(spec: Spec) -> None:
+def test_json_round_trip(spec: Spec) -> None:
     text = json.dumps(spec.to_dict(), allow_nan=False)
     assert Spec.from_dict(json.loads(text)) == spec
 
 
 @given(specs(), st.data())
-def test_a_spec_from_anybody_is_read_or_refused(spec: Spec, data: st.DataObject) -> None:
+def test_an_untrusted_spec_is_read_or_rejected(spec: Spec, data: st.DataObject) -> None:
     raw = spec.to_dict()
     place: Any = data.draw(st.sampled_from([raw, raw["output"], *raw["inputs"]]))
     key = data.draw(st.sampled_from(sorted(place)))
@@ -71,7 +71,7 @@ def test_a_spec_from_anybody_is_read_or_refused(spec: Spec, data: st.DataObject)
 
 
 @given(json_values)
-def test_any_other_json_is_refused(raw: object) -> None:
+def test_any_other_json_is_rejected(raw: object) -> None:
     with pytest.raises(BundleError, match="spec"):
         Spec.from_dict(raw)
 

@@ -1,4 +1,4 @@
-"""Pictures through image-to-image models: what may be given, padding, tiles and memory."""
+"""Running pictures through image-to-image models: inputs, padding, tiles and memory."""
 
 import tracemalloc
 from pathlib import Path
@@ -16,18 +16,18 @@ from ganrt.transform import transform
 
 RGB = (0.0, 1.0)
 PHOTO = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-ENLARGING = Spec("near", (Image("low", "low_res", 3, RGB, multiple_of=4),), Output(3, RGB, None, 2, reach=1))
+UPSAMPLING = Spec("near", (Image("low", "low_res", 3, RGB, multiple_of=4),), Output(3, RGB, None, 2, reach=1))
 
 
-def enlarged(feeds: Feeds) -> Floats:
-    """What an honest net of ENLARGING does with checked inputs."""
-    return check_inputs(ENLARGING, feeds)["low"].repeat(2, axis=2).repeat(2, axis=3)
+def upsample(feeds: Feeds) -> Floats:
+    """What an honest net of UPSAMPLING does with checked inputs."""
+    return check_inputs(UPSAMPLING, feeds)["low"].repeat(2, axis=2).repeat(2, axis=3)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (45, 61), (1, 1), (4, 3)])
 def test_any_size_is_padded_and_cut_back(size: tuple[int, int]) -> None:
     photo = PHOTO[: size[0], : size[1]]
-    made = transform(ENLARGING, {"low": photo}, enlarged, None)
+    made = transform(UPSAMPLING, {"low": photo}, upsample, None)
     assert np.array_equal(made[0], photo.repeat(2, axis=0).repeat(2, axis=1)) and made.flags.c_contiguous
 
 
@@ -36,19 +36,19 @@ def test_the_padding_repeats_the_border() -> None:
 
     def compute(feeds: Feeds) -> Floats:
         seen.append(feeds["low"])
-        return enlarged(feeds)
+        return upsample(feeds)
 
-    transform(ENLARGING, {"low": PHOTO[:5, :6]}, compute, None)
+    transform(UPSAMPLING, {"low": PHOTO[:5, :6]}, compute, None)
     expected = np.pad(PHOTO[:5, :6], ((0, 3), (0, 2), (0, 0)), "edge")
     assert np.array_equal(to_uint8(seen[0], RGB)[0], expected)
 
 
-def test_a_file_a_pillow_image_and_an_array_are_one_picture(tmp_path: Path) -> None:
+def test_a_file_a_pillow_image_and_an_array_give_the_same_picture(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(encode_png(PHOTO))
     image = PIL.Image.fromarray(PHOTO)
     for given in (path, str(path), image, image.convert("RGBA"), PHOTO[None], PHOTO[:, ::-1][:, ::-1]):
-        made = transform(ENLARGING, {"low": given}, enlarged, None)
+        made = transform(UPSAMPLING, {"low": given}, upsample, None)
         assert np.array_equal(made[0], PHOTO.repeat(2, axis=0).repeat(2, axis=1))
 
 
@@ -57,9 +57,9 @@ def test_a_pillow_image_is_read_as_its_file_is(tmp_path: Path) -> None:
     image.getexif()[0x0112] = 6  # to be turned by a quarter
     image.save(tmp_path / "turned.png", exif=image.getexif())
     with PIL.Image.open(tmp_path / "turned.png") as opened:
-        from_image = transform(ENLARGING, {"low": opened}, enlarged, None)
+        from_image = transform(UPSAMPLING, {"low": opened}, upsample, None)
     assert from_image.shape[1:3] == (128, 96)
-    assert np.array_equal(from_image, transform(ENLARGING, {"low": tmp_path / "turned.png"}, enlarged, None))
+    assert np.array_equal(from_image, transform(UPSAMPLING, {"low": tmp_path / "turned.png"}, upsample, None))
 
 
 def test_grey_pictures() -> None:
@@ -84,16 +84,16 @@ def test_grey_pictures() -> None:
         (None, "low is an array of object"),
     ],
 )
-def test_what_is_no_picture(given: Any, message: str) -> None:
+def test_arguments_that_are_not_pictures(given: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        transform(ENLARGING, {"low": given}, enlarged, None)
+        transform(UPSAMPLING, {"low": given}, upsample, None)
 
 
-def test_files_that_are_no_picture(tmp_path: Path) -> None:
+def test_files_that_are_not_pictures(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     for name in ("text.png", "absent.png"):
         with pytest.raises(ArtifactError, match=name):
-            transform(ENLARGING, {"low": tmp_path / name}, enlarged, None)
+            transform(UPSAMPLING, {"low": tmp_path / name}, upsample, None)
 
 
 MIXING = Spec(
@@ -109,7 +109,7 @@ MIXING = Spec(
 
 
 def mixed(feeds: Feeds) -> Floats:
-    """Inside the mask the content, elsewhere the mean of the style, by strength."""
+    """The content inside the mask, elsewhere the mean of the style, weighted by the strength."""
     feeds = check_inputs(MIXING, feeds)
     colour = feeds["style"].mean((2, 3), keepdims=True)
     strength = feeds["strength"][:, None, None, None] * (1 - feeds["mask"])
@@ -150,15 +150,15 @@ def test_inputs_that_do_not_fit(change: dict[str, Any], message: str) -> None:
         transform(MIXING, {name: value for name, value in given.items() if value is not None}, mixed, None)
 
 
-def test_sizes_that_are_fixed() -> None:
+def test_fixed_sizes() -> None:
     spec = Spec("fixed", (Image("low", "edges", 3, RGB, (8, 8)),), Output(3, RGB, (16, 16)))
     made = transform(spec, {"low": PHOTO[:8, :8]}, lambda feeds: feeds["low"].repeat(2, axis=2).repeat(2, axis=3), None)
     assert made.shape == (1, 16, 16, 3)
     with pytest.raises(RequestError, match="low is 64 x 48 pixels; this model takes 8 x 8 only"):
-        transform(spec, {"low": PHOTO}, enlarged, None)
+        transform(spec, {"low": PHOTO}, upsample, None)
 
 
-BLURRING = Spec("blur", ENLARGING.inputs, Output(3, RGB, None, reach=2))
+BLURRING = Spec("blur", UPSAMPLING.inputs, Output(3, RGB, None, reach=2))
 
 
 def blurred(feeds: Feeds) -> Floats:
@@ -171,26 +171,26 @@ def blurred(feeds: Feeds) -> Floats:
 
 
 @pytest.mark.parametrize("tile", [4, 12, 20])
-def test_tiles_see_their_neighbours_as_far_as_the_model_looks(tile: int) -> None:
+def test_tiles_overlap_by_the_receptive_field(tile: int) -> None:
     whole, tiled = (transform(BLURRING, {"low": PHOTO}, blurred, side) for side in (0, tile))
     assert np.array_equal(whole, tiled)
 
 
-def test_windows_are_of_one_size_and_small() -> None:
-    """A backend prepares itself for each new size, and its memory grows with it."""
+def test_windows_have_one_small_size() -> None:
+    """A backend allocates memory for each new size."""
     shapes = set()
 
     def compute(feeds: Feeds) -> Floats:
         shapes.add(feeds["low"].shape)
-        return enlarged(feeds)
+        return upsample(feeds)
 
     photo = np.random.default_rng(0).integers(0, 256, (701, 1203, 3), np.uint8)
-    made = transform(ENLARGING, {"low": photo}, compute, None)
+    made = transform(UPSAMPLING, {"low": photo}, compute, None)
     assert shapes == {(1, 3, 392, 392)}
     assert np.array_equal(made[0], photo.repeat(2, axis=0).repeat(2, axis=1))
     shapes.clear()
-    transform(ENLARGING, {"low": photo[:512, :512]}, compute, None)
-    transform(ENLARGING, {"low": photo}, compute, 0)
+    transform(UPSAMPLING, {"low": photo[:512, :512]}, compute, None)
+    transform(UPSAMPLING, {"low": photo}, compute, 0)
     assert shapes == {(1, 3, 512, 512), (1, 3, 704, 1204)}
 
 
@@ -198,7 +198,7 @@ def test_memory_is_bounded_by_the_tile() -> None:
     """As floats, this picture and its result alone would be 5 times as much."""
     photo = np.zeros((2048, 2048, 3), np.uint8)
     tracemalloc.start()
-    transform(ENLARGING, {"low": photo}, enlarged, None)
+    transform(UPSAMPLING, {"low": photo}, upsample, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * photo.nbytes + 20 * 512 * 512 * 4 * 3
@@ -209,10 +209,10 @@ def test_many_small_pictures_are_computed_together_but_not_all_at_once() -> None
 
     def compute(feeds: Feeds) -> Floats:
         batches.append(len(feeds["low"]))
-        return enlarged(feeds)
+        return upsample(feeds)
 
     photos = np.random.default_rng(0).integers(0, 256, (11, 256, 256, 3), np.uint8)
-    made = transform(ENLARGING, {"low": photos}, compute, None)
+    made = transform(UPSAMPLING, {"low": photos}, compute, None)
     assert batches == [4, 4, 3]
     assert np.array_equal(made, photos.repeat(2, axis=1).repeat(2, axis=2))
 
@@ -226,14 +226,14 @@ def test_many_small_pictures_are_computed_together_but_not_all_at_once() -> None
         (True, "tile is True; it must be 0"),
     ],
 )
-def test_tiles_that_cannot_be(tile: Any, message: str) -> None:
+def test_invalid_tiles(tile: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        transform(ENLARGING, {"low": PHOTO}, enlarged, tile)
+        transform(UPSAMPLING, {"low": PHOTO}, upsample, tile)
 
 
-def test_a_model_that_looks_everywhere_takes_no_tiles() -> None:
-    spec = Spec("everywhere", ENLARGING.inputs, Output(3, RGB, None, 2))
+def test_a_global_model_cannot_use_tiles() -> None:
+    spec = Spec("everywhere", UPSAMPLING.inputs, Output(3, RGB, None, 2))
     with pytest.raises(RequestError, match="cannot use tiles: an output pixel depends on the whole picture"):
-        transform(spec, {"low": PHOTO}, enlarged, 16)
+        transform(spec, {"low": PHOTO}, upsample, 16)
     large = np.zeros((520, 520, 3), np.uint8)
-    assert transform(spec, {"low": large}, enlarged, None).shape == (1, 1040, 1040, 3)
+    assert transform(spec, {"low": large}, upsample, None).shape == (1, 1040, 1040, 3)

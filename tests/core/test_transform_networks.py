@@ -31,7 +31,7 @@ PHOTO = skimage.data.astronaut()[100:148, 180:244]
 )
 @pytest.mark.parametrize("tile", [8, 20, 400])
 def test_tiles_make_the_same_picture(name: str, values: dict[str, Any], tile: int) -> None:
-    """The overlap is the reach here, so not even the rounding to uint8 shows, give or take one step."""
+    """The overlap is the receptive-field radius, so pictures differ by at most one step of rounding."""
     spec, compute = build_network(name, **values)
     assert (spec.output.reach or 0) <= MAX_OVERLAP
     given = {spec.images[0].name: np.stack([PHOTO[:45, :61], PHOTO[3:, 3:]])}
@@ -40,7 +40,8 @@ def test_tiles_make_the_same_picture(name: str, values: dict[str, Any], tile: in
 
 
 def test_tiled_floats_are_equal_within_rounding() -> None:
-    """Before anything is rounded to uint8: a window with a margin of the reach computes its inner part exactly."""
+    """Before anything is rounded to uint8: a window with a margin of the receptive-field radius computes its inner part
+    exactly."""
     spec, compute = build_network("srvgg", width=6, convs=3, scale=2)
     reach, (low,) = spec.output.reach or 0, [from_uint8(PHOTO[None], RGB)]
     whole = compute({"low_res": low})
@@ -49,7 +50,7 @@ def test_tiled_floats_are_equal_within_rounding() -> None:
     assert np.abs(inner - whole[:, :, 20:60, 24:80]).max() < 1e-4
 
 
-def test_no_seam_shows_when_the_reach_is_beyond_the_overlap() -> None:
+def test_no_seam_shows_when_the_receptive_field_exceeds_the_overlap() -> None:
     """A residual net that looks 136 pixels far, on a photograph: what rounding to uint8 leaves is one step at most."""
     spec, compute = build_network("rrdb", width=8, blocks=2, growth=4, scale=1)
     assert spec.output.reach == 136
@@ -68,7 +69,7 @@ def by_hand(photo: np.ndarray, scale: int, compute: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("tile", [0, 16])
-def test_luma_through_the_net_and_colour_beside_it(tile: int) -> None:
+def test_luma_goes_through_the_network_and_colour_is_resized(tile: int) -> None:
     spec, compute = build_network("espcn", scale=3, width=8)
     made = transform(spec, {"luma": PHOTO}, compute, tile)[0].astype(int)
     assert np.abs(made - by_hand(PHOTO, 3, compute)).max() <= 1
@@ -89,7 +90,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_method_of_a_generator(espcn: Bundle, photo: Path) -> None:
+def test_generator_transform(espcn: Bundle, photo: Path) -> None:
     with ganrt.load(espcn.folder, "onnxruntime") as generator:
         made = generator.transform(photo)
         assert made.shape == (96, 128, 3) and made.dtype == np.uint8
@@ -104,7 +105,7 @@ def test_the_method_of_a_generator(espcn: Bundle, photo: Path) -> None:
             generator.transform()
 
 
-def test_a_model_without_pictures_says_so(bundle: Bundle) -> None:
+def test_a_model_without_image_inputs_is_an_error(bundle: Bundle) -> None:
     with (
         ganrt.load(bundle.folder) as generator,
         pytest.raises(RequestError, match=r"takes no pictures; use sample\(\)"),

@@ -1,4 +1,4 @@
-"""Which proof covers a session: one in the bundle's record, one that this machine remembers, or a new one."""
+"""The proof that covers a session: from the bundle, from the cache, or a new one."""
 
 import shutil
 from dataclasses import replace
@@ -23,13 +23,13 @@ from ganrt.session_config import SessionConfig
 
 @pytest.fixture
 def unproven(tmp_path: Path) -> Bundle:
-    """A bundle of the NumPy model that nothing has been proven for."""
+    """A bundle of the NumPy model without proofs."""
     return write_bundle(tmp_path)
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Keys of the proofs that are made."""
+    """Keys of new proofs."""
     keys: list[str] = []
 
     def record(session: Session, spec: Any, golden: Any, key: str) -> Any:
@@ -47,7 +47,7 @@ class Black(FakeSession):
         return np.full_like(super().run(feeds), -1)
 
 
-def test_a_machine_proves_once_and_remembers(unproven: Bundle, made: list[str]) -> None:
+def test_a_machine_proves_once(unproven: Bundle, made: list[str]) -> None:
     first = trust.require_proof(unproven, "fp32", FakeSession())
     assert first.passed
     assert trust.require_proof(unproven, "fp32", FakeSession()) == first
@@ -59,7 +59,9 @@ def memory(cache: Path) -> Path:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\x00" * 99, b'{"key": "other", "failures": []}'])
-def test_a_damaged_memory_is_made_again(content: bytes, unproven: Bundle, made: list[str], cache: Path) -> None:
+def test_a_damaged_proof_in_the_cache_is_replaced(
+    content: bytes, unproven: Bundle, made: list[str], cache: Path
+) -> None:
     first = trust.require_proof(unproven, "fp32", FakeSession())
     memory(cache).write_bytes(content)
     assert trust.require_proof(unproven, "fp32", FakeSession()) == first
@@ -68,9 +70,7 @@ def test_a_damaged_memory_is_made_again(content: bytes, unproven: Bundle, made: 
     assert len(made) == 2
 
 
-def test_a_remembered_proof_must_carry_the_key_it_is_found_under(
-    unproven: Bundle, made: list[str], cache: Path
-) -> None:
+def test_a_cached_proof_must_have_the_key_of_its_file(unproven: Bundle, made: list[str], cache: Path) -> None:
     trust.require_proof(unproven, "fp32", FakeSession())
     content = memory(cache).read_text()
     memory(cache).write_text(content.replace(made[0], "0" * 64))
@@ -78,7 +78,7 @@ def test_a_remembered_proof_must_carry_the_key_it_is_found_under(
     assert len(made) == 2
 
 
-def test_a_memory_that_cannot_be_written_costs_only_time(
+def test_a_proof_that_cannot_be_cached_is_made_again(
     unproven: Bundle, made: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cache / "file").touch()
@@ -137,7 +137,7 @@ def test_the_key_covers_all_that_a_result_depends_on(unproven: Bundle, monkeypat
 def test_passing_proofs_of_anything_else_do_not_cover_a_session(
     unproven: Bundle, made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record full of proofs of other backends, machines, versions and bytes: the session is proven all the same."""
+    """A record full of proofs of other backends, machines, versions and bytes: the session is proven again."""
     others = tuple(passing(unproven, key) for key in other_keys(unproven, monkeypatch).values())
     full = unproven.with_proofs("fp32", others)
     with pytest.raises(UnprovenError, match="does not make the original's images"):
@@ -164,7 +164,7 @@ def test_a_failed_proof_in_the_record_is_final(unproven: Bundle, made: list[str]
     assert not made
 
 
-def test_the_record_of_the_exporting_machine_is_enough(bundle: Bundle, made: list[str]) -> None:
+def test_the_proofs_of_the_exporting_machine_are_enough(bundle: Bundle, made: list[str]) -> None:
     with open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as session:
         assert trust.require_proof(bundle, "fp32", session).passed
     assert not made
@@ -191,7 +191,7 @@ def black_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("black_onnxruntime")
-def test_a_failed_proof_is_an_error_and_remembered(unrecorded: Bundle, made: list[str]) -> None:
+def test_a_failed_proof_is_an_error_and_is_cached(unrecorded: Bundle, made: list[str]) -> None:
     for _ in range(2):
         with pytest.raises(
             UnprovenError, match=r"does not make the original's images: sample 0 is flat .* unproven=True"

@@ -1,4 +1,4 @@
-"""The tuned record: what is kept of a measurement, where, and which choice follows from it; nothing hostile gets in."""
+"""Tuned records: how they are written and read, the choices made from them, and untrusted input."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ THREE = record(QUICK_ALONE, QUICK_IN_CROWDS, BALANCED)
         (None, "balanced", "the best overall, 1.09 times the best time on average over batch 1, 8, 32"),
     ],
 )
-def test_the_choice_goes_by_the_batch(batch: int | None, wanted: str, reason: str) -> None:
+def test_the_choice_depends_on_the_batch(batch: int | None, wanted: str, reason: str) -> None:
     picked = THREE.pick(batch)
     assert picked is not None
     assert picked[0].config.backend == wanted
@@ -73,7 +73,7 @@ def test_the_choice_is_among_those_that_fit() -> None:
     assert alone is not None and alone[1].endswith("the fastest at each of batch 1, 8, 32")
 
 
-def test_a_choice_that_lacks_a_size_is_judged_only_where_it_was_measured() -> None:
+def test_a_choice_is_compared_only_at_its_measured_sizes() -> None:
     half = Tuned("k", 60.0, "2026", {}, (BALANCED, choice("half", {1: 0.5, 8: 1})), {1: 1, 8: 1, 32: 0})
     picks = [half.pick(batch) for batch in (None, 8, 32)]
     assert [p[0].config.backend for p in picks if p] == ["balanced", "half", "balanced"]
@@ -129,7 +129,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         (changed("winners", {"16": 0}), "its winner at batch 16 is 0"),
     ],
 )
-def test_records_that_are_none(raw: Any, message: str) -> None:
+def test_invalid_records(raw: Any, message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
         Tuned.from_dict(raw)
 
@@ -142,7 +142,7 @@ _JSON = st.recursive(
 
 
 @given(_JSON, st.sampled_from(["choices", "winners", "choices.0.timings", "choices.0.options", "choices.0.device"]))
-def test_whatever_stands_in_a_record_is_read_or_refused(value: Any, path: str) -> None:
+def test_an_untrusted_record_is_read_or_rejected(value: Any, path: str) -> None:
     for raw in (value, changed(path, value)):
         try:
             read = Tuned.from_dict(raw)
@@ -151,7 +151,7 @@ def test_whatever_stands_in_a_record_is_read_or_refused(value: Any, path: str) -
         assert read.pick(None) is None or read.pick(1) is not None
 
 
-def test_it_is_remembered_for_this_bundle(bundle: Bundle, bundles: dict[str, Bundle], cache: Path) -> None:
+def test_a_record_is_found_for_its_bundle(bundle: Bundle, bundles: dict[str, Bundle], cache: Path) -> None:
     assert tuned.find_record(bundle) is None
     kept = replace(THREE, key=tuned.tuned_key(bundle))
     path = tuned.save_record(kept)
@@ -160,7 +160,7 @@ def test_it_is_remembered_for_this_bundle(bundle: Bundle, bundles: dict[str, Bun
     assert tuned.find_record(bundles["mlp"]) is None
 
 
-def test_the_key_tells_apart_all_that_times_depend_on(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_covers_everything_that_times_depend_on(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {tuned.tuned_key(bundle), tuned.tuned_key(bundle)}
     assert len(keys) == 1
     other = {**bundle.files, "model.onnx": FileDigest(1, "0" * 64)}
@@ -193,7 +193,7 @@ def test_the_key_tells_apart_all_that_times_depend_on(bundle: Bundle, monkeypatc
         (json.dumps(THREE.to_dict()).encode(), "is a tuned record of another bundle or machine"),
     ],
 )
-def test_a_damaged_record_is_warned_about_and_ignored(
+def test_a_damaged_record_is_ignored_with_a_warning(
     content: bytes, message: str, bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tuned.save_record(replace(THREE, key=tuned.tuned_key(bundle)))
@@ -204,7 +204,7 @@ def test_a_damaged_record_is_warned_about_and_ignored(
     assert "tune the bundle again" in caplog.text
 
 
-def test_a_record_that_cannot_be_opened_is_warned_about(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_record_is_ignored_with_a_warning(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
     path = tuned.save_record(replace(THREE, key=tuned.tuned_key(bundle)))
     path.unlink()
     path.mkdir()
@@ -212,14 +212,14 @@ def test_a_record_that_cannot_be_opened_is_warned_about(bundle: Bundle, caplog: 
     assert "cannot be read: Is a directory; the tuned record is ignored: tune the bundle again" in caplog.text
 
 
-def test_a_record_that_cannot_be_kept_is_an_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_cannot_be_written_is_an_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     with pytest.raises(MachineError, match="the cache of tuned, cannot be created"):
         tuned.save_record(THREE)
 
 
-def test_without_platformdirs_nothing_is_remembered(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_platformdirs_there_is_no_record(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     assert tuned.find_record(bundle) is None
     with pytest.raises(MissingLibraryError, match="the cache of tuned needs platformdirs"):
