@@ -73,7 +73,7 @@ def test_a_flat_original_may_be_flat() -> None:
     assert reasons(flat + 1e-6, flat) == ""
 
 
-def contrast(deviation: float) -> Any:
+def make_image_with_deviation(deviation: float) -> Any:
     """One image whose values have this standard deviation."""
     return np.tile(np.array([deviation, -deviation]), (1, 1, 8, 4)).astype(np.float32)
 
@@ -87,7 +87,9 @@ def contrast(deviation: float) -> Any:
     ],
 )
 def test_the_margin_between_flat_and_not_flat(found: float, expected: float, flat: bool) -> None:
-    assert ("flat" in reasons(contrast(found), contrast(expected), threshold=0)) is flat
+    assert (
+        "flat" in reasons(make_image_with_deviation(found), make_image_with_deviation(expected), threshold=0)
+    ) is flat
 
 
 def test_a_saturated_image_is_a_defect() -> None:
@@ -101,7 +103,7 @@ def test_a_black_background_may_be_rounded_to_black() -> None:
     assert reasons(black, expected, threshold=40) == ""
 
 
-def near_the_ends(share: float, distance: float) -> Any:
+def make_image_near_ends(share: float, distance: float) -> Any:
     """One image: a share of its values lies at this distance from either end of the range, the others in the middle."""
     values, count = np.zeros(1000), round(500 * share)
     values[:count], values[-count:] = -1 + distance, 1 - distance
@@ -124,7 +126,9 @@ def near_the_ends(share: float, distance: float) -> Any:
 def test_the_margin_between_saturated_and_not_saturated(
     found: tuple[float, float], expected: tuple[float, float], saturated: bool
 ) -> None:
-    assert ("saturated" in reasons(near_the_ends(*found), near_the_ends(*expected), threshold=0)) is saturated
+    assert (
+        "saturated" in reasons(make_image_near_ends(*found), make_image_near_ends(*expected), threshold=0)
+    ) is saturated
 
 
 @pytest.mark.parametrize(

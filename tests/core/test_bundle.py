@@ -177,7 +177,7 @@ def test_a_huge_manifest_is_not_read(folder: Path) -> None:
         Bundle.read(folder)
 
 
-def renamed(name: str) -> Callable[[dict[str, Any]], object]:
+def rename_file(name: str) -> Callable[[dict[str, Any]], object]:
     return lambda raw: raw["files"].update({name: raw["files"]["model.onnx"]})
 
 
@@ -214,7 +214,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "model without config": (lambda raw: raw.update(model={"family": "dcgan"}), "is incomplete"),
     "provenance as a list": (lambda raw: raw.update(provenance=[1]), "is incomplete"),
 } | {
-    f"file {name!r:.20}": (renamed(name), "which is not a plain file name")
+    f"file {name!r:.20}": (rename_file(name), "which is not a plain file name")
     for name in (
         "../model.onnx",
         "/etc/passwd",

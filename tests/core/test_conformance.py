@@ -270,28 +270,28 @@ class Drawing(FakeSession, PictureSession):
     """Draws and makes pictures itself, as sessions on a GPU do."""
 
     def submit_draw(self, draw: Draw) -> Pending:
-        made = images(SPEC, self.drawn(draw))
-        return Ready({"image": self.pictures(made)})
+        made = images(SPEC, self.draw_inputs(draw))
+        return Ready({"image": self.make_pictures(made)})
 
-    def drawn(self, draw: Draw) -> Feeds:
+    def draw_inputs(self, draw: Draw) -> Feeds:
         return draw.draw_feeds(SPEC)
 
-    def pictures(self, made: Array) -> Array:
+    def make_pictures(self, made: Array) -> Array:
         return to_uint8(made, SPEC.output.range)
 
 
 class DrawsOtherSamples(Drawing):
-    def drawn(self, draw: Draw) -> Feeds:
+    def draw_inputs(self, draw: Draw) -> Feeds:
         return draw._replace(start=draw.start % 2**32).draw_feeds(SPEC)
 
 
 class DrawsFromTheLowHalfOfTheSeed(Drawing):
-    def drawn(self, draw: Draw) -> Feeds:
+    def draw_inputs(self, draw: Draw) -> Feeds:
         return draw._replace(seed=draw.seed % 2**32).draw_feeds(SPEC)
 
 
 class PicturesInFloats(Drawing):
-    def pictures(self, made: Array) -> Array:
+    def make_pictures(self, made: Array) -> Array:
         return made
 
 

@@ -18,12 +18,12 @@ from ganrt.spec import Latent, Output, Spec
 LARGE = Spec("large", (Latent("z", (2,)),), Output(3, (-1.0, 1.0), (600, 600)))
 
 
-def made() -> Golden:
+def make_golden() -> Golden:
     return Golden.make(SPEC, lambda given: images(SPEC, given))
 
 
 def test_samples_are_those_of_their_seeds() -> None:
-    golden = made()
+    golden = make_golden()
     runs = len(golden.seeds)
     each = len(golden.images) // runs
     assert runs > 1 and golden.images.dtype == np.float32 and golden.images.shape[1:] == (3, 4, 5)
@@ -35,14 +35,14 @@ def test_samples_are_those_of_their_seeds() -> None:
 
 
 def test_they_cover_large_seeds_and_numbers_beyond_32_bits() -> None:
-    golden = made()
+    golden = make_golden()
     length = len(golden.images) // len(golden.seeds)
     assert golden.seeds.max() >= 2**63
     assert any(start < 2**32 <= start + length for start in map(int, golden.starts))
 
 
 def test_a_subset_is_the_first_of_each_run() -> None:
-    golden = made()
+    golden = make_golden()
     part = golden.subset(2)
     assert len(part.images) == 2 * len(golden.seeds)
     np.testing.assert_allclose(images(SPEC, part.draw_feeds(SPEC)), part.images, rtol=1e-6)
@@ -54,7 +54,7 @@ def test_large_images_get_fewer_samples() -> None:
 
 
 def test_samples_are_read_as_they_were_saved(tmp_path: Path) -> None:
-    golden = made()
+    golden = make_golden()
     golden.save(tmp_path / "golden.npz")
     found = Golden.load(tmp_path / "golden.npz", SPEC)
     for key in Golden.KEYS:

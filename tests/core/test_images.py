@@ -88,7 +88,7 @@ def test_a_png_is_read_as_it_was_encoded(channels: int, as_file: bool, tmp_path:
     np.testing.assert_array_equal(found, picture(channels))
 
 
-def saved(image: PIL.Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+def save_picture(image: PIL.Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -105,17 +105,17 @@ EXIF[0x0112] = 6  # "the camera was held upright": rotate by 90 degrees
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [
-        (saved(PIL.Image.fromarray(GRADIENT)), (GRADIENT >> 8)[..., None].repeat(3, axis=2)),
-        (saved(PALETTE), np.full((2, 2, 3), [250, 100, 50])),
-        (saved(PALETTE, transparency=b"\x00\x80"), np.full((2, 2, 3), [250, 100, 50])),
-        (saved(TRANSPARENT), np.full((2, 2, 3), [250, 100, 50])),
-        (saved(TRANSPARENT.convert("LA")), np.full((2, 2, 3), 139)),
-        (saved(PIL.Image.new("1", (2, 2), 1)), np.full((2, 2, 3), 255)),
-        (saved(PIL.Image.new("CMYK", (8, 8)), "JPEG"), np.full((8, 8, 3), 255)),
-        (saved(PIL.Image.fromarray(picture()), exif=EXIF), np.rot90(picture(), -1)),
-        (saved(PIL.Image.fromarray(picture()), "WEBP", lossless=True), picture()),
+        (save_picture(PIL.Image.fromarray(GRADIENT)), (GRADIENT >> 8)[..., None].repeat(3, axis=2)),
+        (save_picture(PALETTE), np.full((2, 2, 3), [250, 100, 50])),
+        (save_picture(PALETTE, transparency=b"\x00\x80"), np.full((2, 2, 3), [250, 100, 50])),
+        (save_picture(TRANSPARENT), np.full((2, 2, 3), [250, 100, 50])),
+        (save_picture(TRANSPARENT.convert("LA")), np.full((2, 2, 3), 139)),
+        (save_picture(PIL.Image.new("1", (2, 2), 1)), np.full((2, 2, 3), 255)),
+        (save_picture(PIL.Image.new("CMYK", (8, 8)), "JPEG"), np.full((8, 8, 3), 255)),
+        (save_picture(PIL.Image.fromarray(picture()), exif=EXIF), np.rot90(picture(), -1)),
+        (save_picture(PIL.Image.fromarray(picture()), "WEBP", lossless=True), picture()),
         (
-            saved(PALETTE, save_all=True, append_images=[PIL.Image.new("P", (2, 2), 0)]),
+            save_picture(PALETTE, save_all=True, append_images=[PIL.Image.new("P", (2, 2), 0)]),
             np.full((2, 2, 3), [250, 100, 50]),
         ),
     ],
@@ -126,15 +126,15 @@ def test_every_kind_of_picture_becomes_rgb(content: bytes, wanted: Any) -> None:
 
 
 def test_colours_become_grey_by_their_luma() -> None:
-    assert read_picture(saved(TRANSPARENT), 1).tolist() == [[[139], [139]], [[139], [139]]]
+    assert read_picture(save_picture(TRANSPARENT), 1).tolist() == [[[139], [139]], [[139], [139]]]
 
 
 GOOD = encode_png(picture())
 
 
-def bomb() -> bytes:
+def make_bomb() -> bytes:
     """A PNG file with a valid header of 12000 x 12000 pixels and no data."""
-    content = bytearray(saved(PIL.Image.new("L", (1, 1))))
+    content = bytearray(save_picture(PIL.Image.new("L", (1, 1))))
     content[16:24] = (12000).to_bytes(4, "big") * 2
     import zlib
 
@@ -149,10 +149,10 @@ def bomb() -> bytes:
         (b"\x89PNG\r\n\x1a\n", "cannot be read"),
         (b"<svg/>" * 9, "cannot be read"),
         (GOOD[: len(GOOD) // 2], "cannot be read"),
-        (saved(PIL.Image.new("L", (4, 4)), "GIF"), "cannot be read"),
-        (saved(PIL.Image.new("L", (4, 4)), "TIFF"), "cannot be read"),
-        (saved(PIL.Image.new("L", (16, 16)), "JPEG")[:300], "cannot be read"),
-        (bomb(), "cannot be read|144000000 pixels|at most"),
+        (save_picture(PIL.Image.new("L", (4, 4)), "GIF"), "cannot be read"),
+        (save_picture(PIL.Image.new("L", (4, 4)), "TIFF"), "cannot be read"),
+        (save_picture(PIL.Image.new("L", (16, 16)), "JPEG")[:300], "cannot be read"),
+        (make_bomb(), "cannot be read|144000000 pixels|at most"),
     ],
     ids=["empty", "signature", "SVG", "cut PNG", "GIF", "TIFF", "cut JPEG", "bomb"],
 )
@@ -172,7 +172,7 @@ def test_a_truncated_file_is_rejected_unless_all_pixels_are_there(length: int) -
 def test_a_large_picture_is_rejected_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(ArtifactError, match=f"12000 x 12000 pixels; at most {MAX_PIXELS} are read"):
-        read_picture(bomb(), 3)
+        read_picture(make_bomb(), 3)
 
 
 @pytest.mark.parametrize("name", ["missing.png", "."])
@@ -186,7 +186,7 @@ def test_the_file_is_named(name: str, tmp_path: Path) -> None:
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=6),
 )
 def test_damaged_pictures_are_decoded_or_rejected(kind: str, changes: list[tuple[int, int]]) -> None:
-    content = bytearray(saved(PIL.Image.fromarray(picture()), kind, exif=EXIF))
+    content = bytearray(save_picture(PIL.Image.fromarray(picture()), kind, exif=EXIF))
     for place, value in changes:
         content[place % len(content)] = value
     try:

@@ -108,7 +108,7 @@ MIXING = Spec(
 )
 
 
-def mixed(feeds: Feeds) -> Floats:
+def mix_by_mask(feeds: Feeds) -> Floats:
     """The content inside the mask, elsewhere the mean of the style, weighted by the strength."""
     feeds = check_inputs(MIXING, feeds)
     colour = feeds["style"].mean((2, 3), keepdims=True)
@@ -123,12 +123,12 @@ def test_several_inputs_and_numbers(tile: int) -> None:
     mask[:, :20] = 255
     style = np.full((7, 9, 3), (10, 200, 90), np.uint8)
     given: dict[str, Any] = {"content": contents, "mask": mask, "style": style}
-    made = transform(MIXING, given, mixed, tile)
+    made = transform(MIXING, given, mix_by_mask, tile)
     assert np.array_equal(made[:, :, :20], contents[:, :, :20])
     assert (made[:, :, 20:] == (10, 200, 90)).all()
     for strength in (0, 0.0, np.float32(0), [0.0], [0, 0, 0]):
-        assert np.array_equal(transform(MIXING, {**given, "strength": strength}, mixed, tile), contents)
-    ramp = transform(MIXING, {**given, "strength": [0, 0.5, 1]}, mixed, tile)
+        assert np.array_equal(transform(MIXING, {**given, "strength": strength}, mix_by_mask, tile), contents)
+    ramp = transform(MIXING, {**given, "strength": [0, 0.5, 1]}, mix_by_mask, tile)
     assert np.array_equal(ramp[0], contents[0]) and np.array_equal(ramp[2], made[2])
 
 
@@ -147,7 +147,7 @@ def test_several_inputs_and_numbers(tile: int) -> None:
 def test_inputs_that_do_not_fit(change: dict[str, Any], message: str) -> None:
     given = {"content": PHOTO, "mask": PHOTO[..., 0], "style": PHOTO, **change}
     with pytest.raises(RequestError, match=message):
-        transform(MIXING, {name: value for name, value in given.items() if value is not None}, mixed, None)
+        transform(MIXING, {name: value for name, value in given.items() if value is not None}, mix_by_mask, None)
 
 
 def test_fixed_sizes() -> None:
@@ -161,7 +161,7 @@ def test_fixed_sizes() -> None:
 BLURRING = Spec("blur", UPSAMPLING.inputs, Output(3, RGB, None, reach=2))
 
 
-def blurred(feeds: Feeds) -> Floats:
+def blur(feeds: Feeds) -> Floats:
     """The mean of 5 x 5 pixels; beyond the border the last pixel is repeated."""
     low = feeds["low"]
     padded = np.pad(low, ((0, 0), (0, 0), (2, 2), (2, 2)), "edge")
@@ -172,7 +172,7 @@ def blurred(feeds: Feeds) -> Floats:
 
 @pytest.mark.parametrize("tile", [4, 12, 20])
 def test_tiles_overlap_by_the_receptive_field(tile: int) -> None:
-    whole, tiled = (transform(BLURRING, {"low": PHOTO}, blurred, side) for side in (0, tile))
+    whole, tiled = (transform(BLURRING, {"low": PHOTO}, blur, side) for side in (0, tile))
     assert np.array_equal(whole, tiled)
 
 

@@ -51,7 +51,8 @@ def test_tiled_floats_are_equal_within_rounding() -> None:
 
 
 def test_no_seam_shows_when_the_receptive_field_exceeds_the_overlap() -> None:
-    """A residual net that looks 136 pixels far, on a photograph: what rounding to uint8 leaves is one step at most."""
+    """A residual network with a receptive-field radius of 136 pixels, on a photograph: at most one step of rounding
+    remains."""
     spec, compute = build_network("rrdb", width=8, blocks=2, growth=4, scale=1)
     assert spec.output.reach == 136
     photo = skimage.data.astronaut()[40:250, 100:310]

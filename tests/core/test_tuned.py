@@ -84,7 +84,7 @@ def test_it_is_read_as_it_was_written() -> None:
     assert Tuned.from_dict(json.loads(json.dumps(one.to_dict()))) == one
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
+def change_record(path: str, value: Any) -> dict[str, Any]:
     """A good record as JSON with one entry replaced; `path` as in `choices.0.device`."""
     raw = json.loads(json.dumps(THREE.to_dict()))
     *parents, last = path.split(".")
@@ -100,33 +100,33 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     [
         ([], r"tuned record is \[\]; this ganrt reads format 1"),
         ({}, "tuned record has format None; this ganrt reads format 1"),
-        (changed("format", 2), "tuned record has format 2; this ganrt reads format 1"),
-        (changed("key", 5), "tuned record.key is 5, where str is expected"),
-        (changed("quality", "high"), "quality is 'high', where float is expected"),
-        (changed("quality", True), "quality is True, where float is expected"),
-        (changed("choices", {}), "choices is {}, where a list is expected"),
-        (changed("choices", [[]]), r"choices\[0\] is \[\], where an object is expected"),
-        (changed("choices.0.backend", None), r"choices\[0\].config.backend is None, where str is expected"),
-        (changed("choices.0.options", {"device": 1}), "an option is 'device' = 1"),
-        (changed("choices.0.options", {"threads": "rm"}), "an option is 'threads' = 'rm'"),
-        (changed("choices.0.options", {"threads": 1.5}), "an option is 'threads' = 1.5"),
-        (changed("choices.0.options", {"a b": 1}), "an option is 'a b' = 1"),
-        (changed("choices.0.worst_psnr", None), r"choices\[0\].worst_psnr is None, where float is expected"),
-        (changed("choices.0.worst_psnr", 10**400), r"worst_psnr is 10+, where float is expected"),
-        (changed("choices.0.timings", {"0": [1, 1, 1]}), "a batch size is 0"),
+        (change_record("format", 2), "tuned record has format 2; this ganrt reads format 1"),
+        (change_record("key", 5), "tuned record.key is 5, where str is expected"),
+        (change_record("quality", "high"), "quality is 'high', where float is expected"),
+        (change_record("quality", True), "quality is True, where float is expected"),
+        (change_record("choices", {}), "choices is {}, where a list is expected"),
+        (change_record("choices", [[]]), r"choices\[0\] is \[\], where an object is expected"),
+        (change_record("choices.0.backend", None), r"choices\[0\].config.backend is None, where str is expected"),
+        (change_record("choices.0.options", {"device": 1}), "an option is 'device' = 1"),
+        (change_record("choices.0.options", {"threads": "rm"}), "an option is 'threads' = 'rm'"),
+        (change_record("choices.0.options", {"threads": 1.5}), "an option is 'threads' = 1.5"),
+        (change_record("choices.0.options", {"a b": 1}), "an option is 'a b' = 1"),
+        (change_record("choices.0.worst_psnr", None), r"choices\[0\].worst_psnr is None, where float is expected"),
+        (change_record("choices.0.worst_psnr", 10**400), r"worst_psnr is 10+, where float is expected"),
+        (change_record("choices.0.timings", {"0": [1, 1, 1]}), "a batch size is 0"),
         (
-            changed("choices.0.timings", {"1e3": [1, 1, 1]}),
+            change_record("choices.0.timings", {"1e3": [1, 1, 1]}),
             "timings is '1e3', where a whole number is expected",
         ),
-        (changed("choices.0.timings", {"99999": [1, 1, 1]}), "a batch size is 99999"),
-        (changed("choices.0.timings", {"8": [0, 0, 0]}), r"the time of a batch of 8 is 0\.0"),
-        (changed("choices.0.timings", {"8": [1]}), r"timings.8 is \[1\], where a list of 3 is expected"),
-        (changed("choices.0.timings", {"8": 3}), "timings.8 is 3, where a list is expected"),
-        (changed("winners", {}), "it has no winner"),
-        (changed("winners", {"8": 3}), "its winner at batch 8 is 3"),
-        (changed("winners", {"8": -1}), "its winner at batch 8 is -1"),
-        (changed("winners", {"8": "0"}), "winners.8 is '0', where int is expected"),
-        (changed("winners", {"16": 0}), "its winner at batch 16 is 0"),
+        (change_record("choices.0.timings", {"99999": [1, 1, 1]}), "a batch size is 99999"),
+        (change_record("choices.0.timings", {"8": [0, 0, 0]}), r"the time of a batch of 8 is 0\.0"),
+        (change_record("choices.0.timings", {"8": [1]}), r"timings.8 is \[1\], where a list of 3 is expected"),
+        (change_record("choices.0.timings", {"8": 3}), "timings.8 is 3, where a list is expected"),
+        (change_record("winners", {}), "it has no winner"),
+        (change_record("winners", {"8": 3}), "its winner at batch 8 is 3"),
+        (change_record("winners", {"8": -1}), "its winner at batch 8 is -1"),
+        (change_record("winners", {"8": "0"}), "winners.8 is '0', where int is expected"),
+        (change_record("winners", {"16": 0}), "its winner at batch 16 is 0"),
     ],
 )
 def test_invalid_records(raw: Any, message: str) -> None:
@@ -143,7 +143,7 @@ _JSON = st.recursive(
 
 @given(_JSON, st.sampled_from(["choices", "winners", "choices.0.timings", "choices.0.options", "choices.0.device"]))
 def test_an_untrusted_record_is_read_or_rejected(value: Any, path: str) -> None:
-    for raw in (value, changed(path, value)):
+    for raw in (value, change_record(path, value)):
         try:
             read = Tuned.from_dict(raw)
         except ArtifactError:
