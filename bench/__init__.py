@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .clock import now_utc
     from .context import Context, MatrixProduct
-    from .environment import Environment, MachineMonitor
+    from .environment import Environment
     from .harness import measure
     from .page import write_page
     from .results import BackendResult, Measurement, Report
@@ -32,14 +31,12 @@ __all__ = [
     "Environment",
     "Estimate",
     "Facts",
-    "MachineMonitor",
     "MatrixProduct",
     "Measurement",
     "Report",
     "TuningResult",
     "Verdict",
     "measure",
-    "now_utc",
     "print_table",
     "print_tuning",
     "tune",
@@ -52,14 +49,12 @@ _MODULES = {
     "Environment": "environment",
     "Estimate": "statistics",
     "Facts": "worker",
-    "MachineMonitor": "environment",
     "MatrixProduct": "context",
     "Measurement": "results",
     "Report": "results",
     "TuningResult": "tuning",
     "Verdict": "tuning",
     "measure": "harness",
-    "now_utc": "clock",
     "print_table": "table",
     "print_tuning": "tune_table",
     "tune": "tuning",

@@ -28,7 +28,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish() -> None:
     if not _outcomes or not has_nvidia_gpu():
         return
-    from ganrt.bench import MachineMonitor, now_utc
+    from ganrt.bench.clock import now_utc
+    from ganrt.bench.environment import MachineMonitor
 
     RECORD.parent.mkdir(parents=True, exist_ok=True)
     environment = dataclasses.asdict(MachineMonitor().finish())
