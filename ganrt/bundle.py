@@ -206,7 +206,7 @@ class FileDigest:
             size = path.stat().st_size
             if size != self.size:
                 raise BundleError(
-                    f"{path} has {size} bytes where the manifest says {self.size}: fetch the bundle again"
+                    f"{path} has {size} bytes; the manifest lists {self.size}: fetch the bundle again"
                 )
             if _sha256(path) != self.sha256:
                 raise BundleError(
