@@ -14,7 +14,7 @@ import torch
 
 from ganrt import atomic
 from ganrt._version import __version__
-from ganrt.backend import BACKENDS, backend_module, library_version
+from ganrt.backend import BACKENDS, import_backend, library_version
 from ganrt.bound_inputs import BoundInputs, check_bound_inputs, drop_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
 from ganrt.errors import MachineError, RequestError, VerificationError
@@ -114,7 +114,7 @@ class _Plan:
     def __post_init__(self) -> None:
         if not self.engine:
             return
-        backend_module("tensorrt")
+        import_backend("tensorrt")
         if not has_nvidia_gpu():
             raise MachineError("an engine was asked for, and this machine has no NVIDIA GPU; leave engine= out")
         if not self.engine_precisions:

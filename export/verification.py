@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganrt import atomic
-from ganrt.backend import backend_module, backend_names, open_session, supports_variant
+from ganrt.backend import backend_names, import_backend, open_session, supports_variant
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, MissingLibraryError, RequestError
 from ganrt.images import encode_png
@@ -30,7 +30,7 @@ def installed_backends(bundle: Bundle, device: str) -> list[str]:
     names = []
     for name in backend_names(device):
         try:
-            backend_module(name)
+            import_backend(name)
         except MissingLibraryError:
             continue
         names.append(name)

@@ -249,7 +249,7 @@ def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
     return bundle.variant(variant).precision in entry.precisions and (entry.graphs or variant == FAITHFUL)
 
 
-def backend_module(name: str) -> BackendModule:
+def import_backend(name: str) -> BackendModule:
     """Import a backend's module. Raises RequestError for an unknown name, MissingLibraryError with the extra to install
     if its library is missing, MachineError if the library or the backend of another package is broken."""
     entry = backend_table().get(name)
@@ -283,8 +283,8 @@ def _missing_library(name: str, entry: Entry, error: ModuleNotFoundError) -> Mac
 
 def open_session(bundle: Bundle, config: SessionConfig) -> Session:
     """Open a session without a proof; users call `ganrt.load`. The caller closes the session. Raises RequestError for a
-    variant that the backend cannot run, and what `backend_module` and `BackendModule.open` raise."""
-    module = backend_module(config.backend)
+    variant that the backend cannot run, and what `import_backend` and `BackendModule.open` raise."""
+    module = import_backend(config.backend)
     if not supports_variant(config.backend, bundle, config.variant):
         entry = backend_table()[config.backend]
         supported = ", ".join(entry.precisions) if entry.graphs else f"only the variant {FAITHFUL}"

@@ -205,9 +205,7 @@ class FileDigest:
                 raise BundleError(f"{path} is not a regular file: fetch the bundle again")
             size = path.stat().st_size
             if size != self.size:
-                raise BundleError(
-                    f"{path} has {size} bytes; the manifest lists {self.size}: fetch the bundle again"
-                )
+                raise BundleError(f"{path} has {size} bytes; the manifest lists {self.size}: fetch the bundle again")
             if _sha256(path) != self.sha256:
                 raise BundleError(
                     f"{path} was changed after the bundle was written (sha256 differs): fetch the bundle again"

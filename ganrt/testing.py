@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ganrt.agreement import THRESHOLDS, compare
-from ganrt.backend import BackendModule, PictureSession, Session, backend_module
+from ganrt.backend import BackendModule, PictureSession, Session, import_backend
 from ganrt.batching import run_all
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, ContractError, GanrtError, RequestError
@@ -56,7 +56,7 @@ def check_backend(
     golden = bundle.read_golden()
     if golden is None:
         raise RequestError(f"{bundle.folder} has no golden samples to compare with; use an exported bundle")
-    module = backend_module(backend) if isinstance(backend, str) else backend
+    module = import_backend(backend) if isinstance(backend, str) else backend
     check_session(
         lambda: module.open(bundle, variant, device, **options),
         bundle.spec,

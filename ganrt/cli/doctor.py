@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass
 
-from ganrt.backend import BACKENDS, backend_module, backend_names, library_version
+from ganrt.backend import BACKENDS, backend_names, import_backend, library_version
 from ganrt.errors import GanrtError
 from ganrt.machine import has_nvidia_gpu
 
@@ -41,7 +41,7 @@ def run_checks() -> list[Check]:
 
 def _check_backend(name: str) -> Check:
     try:
-        backend_module(name)
+        import_backend(name)
     except GanrtError as error:
         return Check(name, False, str(error))
     if name not in BACKENDS:

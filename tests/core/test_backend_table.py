@@ -9,7 +9,7 @@ import pytest
 from fakes.sessions import SPEC, FakeSession
 
 from ganrt import backend as module
-from ganrt.backend import BACKENDS, Entry, backend_module, backend_names, backend_table, open_session, supports_variant
+from ganrt.backend import BACKENDS, Entry, backend_names, backend_table, import_backend, open_session, supports_variant
 from ganrt.bundle import Bundle, Variant
 from ganrt.choosing import LoadRequest, candidates_by_rule
 from ganrt.errors import MachineError, RequestError
@@ -56,7 +56,7 @@ def test_the_library_of_another_packages_backend_is_part_of_the_tuned_key() -> N
 def test_a_module_without_a_row_may_run_everything() -> None:
     assert all(supports_variant("plain", BUNDLE, name) for name in BUNDLE.variants)
     assert {"plain"} <= set(backend_names("cuda")) & set(backend_names("cpu"))
-    assert backend_module("plain") is sys.modules["abacus.backend"]
+    assert import_backend("plain") is sys.modules["abacus.backend"]
 
 
 @pytest.mark.usefixtures("abacus")
@@ -64,7 +64,7 @@ def test_a_broken_backend_of_another_package_is_named_when_it_is_opened() -> Non
     with pytest.raises(
         MachineError, match=r"the backend 'broken' \(abacus.nothing:ROW\) cannot be imported: No module"
     ):
-        backend_module("broken")
+        import_backend("broken")
 
 
 def test_the_rows_of_ganrt_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,4 +75,4 @@ def test_the_rows_of_ganrt_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_unknown_backend_is_an_error_that_lists_the_names() -> None:
     with pytest.raises(RequestError, match="there is no backend 'abacus'; choose one of tensorrt, onnxruntime, "):
-        backend_module("abacus")
+        import_backend("abacus")

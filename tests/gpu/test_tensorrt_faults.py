@@ -12,7 +12,7 @@ from fakes.gpu import FakeMachine, Start, start
 
 import ganrt
 from ganrt import machine as facts
-from ganrt.backend import Session, backend_module
+from ganrt.backend import Session, import_backend
 from ganrt.bundle import Bundle
 from ganrt.errors import (
     ArtifactError,
@@ -329,4 +329,4 @@ def test_a_missing_cuda_core_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ganrt.gpu.device", "ganrt.backends.tensorrt"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(MissingLibraryError, match=r'backend needs cuda\.core, .*: pip install "ganrt\[tensorrt\]"'):
-        backend_module("tensorrt")
+        import_backend("tensorrt")
