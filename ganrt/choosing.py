@@ -39,10 +39,10 @@ class LoadRequest:
         """Return whether a tuned configuration fits the request."""
         config = choice.config
         kind, number = parse_device(self.device)
-        place = self.device if ":" in self.device else kind
+        wanted = self.device if ":" in self.device else kind
         return (
             self.backend in ("auto", config.backend)
-            and (kind == "auto" or config.device == place or (number == 0 and config.device == f"{kind}:0"))
+            and (kind == "auto" or config.device == wanted or (number == 0 and config.device == f"{kind}:0"))
             and (self.variant in (None, config.variant))
             and (self.variant is not None or self.precision in ("auto", choice.precision))
             and all(config.options.get(name) == value for name, value in self.options.items())

@@ -69,9 +69,9 @@ def _add_rounded_node(graph: GraphProto, node: NodeProto, half: set[str]) -> Non
             attribute.t.CopyFrom(numpy_helper.from_array(values, attribute.t.name))
         else:
             attribute.i = TensorProto.FLOAT
-    for place, name in enumerate(node.output):
+    for index, name in enumerate(node.output):
         if name in half:
-            added.output[place] = f"{name}.exact"
+            added.output[index] = f"{name}.exact"
             graph.node.append(_cast(f"{name}.exact", f"{name}.float16", TensorProto.FLOAT16))
             graph.node.append(_cast(f"{name}.float16", name, TensorProto.FLOAT))
 

@@ -320,12 +320,12 @@ class Generator:
             raise RequestError(f"{n} pictures of {width} x {height} do not fit into memory; use stream()") from error
 
 
-def _compute_ahead(compute: Callable[[int], Pictures], places: range) -> Iterator[Pictures]:
-    """Yield `compute(place)` for every place; a thread computes the next one meanwhile."""
+def _compute_ahead(compute: Callable[[int], Pictures], starts: range) -> Iterator[Pictures]:
+    """Yield `compute(start)` for every start; a thread computes the next one meanwhile."""
     with ThreadPoolExecutor(1, "ganrt-stream") as worker:
         ahead: Future[Pictures] | None = None
-        for place in places:
-            current, ahead = ahead, worker.submit(compute, place)
+        for start in starts:
+            current, ahead = ahead, worker.submit(compute, start)
             if current is not None:
                 yield current.result()
         if ahead is not None:

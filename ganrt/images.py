@@ -147,7 +147,7 @@ def make_grid(pictures: Pictures, columns: int | None = None, pad: int = 2, scal
     sheet = np.full((lines * (height + pad) + pad, columns * (width + pad) + pad, channels), 24, np.uint8)
     for k, picture in enumerate(pictures):
         top, left = (
-            pad + place * (side + pad) for place, side in zip(divmod(k, columns), (height, width), strict=True)
+            pad + index * (side + pad) for index, side in zip(divmod(k, columns), (height, width), strict=True)
         )
         sheet[top : top + height, left : left + width] = picture
     return sheet

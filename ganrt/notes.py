@@ -37,7 +37,7 @@ def _group_by_reason(found: Mapping[str, Any]) -> Iterator[str]:
 def _merge_reasons(reasons: list[str]) -> str:
     """Merge reasons that differ in their first number, which becomes `smallest to largest`."""
     ordered = sorted(reasons, key=_first_figure)
-    least, most = (_FIGURE.search(ordered[place]) for place in (0, -1))
+    least, most = (_FIGURE.search(ordered[index]) for index in (0, -1))
     if least is None or most is None or least[0] == most[0]:
         return ordered[0]
     return f"{ordered[0][: least.start()]}{least[0]} to {most[0]}{ordered[0][least.end() :]}"

@@ -36,34 +36,34 @@ def read_metadata(content: bytes, name: str) -> dict[str, str]:
 
 def _read_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Yield (field number, value) of every length-delimited field; others are skipped."""
-    place = 0
-    while place < len(message):
-        tag, place = _read_varint(message, place)
+    offset = 0
+    while offset < len(message):
+        tag, offset = _read_varint(message, offset)
         field, kind = tag >> 3, tag & 7
         if kind == _BYTES:
-            size, place = _read_varint(message, place)
-            if place + size > len(message):
+            size, offset = _read_varint(message, offset)
+            if offset + size > len(message):
                 raise ValueError(f"field {field} ends beyond the end of the file")
-            yield field, message[place : place + size]
-            place += size
+            yield field, message[offset : offset + size]
+            offset += size
         elif kind == _VARINT:
-            _, place = _read_varint(message, place)
+            _, offset = _read_varint(message, offset)
         elif kind in (_FIXED64, _FIXED32):
-            place += 8 if kind == _FIXED64 else 4
+            offset += 8 if kind == _FIXED64 else 4
         else:
             raise ValueError(f"field {field} has the unknown wire type {kind}")
-    if place != len(message):
+    if offset != len(message):
         raise ValueError("the last field ends beyond the end of the file")
 
 
-def _read_varint(message: memoryview, place: int) -> tuple[int, int]:
+def _read_varint(message: memoryview, offset: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
-        byte = message[place]
-        place += 1
+        byte = message[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
+            return value, offset
     raise ValueError("a number is longer than 64 bits")
 
 

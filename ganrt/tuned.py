@@ -99,9 +99,9 @@ class Tuned:
     def __post_init__(self) -> None:
         if not self.winners:
             raise RequestError("it has no winner")
-        for batch, place in self.winners.items():
-            if not 0 <= place < len(self.choices) or batch not in self.choices[place].timings:
-                raise RequestError(f"its winner at batch {batch} is {place!r:.100}")
+        for batch, index in self.winners.items():
+            if not 0 <= index < len(self.choices) or batch not in self.choices[index].timings:
+                raise RequestError(f"its winner at batch {batch} is {index!r:.100}")
 
     def pick(
         self, batch: int | None, fits: Callable[[TunedConfig], bool] = lambda _: True
@@ -150,7 +150,7 @@ class Tuned:
                 }
                 for c in self.choices
             ],
-            "winners": {str(batch): place for batch, place in self.winners.items()},
+            "winners": {str(batch): index for batch, index in self.winners.items()},
         }
 
     @classmethod
