@@ -5,7 +5,7 @@
     g = ganrt.load("digits.ganrt")
     images = g.sample(64, seed=7)
 
-Importing ganrt needs numpy alone; the library of a backend is imported when the backend is used.
+Importing ganrt needs only numpy; the library of a backend is imported when the backend is used.
 """
 
 from ganrt._version import __version__

@@ -205,6 +205,7 @@ class Output:
 
     @property
     def colour(self) -> Literal["grey", "rgb"]:
+        """`grey` for one channel, `rgb` for three."""
         return "grey" if self.channels == 1 else "rgb"
 
     def __str__(self) -> str:

@@ -29,7 +29,7 @@ def load_style_picture(name: str, size: int) -> Pictures:
     elif Path(name).is_file():
         picture = images.read_picture(Path(name), 3)
     else:
-        raise RequestError(f"there is no style picture {name!r}: it is no file and none of {', '.join(BUNDLED)}")
+        raise RequestError(f"there is no style picture {name!r}: it is not a file and none of {', '.join(BUNDLED)}")
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -120,7 +120,7 @@ def test_a_style_picture_of_one_s_own(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"text\.png cannot be read as PNG, JPEG, WEBP"):
         load_style_picture(str(tmp_path / "text.png"), 8)
     with pytest.raises(
-        RequestError, match="there is no style picture 'starry_night': it is no file and none of immuno"
+        RequestError, match="there is no style picture 'starry_night': it is not a file and none of immuno"
     ):
         load_style_picture("starry_night", 8)
 
