@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ def recognize(state: State, path: Path) -> Recognized:
     """
     for family, layout in _list_layouts():
         config, found = _convert_state(family, layout, state)
-        if config is not None and _fits(_state_shapes(found), _family_shapes(family, config)):
+        if config is not None and _fits(_state_shapes(found), _family_shapes(family.name, config)):
             return Recognized(family, layout.name, config, found)
     raise CheckpointError(
         f"{path} is no checkpoint of a family that ganrt knows. The nearest is {_describe_nearest(state)}"
@@ -62,7 +63,7 @@ def _describe_nearest(state: State) -> str:
     for family, layout in _list_layouts():
         config, found = _convert_state(family, layout, state)
         config = family.config() if config is None else config
-        wanted, shapes = _family_shapes(family, config), _state_shapes(found)
+        wanted, shapes = _family_shapes(family.name, config), _state_shapes(found)
         likeness = len(shapes.keys() & wanted.keys()) / len(shapes.keys() | wanted.keys())
         if likeness > best[0]:
             what = f"{family.name} of {layout.name} ({_format_settings(family, config)})"
@@ -74,9 +75,10 @@ def _state_shapes(state: State) -> Shapes:
     return {key: tuple(value.shape) for key, value in state.items()}
 
 
-def _family_shapes(family: AnyFamily, config: Any) -> Shapes:
+@lru_cache(maxsize=64)  # a rejected checkpoint is compared with every family
+def _family_shapes(name: str, config: Any) -> Shapes:
     with torch.device("meta"):  # shapes without memory
-        module = family.generator(config)
+        module = get_family(name).generator(config)
     return _state_shapes(module.state_dict())
 
 

@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from ganrt.agreement import THRESHOLDS
@@ -318,6 +319,7 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
+@cache  # reading the metadata of every installed package takes milliseconds
 def _entry_points() -> importlib.metadata.EntryPoints:
     """Entry points of backends in other packages."""
     return importlib.metadata.entry_points(group="ganrt.backends")

@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,7 +85,7 @@ def _decode_value(kind: Any, raw: object, where: str) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
         return _decode_dataclass(kind, raw, where)
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        parts = [typing.get_type_hints(kind)[name] for name in kind._fields]
+        parts = [_type_hints(kind)[name] for name in kind._fields]
         return kind(*_decode_items(parts, raw, where))
     origin, parts = typing.get_origin(kind), list(typing.get_args(kind))
     if origin in (types.UnionType, typing.Union):
@@ -134,10 +135,10 @@ def _decode_key(kind: type, key: str, where: str) -> Any:
     return key
 
 
-def _decode_dataclass(kind: type[Any], raw: object, where: str) -> Any:
+def _decode_dataclass(kind: Any, raw: object, where: str) -> Any:
     if not isinstance(raw, dict):
         raise _mismatch(raw, where, "an object")
-    hints = typing.get_type_hints(kind)
+    hints = _type_hints(kind)
     known = {f.name: f for f in fields(kind) if f.init}
     missing = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and n not in raw]
     if missing:
@@ -148,6 +149,12 @@ def _decode_dataclass(kind: type[Any], raw: object, where: str) -> Any:
         return kind(**{name: _decode_value(hints[name], item, f"{where}.{name}") for name, item in raw.items()})
     except RequestError as reason:
         raise _MismatchError(f"{where} is not valid: {reason}") from reason
+
+
+@cache
+def _type_hints(kind: Any) -> dict[str, Any]:
+    """Type of each field; cached, because annotations are text and evaluating them takes most of the time of a load."""
+    return typing.get_type_hints(kind)
 
 
 def _mismatch(raw: object, where: str, wanted: str) -> _MismatchError:
