@@ -231,7 +231,7 @@ def _make_result(
         key=tuned.tuned_key(bundle),
         quality=race.quality,
         date=clock.now_utc(),
-        versions=tuned.library_versions(),
+        versions=tuned.installed_versions(),
         choices=tuple(_make_tuned_config(racer) for racer in racers),
         winners={batch: racers.index(racer) for batch, (racer, _) in winners.items()},
     )

@@ -188,12 +188,12 @@ def tuned_key(bundle: Bundle) -> str:
         "processor": cpu_name(),
         "cores": usable_cores(),
         "gpu": nvidia_details(),
-        "versions": library_versions(),
+        "versions": installed_versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def library_versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Return name -> version of ganrt and of the libraries of all installed backends."""
     packages = {*(entry.package for entry in backend_table().values()), "onnxruntime-gpu"}
     found = {name: library_version(name) for name in sorted(packages)}

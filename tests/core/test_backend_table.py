@@ -14,7 +14,7 @@ from ganrt.bundle import Bundle, Variant
 from ganrt.choosing import LoadRequest, candidates_by_rule
 from ganrt.errors import MachineError, RequestError
 from ganrt.session_config import SessionConfig
-from ganrt.tuned import library_versions
+from ganrt.tuned import installed_versions
 
 ROW = Entry("abacus.backend", "", "numpy", ("int8",), gpu=False, threads=True, slow=True)
 BUNDLE = Bundle(Path("x.ganrt"), SPEC, {n: Variant(f"{n}.onnx", 20, n) for n in ("fp32", "int8")}, {})
@@ -49,7 +49,7 @@ def test_a_row_of_another_package_lists_its_precisions() -> None:
 
 @pytest.mark.usefixtures("abacus")
 def test_the_library_of_another_packages_backend_is_part_of_the_tuned_key() -> None:
-    assert "numpy" in library_versions()
+    assert "numpy" in installed_versions()
 
 
 @pytest.mark.usefixtures("abacus")

@@ -70,7 +70,7 @@ def test_a_tuned_record_is_found_on_its_machine(tmp_path: Path, cache: Path, mon
     monkeypatch.setattr(tuned, "cpu_name", lambda: raw_machine()["processor"])
     monkeypatch.setattr(tuned, "usable_cores", lambda: raw_machine()["cores"])
     monkeypatch.setattr(tuned, "nvidia_details", dict)
-    monkeypatch.setattr(tuned, "library_versions", lambda: raw["versions"])
+    monkeypatch.setattr(tuned, "installed_versions", lambda: raw["versions"])
     (cache / "ganrt" / "tuned").mkdir(parents=True)
     shutil.copy(DATA / "tuned.json", cache / "ganrt" / "tuned" / f"{record.key}.json")
     assert tuned.find_record(bundle) == record

@@ -167,13 +167,13 @@ def test_the_key_covers_everything_that_times_depend_on(bundle: Bundle, monkeypa
     keys.add(tuned.tuned_key(replace(bundle, files=other)))
     more = {**bundle.variants, "fp32-other": bundle.variants["fp32"]}
     keys.add(tuned.tuned_key(replace(bundle, variants=more)))
-    here = tuned.library_versions()
+    here = tuned.installed_versions()
     assert {"ganrt", "onnxruntime", "openvino", "torch"} <= here.keys()
     for name, value in {
         "cpu_name": "another processor",
         "usable_cores": 99,
         "nvidia_details": {"driver": "570"},
-        "library_versions": here | {"onnxruntime": "0.9"},
+        "installed_versions": here | {"onnxruntime": "0.9"},
     }.items():
         with monkeypatch.context() as patch:
             patch.setattr(tuned, name, lambda value=value: value)

@@ -133,7 +133,7 @@ def test_shapes_and_ranges_are_those_of_the_spec(family_and_config: tuple[str, d
     config = family.configure(values)
     spec = family.spec(config)
     size, channels = (config.size, config.size), values.get("channels", 3)
-    assert (spec.family, spec.inputs[0].name, spec.inputs[0].shape) == (name, "z", (values["latent"],))  # type: ignore
+    assert (spec.family, spec.inputs[0].name, spec.inputs[0].shape) == (name, "z", (values["latent"],))  # type: ignore[union-attr]
     assert (spec.output.channels, spec.output.size, spec.output.range) == (channels, size, (-1.0, 1.0))
     inputs = [torch.from_numpy(array) for array in feeds.draw_feeds(spec, 0, 0, 2).values()]
     with torch.no_grad():
