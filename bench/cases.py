@@ -84,7 +84,7 @@ class Case:
 
 def open_bundle(bundle: str | Path | Bundle) -> Bundle:
     """Read a bundle unless it is one, and make its folder absolute. Raises BundleError."""
-    found = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
+    found = Bundle.of(bundle)
     return replace(found, folder=found.folder.resolve())
 
 

@@ -66,14 +66,17 @@ def add_variants(bundle: Bundle, model: ir.Model, options: VariantOptions, progr
     for form in options.forms:
         progress(f"optimizing the graph: {form}")
         graph, passes = optimize_graph(model, form)
-        lighter = nearest or PACKING.name in passes
+        fewer_macs = nearest or PACKING.name in passes
         name, file = (form, f"model.fp32-{form}.onnx") if passes else (_TRACED, bundle.variants["fp32"].file)
         if passes:
             bundle = _add_variant(
-                bundle, f"fp32-{form}", Variant(file, opset, "fp32", lighter, passes), save_graph(graph, bundle, file)
+                bundle,
+                f"fp32-{form}",
+                Variant(file, opset, "fp32", fewer_macs, passes),
+                save_graph(graph, bundle, file),
             )
         if "bf16" in options.precisions and f"bf16-{name}" not in bundle.variants:
-            bundle = _add_variant(bundle, f"bf16-{name}", Variant(file, opset, "bf16", lighter, passes), [])
+            bundle = _add_variant(bundle, f"bf16-{name}", Variant(file, opset, "bf16", fewer_macs, passes), [])
         for precision, lower in (("fp16", convert_with_fp32_islands), ("int8", convert_to_int8)):
             if precision not in options.precisions or f"{precision}-{name}" in bundle.variants:
                 continue
@@ -81,7 +84,7 @@ def add_variants(bundle: Bundle, model: ir.Model, options: VariantOptions, progr
             lowered, notes = lower(graph, bundle.spec, samples, options.quality)
             lowered.metadata_props[PRECISION_KEY] = precision
             file = f"model.{precision}-{name}.onnx"
-            variant = Variant(file, opset, precision, lighter, (*passes, precision), notes=notes)
+            variant = Variant(file, opset, precision, fewer_macs, (*passes, precision), notes=notes)
             bundle = _add_variant(bundle, f"{precision}-{name}", variant, save_graph(lowered, bundle, file))
     return bundle
 

@@ -86,7 +86,7 @@ def verify(
     bundle is missing or damaged, RequestError for a bare ONNX file (it has no golden samples) and for an unknown
     backend, MachineError when a backend that was named cannot run here.
     """
-    bundle = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
+    bundle = Bundle.of(bundle)
     golden = bundle.read_golden()
     if golden is None:
         raise RequestError(

@@ -92,6 +92,11 @@ class Bundle:
     CARD = "README.md"
 
     @classmethod
+    def of(cls, bundle: Bundle | str | Path) -> Bundle:
+        """Return a bundle as it is, or read the one at a path. Raises what `read` raises."""
+        return bundle if isinstance(bundle, Bundle) else cls.read(bundle)
+
+    @classmethod
     def read(cls, path: str | Path) -> Bundle:
         """Read a bundle folder or a bare .onnx file.
 

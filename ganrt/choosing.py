@@ -85,9 +85,8 @@ def candidates_by_rule(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
     variants = bundle.in_precision(precision) if request.variant is None else [request.variant]
     backends = backends_to_try(request.device) if request.backend == "auto" else [request.backend]
     configs = [SessionConfig(b, v, request.device, request.options) for b in backends for v in variants]
-    return [Candidate(c, RULE) for c in configs if supports_variant(c.backend, bundle, c.variant)] or [
-        Candidate(c, RULE) for c in configs
-    ]
+    supported = [config for config in configs if supports_variant(config.backend, bundle, config.variant)]
+    return [Candidate(config, RULE) for config in supported or configs]
 
 
 def backends_to_try(device: str) -> list[str]:

@@ -70,7 +70,7 @@ def load(
     that this bundle or backend does not allow; MachineError if no backend on this machine can run it; UnprovenError if
     the images differ from the original's or there is nothing to compare with.
     """
-    read = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
+    read = Bundle.of(bundle)
     failed: list[tuple[Candidate, GanrtError]] = []
     request = LoadRequest(backend, variant, device, options, precision, batch)
     for candidate in choosing.find_candidates(read, request):

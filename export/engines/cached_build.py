@@ -55,7 +55,7 @@ def build(
     Raises MachineError without a GPU, RequestError for a variant or options that do not fit, EngineError with the
     errors of TensorRT's parser or builder.
     """
-    bundle = bundle if isinstance(bundle, Bundle) else Bundle.read(bundle)
+    bundle = Bundle.of(bundle)
     variant = variant or bundle.in_precision("fp32")[0]
     options = options or EngineOptions()
     kind, number = parse_device(device)

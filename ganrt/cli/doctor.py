@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass
 
-from ganrt.backend import BACKENDS, backend_names, import_backend, library_version
+from ganrt.backend import backend_names, backend_table, import_backend, library_version
 from ganrt.errors import GanrtError
 from ganrt.machine import has_nvidia_gpu
 
@@ -44,9 +44,7 @@ def _check_backend(name: str) -> Check:
         import_backend(name)
     except GanrtError as error:
         return Check(name, False, str(error))
-    if name not in BACKENDS:
-        return Check(name, True, "installed by another package")
-    library = BACKENDS[name].package
+    library = backend_table()[name].package
     if name == "onnxruntime":
         import onnxruntime
 

@@ -5,6 +5,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes.sessions import SPEC, FakeSession
 
@@ -76,3 +77,12 @@ def test_the_rows_of_ganrt_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -
 def test_an_unknown_backend_is_an_error_that_lists_the_names() -> None:
     with pytest.raises(RequestError, match="there is no backend 'abacus'; choose one of tensorrt, onnxruntime, "):
         import_backend("abacus")
+
+
+@pytest.mark.usefixtures("abacus")
+def test_doctor_names_the_library_of_another_packages_backend() -> None:
+    from ganrt.cli.doctor import run_checks
+
+    found = {check.subject: check for check in run_checks()}
+    assert found["abacus"].passed and found["abacus"].text == f"numpy {np.__version__}"
+    assert not found["broken"].passed and "cannot be imported" in found["broken"].text

@@ -31,6 +31,11 @@ def folder(bundle: Bundle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle.folder, tmp_path / "tiny.ganrt"))
 
 
+def test_a_bundle_that_was_read_is_used_as_it_is(folder: Path) -> None:
+    read = Bundle.of(str(folder))
+    assert read == Bundle.read(folder) and Bundle.of(read) is read
+
+
 def test_a_bundle_is_read_as_it_was_written(folder: Path, bundle: Bundle) -> None:
     found = Bundle.read(folder)
     assert replace(found, folder=bundle.folder) == bundle == Bundle.read(str(bundle.folder))
