@@ -19,7 +19,7 @@ from ganrt.bound_inputs import BoundInputs, check_bound_inputs, drop_bound_input
 from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
 from ganrt.errors import MachineError, RequestError, VerificationError
 from ganrt.feeds import Feeds
-from ganrt.golden import Golden
+from ganrt.golden import Golden, proof_picture_size
 from ganrt.images import Floats
 from ganrt.machine import has_nvidia_gpu
 from ganrt.spec import Spec
@@ -27,6 +27,7 @@ from ganrt.spec import Spec
 from . import variants
 from .bind_inputs import bind_inputs
 from .lint import Finding, check_dry_run, check_graph, check_module, find_freezing_module, report_findings
+from .precision import read_crops
 from .sources import Source, describe_source, open_source
 from .tracing import DEFAULT_OPSET, run_original, trace
 from .variants import QUALITY, VariantOptions
@@ -149,8 +150,10 @@ def _load(
 
 def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: list[Finding]) -> Bundle:
     """Write the bundle into `draft` and prove it. Raises VerificationError."""
+    folder, size = plan.variants.pictures, proof_picture_size(loaded.spec)
+    crops = None if folder is None else read_crops(folder, loaded.spec, [size], plan.progress)
     model, bundle = _write_faithful(loaded, draft, name, plan, findings)
-    bundle = variants.add_variants(bundle, model, plan.variants, plan.progress)
+    bundle = variants.add_variants(bundle, model, plan.variants, crops, plan.progress)
     bundle.write_manifest()
     if plan.engine:
         _build_engines(bundle, plan)

@@ -12,7 +12,7 @@ from ganrt.bundle import PRECISION_KEY, Bundle, Variant
 from ganrt.errors import RequestError
 
 from .passes import FORMS, PACKING, find_conv_after_nearest, optimize_graph
-from .precision import convert_to_int8, convert_with_fp32_islands, draw_samples
+from .precision import PictureCrops, convert_to_int8, convert_with_fp32_islands, draw_samples
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 QUALITY = 35.0
@@ -52,17 +52,24 @@ def save_graph(model: ir.Model, bundle: Bundle, file: str) -> list[str]:
     return [file, data] if data else [file]
 
 
-def add_variants(bundle: Bundle, model: ir.Model, options: VariantOptions, progress: Callable[[str], None]) -> Bundle:
+def add_variants(
+    bundle: Bundle,
+    model: ir.Model,
+    options: VariantOptions,
+    crops: PictureCrops | None,
+    progress: Callable[[str], None],
+) -> Bundle:
     """Add the variant `<precision>-<form>` for every pair, where it differs from those that are there.
 
     Args:
         model: the traced graph.
+        crops: of the pictures to calibrate on; None: they are made up.
 
     Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when fp16 or
     int8 cannot reach the quality.
     """
     opset, nearest = model.opset_imports[""], any(map(find_conv_after_nearest, model.graph))
-    samples = draw_samples(bundle.spec, _SAMPLES, options.pictures)
+    samples = draw_samples(bundle.spec, _SAMPLES, crops)
     for form in options.forms:
         progress(f"optimizing the graph: {form}")
         graph, passes = optimize_graph(model, form)

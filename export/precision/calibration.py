@@ -1,26 +1,23 @@
 """Calibration: the ranges of a graph's tensors on samples that its Spec draws, so no data set is needed. For
-image-to-image models a folder of real pictures gives better ranges."""
+image-to-image models real pictures give better ranges."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
-import PIL.Image
-from PIL import ImageOps
 
 from ganrt import feeds
-from ganrt.errors import ArtifactError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.fp16_emulation import emulate_fp16
 from ganrt.golden import proof_picture_size
-from ganrt.images import Floats, from_uint8, list_picture_files, read_picture
-from ganrt.spec import Image, Spec
+from ganrt.images import from_uint8
+from ganrt.spec import Spec
+
+from .pictures import Crops, PictureCrops
 
 SEED = 2024
 """Of samples that are no golden ones: what is chosen on some pictures is proven on others."""
@@ -53,38 +50,23 @@ class Samples(NamedTuple):
     """In words, for records."""
 
 
-def draw_samples(spec: Spec, count: int, pictures: Path | None = None) -> Samples:
+def draw_samples(spec: Spec, count: int, crops: PictureCrops | None = None) -> Samples:
     """The samples 0, 1, ... of SEED.
 
     Args:
-        pictures: folder of what image inputs are to be, in turn; else they are made up.
-
-    Raises RequestError when the model takes no pictures, ArtifactError when there are none, or one cannot be read.
+        count: how many; with crops, there are as many samples as calibration crops.
+        crops: what image inputs are to be; else they are made up.
     """
-    size = proof_picture_size(spec)
-    firsts = range(0, count, _ROWS)
-    drawn = [feeds.draw_feeds(spec, SEED, first, min(_ROWS, count - first), size=size) for first in firsts]
+    pictures: Crops = {} if crops is None else crops.calibration
+    count = len(next(iter(pictures.values()), range(count)))
+    ranges = {item.name: item.range for item in spec.images}
+    drawn = []
+    for first in range(0, count, _ROWS):
+        rows = feeds.draw_feeds(spec, SEED, first, min(_ROWS, count - first), size=proof_picture_size(spec))
+        rows |= {name: from_uint8(array[first : first + _ROWS], ranges[name]) for name, array in pictures.items()}
+        drawn.append(rows)
     origin = f"samples 0 to {count - 1} of seed {SEED}"
-    if pictures is None:
-        return Samples(drawn, origin)
-    if not spec.images:
-        raise RequestError(f"pictures to calibrate on were given, but this {spec.family} model takes none")
-    files = list_picture_files(pictures)
-    if not files:
-        raise ArtifactError(f"{pictures} holds no pictures to calibrate on")
-    sources = itertools.cycle(files)
-    for rows in drawn:
-        each = [[_read_fitted(next(sources), item, size) for item in spec.images] for _ in next(iter(rows.values()))]
-        rows.update(zip((item.name for item in spec.images), map(np.concatenate, zip(*each, strict=True)), strict=True))
-    return Samples(drawn, f"{origin}, with pictures of {len(files)} files")
-
-
-def _read_fitted(path: Path, item: Image, size: tuple[int, int]) -> Floats:
-    """(1, C, height, width), the middle of the picture."""
-    height, width = item.size or size
-    picture = read_picture(path, 1 if item.channels == 1 else 3)
-    fitted = ImageOps.fit(PIL.Image.fromarray(picture.squeeze(-1) if item.channels == 1 else picture), (width, height))
-    return from_uint8(np.asarray(fitted).reshape(1, height, width, item.channels), item.range)
+    return Samples(drawn, origin if crops is None else f"{origin}, with {crops}")
 
 
 class Evaluator:

@@ -19,13 +19,13 @@ from onnx_ir.passes.common import ShapeInferencePass
 import ganrt
 from ganrt.backend import BACKENDS, Session, backend_names, open_session
 from ganrt.bundle import Bundle
-from ganrt.errors import ArtifactError, MachineError, RequestError, VerificationError
+from ganrt.errors import MachineError, RequestError, VerificationError
 from ganrt.export import export, variants
 from ganrt.export.passes.graph import read_constant
-from ganrt.export.precision import calibration, int8
+from ganrt.export.precision import PictureCrops, calibration, int8
 from ganrt.export.precision.calibration import Evaluator, QuantizationRange
 from ganrt.export.precision.sensitivity import choose_kept_layers
-from ganrt.images import encode_png
+from ganrt.images import from_uint8
 from ganrt.models import build_generator
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Latent, Output, Spec
@@ -108,22 +108,17 @@ def test_extents_are_those_of_the_samples() -> None:
     np.testing.assert_allclose(found["z"].mean, drawn.mean(axis=(0, 2, 3)), atol=0.05)
 
 
-def test_pictures_of_a_folder_take_the_place_of_made_up_ones(tmp_path: Path) -> None:
-    size = Output(3, (0.0, 1.0), None)
-    spec = Spec("s", (Image("content", "content", 3, (0.0, 1.0)), Image("style", "style", 1, (-1.0, 1.0))), size)
-    for number, shade in enumerate((0, 255)):
-        (tmp_path / f"{number}.png").write_bytes(encode_png(np.full((30, 90, 3), shade, np.uint8)))
-    found = calibration.draw_samples(spec, 6, tmp_path)
+def test_pictures_take_the_place_of_made_up_ones() -> None:
+    inputs = (Image("content", "content", 3, (0.0, 1.0)), Image("mask", "mask", 1, (-1.0, 1.0)))
+    spec = Spec("s", inputs, Output(3, (0.0, 1.0), None))
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), np.uint8)
+    crops = PictureCrops({"content": pictures}, ({"content": pictures[:2]},), 5, (3, 2), ())
+    found, made_up = calibration.draw_samples(spec, 8, crops), calibration.draw_samples(spec, 8)
     assert [rows["content"].shape for rows in found.given] == [(4, 3, 48, 64), (2, 3, 48, 64)]
-    assert found.given[1]["style"].shape == (2, 1, 48, 64) and found.given[1]["style"].dtype == np.float32
-    assert {float(rows.mean()) for rows in found.given[0]["content"]} == {0.0}  # in turn, over both inputs
-    assert {float(rows.mean()) for rows in found.given[0]["style"]} == {1.0}
-    assert found.origin == "samples 0 to 5 of seed 2024, with pictures of 2 files"
-    with pytest.raises(RequestError, match="pictures to calibrate on were given, but this small model takes none"):
-        calibration.draw_samples(SPEC, 4, tmp_path)
-    (tmp_path / "none").mkdir()
-    with pytest.raises(ArtifactError, match="holds no pictures to calibrate on"):
-        calibration.draw_samples(spec, 4, tmp_path / "none")
+    np.testing.assert_array_equal(found.given[1]["content"], from_uint8(pictures[4:], (0.0, 1.0)))
+    np.testing.assert_array_equal(found.given[0]["mask"], made_up.given[0]["mask"])
+    assert found.origin == f"samples 0 to 5 of seed 2024, with {crops}"
+    assert made_up.origin == "samples 0 to 7 of seed 2024" and len(made_up.given[1]["mask"]) == 4
 
 
 def test_rare_large_values_are_clipped_and_even_ones_are_not() -> None:
