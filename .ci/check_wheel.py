@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"ganrt": "ganrt", "export": "ganrt/export", "bench": "ganrt/bench"}
-SUFFIXES = {".py", ".cu", ".html", ".typed"}
+SUFFIXES = {".py", ".cu", ".html", ".typed", ".safetensors"}
 
 
 def main(wheel: str) -> int:
@@ -17,7 +17,7 @@ def main(wheel: str) -> int:
         for folder, target in FOLDERS.items()
         for path in (ROOT / folder).rglob("*")
         if path.suffix in SUFFIXES and "evidence" not in path.parts
-    }
+    } | {"ganrt/weights/LICENSE", "ganrt/weights/README.md"}
     for problem, found in {"missing from": wanted - names, "unexpected in": names - wanted}.items():
         for name in sorted(found):
             print(f"{name} is {problem} the wheel")

@@ -33,6 +33,7 @@ ARROWS = {
     "ganrt.models": {"ganrt"},
     "ganrt.backends": {"ganrt", "ganrt.gpu", "ganrt.models"},
     "ganrt.training": {"ganrt", "ganrt.models"},
+    "ganrt.weights": {"ganrt"},
     EVIDENCE: {"ganrt", "ganrt.models", "ganrt.training"},
     "ganrt.export": {"ganrt", "ganrt.models", "ganrt.training", "ganrt.export.lint", "ganrt.export.passes"}
     | {"ganrt.export.precision", "ganrt.export.engines"},
@@ -41,7 +42,7 @@ ARROWS = {
     "ganrt.export.passes": {"ganrt"},
     "ganrt.export.engines": {"ganrt", "ganrt.gpu"},
     "ganrt.bench": {"ganrt", "ganrt.gpu", "ganrt.models"},
-    "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models"},
+    "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},
 }
 """Package -> the other packages that it may import, at import time or later. The command line also imports training,
 export and bench, lazily."""
