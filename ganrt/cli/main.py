@@ -16,11 +16,12 @@ from typing import Any
 import click
 
 import ganrt
+from ganrt.cli.demo import demo
 from ganrt.cli.export import build, export, verify
 from ganrt.cli.measure import bench, tune
 from ganrt.cli.sample import sample, stylize, transform
 from ganrt.cli.show import doctor, info, models
-from ganrt.cli.train import demo, train
+from ganrt.cli.train import train
 from ganrt.errors import GanrtError, MachineError
 
 _INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""Commands that train: `train`, and `demo`, which goes the whole way."""
+"""`train`: train a generator."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from typing import Any
 
 import click
 
-import ganrt
-from ganrt.atomic import new_folder, write_file
 from ganrt.cli.options import FILE, config_option, import_extra
 from ganrt.cli.parsing import parse_settings
-from ganrt.cli.terminal import log, open_console, print_proofs
-from ganrt.images import encode_png, make_grid
 
 
 def _apply_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -115,48 +111,4 @@ def train(
     record = training.train(options, out, resume)
     click.echo(
         f"{out}: {record.step} steps of {family} on {options.data}; export it with: ganrt export {out} --out NAME.ganrt"
-    )
-
-
-@click.command()
-@click.option("--out", default="out/demo", type=FILE, metavar="FOLDER", help="Folder to create or replace.")
-@click.option("--steps", default=2000, help="Training steps.")
-@click.option("--seconds", default=45.0, help="Seconds to spend on the benchmark.")
-def demo(out: Path, steps: int, seconds: float) -> None:
-    """Run the whole path on real data in minutes.
-
-    Trains a DCGAN on scanned digits, exports it, verifies it on every backend, samples it and measures it.
-    """
-    training, exporter, measuring = (
-        import_extra(f"ganrt.{part}", "train,bench", "the demo") for part in ("training", "export", "bench")
-    )
-    bundle = out / "digits.ganrt"
-    with new_folder(out, overwrite=True, may_replace=lambda folder: (folder / bundle.name).is_dir()) as draft:
-        log("1/5 training a DCGAN on 1,797 scanned digits")
-        config = {"size": 32, "channels": 1, "width": 16}
-        options = training.TrainingOptions("dcgan", config, steps=steps, generator_lr=1e-3, discriminator_lr=1e-3)
-        training.train(options, draft / "run")
-        log("2/5 exporting it, and 3/5 verifying it on every backend")
-        exporter.export(str(draft / "run"), draft / bundle.name, progress=log)
-        proven = exporter.verify(draft / bundle.name, backends="reference", progress=log).bundle
-        log("4/5 sampling")
-        with ganrt.load(draft / bundle.name) as generator:
-            pictures = generator.sample(1000, seed=7)
-        write_file(draft / "samples.png", encode_png(make_grid(pictures[:100], scale=2)))
-        metrics = training.DigitClassifier(32).evaluate(pictures)
-        log("5/5 measuring every backend")
-        report = measuring.measure(draft / bundle.name, seconds=seconds, progress=log)
-        report.save(draft / "report.json")
-        measuring.write_page(report, draft / bundle.name, draft / "report.html")
-    measuring.print_table(report, open_console())
-    print_proofs("every backend makes the PyTorch original's pictures", proven.variants["fp32"].proofs)
-    least = min(range(10), key=metrics.shares.__getitem__)
-    click.echo(
-        f"\nA classifier trained on the real scans is {metrics.confidence:.1%} sure of 1,000 samples "
-        f"({metrics.real_confidence:.1%} on held-out scans);\n"
-        f"the rarest digit, {least}, makes up {metrics.shares[least]:.1%}."
-        f"\n\nLook at {out}/samples.png and {out}/report.html. Then try:\n"
-        f"  ganrt sample {bundle} -n 64 --seed 8 --truncation 1 --out typical.png\n"
-        f"  ganrt bench {bundle} --batch 1 --batch 32\n"
-        f"  ganrt train dcgan --data folder:PICTURES --config size=32 --out out/pictures"
     )
