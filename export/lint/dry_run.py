@@ -17,6 +17,7 @@ from . import noise
 from .batch import check_batch_independence, check_input_influence, describe_error, make_frozen_finding, take_last_row
 from .findings import Finding, Wrapper, join_paths
 from .noise import RandomCall
+from .norm_calls import compute_norms_of_input
 from .observer import Run, run_with_hooks
 
 _DROPPING = {"bernoulli_", "native_dropout"}
@@ -44,7 +45,11 @@ def check_dry_run(module: nn.Module, spec: Spec) -> DryRun:
         run = run_with_hooks(module, given)
         if run.failure:
             return DryRun(module, spec, [_explain_failure(module, given, *run.failure)])
-        findings = [*_check_state(run), *_check_precision(run), *_check_python_reads(run)]
+        findings: list[Finding] = []
+        if run.training_norms:
+            module, repaired = compute_norms_of_input(module, list(dict.fromkeys(run.training_norms)))
+            run, findings = run_with_hooks(module, given), [repaired]
+        findings += [*_check_state(run), *_check_precision(run), *_check_python_reads(run)]
         place = _find_image_output(run.result, rows, spec)
         if place is not None:
             module, run.result = SelectOutput(module, place), run.result[place]

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ganrt.feeds import Feeds
 
 from .noise import RandomCall, RandomCallRecorder
+from .norm_calls import InputStatistics
 
 
 class PartOutput(NamedTuple):
@@ -39,6 +40,9 @@ class Run:
     """Path of the module and number of groups of each convolution, in the order of execution."""
     low_precision: dict[str, torch.dtype] = field(default_factory=dict)
     """Paths of the modules that computed in 16 bits, and in which."""
+    training_norms: list[str] = field(default_factory=list)
+    """Paths of the modules that called norms with running statistics in training mode. They were computed from their
+    input, without writing these statistics."""
     python_reads: list[str] = field(default_factory=list)
     """Paths of the modules that made Python numbers of tensors."""
     state_writes: list[str] = field(default_factory=list)
@@ -104,9 +108,10 @@ def run_with_hooks(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     operators = _Operators(run, path)
     recorder = RandomCallRecorder(lambda: path[-1], operators.paused)
+    norms = InputStatistics(lambda: run.training_norms.append(path[-1]))
     before = _read_versions(module)
     try:
-        with torch.no_grad(), operators, recorder:
+        with torch.no_grad(), operators, recorder, norms:
             run.result = module(*(torch.from_numpy(array) for array in given.values()))
     except Exception as error:  # it is the user's code, and may raise anything
         run.failure = path[-1], error
