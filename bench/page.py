@@ -70,7 +70,7 @@ def _list_sheets(report: Report, bundle: Bundle) -> Iterator[tuple[str, str]]:
     """(name, PNG in base64): the original's pictures, then those of each backend."""
     golden = bundle.read_golden()
     if golden is not None:
-        shown = select_sheet(golden).images
+        shown = select_sheet(golden.groups[0].images, len(golden.groups[0].seeds))
         sheet = images.make_grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown))
         yield "PyTorch original", base64.b64encode(images.encode_png(sheet)).decode()
     yield from ((b.name, b.facts.sheet) for b in report.backends if b.facts is not None)

@@ -21,7 +21,7 @@ from ganrt.backend import Session, open_session
 from ganrt.bundle import Bundle
 from ganrt.errors import GanrtError, UnprovenError
 from ganrt.generator import Generator
-from ganrt.golden import Golden
+from ganrt.images import Floats
 from ganrt.proving import compare_with_golden
 from ganrt.trust import require_proof
 
@@ -110,12 +110,14 @@ def serve(connection: Connection, setup: Setup) -> None:
         connection.send(Failure(type(error).__name__, reason))
 
 
-def select_sheet(golden: Golden) -> Golden:
-    """Return the golden samples that a sheet shows: the first of each run, then the second of each."""
-    runs = len(golden.seeds)
-    per_run = len(golden.images) // runs
-    order = np.arange(len(golden.images)).reshape(runs, per_run)[:, :_SHEET].T.ravel()
-    return Golden(golden.seeds, golden.starts, golden.images[order])
+def select_sheet(made: Floats, runs: int) -> Floats:
+    """Return the images of golden samples that a sheet shows: the first of each run, then the second of each.
+
+    Args:
+        made: images of the first group, run after run.
+        runs: number of runs.
+    """
+    return made[np.arange(len(made)).reshape(runs, -1)[:, :_SHEET].T.ravel()]
 
 
 def time_round(generator: Generator, request: RoundRequest, size: Size | None = None) -> Round:
@@ -181,11 +183,11 @@ def _compare(bundle: Bundle, session: Session) -> dict[str, Any]:
     compared = compare_with_golden(session, bundle.spec, golden)
     if compared.failures:
         raise UnprovenError(f"it does not make the original's images: {compared.failures[0]}")
-    shown = select_sheet(Golden(golden.seeds, golden.starts, compared.found)).images
+    shown = select_sheet(compared.found[0], len(compared.golden.groups[0].seeds))
     sheet = images.encode_png(images.make_grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown)))
     return {
         "worst_psnr": float(compared.agreement.psnr.min()),
-        "samples": len(compared.found),
+        "samples": len(compared.agreement.psnr),
         "sheet": base64.b64encode(sheet).decode(),
     }
 

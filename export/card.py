@@ -27,7 +27,7 @@ def write_card(bundle: Bundle) -> Bundle:
     """Write README.md and samples.png (golden samples, as PyTorch made them) and the manifest that lists them."""
     golden = bundle.read_golden()
     assert golden is not None, "cards are for bundles with golden samples"
-    pictures = to_uint8(golden.images[:_SAMPLES], bundle.spec.output.range)
+    pictures = to_uint8(golden.groups[0].images[:_SAMPLES], bundle.spec.output.range)
     sheet = make_grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))
     card = _format_card(bundle).encode()
     # An unchanged card is not written again, so its digest in the manifest is right at every moment.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ganrt.images import Floats, Pictures, make_grid, to_uint8
 from ganrt.proof import Proof
-from ganrt.proving import Comparison
+from ganrt.proving import GoldenComparison
 from ganrt.spec import Output
 
 _ROWS = 6
@@ -19,10 +21,12 @@ def sheet_stem(variant: str, proof: Proof) -> str:
     return f"worst-{variant}-{proof.backend}-{proof.device.replace(':', '')}-"
 
 
-def draw_contact_sheet(comparison: Comparison, output: Output) -> Pictures:
+def draw_contact_sheet(compared: GoldenComparison, output: Output) -> Pictures:
     """uint8 HWC: a row per sample, the worst first; the difference is stretched so that its largest value is white."""
-    worst = np.argsort(comparison.agreement.psnr)[:_ROWS]
-    expected, found = comparison.expected[worst], comparison.found[worst]
+    worst = np.argsort(compared.agreement.psnr)[:_ROWS]
+    made = [image for group in compared.found for image in group]
+    originals = [image for group in compared.golden.groups for image in group.images]
+    expected, found = (_stack_padded([images[k] for k in worst], output.range[0]) for images in (originals, made))
     high = output.range[1]
     difference = np.abs(np.nan_to_num(found, nan=high) - expected)
     columns = (
@@ -32,6 +36,15 @@ def draw_contact_sheet(comparison: Comparison, output: Output) -> Pictures:
     )
     sheet = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
     return make_grid(sheet, columns=len(columns), scale=max(1, _SIDE // sheet.shape[1]))
+
+
+def _stack_padded(images: Sequence[Floats], low: float) -> Floats:
+    """Stack images (C, H, W) of different sizes, each in the upper left corner."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+    stacked = np.full((len(images), images[0].shape[0], height, width), low, np.float32)
+    for row, image in zip(stacked, images, strict=True):
+        row[:, : image.shape[1], : image.shape[2]] = image
+    return stacked
 
 
 def _replace_nonfinite(images: Floats, value: float) -> Floats:

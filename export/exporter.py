@@ -21,7 +21,8 @@ from ganrt.errors import MachineError, RequestError, VerificationError
 from ganrt.feeds import Feeds
 from ganrt.golden import Golden, proof_picture_size
 from ganrt.images import Floats
-from ganrt.machine import has_nvidia_gpu
+from ganrt.machine import has_nvidia_gpu, usable_cores
+from ganrt.proving import count_proof_samples
 from ganrt.spec import Spec
 
 from . import variants
@@ -29,7 +30,7 @@ from .bind_inputs import bind_inputs
 from .lint import Finding, check_dry_run, check_graph, check_module, find_freezing_module, report_findings
 from .precision import read_crops
 from .sources import Source, describe_source, open_source
-from .tracing import DEFAULT_OPSET, run_original, trace
+from .tracing import DEFAULT_OPSET, count_macs, make_example_inputs, run_original, trace
 from .variants import QUALITY, VariantOptions
 from .verification import Progress, verify
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from .engines import EngineOptions
 
 _GRAPH = "model.onnx"
+_MACS_PER_SECOND = 1e10
+"""Of a core in float32, for the estimate of how long a proof takes: what convolutions reach on most CPUs."""
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
 
@@ -196,8 +199,8 @@ def _write_faithful(
         model = bind_inputs(model, make_bound_feeds(loaded.spec, bind, 1), spec)
     bundle = Bundle(folder, spec, {FAITHFUL: Variant(_GRAPH, plan.opset, "fp32")}, {}, _describe_model(loaded, bind))
     names = [*variants.save_graph(model, bundle, _GRAPH), Bundle.GOLDEN]
-    plan.progress("making golden samples")
-    Golden.make(spec, partial(_run_original, loaded, bind)).save(folder / Bundle.GOLDEN)
+    golden = _make_golden(loaded, spec, bind, plan)
+    golden.save(folder / Bundle.GOLDEN)
     if loaded.model is not None:
         weights = folder / Bundle.WEIGHTS
         safetensors.torch.save_file(loaded.module.state_dict(), weights)
@@ -211,6 +214,17 @@ def _write_faithful(
         "versions": {"ganrt": __version__} | {library: library_version(library) for library in _LIBRARIES},
     }
     return model, replace(bundle, provenance=provenance).with_files(*names)
+
+
+def _make_golden(loaded: Source, spec: Spec, bind: BoundInputs, plan: _Plan) -> Golden:
+    """Run the original on golden samples, and report how much work it is to prove a variant on a backend."""
+    plan.progress("making golden samples")
+    macs = count_macs(loaded.module, make_example_inputs(loaded.spec))
+    golden = Golden.make(spec, partial(_run_original, loaded, bind), macs=macs)
+    work = macs * count_proof_samples(golden)
+    seconds = work / (_MACS_PER_SECOND * usable_cores())
+    plan.progress(f"made {golden}; each proof takes {work / 1e9:.2g} GMACs, roughly {max(1.0, seconds):.0f} s here")
+    return golden
 
 
 def _run_original(loaded: Source, bind: BoundInputs, given: Feeds) -> Floats:

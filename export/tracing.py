@@ -17,6 +17,7 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch.export import Dim
+from torch.utils.flop_counter import FlopCounterMode
 
 from ganrt import feeds
 from ganrt._version import __version__
@@ -101,6 +102,13 @@ def run_original(module: torch.nn.Module, given: Feeds) -> Floats:
     with torch.inference_mode():
         images = module(*(torch.from_numpy(array) for array in given.values()))
     return cast(Floats, np.ascontiguousarray(images.numpy(), np.float32))
+
+
+def count_macs(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
+    """Multiply-accumulate operations of convolutions and matrix products for one row of some inputs."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        module(*(rows[:1] for rows in inputs))
+    return int(counter.get_total_flops() // 2)
 
 
 def _find_root_cause(error: BaseException) -> str:

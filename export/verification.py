@@ -115,7 +115,7 @@ def _record_proof(bundle: Bundle, variant: str, comparison: Comparison) -> Bundl
     """Add the proof and its contact sheet. The sheet's name holds its digest, so an interrupted update leaves the old
     record intact: the new file exists before the manifest names it, and the old one is deleted afterwards."""
     proof = comparison.proof
-    png = encode_png(draw_contact_sheet(comparison, bundle.spec.output))
+    png = encode_png(draw_contact_sheet(comparison.compared, bundle.spec.output))
     stem = sheet_stem(variant, proof)
     name = f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png"
     old = [file for file in bundle.files if file.startswith(stem) and file != name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,12 @@ class Agreement:
     defects: tuple[str, ...]
     """Empty, or what is wrong with the image: `not finite`, `flat where the original is not`, `saturated where the
     original is not`."""
+
+    @classmethod
+    def join(cls, parts: Sequence[Agreement]) -> Agreement:
+        """Return the results of several batches as those of one."""
+        psnr, max_abs = (np.concatenate([getattr(part, name) for part in parts]) for name in ("psnr", "max_abs"))
+        return cls(psnr, max_abs, tuple(defect for part in parts for defect in part.defects))
 
     @property
     def worst(self) -> int:

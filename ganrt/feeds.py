@@ -13,18 +13,17 @@ from ganrt import latents
 from ganrt.checks import is_finite
 from ganrt.errors import RequestError
 from ganrt.spec import Image, Input, Label, Latent, Scalar, Spec
+from ganrt.synthetic import draw_image
 
 Array: TypeAlias = NDArray[Any]
 Feeds: TypeAlias = dict[str, Array]
 """Input name -> C-contiguous array with the batch size as its first dimension, the same for all."""
 TRUNCATION = "truncation"
 """Name of the scalar input that gets the value of `sample(truncation=...)`."""
-_PICTURES = 2**31
+PICTURE_STREAM = 2**31
 """Random stream of the first image input, beyond those of latents and labels."""
-_BLOCK = 4
-"""Side of the blocks in a synthetic image, in pixels."""
-_GRAIN = 0.25
-"""Fraction of the range that is noise per pixel in a synthetic image; the rest is constant per block."""
+Size: TypeAlias = tuple[int, int]
+"""Height and width in pixels."""
 Labels: TypeAlias = int | Sequence[int] | NDArray[np.integer] | None
 """None (drawn from the seed), one class for all samples, or one class per sample."""
 
@@ -68,7 +67,7 @@ def draw_feeds(
     count: int,
     labels: Labels = None,
     truncation: float | None = None,
-    size: tuple[int, int] | None = None,
+    size: Size | Mapping[str, Size] | None = None,
 ) -> Feeds:
     """Draw the inputs of the samples start to start + count - 1 of a seed. Each row depends only on the seed and its
     own sample number.
@@ -81,34 +80,47 @@ def draw_feeds(
         labels: None (drawn from the seed), one class, or one class per sample; for the first label input. Others are
             drawn.
         truncation: None, or the largest magnitude of a latent value, from 0.
-        size: height and width of synthetic images for image inputs of free size, for proofs and benchmarks. None
-            rejects models with image inputs.
+        size: height and width of synthetic images for image inputs of free size, for proofs and benchmarks: the same
+            for all, or by the name of the input. None rejects models with image inputs.
 
     Returns arrays owned by the caller. Raises RequestError if an argument is out of range or the model has no such
     input.
     """
     seed, start, count = latents.check_seed(seed, start, count)
-    chosen = check_labels(spec, labels, count)
+    draw = Draw(seed, start, count, check_labels(spec, labels, count), truncation)
     check_truncation(spec, truncation)
     feeds: Feeds = {}
     for item in spec.inputs:
-        if isinstance(item, Latent):
-            feeds[item.name] = _draw_latent(item, seed, start, count, spec.streams[item.name], truncation)
-        elif isinstance(item, Label):
-            drawn = latents.labels(seed, start, count, spec.streams[item.name], item.classes)
-            feeds[item.name] = _encode_labels(drawn if chosen is None or item is not spec.find(Label) else chosen, item)
-        elif isinstance(item, Scalar):
-            asked = truncation if item.name == TRUNCATION else None
-            feeds[item.name] = np.full(count, item.default if asked is None else asked, np.float32)
+        if not isinstance(item, Image):
+            feeds[item.name] = _draw_number(spec, item, draw)
         elif size is None:
             raise RequestError(
                 f"this {spec.family} model needs a picture as its input {item.name!r} ({item.role}); "
                 "it cannot be sampled from a seed alone"
             )
         else:
-            stream = _PICTURES + spec.images.index(item)
-            feeds[item.name] = _draw_image(item, seed, start, count, stream, item.size or size)
+            stream = PICTURE_STREAM + spec.images.index(item)
+            sides = item.size or (size if isinstance(size, tuple) else size[item.name])
+            feeds[item.name] = draw_image(item, seed, start, count, stream, sides)
     return feeds
+
+
+def draw_numbers(spec: Spec, seed: int, start: int, count: int) -> Feeds:
+    """Draw the inputs that are not images, as `draw_feeds` does."""
+    draw = Draw(*latents.check_seed(seed, start, count))
+    return {item.name: _draw_number(spec, item, draw) for item in spec.inputs if not isinstance(item, Image)}
+
+
+def _draw_number(spec: Spec, item: Latent | Label | Scalar, draw: Draw) -> Array:
+    seed, start, count, chosen, truncation = draw
+    if isinstance(item, Latent):
+        return _draw_latent(item, seed, start, count, spec.streams[item.name], truncation)
+    if isinstance(item, Label):
+        if chosen is None or item is not spec.find(Label):
+            chosen = latents.labels(seed, start, count, spec.streams[item.name], item.classes)
+        return _encode_labels(np.asarray(chosen), item)
+    asked = truncation if item.name == TRUNCATION else None
+    return np.full(count, item.default if asked is None else asked, np.float32)
 
 
 def check_labels(spec: Spec, labels: Labels, count: int) -> NDArray[np.int64] | None:
@@ -238,20 +250,6 @@ def _draw_latent(item: Latent, seed: int, start: int, count: int, stream: int, t
         limit = truncation if item.truncation == "resampled" else None
         values = latents.normal(seed, start, count, stream, size, limit)
     return values.reshape(count, *item.shape)
-
-
-def _draw_image(item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int]) -> Array:
-    """Synthetic images, float32 (count, channels, *size): constant blocks plus noise, so that low and high frequencies
-    are both present."""
-    height, width = size
-    blocks = (item.channels, -(-height // _BLOCK), -(-width // _BLOCK))
-    coarse, fine = math.prod(blocks), item.channels * height * width
-    values = latents.uniform(seed, start, count, stream, coarse + fine, 0.0, 1.0)
-    flat = values[:, :coarse].reshape(count, *blocks).repeat(_BLOCK, axis=2).repeat(_BLOCK, axis=3)
-    grain = values[:, coarse:].reshape(count, item.channels, height, width)
-    low, high = item.range
-    mixed = flat[:, :, :height, :width] * np.float32(1 - _GRAIN) + grain * np.float32(_GRAIN)
-    return np.ascontiguousarray(mixed * np.float32(high - low) + np.float32(low))
 
 
 def _encode_labels(classes: NDArray[np.int64], item: Label) -> Array:

@@ -14,6 +14,7 @@ from ganrt.backend import Session
 from ganrt.batching import run_all
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import Golden
+from ganrt.images import Floats
 from ganrt.proof import Proof
 from ganrt.spec import Spec
 
@@ -31,14 +32,12 @@ values computed from it; the PSNR threshold of int8 allows differences of 3 % in
 class GoldenComparison:
     """The images of a session and of the golden samples, compared."""
 
-    inputs: Feeds
-    """Inputs of the samples."""
-    found: Array
-    """Images of the session, float32 NCHW."""
-    expected: Array
-    """Golden images, float32 NCHW."""
+    golden: Golden
+    """The samples that were compared."""
+    found: tuple[Floats, ...]
+    """Images of the session, float32 NCHW, for each group."""
     agreement: Agreement
-    """Result of `compare`."""
+    """Result of `compare` for all samples, group after group."""
     failures: tuple[str, ...]
     """Why the images do not agree, by the threshold of the session's precision; empty if they do."""
 
@@ -49,12 +48,8 @@ class Comparison:
 
     proof: Proof
     """The record to keep."""
-    agreement: Agreement
-    """Result of `compare`, per sample."""
-    found: Array
-    """Images of the session, float32 NCHW."""
-    expected: Array
-    """Golden images, float32 NCHW."""
+    compared: GoldenComparison
+    """The images of the session and of the original."""
 
 
 def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenComparison:
@@ -62,10 +57,11 @@ def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenC
     run only the first sample of each run. Raises BackendError if the session fails."""
     if session.slow:
         golden = golden.subset(1)
-    inputs = golden.draw_feeds(spec)
-    found = run_all(session, spec.output, inputs, BATCH)
-    agreement = compare(found, golden.images, spec.output.range)
-    return GoldenComparison(inputs, found, golden.images, agreement, agreement.failures(THRESHOLDS[session.precision]))
+    found = tuple(run_all(session, spec.output, group.draw_feeds(spec), BATCH) for group in golden.groups)
+    agreement = Agreement.join(
+        [compare(made, group.images, spec.output.range) for made, group in zip(found, golden.groups, strict=True)]
+    )
+    return GoldenComparison(golden, found, agreement, agreement.failures(THRESHOLDS[session.precision]))
 
 
 def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
@@ -82,10 +78,11 @@ def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
     compared = compare_with_golden(session, spec, golden)
     failures, batch_drift = compared.failures, None
     if not failures:
-        drifts = _measure_drifts(session, spec, compared.inputs, compared.found)
+        first = compared.found[0]
+        drifts = _measure_drifts(session, spec, compared.golden.groups[0].draw_feeds(spec), first)
         largest = float(np.max(list(drifts.values())))
         batch_drift = largest if np.isfinite(largest) else None
-        failures = tuple(_describe_drifts(drifts, allowed_drift(spec, session.precision, compared.found)))
+        failures = tuple(_describe_drifts(drifts, allowed_drift(spec, session.precision, first)))
     agreement = compared.agreement
     proof = Proof(
         key=key,
@@ -93,14 +90,22 @@ def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
         device=session.device,
         precision=session.precision,
         details=dict(session.details),
-        samples=len(compared.found),
+        samples=len(agreement.psnr),
         worst_psnr=_finite(agreement.psnr.min()),
         median_psnr=_finite(np.median(agreement.psnr)),
         max_abs=_finite(agreement.max_abs.max()),
         failures=failures,
         batch_drift=batch_drift,
     )
-    return Comparison(proof, agreement, compared.found, compared.expected)
+    return Comparison(proof, compared)
+
+
+def count_proof_samples(golden: Golden) -> float:
+    """Return how many samples of the first group are as much work as a proof: all samples, larger pictures in
+    proportion to their area, and the rows of the checks of batch independence."""
+    areas = [sum(height * width for height, width in group.sizes.values()) or 1 for group in golden.groups]
+    samples = sum(len(group.images) * area for group, area in zip(golden.groups, areas, strict=True)) / areas[0]
+    return samples + 4 * min(BATCH, len(golden.groups[0].images)) + 1
 
 
 def find_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iterator[str]:

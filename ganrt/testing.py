@@ -60,8 +60,8 @@ def check_backend(
     check_session(
         lambda: module.open(bundle, variant, device, **options),
         bundle.spec,
-        golden.draw_feeds(bundle.spec),
-        golden.images,
+        golden.groups[0].draw_feeds(bundle.spec),
+        golden.groups[0].images,
         device,
         bundle.variant(variant).precision,
     )

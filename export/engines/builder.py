@@ -3,11 +3,12 @@ the branches on VERSION against the API of each version."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ganrt.errors import EngineError, MachineError, RequestError
+from ganrt.feeds import Size
 from ganrt.gpu import LOG, VERSION, load_engine, trt
 
 from .options import EngineOptions
@@ -52,12 +53,12 @@ def configure(
     network: trt.INetworkDefinition,
     precision: str,
     options: EngineOptions,
-    golden: tuple[int, int],
+    golden: Sequence[Size],
 ) -> trt.IBuilderConfig:
     """Return the builder's configuration.
 
     Args:
-        golden: height and width of the golden pictures, which the engine must take for its proof.
+        golden: heights and widths of the golden pictures, which the engine must take for its proof.
 
     Raises RequestError for options that this version or this model does not support.
     """
@@ -77,7 +78,7 @@ def configure(
     _allow_precision(config, network, precision)
     sizes = options.batches
     for batch in [(sizes[0], sizes[-1])] if options.ranged else [(size, size) for size in sizes]:
-        _add_profile(builder, network, config, batch, (options.size, golden))
+        _add_profile(builder, network, config, batch, options.size, golden)
     return config
 
 
@@ -125,13 +126,15 @@ def _add_profile(
     network: trt.INetworkDefinition,
     config: trt.IBuilderConfig,
     batch: tuple[int, int],
-    pictures: tuple[tuple[int, int] | None, tuple[int, int]],
+    size: Size | None,
+    golden: Sequence[Size],
 ) -> None:
     """Add a profile for a range of batch sizes.
 
     Args:
         batch: the smallest and the largest.
-        pictures: sizes of the largest and of the golden pictures.
+        size: height and width of the largest pictures.
+        golden: heights and widths of the golden pictures.
     """
     profile: trt.IOptimizationProfile = builder.create_optimization_profile()
     for i in range(network.num_inputs):
@@ -139,13 +142,12 @@ def _add_profile(
         sides = tuple(int(side) for side in tensor.shape)[1:]
         least = best = most = sides
         if -1 in sides:
-            size, golden = pictures
             if size is None:
                 raise RequestError(
                     f"{tensor.name} takes pictures of any size, and an engine is built for one: give it with --size"
                 )
             best = (sides[0], *size)
-            least, most = ((sides[0], *map(limit, size, golden)) for limit in (min, max))
+            least, most = ((sides[0], *map(limit, zip(size, *golden, strict=True))) for limit in (min, max))
         profile.set_shape(tensor.name, (batch[0], *least), (batch[1], *best), (batch[1], *most))
     if config.add_optimization_profile(profile) < 0:
         raise EngineError(f"TensorRT rejects batches of {batch[0]} to {batch[1]}: {LOG.take_errors()}")

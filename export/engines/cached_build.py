@@ -15,7 +15,8 @@ import onnx_ir as ir
 from ganrt import atomic
 from ganrt.bundle import Bundle
 from ganrt.errors import EngineError, MachineError, RequestError
-from ganrt.golden import proof_picture_size
+from ganrt.feeds import Size
+from ganrt.golden import proof_sizes
 from ganrt.gpu import LEAN, LOG, Gpu, describe_machine, engine_cache, load_engine, trt
 from ganrt.machine import parse_device
 
@@ -78,7 +79,7 @@ def build(
         with tempfile.TemporaryDirectory() as folder:
             model = make_symmetric(add_post_processing_head(ir.load(bundle.onnx(variant)), bundle.spec))
             file = Path(folder) / "model.onnx"
-            job = _Job(variant, proof_picture_size(bundle.spec), model, file, options, key, progress)
+            job = _Job(variant, _list_golden_sizes(bundle), model, file, options, key, progress)
             return _build_or_refit(job, rebuild)
 
 
@@ -87,8 +88,8 @@ class _Job:
     """An engine to be built."""
 
     variant: str
-    golden: tuple[int, int]
-    """Height and width of the golden pictures."""
+    golden: tuple[Size, ...]
+    """Heights and widths of the golden pictures."""
     model: ir.Model
     """With its post-processing head."""
     file: Path
@@ -96,6 +97,12 @@ class _Job:
     options: EngineOptions
     key: engine_cache.Key
     progress: Progress
+
+
+def _list_golden_sizes(bundle: Bundle) -> tuple[Size, ...]:
+    golden = bundle.read_golden()
+    groups = [*proof_sizes(bundle.spec), *(group.sizes for group in (golden.groups if golden else ()))]
+    return tuple({size for sizes in groups for size in sizes.values()})
 
 
 def _build_or_refit(job: _Job, rebuild: bool) -> engine_cache.Engine:

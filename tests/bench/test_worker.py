@@ -20,6 +20,7 @@ from ganrt.bench.worker import Failure, RoundRequest, select_sheet, time_round
 from ganrt.bundle import Bundle
 from ganrt.feeds import Array, Feeds
 from ganrt.generator import Generator
+from ganrt.golden import Golden
 from ganrt.session_config import SessionConfig
 
 
@@ -85,7 +86,7 @@ def test_a_backend_with_wrong_pictures_is_not_measured(bundle: Bundle, tmp_path:
     folder = tmp_path / "wrong.ganrt"
     shutil.copytree(bundle.folder, folder)
     golden = unwrap(bundle.read_golden())
-    replace(golden, images=-golden.images).save(folder / Bundle.GOLDEN)
+    Golden(tuple(replace(group, images=-group.images) for group in golden.groups)).save(folder / Bundle.GOLDEN)
     replace(bundle, folder=folder).with_files(Bundle.GOLDEN).write_manifest()
     report = measure(folder, backends=["onnxruntime"], batches=[1], seconds=0.5, variants=["fp32"])
     assert report.backends[0].status == "failed"
@@ -180,6 +181,6 @@ def test_both_scopes_must_make_the_same_pictures_while_timed(bundle: Bundle) -> 
 
 def test_sheets_of_few_and_of_many_samples_show_the_same_pictures_first(bundle: Bundle) -> None:
     golden = unwrap(bundle.read_golden())
-    many, few = select_sheet(golden).images, select_sheet(golden.subset(1)).images
+    many, few = (select_sheet(chosen.groups[0].images, 4) for chosen in (golden, golden.subset(1)))
     assert len(few) == 4
     np.testing.assert_array_equal(many[:4], few)

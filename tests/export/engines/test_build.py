@@ -246,8 +246,9 @@ def test_a_model_that_takes_any_size_needs_one(start: Start, tmp_path: Path) -> 
     bundle = make_bundle(model, tmp_path, spec=spec)
     with pytest.raises(RequestError, match=r"z takes pictures of any size, and an engine is built for one: .* --size"):
         build(machine, bundle)
-    profile = read_header(build(machine, bundle, size=(80, 60)))["profiles"][0]  # the golden pictures are 48 x 64
-    assert profile == {"z": [[1, 4, 48, 60], [1, 4, 80, 60], [1, 4, 80, 64]]}
+    profile = read_header(build(machine, bundle, size=(80, 60)))["profiles"][0]
+    # The golden pictures are of 48 x 64, 113 x 71 and 37 x 101 pixels.
+    assert profile == {"z": [[1, 4, 37, 60], [1, 4, 80, 60], [1, 4, 113, 101]]}
 
 
 def test_without_a_gpu_the_builder_is_not_called(
