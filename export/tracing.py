@@ -29,6 +29,7 @@ from ganrt.images import Floats
 from ganrt.spec import Image, Spec
 
 from . import small_constants
+from .passes import name_nodes_by_module
 
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18
@@ -47,7 +48,8 @@ def trace(
     """Trace a module (on the CPU, eval mode) whose forward takes the Spec's inputs in order.
 
     Args:
-        inspect_raw: called with the graph while its metadata name the module of each node; may change it or raise.
+        inspect_raw: called with the graph as the exporter wrote it, its nodes named after their modules; may change it
+            or raise.
 
     Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
     graph does not have the names, dtypes and shapes of the Spec.
@@ -81,6 +83,7 @@ def trace(
         raise RequestError(
             f"opset {opset} was asked for; the exporter reaches {reached} for this model: use --opset {reached}"
         )
+    name_nodes_by_module(model)
     inspect_raw(model)
     _check_interface(model, spec)
     # Paths of the exporting machine's source files must not leave it.

@@ -1,8 +1,7 @@
-"""Faults that show only in the traced graph, while the metadata of its nodes still names their modules."""
+"""Faults that show only in the traced graph."""
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,6 +11,7 @@ from onnxscript.optimizer import fold_constants
 
 from ganrt.spec import Image, Spec
 
+from ..passes import find_module_path
 from . import tensorrt_parser
 from .circular_padding import replace_circular_pad
 from .findings import Finding, join_paths
@@ -23,8 +23,6 @@ Freezing = Callable[[int, int], str]
 one did."""
 
 _SIDES = {2: "height", 3: "width"}
-_SCOPES = "pkg.torch.onnx.name_scopes"
-"""Metadata of torch.onnx.export: the paths of the modules that a node is in, outermost first, and the operator."""
 _LARGEST = 2**31 - 1
 """Bytes of a protobuf message, and elements of a tensor in TensorRT (NVIDIA/TensorRT issue 3815; most layers take more
 since 10.10, as its release notes say)."""
@@ -33,7 +31,7 @@ _SMALL = 2**20
 
 
 def check_graph(model: ir.Model, spec: Spec, freezing: Freezing) -> list[Finding]:
-    """Apply all RULES to a graph with the metadata of torch.onnx.export, and fix in place what can be fixed."""
+    """Apply all RULES to a graph whose nodes are named after their modules, and fix in place what can be fixed."""
     findings = [finding for rule in RULES for finding in rule(model)]
     return [*check_frozen_batch(model, freezing), *check_frozen_pictures(model, spec, freezing), *findings]
 
@@ -91,7 +89,7 @@ def fold_computed_weights(model: ir.Model) -> Iterator[Finding]:
     weights = [node for node in found if any(value.dtype == ir.DataType.FLOAT for value in node.outputs)]
     if not weights:
         return
-    modules = list(dict.fromkeys(_module_path(node) for node in weights))
+    modules = list(dict.fromkeys(find_module_path(node) for node in weights))
     chosen = set(found)
     fold_constants(model, should_fold=lambda node: node in chosen, onnx_shape_inference=False)
     text = "weights that forward computes from other weights, as a spectral norm of one's own does, were computed once"
@@ -148,13 +146,8 @@ def check_tensorrt(model: ir.Model) -> Iterator[Finding]:
 
 
 def describe_node(node: ir.Node) -> str:
-    """The module that a node is of, and its operator; the node's name when torch did not say."""
-    return f"{_module_path(node) or node.name} ({node.op_type})"
-
-
-def _module_path(node: ir.Node) -> str:
-    scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
-    return str(scopes[-2]) if len(scopes) > 1 else ""
+    """The module that a node is of, or its name where that does not begin with a module, and its operator."""
+    return f"{find_module_path(node) or node.name} ({node.op_type})"
 
 
 RULES: tuple[Rule, ...] = (fold_computed_weights, replace_circular_padding, check_large_tensors, check_tensorrt)

@@ -1,6 +1,7 @@
 """Graph passes: ONNX graphs rewritten to compute the same images with less work, and what passes are written with."""
 
 from .graph import Array, Patch, read_attribute, read_constant, read_gemm, read_shape
+from .node_names import find_module_path, name_nodes_by_module
 from .packing import PACKING
 from .pipeline import optimize_graph
 from .simplify import simplify_graph
@@ -13,6 +14,8 @@ __all__ = [
     "Array",
     "Patch",
     "find_conv_after_nearest",
+    "find_module_path",
+    "name_nodes_by_module",
     "optimize_graph",
     "read_attribute",
     "read_constant",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+
+from .node_names import find_module_path, set_node_name
 
 Array = NDArray[Any]
 
@@ -86,16 +89,26 @@ def is_plain_conv(node: ir.Node, strides: tuple[int, int]) -> bool:
     )
 
 
+def _find_free_name(name: str, used: Container[str | None], mark: str) -> str:
+    """The name, with a number from 2 behind it where it must be made unique."""
+    numbered = (f"{name}{mark}{number}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in used)
+
+
 class Patch:
     """New nodes, in the order in which they are made, that will stand in front of `anchor`."""
 
     def __init__(self, anchor: ir.Node) -> None:
         assert anchor.graph is not None
         self._anchor, self._graph = anchor, anchor.graph
+        self._names = {node.name for node in anchor.graph}
 
     def add_op(self, op_type: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
-        """A node with one output, which is returned."""
+        """A node with one output, which is returned. It is named after the module of the anchor."""
         node = ir.node(op_type, inputs, attributes)
+        if module := find_module_path(self._anchor):
+            set_node_name(node, _find_free_name(f"{module}/{op_type}", self._names, "_"))
+            self._names.add(node.name)
         self._graph.insert_before(self._anchor, node)
         return node.outputs[0]
 
@@ -108,11 +121,7 @@ class Patch:
         """An initializer of the graph. The name is kept readable, and made unique by a number where it must be."""
         graph = self._graph
         assert isinstance(graph, ir.Graph)
-        free = name
-        number = 1
-        while free in graph.initializers:
-            number += 1
-            free = f"{name}.{number}"
+        free = _find_free_name(name, graph.initializers, ".")
         value = ir.Value(name=free, const_value=ir.tensor(np.asarray(array, order="C"), name=free))
         value.dtype = ir.DataType.from_numpy(array.dtype)
         value.shape = ir.Shape(array.shape)

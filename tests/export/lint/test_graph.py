@@ -130,7 +130,7 @@ def test_nodes_are_named_by_their_modules() -> None:
     )
     assert {(f.where, f.severity) for f in found} == {
         ("inner.0 (LayerNormalization), inner.1 (LayerNormalization)", "warning"),
-        ("node__upsample_bilinear2d_aa (Resize)", "warning"),  # of no module but the whole
+        ("forward (Resize)", "warning"),  # of no module but the whole
     }
     assert all(not made.metadata_props for made in model.graph)  # the bundle has nothing of it
 
