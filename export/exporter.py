@@ -144,7 +144,7 @@ def _load(
     findings = check_module(loaded.module)
     if loaded.model is None:  # the families of ganrt need no dry run
         known = {finding.rule for finding in findings if finding.severity == "rejected"}
-        module, spec, behaviour = check_dry_run(loaded.module, loaded.spec)
+        module, spec, behaviour = check_dry_run(loaded.module, loaded.spec, loaded.in_training)
         findings += [finding for finding in behaviour if finding.rule not in known]
         loaded = replace(loaded, module=module, spec=spec)
     report_findings(findings, name, progress)

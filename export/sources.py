@@ -20,6 +20,7 @@ from ganrt.spec import Spec
 from ganrt.training import read_run
 
 from .checkpoints import recognize
+from .lint import list_training_parts
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -38,6 +39,8 @@ class Source:
     machine."""
     name: str = ""
     """What messages call it."""
+    in_training: tuple[str, ...] = ()
+    """Paths of the parts of a user's module that came in training mode."""
 
 
 def describe_source(source: str | Path | torch.nn.Module) -> str:
@@ -90,7 +93,8 @@ def _open_module(module: torch.nn.Module, config: Mapping[str, Any] | None, spec
         return _open_module(cast(torch.nn.Module, inner), config, spec)
     _reject_script(module, f"{name} is a TorchScript module; pass the module it was made of")
     copied = _prepare(_copy_to_cpu(module, name), name)
-    return Source(copied, spec, None, {"name": name, "sha256": _digest_state(module)})
+    origin = {"name": name, "sha256": _digest_state(module)}
+    return Source(copied, spec, None, origin, in_training=list_training_parts(module))
 
 
 def _copy_to_cpu(module: torch.nn.Module, name: str) -> torch.nn.Module:
@@ -193,7 +197,8 @@ def _call_factory(source: str, config: Mapping[str, Any]) -> Source:
     ):
         raise RequestError(f"{source} returned {type(made).__name__}; it must return (torch.nn.Module, ganrt.Spec)")
     _reject_script(made[0], f"{source} returned a TorchScript module; return the module it was made of")
-    return Source(_prepare(made[0], source), made[1], None, {"name": source})
+    in_training = list_training_parts(made[0])
+    return Source(_prepare(made[0], source), made[1], None, {"name": source}, in_training=in_training)
 
 
 def _reject_script(module: torch.nn.Module, message: str) -> None:

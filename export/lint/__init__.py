@@ -5,5 +5,14 @@ from .findings import Finding, report_findings
 from .freezing import find_freezing_module
 from .graph import check_graph
 from .module import check_module
+from .training_mode import list_training_parts
 
-__all__ = ["Finding", "check_dry_run", "check_graph", "check_module", "find_freezing_module", "report_findings"]
+__all__ = [
+    "Finding",
+    "check_dry_run",
+    "check_graph",
+    "check_module",
+    "find_freezing_module",
+    "list_training_parts",
+    "report_findings",
+]

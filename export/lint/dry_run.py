@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -15,10 +16,12 @@ from ganrt.spec import Input, Label, Scalar, Spec
 
 from . import noise
 from .batch import check_batch_independence, check_input_influence, describe_error, make_frozen_finding, take_last_row
+from .class_count import check_class_counts
 from .findings import Finding, Wrapper, join_paths
 from .noise import RandomCall
 from .norm_calls import compute_norms_of_input
 from .observer import Run, run_with_hooks
+from .training_mode import check_training_mode
 
 _DROPPING = {"bernoulli_", "native_dropout"}
 """What dropout draws with."""
@@ -32,8 +35,11 @@ class DryRun(NamedTuple):
     findings: list[Finding]
 
 
-def check_dry_run(module: nn.Module, spec: Spec) -> DryRun:
+def check_dry_run(module: nn.Module, spec: Spec, in_training: Sequence[str] = ()) -> DryRun:
     """Run a module (on the CPU, in evaluation mode) on samples of its Spec and check its behaviour.
+
+    Args:
+        in_training: paths of the modules that came in training mode.
 
     Returns a module and its Spec in which random numbers that the module drew are inputs, where that is possible, and
     which returns the image alone where the module returned several things; and the findings.
@@ -42,13 +48,16 @@ def check_dry_run(module: nn.Module, spec: Spec) -> DryRun:
         torch.manual_seed(0)
         given = _vary_inputs(spec)
         rows = len(given[spec.inputs[0].name])
+        counts = check_class_counts(module, spec, given)
+        if any(finding.severity == "rejected" for finding in counts):
+            return DryRun(module, spec, counts)
         run = run_with_hooks(module, given)
         if run.failure:
             return DryRun(module, spec, [_explain_failure(module, given, *run.failure)])
-        findings: list[Finding] = []
+        findings = counts
         if run.training_norms:
             module, repaired = compute_norms_of_input(module, list(dict.fromkeys(run.training_norms)))
-            run, findings = run_with_hooks(module, given), [repaired]
+            run, findings = run_with_hooks(module, given), [*counts, repaired]
         findings += [*_check_state(run), *_check_precision(run), *_check_python_reads(run)]
         place = _find_image_output(run.result, rows, spec)
         if place is not None:
@@ -60,6 +69,7 @@ def check_dry_run(module: nn.Module, spec: Spec) -> DryRun:
             findings += drawn
         if all(finding.severity != "rejected" for finding in findings):
             findings += [*check_batch_independence(module, spec, run, given), *check_input_influence(spec, run, given)]
+            findings += check_training_mode(module, spec, run.result, given, in_training)
     return DryRun(module, spec, findings)
 
 

@@ -43,9 +43,14 @@ class Wrapper(nn.Module):
         self.eval()
 
 
+def strip_wrappers(path: str) -> str:
+    """The path of a module as the user knows it."""
+    return _WRAPPERS.sub("", path)
+
+
 def join_paths(names: Sequence[str]) -> str:
     """The first few paths, and how many more there are. The empty path is that of the module as a whole."""
-    shown = ", ".join(_WRAPPERS.sub("", name) or "the module itself" for name in names[:_SHOWN])
+    shown = ", ".join(strip_wrappers(name) or "the module itself" for name in names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
 
 
