@@ -9,7 +9,7 @@ READY := $(VENV)/ready
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY) ## train, export, verify, sample and measure on real data: about 4 minutes on 2 cores
+demo: $(READY) ## train, export, verify, sample and measure on real data: less than 4 minutes on 2 cores
 	$(VENV)/bin/ganrt demo --out out/demo
 
 test: $(READY) ## run every test that needs no GPU

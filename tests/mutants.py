@@ -167,6 +167,12 @@ FAULTS = {
         ("self.variant is not None or self.precision", "self.precision"),
         ("config.options.get(name) == value", "True"),
     ],
+    ("ganrt/cli/demo.py", "tests/cli/test_demo.py"): [
+        ('interpolation": resize(small, whole)', 'interpolation": original'),
+        ("centre = (2 * column + 1) *", "centre = 0 *"),
+    ],
+    ("ganrt/weights/__init__.py", "tests/models/test_weights.py"): [("if name not in files:", "if False:")],
+    ("ganrt/models/srvgg.py", "tests/models/test_weights.py"): [('mode="nearest"', 'mode="bilinear"')],
 }
 """(File, test file that must fail) -> (text that is in the file exactly once, what it becomes)."""
 

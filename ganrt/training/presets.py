@@ -15,6 +15,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits-lsgan": {**_DIGITS, "loss": "lsgan", "lr": 1e-3, "steps": 1500},
     "digits-lsgan-sym": {**_DIGITS, "loss": "lsgan-sym", "lr": 1e-3, "steps": 1500},
     "digits-hinge": {**_DIGITS, "loss": "hinge", "lr": 1e-3, "steps": 1500},
+    "digits-hinge-spectral": {
+        **_DIGITS,
+        "loss": "hinge",
+        "recipe": ("spectral=true",),
+        "lr": 1e-3,
+        "steps": 1200,
+    },
     "digits-wgan": {**_DIGITS, "loss": "wgan", "lr": 1e-3, "steps": 500},
     "digits-wgan-gp": {**_DIGITS, "loss": "wgan-gp", "lr": 1e-3, "steps": 750},
     "digits-resnet": {
