@@ -214,7 +214,8 @@ def _rank_for_loading(bundle: Bundle, setup: Setup) -> tuple[int, bool]:
 
 def _explain_low_quality(bundle: Bundle, setup: Setup, quality: float) -> str:
     """Why the bundle's own record rules a setup out; empty when it does not."""
-    proofs = [p for p in bundle.variant(setup.config.variant).proofs if p.backend == setup.config.backend]
+    recorded = bundle.variant(setup.config.variant).proofs
+    proofs = [p for p in recorded if p.passed and p.backend == setup.config.backend]
     best = max((p.worst_psnr for p in proofs), default=quality)
     return "" if best >= quality else f"{best:.1f} dB in the bundle's record, but {quality:g} dB are required"
 

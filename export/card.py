@@ -5,7 +5,7 @@ from __future__ import annotations
 from ganrt import atomic, notes
 from ganrt.bundle import Bundle, Variant
 from ganrt.images import encode_png, make_grid, to_uint8
-from ganrt.proof import Proof
+from ganrt.proof import Proof, format_psnr
 from ganrt.spec import Label, Range, Spec
 
 from .contact_sheet import sheet_stem
@@ -102,9 +102,14 @@ def _format_usage(spec: Spec) -> str:
 
 def _format_verdict(bundle: Bundle) -> str:
     proofs = [proof for variant in bundle.variants.values() for proof in variant.proofs]
-    failed = sorted({proof.backend for proof in proofs if not proof.passed})
-    if failed:
-        return f"{', '.join(failed)} did not make the same ones when this was written"
+    refused = [
+        f"{proof.backend} with {name}"
+        for name, variant in bundle.variants.items()
+        for proof in variant.proofs
+        if not proof.passed
+    ]
+    if refused:
+        return f"every backend below makes the same ones, except {', '.join(refused)}"
     return "every backend below makes the same ones" if proofs else "no backend has been compared with them yet"
 
 
@@ -123,14 +128,18 @@ def _format_variant(name: str, variant: Variant) -> str:
 
 def _format_proofs(bundle: Bundle) -> str:
     rows = [
-        f"| {name} | {p.backend} | {p.device} | {p.samples} | {p.worst_psnr:.1f} dB | {p.median_psnr:.1f} dB | "
-        f"{_format_batch_drift(p, bundle.spec.output.range)} | "
-        f"{'passed' if p.passed else p.failures[0].replace('|', '/')} | {_link_sheet(bundle, name, p)} |"
+        f"| {name} | {p.backend} | {p.device} | {p.samples} | {format_psnr(p.worst_psnr)} | "
+        f"{format_psnr(p.median_psnr)} | {_format_batch_drift(p, bundle.spec.output.range)} | "
+        f"{_format_result(p)} | {_link_sheet(bundle, name, p)} |"
         for name, variant in bundle.variants.items()
         for p in variant.proofs
     ]
     columns = ("variant", "backend", "device", "samples", "worst", "median", "batch drift", "verdict", "sheet")
     return "\n".join([f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|", *rows])
+
+
+def _format_result(proof: Proof) -> str:
+    return "passed" if proof.passed else f"refused: {proof.failures[0].replace('|', '/')}"
 
 
 def _format_batch_drift(proof: Proof, value_range: Range) -> str:

@@ -56,6 +56,7 @@ def export(
     bind: BoundInputs | None = None,
     opset: int = DEFAULT_OPSET,
     engine: bool | EngineOptions = False,
+    backends: str | Sequence[str] | None = None,
     overwrite: bool = False,
     progress: Progress = lambda _: None,
 ) -> Bundle:
@@ -77,19 +78,22 @@ def export(
         bind: labels and scalars that get a constant value, and are no inputs of the bundle any more.
         opset: ONNX operator set.
         engine: also build a TensorRT engine for each precision on the GPU of this machine: True, or its options.
+        backends: a name or several: prove on these alone, and fail if one of them fails. Default: all that are
+            installed; what one of them cannot load, fails to run or makes differently is recorded as its refusal.
         overwrite: replace a bundle at `out`.
         progress: called with a line of text before each step, and for each finding of the linter.
 
     Raises RequestError for arguments that do not fit and for a module that cannot be exported, CheckpointError for
-    weights that cannot be used, MachineError where an engine cannot be built, and VerificationError when a backend does
-    not make the original's images. After an error nothing is left at `out`.
+    weights that cannot be used, MachineError where an engine cannot be built or a backend that was named cannot run,
+    and VerificationError when no backend makes the original's images with a variant, or one that was named does not.
+    After an error nothing is left at `out`.
     """
     plan = _Plan(
         VariantOptions(
             _list_names(precisions), _list_names(forms), quality, None if pictures is None else Path(pictures)
         ),
         dict(bind or {}),
-        *(opset, engine, progress),
+        *(opset, engine, _list_names(backends or ()), progress),
     )
     out = Path(out)
     atomic.check_output(out, overwrite, is_bundle)
@@ -107,15 +111,19 @@ def is_bundle(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to make of a generator. Raises RequestError and MachineError for an engine that cannot be built here."""
+    """What to make of a generator. Raises RequestError and MachineError for an engine that cannot be built here, and
+    for a backend that there is not."""
 
     variants: VariantOptions
     bind: BoundInputs
     opset: int
     engine: bool | EngineOptions
+    backends: tuple[str, ...]
     progress: Progress
 
     def __post_init__(self) -> None:
+        for backend in self.backends:
+            import_backend(backend)
         if not self.engine:
             return
         import_backend("tensorrt")
@@ -160,12 +168,14 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
     bundle.write_manifest()
     if plan.engine:
         _build_engines(bundle, plan)
-    found = verify(bundle, progress=plan.progress)
-    unproven = [variant for variant in bundle.variants if variant not in found.proofs]
-    if unproven:
-        raise VerificationError(f"{loaded.name} was not exported: nothing on this machine runs {', '.join(unproven)}")
+    found = verify(bundle, backends=plan.backends, progress=plan.progress)
     if not found.passed:
-        raise VerificationError(f"{loaded.name} was not exported: {found.failures[0]}")
+        advice = "" if plan.backends else "; `--backend reference` evaluates the graph without a library, which is slow"
+        raise VerificationError(f"{loaded.name} was not exported: {found.failures[0]}{advice}")
+    unproven = [variant for variant in bundle.variants if not found.is_proven(variant)]
+    if unproven:
+        tried = f"none of the backends {', '.join(plan.backends)}" if plan.backends else "nothing on this machine"
+        raise VerificationError(f"{loaded.name} was not exported: {tried} runs {', '.join(unproven)}")
     return found.bundle
 
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx_ir as ir
+
 from ganrt import atomic
-from ganrt.backend import backend_names, import_backend, open_session, supports_variant
+from ganrt.backend import backend_names, backend_table, import_backend, open_session, supports_variant
 from ganrt.bundle import Bundle
-from ganrt.errors import MachineError, MissingLibraryError, RequestError
+from ganrt.errors import BackendError, BundleError, MachineError, MissingLibraryError, RequestError
+from ganrt.golden import Golden
 from ganrt.images import encode_png
 from ganrt.proof import Proof
-from ganrt.proving import Comparison, prove
+from ganrt.proving import GoldenComparison, prove
 from ganrt.session_config import SessionConfig
-from ganrt.trust import proof_key
+from ganrt.trust import make_refusal, proof_key, request_key
 
 from .card import write_card
 from .contact_sheet import draw_contact_sheet, sheet_stem
+from .lint import join_paths
+from .passes import find_module_path
 
 Progress = Callable[[str], None]
 """Called with a line of text before each step."""
@@ -33,6 +39,8 @@ def installed_backends(bundle: Bundle, device: str) -> list[str]:
             import_backend(name)
         except MissingLibraryError:
             continue
+        except MachineError:  # opening it says what is broken
+            pass
         names.append(name)
     left_out = {"reference"} if bundle.model is not None else {"reference", "pytorch"}
     return [name for name in names if name not in left_out]
@@ -46,21 +54,42 @@ class Verification:
     """The bundle with the new proofs in its record."""
     proofs: Mapping[str, tuple[Proof, ...]]
     """Name of a variant -> its proofs of this run, passed or failed, one for each backend."""
+    named: tuple[str, ...] = ()
+    """The backends that were named; () if all that are installed were to be tried."""
 
     @property
     def passed(self) -> bool:
-        """True if no variant failed on any backend, and at least one was compared."""
-        return bool(self.proofs) and not self.failures
+        """True if there are no failures."""
+        return not self.failures
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """A sentence for each failed proof."""
-        return tuple(
-            f"{name} on {proof.backend} does not make the original's images: {'; '.join(proof.failures)}"
-            for name, proofs in self.proofs.items()
-            for proof in proofs
-            if not proof.passed
-        )
+        """Why the bundle failed: a sentence for each variant that was tried and has no backend that runs its graph and
+        makes the original's images, and for each refusal of a backend that was named."""
+        if not self.proofs:
+            return (f"nothing on this machine runs {', '.join(self.bundle.variants)}",)
+        refused = {name: texts for name in self.proofs if (texts := self._list_refusals(name))}
+        failed = ["; ".join(texts) for name, texts in refused.items() if not self.is_proven(name)]
+        named = [text for name in refused if self.is_proven(name) for text in self._list_refusals(name, self.named)]
+        return (*failed, *named)
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """A sentence for each backend that does not run a variant, or does not make the original's images with it."""
+        return tuple(text for name in self.proofs for text in self._list_refusals(name))
+
+    def is_proven(self, variant: str) -> bool:
+        """Return whether a backend makes the original's images from the variant's graph. `pytorch` rebuilds the module,
+        so its images prove nothing about the graph."""
+        runs_graphs = {name for name, entry in backend_table().items() if entry.graphs}
+        return any(proof.passed and proof.backend in runs_graphs for proof in self.proofs.get(variant, ()))
+
+    def _list_refusals(self, variant: str, backends: Sequence[str] | None = None) -> list[str]:
+        refused = [p for p in self.proofs[variant] if not p.passed and (backends is None or p.backend in backends)]
+        return [
+            f"{proof.backend if variant in proof.refusal else f'{variant} on {proof.backend}'} {proof.refusal}"
+            for proof in refused
+        ]
 
 
 def verify(
@@ -77,14 +106,15 @@ def verify(
 
     Args:
         bundle: a bundle, or the path of one.
-        backends: a name or several, each of which gets the variants that it runs. Default: all whose library is
-            installed; a variant that this machine cannot compute is then reported to `progress` and skipped.
+        backends: a name or several, each of which gets the variants that it runs and must make the original's images.
+            Default: all whose library is installed. What one of these cannot load, fails to run or makes differently is
+            recorded as its refusal; what this machine lacks is reported to `progress` and skipped.
         device: "auto", "cpu", "cuda" or "cuda:N".
         progress: called with a line of text before each step.
 
-    A failed comparison raises nothing: look at `passed` and `failures` of the result. Raises BundleError when the
-    bundle is missing or damaged, RequestError for a bare ONNX file (it has no golden samples) and for an unknown
-    backend, MachineError when a backend that was named cannot run here.
+    A failed comparison raises nothing: look at `passed`, `failures` and `refusals` of the result. Raises BundleError
+    when the bundle is missing or damaged, RequestError for a bare ONNX file (it has no golden samples) and for an
+    unknown backend, MachineError when a backend that was named is not installed or lacks what it needs here.
     """
     bundle = Bundle.of(bundle)
     golden = bundle.read_golden()
@@ -92,35 +122,55 @@ def verify(
         raise RequestError(
             f"{bundle.folder} is a bare ONNX file without golden samples; verify the bundle it came from"
         )
-    named = [backends] if isinstance(backends, str) else backends
+    named = (backends,) if isinstance(backends, str) else tuple(backends or ())
     proofs: dict[str, tuple[Proof, ...]] = {}
-    for backend in installed_backends(bundle, device) if named is None else named:
+    for backend in named or installed_backends(bundle, device):
         for variant in [name for name in bundle.variants if supports_variant(backend, bundle, name)]:
             progress(f"verifying {variant} on {backend}")
             try:
-                session = open_session(bundle, SessionConfig(backend, variant, device))
-            except MachineError as error:
-                if named is not None:
+                proof, compared = _prove(bundle, SessionConfig(backend, variant, device), golden)
+            except (MachineError, RequestError) as error:
+                if named:
                     raise
                 progress(f"skipped: {error}")
                 continue
-            with session:
-                comparison = prove(session, bundle.spec, golden, proof_key(bundle, variant, session))
-            proofs[variant] = (*proofs.get(variant, ()), comparison.proof)
-            bundle = _record_proof(bundle, variant, comparison)
-    return Verification(write_card(bundle), proofs)
+            proofs[variant] = (*proofs.get(variant, ()), proof)
+            bundle = _record_proof(bundle, variant, proof, compared)
+    return Verification(write_card(bundle), proofs, named)
 
 
-def _record_proof(bundle: Bundle, variant: str, comparison: Comparison) -> Bundle:
+def _prove(bundle: Bundle, config: SessionConfig, golden: Golden) -> tuple[Proof, GoldenComparison | None]:
+    """The proof of a session with its images; without images the refusal of a backend that cannot load the graph or
+    fails while running it."""
+    try:
+        with open_session(bundle, config) as session:
+            comparison = prove(session, bundle.spec, golden, proof_key(bundle, config.variant, session))
+    except (BundleError, BackendError) as error:
+        reason = str(error).removeprefix(f"{config.backend} ")
+        return make_refusal(bundle, config, reason + _locate_operators(bundle, config.variant, reason)), None
+    return replace(comparison.proof, request=request_key(bundle, config)), comparison.compared
+
+
+def _locate_operators(bundle: Bundle, variant: str, reason: str) -> str:
+    """The modules of the operators in a library's message, for the end of it; empty if the message names a node."""
+    nodes = list(ir.load(bundle.onnx(variant)).graph.all_nodes())
+    words = set(re.findall(r"\w+", reason))
+    modules = dict.fromkeys(find_module_path(node) for node in nodes if node.op_type in words)
+    if any(str(node.name) in reason for node in nodes) or not any(modules):
+        return ""
+    return f" (in {join_paths(list(modules))})"
+
+
+def _record_proof(bundle: Bundle, variant: str, proof: Proof, compared: GoldenComparison | None) -> Bundle:
     """Add the proof and its contact sheet. The sheet's name holds its digest, so an interrupted update leaves the old
     record intact: the new file exists before the manifest names it, and the old one is deleted afterwards."""
-    proof = comparison.proof
-    png = encode_png(draw_contact_sheet(comparison.compared, bundle.spec.output))
-    stem = sheet_stem(variant, proof)
-    name = f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png"
-    old = [file for file in bundle.files if file.startswith(stem) and file != name]
-    atomic.write_file(bundle.folder / name, png)
-    updated = bundle.with_proofs(variant, (proof,)).without_files(*old).with_files(name)
+    stem, names = sheet_stem(variant, proof), []
+    if compared is not None:
+        png = encode_png(draw_contact_sheet(compared, bundle.spec.output))
+        names.append(f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png")
+        atomic.write_file(bundle.folder / names[0], png)
+    old = [file for file in bundle.files if file.startswith(stem) and file not in names]
+    updated = bundle.with_proofs(variant, (proof,)).without_files(*old).with_files(*names)
     updated.write_manifest()
     for file in old:
         (bundle.folder / file).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from ganrt.agreement import THRESHOLDS
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.checks import require_whole
-from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError
+from ganrt.errors import BackendError, DeviceMemoryError, GanrtError, MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Array, Draw, Feeds, check_feeds
 from ganrt.machine import parse_device
 from ganrt.session_config import SessionConfig
@@ -143,6 +144,8 @@ class HostSession(Session):
             return Ready({self._spec.output.name: self.run(feeds)})
         except GanrtError:
             raise
+        except MemoryError as error:
+            raise DeviceMemoryError(f"{self.backend}: too little memory for a batch of {size}") from error
         except Exception as error:  # exceptions of the library stop here
             raise BackendError(f"{self.backend} failed on a batch of {size}: {first_line(error)}") from error
 
@@ -192,10 +195,14 @@ class Entry(NamedTuple):
     """Sets of options that are faster on some GPUs; `ganrt tune` tries each of them on a GPU."""
     slow: bool = False
     """True if an image takes seconds; `ganrt tune` skips such a backend."""
+    prebuilt: bool = False
+    """True if it runs engines that were built on this machine (`ganrt build`), so that a failure is one engine's."""
 
 
 BACKENDS = {
-    "tensorrt": Entry("ganrt.backends.tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16", "int8"), gpu=True, cpu=False),
+    "tensorrt": Entry(
+        "ganrt.backends.tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16", "int8"), gpu=True, cpu=False, prebuilt=True
+    ),
     "onnxruntime": Entry(
         *("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8")),
         gpu=True,
@@ -284,13 +291,19 @@ def _missing_library(name: str, entry: Entry, error: ModuleNotFoundError) -> Mac
 
 def open_session(bundle: Bundle, config: SessionConfig) -> Session:
     """Open a session without a proof; users call `ganrt.load`. The caller closes the session. Raises RequestError for a
-    variant that the backend cannot run, and what `import_backend` and `BackendModule.open` raise."""
+    variant that the backend cannot run, BackendError for an exception of a library that the backend did not translate,
+    and what `import_backend` and `BackendModule.open` raise."""
     module = import_backend(config.backend)
     if not supports_variant(config.backend, bundle, config.variant):
         entry = backend_table()[config.backend]
         supported = ", ".join(entry.precisions) if entry.graphs else f"only the variant {FAITHFUL}"
         raise RequestError(f"the {config.backend} backend does not run {config.variant}; it runs {supported}")
-    return module.open(bundle, config.variant, config.device, **config.options)
+    try:
+        return module.open(bundle, config.variant, config.device, **config.options)
+    except GanrtError:
+        raise
+    except Exception as error:
+        raise BackendError(f"{config.backend} cannot open {config.variant}: {first_line(error)}") from error
 
 
 def library_version(package: str) -> str:
@@ -314,9 +327,19 @@ def thread_count(options: Mapping[str, Any]) -> int:
     return require_whole("threads", options.get("threads", 0), 0)
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an exception's message, at most 300 characters: no C++ stack trace."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+_NOISE = re.compile(
+    r"\x1b\[[0-9;]*m"  # colours
+    r"|\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed: ?"
+    r"|Exception from \S+:\d+: ?|Check '.*?' failed at \S+:\d+: ?|While validating node '.*?friendly_name '\S+': ?|^-- "
+    r"|(?:(?<=\s)|^)/\S+\.(?:h|hpp|cc|cpp|cu):\d+ (?:\S+\(.*?\) )?"  # ONNX Runtime's source files and functions
+)
+
+
+def first_line(error: Exception | str) -> str:
+    """Return the first line of a library's message, at most 300 characters, without what means nothing to users: C++
+    frames, source files and the file that was loaded, which may be a temporary one."""
+    lines = _NOISE.sub("", str(error)).strip().splitlines()
+    return lines[0].strip()[:300] if lines else type(error).__name__
 
 
 @cache  # reading the metadata of every installed package takes milliseconds

@@ -157,10 +157,11 @@ class Bundle:
         return replace(self, files={n: digest for n, digest in self.files.items() if n not in names})
 
     def with_proofs(self, name: str, proofs: tuple[Proof, ...]) -> Bundle:
-        """Return a copy of the bundle with proofs added to a variant; they replace earlier ones with the same key."""
+        """Return a copy of the bundle with proofs added to a variant; they replace earlier ones with the same key or of
+        the same request."""
         old = self.variant(name)
-        keys = {proof.key for proof in proofs}
-        kept = tuple(proof for proof in old.proofs if proof.key not in keys)
+        keys, requests = {proof.key for proof in proofs}, {proof.request for proof in proofs} - {""}
+        kept = tuple(proof for proof in old.proofs if proof.key not in keys and proof.request not in requests)
         return replace(self, variants={**self.variants, name: replace(old, proofs=kept + proofs)})
 
     def write_manifest(self) -> None:

@@ -27,7 +27,7 @@ from ganrt.proof import Proof
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 from ganrt.transform import Picture, transform
-from ganrt.trust import require_proof
+from ganrt.trust import reject_refused, require_proof
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -104,6 +104,8 @@ def _combine_errors(bundle: Bundle, errors: list[GanrtError]) -> GanrtError:
 
 
 def _open_with_proof(bundle: Bundle, config: SessionConfig, unproven: bool) -> tuple[Session, Proof | None]:
+    if not unproven:
+        reject_refused(bundle, config)
     session = open_session(bundle, config)
     try:
         return session, None if unproven else require_proof(bundle, config.variant, session)

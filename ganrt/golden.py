@@ -99,7 +99,7 @@ class GoldenGroup:
 
         def cut(array: Array) -> Array:
             grouped = array.reshape(total, -1, *array.shape[1:])[kept, :per_run]
-            return grouped.reshape(-1, *array.shape[1:])
+            return np.ascontiguousarray(grouped.reshape(-1, *array.shape[1:]))
 
         pictures = {name: cut(array) for name, array in self.pictures.items()}
         return GoldenGroup(self.seeds[kept], self.starts[kept], cut(self.images), pictures)

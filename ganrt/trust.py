@@ -3,6 +3,10 @@
 A proof holds for the bytes of a variant on one backend, device, set of library versions and processor. The bundle
 stores the proofs of the machine that exported it. Another machine proves a session when it first loads it and caches
 the proof.
+
+The bundle also stores refusals: proofs that failed, or that could not be made because the backend cannot load the graph
+or fails while running it. A refusal is found by what was asked for, before a session is opened, because opening one may
+take minutes.
 """
 
 from __future__ import annotations
@@ -10,14 +14,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from typing import Any
 
 from ganrt import atomic
-from ganrt.backend import Session
+from ganrt._version import __version__
+from ganrt.backend import Session, backend_table, library_version
 from ganrt.bundle import Bundle
 from ganrt.cache import cache_folder, find_cache_folder
 from ganrt.errors import BundleError, MachineError, MissingLibraryError, UnprovenError
 from ganrt.json_reader import read_json
-from ganrt.machine import cpu_name
+from ganrt.machine import cpu_name, has_nvidia_gpu, nvidia_details
 from ganrt.proof import Proof
 from ganrt.proving import prove
 from ganrt.session_config import SessionConfig
@@ -29,16 +35,91 @@ _MAX_BYTES = 2**20
 def proof_key(bundle: Bundle, variant: str, session: Session) -> str:
     """Return a sha256 of everything that a comparison with the golden samples depends on."""
     parts = {
-        "model": bundle.digest(variant),
-        "golden": bundle.files[Bundle.GOLDEN].sha256 if Bundle.GOLDEN in bundle.files else None,
-        "spec": bundle.spec.to_dict(),
         "backend": session.backend,
         "device": session.device,
         "precision": session.precision,
         "details": dict(session.details),
+    }
+    return _hash_parts(bundle, variant, parts)
+
+
+def request_key(bundle: Bundle, config: SessionConfig) -> str:
+    """Return a sha256 of everything that is known of a session before it is opened."""
+    parts = {
+        "backend": config.backend,
+        "device": _resolve_device(config.device),
+        "precision": bundle.variant(config.variant).precision,
+        "options": {name: repr(value) for name, value in config.options.items()},
+        "versions": {"ganrt": __version__, **_library_versions(config.backend)},
+        "gpu": nvidia_details(),
+    }
+    return _hash_parts(bundle, config.variant, parts)
+
+
+def _hash_parts(bundle: Bundle, variant: str, parts: dict[str, Any]) -> str:
+    common = {
+        "model": bundle.digest(variant),
+        "golden": bundle.files[Bundle.GOLDEN].sha256 if Bundle.GOLDEN in bundle.files else None,
+        "spec": bundle.spec.to_dict(),
         "processor": cpu_name(),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(common | parts, sort_keys=True).encode()).hexdigest()
+
+
+def _resolve_device(device: str) -> str:
+    return "cpu" if device == "auto" and not has_nvidia_gpu() else device
+
+
+def _library_versions(backend: str) -> dict[str, str]:
+    """Versions of a backend's library: some have another name for their build for GPUs."""
+    entry = backend_table().get(backend)
+    names = (entry.package, f"{entry.package}-gpu") if entry else ()
+    return {name: version for name in names if (version := library_version(name)) != "?"}
+
+
+def make_refusal(bundle: Bundle, config: SessionConfig, reason: str) -> Proof:
+    """Return the record that a backend could not open a session, or that the session failed while it was running.
+
+    Args:
+        reason: what it did, as a sentence without the subject, such as "cannot load fp32: ...".
+    """
+    key = request_key(bundle, config)
+    return Proof(
+        key=key,
+        backend=config.backend,
+        device=_resolve_device(config.device),
+        precision=bundle.variant(config.variant).precision,
+        details=_library_versions(config.backend),
+        samples=0,
+        worst_psnr=-1e9,
+        median_psnr=-1e9,
+        max_abs=1e9,
+        failures=(reason,),
+        request=key,
+    )
+
+
+def find_refusal(bundle: Bundle, config: SessionConfig) -> Proof | None:
+    """Return the failed proof in a bundle's record of exactly this request on this machine; None if there is none, or
+    if the failure was that of an engine, which may have been built again."""
+    failed = [proof for proof in bundle.variant(config.variant).proofs if proof.request and not proof.passed]
+    entry = backend_table().get(config.backend)
+    if not failed or entry is None or entry.prebuilt:
+        return None
+    key = request_key(bundle, config)
+    return next((proof for proof in failed if proof.request == key), None)
+
+
+def reject_refused(bundle: Bundle, config: SessionConfig) -> None:
+    """Raise UnprovenError if the bundle's record has a refusal of exactly this request on this machine."""
+    refusal = find_refusal(bundle, config)
+    if refusal is not None:
+        raise _unproven_error(bundle, config, refusal)
+
+
+def _unproven_error(bundle: Bundle, config: SessionConfig, proof: Proof) -> UnprovenError:
+    advice = ", or pass unproven=True to use it anyway" if proof.samples else "; `ganrt verify` tries this one again"
+    return UnprovenError(f"{bundle.folder} on {config} {proof.refusal}. Use another backend{advice}")
 
 
 def require_proof(bundle: Bundle, variant: str, session: Session) -> Proof:
@@ -56,11 +137,7 @@ def require_proof(bundle: Bundle, variant: str, session: Session) -> Proof:
     proof = next((p for p in bundle.variant(variant).proofs if p.key == key), None)
     proof = proof or _read_proof(key) or _prove_now(bundle, variant, session, key)
     if not proof.passed:
-        config = SessionConfig(session.backend, variant, session.device)
-        raise UnprovenError(
-            f"{bundle.folder} on {config} does not make the original's images: {proof.failures[0]}. "
-            "Use another backend, or pass unproven=True to use it anyway"
-        )
+        raise _unproven_error(bundle, SessionConfig(session.backend, variant, session.device), proof)
     return proof
 
 

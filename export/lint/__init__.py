@@ -1,7 +1,7 @@
 """The linter: what ruins exported generators, found in a module, in a dry run of it, and in its traced graph."""
 
 from .dry_run import check_dry_run
-from .findings import Finding, report_findings
+from .findings import Finding, join_paths, report_findings
 from .freezing import find_freezing_module
 from .graph import check_graph
 from .module import check_module
@@ -13,6 +13,7 @@ __all__ = [
     "check_graph",
     "check_module",
     "find_freezing_module",
+    "join_paths",
     "list_training_parts",
     "report_findings",
 ]

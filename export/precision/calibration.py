@@ -3,7 +3,8 @@ image-to-image models real pictures give better ranges."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from ganrt import feeds
+from ganrt.backend import first_line
+from ganrt.errors import VerificationError
 from ganrt.feeds import Array, Feeds
 from ganrt.fp16_emulation import emulate_fp16
 from ganrt.golden import proof_picture_size
@@ -75,14 +78,27 @@ class Evaluator:
 
     def __init__(self, model: ir.Model) -> None:
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # it raises its errors too
         content = emulate_fp16(ir.to_proto(model)).SerializeToString()
-        self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        with _translate_errors():
+            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, given: Feeds, names: Sequence[str] | None = None) -> list[Array]:
         """The outputs of these names, by default all."""
-        found: list[Array] = self._session.run(names, given)
+        with _translate_errors():
+            found: list[Array] = self._session.run(names, given)
         return found
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+        raise VerificationError(
+            f"fp16 and int8 are measured on onnxruntime, which cannot run this graph ({first_line(error)}): leave them "
+            "out of the precisions"
+        ) from error
 
 
 def measure_ranges(model: ir.Model, names: Sequence[str], samples: Samples) -> dict[str, QuantizationRange]:

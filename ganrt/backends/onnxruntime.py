@@ -122,7 +122,7 @@ def _parse_cuda_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _make_session_options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # it raises its errors too
     if threads:
         options.intra_op_num_threads = threads
     return options
@@ -135,12 +135,11 @@ def _open_session(
     spelled_out = providers == [_CPU] and bundle.variant(variant).precision == "fp16"
     try:
         graph = _read_fp16_graph(path) if spelled_out else str(path)
-        session = ort.InferenceSession(graph, options, providers=providers)
+        session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=False)
     except MissingLibraryError:
         raise
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
-        raise BundleError(f"onnxruntime cannot load {path}: {first_line(error)}") from error
-    session.disable_fallback()
+        raise BundleError(f"onnxruntime cannot load {variant}: {first_line(error)}") from error
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != wanted:
         raise MachineError(

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import openvino
 
-from ganrt.backend import HostSession, Session, check_options, library_version, thread_count
+from ganrt.backend import HostSession, Session, check_options, first_line, library_version, thread_count
 from ganrt.bundle import Bundle
-from ganrt.errors import BundleError, MachineError
+from ganrt.errors import BackendError, BundleError, MachineError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device
 
@@ -45,11 +45,10 @@ class _OpenVinoSession(HostSession):
             "PERFORMANCE_HINT": "LATENCY",
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
         }
-        path = bundle.onnx(variant)
         try:
-            compiled = core.compile_model(core.read_model(path), "CPU", config)
+            compiled = core.compile_model(core.read_model(bundle.onnx(variant)), "CPU", config)
         except RuntimeError as error:
-            raise BundleError(f"openvino cannot load {path}: {_take_last_line(error)}") from error
+            raise BundleError(f"openvino cannot load {variant}: {_find_reason(error)}") from error
         shares = _measure_shares(compiled)
         if shares and not any(name in shares for name in _RUNS_AS[precision]):
             found = ", ".join(shares)
@@ -69,7 +68,10 @@ class _OpenVinoSession(HostSession):
         # The tensors share NumPy's memory, which OpenVINO allows for writeable arrays only. The result is copied,
         # because the request reuses its buffer.
         tensors = {n: openvino.Tensor(a, shared_memory=bool(a.flags.writeable)) for n, a in feeds.items()}
-        self._request.infer(tensors)
+        try:
+            self._request.infer(tensors)
+        except RuntimeError as error:
+            raise BackendError(f"openvino failed: {_find_reason(error)}") from error
         return np.array(self._request.get_tensor(self._spec.output.name).data)
 
     def release(self) -> None:
@@ -92,6 +94,9 @@ def _measure_shares(compiled: openvino.CompiledModel) -> dict[str, float]:
     return {name: count / found.total() for name, count in found.most_common()}
 
 
-def _take_last_line(error: Exception) -> str:
-    """Return the reason, which follows the C++ frames in OpenVINO's messages."""
-    return (str(error).strip() or type(error).__name__).splitlines()[-1][:300]
+def _find_reason(error: RuntimeError) -> str:
+    """Return the reason, which OpenVINO spreads over several lines: of graphs that it cannot convert the log of the
+    operators, or else the list of those without a conversion rule."""
+    _, failed, log = str(error).rpartition("Failed operations detailed log:")
+    summary, listed, operators = log.partition("Summary:")
+    return first_line(" ".join((operators if listed and not failed else summary).split()))

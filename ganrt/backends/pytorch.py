@@ -99,14 +99,14 @@ def _read_bound_inputs(bundle: Bundle) -> tuple[Spec, BoundInputs]:
     try:
         check_bound_inputs(spec, bound)
     except RequestError as error:
-        raise BundleError(f"{bundle.folder} does not fit its family: {error}") from error
+        raise BundleError(f"the bound inputs do not fit the family {family.name!r}: {error}") from error
     return spec, bound
 
 
 def _rebuild_module(bundle: Bundle) -> torch.nn.Module:
     if bundle.model is None or Bundle.WEIGHTS not in bundle.files:
         raise BundleError(
-            f"{bundle.folder} holds no weights of a ganrt family, so PyTorch cannot rebuild it; use onnxruntime"
+            "pytorch cannot rebuild the module: the bundle holds no weights of a ganrt family; use onnxruntime"
         )
     path = bundle.folder / Bundle.WEIGHTS
     try:
@@ -115,5 +115,5 @@ def _rebuild_module(bundle: Bundle) -> torch.nn.Module:
         module.load_state_dict(load_file(path), assign=True)
     except (safetensors.SafetensorError, RuntimeError, RequestError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise BundleError(f"{path} does not fit the family {bundle.model['family']!r}: {reason}") from error
+        raise BundleError(f"{path.name} does not fit the family {bundle.model['family']!r}: {reason}") from error
     return module.eval().requires_grad_(False)

@@ -12,6 +12,7 @@ from ganrt.bundle import Bundle
 from ganrt.choosing import RULE, LoadRequest, candidates_by_rule
 from ganrt.cli.terminal import print_proofs
 from ganrt.errors import RequestError
+from ganrt.trust import find_refusal
 from ganrt.tuned import Timing, Tuned
 
 
@@ -31,12 +32,14 @@ def collect_facts(bundle: Bundle) -> dict[str, Any]:
 
 def explain_choice(bundle: Bundle, record: Tuned | None) -> tuple[str | None, list[str], str]:
     """What `ganrt.load` picks without arguments (None: it needs one), what it tries if that cannot be opened, and the
-    reason."""
+    reason. Refusals in the bundle's record that hold on this machine are left out."""
     picked = record and record.pick(None)
     try:
-        rules = [str(candidate) for candidate in candidates_by_rule(bundle, LoadRequest())]
+        candidates = candidates_by_rule(bundle, LoadRequest())
     except RequestError as error:
         return str(picked[0]) if picked else None, [], picked[1] if picked else str(error)
+    left = [candidate for candidate in candidates if find_refusal(bundle, candidate.config) is None]
+    rules = [str(candidate) for candidate in left or candidates]
     return (str(picked[0]), rules, picked[1]) if picked else (rules[0], rules[1:], RULE)
 
 

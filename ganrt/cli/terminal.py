@@ -53,10 +53,12 @@ def print_proofs(title: str, proofs: Iterable[Proof]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from ganrt.proof import format_psnr
+
     table = Table("backend", "device", "precision", "samples", "worst", "median", "verdict", title=escape(title))
     for p in proofs:
-        verdict = "passed" if p.passed else f"[bold red]failed[/]: {escape(p.failures[0])}"
-        psnr = (f"{p.worst_psnr:.1f} dB", f"{p.median_psnr:.1f} dB")
+        verdict = "passed" if p.passed else f"[bold red]refused[/]: {escape(p.failures[0])}"
+        psnr = map(format_psnr, (p.worst_psnr, p.median_psnr))
         table.add_row(p.backend, p.device, p.precision, str(p.samples), *psnr, verdict)
     open_console().print(table)
 

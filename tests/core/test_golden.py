@@ -131,9 +131,7 @@ def test_given_pictures_are_a_group_of_their_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(inputs["photo"], from_uint8(pictures["photo"], (-1.0, 1.0)))
         np.testing.assert_array_equal(inputs["z"], feeds.draw_feeds(FREE, 0, 0, 3, size=(8, 8))["z"])
         np.testing.assert_allclose(make_images(inputs), group.images, rtol=1e-6)
-    assert str(golden) == (
-        "12 golden samples of 64 x 48, 76 x 116, 100 x 36 pixels and 3 of the given pictures"
-    )
+    assert str(golden) == ("12 golden samples of 64 x 48, 76 x 116, 100 x 36 pixels and 3 of the given pictures")
 
 
 def test_samples_are_read_as_they_were_saved(tmp_path: Path) -> None:

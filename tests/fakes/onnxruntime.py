@@ -36,7 +36,8 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, on_cpu: bool = Fals
             self.places[name] = (np.dtype(element_type), tuple(shape), buffer_ptr)
 
     class Session:
-        def __init__(self, path: str, options: Any, providers: Any) -> None:
+        def __init__(self, path: str, options: Any, providers: Any, enable_fallback: bool) -> None:
+            assert not enable_fallback
             (self.provider, settings), *_ = providers
             assert self.provider == "CUDAExecutionProvider" and set(settings) <= KNOWN
             assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
@@ -45,8 +46,6 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, on_cpu: bool = Fals
             self.cpu = real(path, providers=["CPUExecutionProvider"])
             self.graphs: dict[str, Binding] = {}
             self.captures = settings["enable_cuda_graph"] == 1
-
-        def disable_fallback(self) -> None: ...
 
         def get_providers(self) -> list[str]:
             return ["CPUExecutionProvider"] if on_cpu else [self.provider, "CPUExecutionProvider"]
