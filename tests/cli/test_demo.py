@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pytest
+import torch
 from click.testing import CliRunner
 
 from ganrt.bundle import Bundle
-from ganrt.cli.demo import compare_upsampling
+from ganrt.cli.demo import compare_upsampling, use_one_thread
 from ganrt.cli.main import main
 from ganrt.images import Pictures, read_picture, resize
 
@@ -32,6 +34,16 @@ def test_the_panels_are_the_same_part_of_the_photograph() -> None:
     assert np.array_equal(bicubic, resize(generator.given, (424, 640))[76:364, 160:448])
     captions = [sheet[292:316, 290 * k : 290 * (k + 1)] for k in range(4)]
     assert all((caption > 200).any() for caption in captions)
+
+
+def test_the_number_of_threads_is_restored() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    with pytest.raises(RuntimeError, match="diverged"), use_one_thread():
+        assert torch.get_num_threads() == 1
+        raise RuntimeError("diverged")
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
 
 
 def test_everything_the_demo_names_is_there(tmp_path: Path) -> None:
