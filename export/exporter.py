@@ -27,7 +27,15 @@ from ganrt.spec import Spec
 
 from . import variants
 from .bind_inputs import bind_inputs
-from .lint import Finding, check_dry_run, check_graph, check_module, find_freezing_module, report_findings
+from .lint import (
+    Finding,
+    check_dry_run,
+    check_graph,
+    check_module,
+    check_picture_sizes,
+    find_freezing_module,
+    report_findings,
+)
 from .precision import read_crops
 from .sources import Source, describe_source, open_source
 from .tracing import DEFAULT_OPSET, count_macs, make_example_inputs, run_original, trace
@@ -199,10 +207,7 @@ def _write_faithful(
     """
     plan.progress("tracing the module")
     in_graph: list[Finding] = []
-    freezing = partial(find_freezing_module, loaded.module, loaded.spec)
-    model = trace(
-        loaded.module, loaded.spec, plan.opset, lambda raw: in_graph.extend(check_graph(raw, loaded.spec, freezing))
-    )
+    model = trace(loaded.module, loaded.spec, plan.opset, lambda raw: in_graph.extend(_check_raw_graph(loaded, raw)))
     report_findings(in_graph, loaded.name, plan.progress)
     spec, bind = drop_bound_inputs(loaded.spec, plan.bind), plan.bind
     if bind:
@@ -224,6 +229,14 @@ def _write_faithful(
         "versions": {"ganrt": __version__} | {library: library_version(library) for library in _LIBRARIES},
     }
     return model, replace(bundle, provenance=provenance).with_files(*names)
+
+
+def _check_raw_graph(loaded: Source, raw: ir.Model) -> list[Finding]:
+    """What the linter finds in a graph while its metadata name the module of each node."""
+    findings = check_graph(raw, loaded.spec, partial(find_freezing_module, loaded.module, loaded.spec))
+    if loaded.model is None and all(finding.severity != "rejected" for finding in findings):
+        findings += check_picture_sizes(loaded.module, loaded.spec, raw)  # those of the families are proven at all
+    return findings
 
 
 def _make_golden(loaded: Source, spec: Spec, bind: BoundInputs, plan: _Plan) -> Golden:

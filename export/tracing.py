@@ -58,7 +58,7 @@ def trace(
     if not OLDEST_OPSET <= opset <= newest:
         raise RequestError(f"opset {opset} was asked for; this exporter writes {OLDEST_OPSET} to {newest}")
     try:
-        with _silence_exporter():
+        with silence_exporter():
             program = torch.onnx.export(
                 module,
                 make_example_inputs(spec),
@@ -74,8 +74,9 @@ def trace(
             with small_constants.hide_small_constants(program.model):
                 program.optimize()
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
+        where = _find_failing_module(module, spec)
         raise RequestError(
-            f"torch.onnx.export cannot trace this {spec.family} model: {_find_root_cause(error)}"
+            f"torch.onnx.export cannot trace this {spec.family} model{where}: {_find_root_cause(error)}"
         ) from error
     model = program.model
     reached = model.opset_imports[""]
@@ -112,6 +113,29 @@ def count_macs(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> int
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         module(*(rows[:1] for rows in inputs))
     return int(counter.get_total_flops() // 2)
+
+
+def _find_failing_module(module: torch.nn.Module, spec: Spec) -> str:
+    """Where torch.export fails, as part of a sentence; empty if it does not, because a later step fails."""
+    path: list[str] = []
+    hooks = [
+        hook
+        for name, part in module.named_modules()
+        for hook in (
+            part.register_forward_pre_hook(lambda _, inputs, name=name: path.append(name)),
+            part.register_forward_hook(lambda _, inputs, result: path.pop() and None),
+        )
+    ]
+    try:
+        with silence_exporter():
+            sides = group_varargs(module, find_dynamic_sides(spec))
+            torch.export.export(module, make_example_inputs(spec), dynamic_shapes=sides, strict=False)
+    except Exception:  # the error is known; its place was not
+        return f" at {path[-1]}" if path and path[-1] else ""
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ""
 
 
 def _find_root_cause(error: BaseException) -> str:
@@ -162,7 +186,7 @@ def _check_interface(model: ir.Model, spec: Spec) -> None:
 
 
 @contextmanager
-def _silence_exporter() -> Iterator[None]:
+def silence_exporter() -> Iterator[None]:
     """Silence the exporter: a deprecation inside torch, operators of torchvision, a warning that inputs share the batch
     dimension, and half a graph when it fails. The error has the reason."""
     noisy = [logging.getLogger(f"torch.{name}") for name in _NOISY]

@@ -17,7 +17,7 @@ from ganrt.errors import BundleError
 from ganrt.feeds import Array, Feeds, Size
 from ganrt.images import Floats, from_uint8
 from ganrt.latents import MAX_64
-from ganrt.spec import Output, Spec
+from ganrt.spec import Spec
 from ganrt.synthetic import draw_texture
 
 Original: TypeAlias = Callable[[Feeds], Floats]
@@ -139,7 +139,7 @@ class Golden:
             pictures: groups of pictures of the user, each as `GoldenGroup.of_pictures` takes them.
         """
         sizes = proof_sizes(spec)
-        per_sample = 4 * spec.output.channels * math.prod(_output_size(spec, sizes[0]))
+        per_sample = 4 * spec.output.channels * math.prod(output_size(spec, sizes[0]))
         length = min(_PICTURES if spec.images else _RUN_LENGTH, _BYTES // (len(_RUNS) * per_sample))
         length = max(1, min(length, _WORK // (len(_RUNS) * max(1, macs))))
         groups = [GoldenGroup.make(spec, original, _RUNS, length, sizes[0])]
@@ -243,8 +243,8 @@ def _check_group(group: GoldenGroup, name: str, spec: Spec) -> None:
         if array.dtype not in (np.uint8, np.float32) or array.ndim != 4 or len(array) != shape[0]:
             raise BundleError(f"{name} holds {array.dtype} of shape {array.shape} for the input {item.name!r}")
     feeds.check_inputs(spec, group.draw_feeds(spec))
-    if spec.output.size is None and shape[2:] != _output_size(spec, group.sizes):
-        height, width = _output_size(spec, group.sizes)
+    if spec.output.size is None and shape[2:] != output_size(spec, group.sizes):
+        height, width = output_size(spec, group.sizes)
         raise BundleError(f"{name} holds images of shape {shape}; the Spec makes images of {width} x {height} pixels")
 
 
@@ -311,10 +311,9 @@ def _round_up(side: int, rule: int) -> int:
     return -(-side // rule) * rule
 
 
-def _output_size(spec: Spec, sizes: Mapping[str, Size]) -> Size:
-    """Height and width of the images made from pictures of these sizes."""
-    output: Output = spec.output
-    if output.size is not None:
-        return output.size
+def output_size(spec: Spec, sizes: Mapping[str, Size]) -> Size:
+    """Return height and width of the images that are made from pictures of some sizes (name of an input -> size)."""
+    if spec.output.size is not None:
+        return spec.output.size
     height, width = spec.images[0].size or sizes[spec.images[0].name]
-    return height * output.scale, width * output.scale
+    return height * spec.output.scale, width * spec.output.scale

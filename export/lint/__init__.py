@@ -5,6 +5,7 @@ from .findings import Finding, join_paths, report_findings
 from .freezing import find_freezing_module
 from .graph import check_graph
 from .module import check_module
+from .sizes import check_picture_sizes
 from .training_mode import list_training_parts
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "check_dry_run",
     "check_graph",
     "check_module",
+    "check_picture_sizes",
     "find_freezing_module",
     "join_paths",
     "list_training_parts",

@@ -14,8 +14,8 @@ from .findings import join_paths
 
 
 def find_freezing_module(module: nn.Module, spec: Spec, place: int, axis: int) -> str:
-    """Path of the first module whose output has a constant where a dimension should be dynamic. Traces the module once
-    more, in about a second.
+    """Path of the first module at whose end a dimension that should be dynamic is a constant, or the code between two
+    modules. Traces the module once more, in about a second.
 
     Args:
         place, axis: the side is this axis of the input at this place of the Spec.
@@ -23,21 +23,25 @@ def find_freezing_module(module: nn.Module, spec: Spec, place: int, axis: int) -
     sides: list[int | torch.SymInt] = []
     frozen: list[str] = []
 
-    def enter(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def enter_whole(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         sides.append(inputs[place].shape[axis])
 
-    handles = [module.register_forward_pre_hook(enter)]
+    handles = [module.register_forward_pre_hook(enter_whole)]
     for name, part in module.named_modules():
 
-        def leave(_: nn.Module, inputs: object, result: object, name: str = name) -> None:
-            if is_concrete_int(sides[-1]):
-                frozen.append(name)
+        def enter(_: nn.Module, inputs: object, name: str = name) -> None:
+            if name and is_concrete_int(sides[-1]):
+                frozen.append(f"forward of {join_paths([name.rpartition('.')[0]])} before {join_paths([name])}")
 
-        handles.append(part.register_forward_hook(leave))
+        def leave(part: nn.Module, inputs: object, result: object, name: str = name) -> None:
+            if is_concrete_int(sides[-1]):
+                frozen.append(f"forward of {join_paths([name])}" if any(part.children()) else join_paths([name]))
+
+        handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     free = tuple(dict.fromkeys(axes, Dim.AUTO) for axes in find_dynamic_sides(spec))
     try:
         torch.export.export(module, make_example_inputs(spec), dynamic_shapes=group_varargs(module, free), strict=False)
     finally:
         for handle in handles:
             handle.remove()
-    return join_paths(frozen[:1]) if frozen else "forward"
+    return frozen[0] if frozen else "forward"

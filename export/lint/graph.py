@@ -15,6 +15,7 @@ from ..passes import find_module_path
 from . import tensorrt_parser
 from .circular_padding import replace_circular_pad
 from .findings import Finding, join_paths
+from .nearest_resize import replace_computed_nearest_resize
 
 Rule = Callable[[ir.Model], Iterable[Finding]]
 
@@ -54,8 +55,8 @@ def check_frozen_pictures(model: ir.Model, spec: Spec, freezing: Freezing) -> It
         fixed = _read_fixed_sides(value) if isinstance(item, Image) and item.size is None else {}
         for axis, side in fixed.items():
             text = (
-                f"its traced graph takes {item.name} with {side} only, and the Spec leaves it free; "
-                "use x.shape as it is, or give the image a size in the Spec"
+                f"its traced graph takes {item.name} with {side} only, and the Spec leaves it free; use x.shape and "
+                "make no Python number of it (int, float, range, torch.linspace), or give the image a size in the Spec"
             )
             yield Finding(rule, freezing(place, axis), text, "rejected")
             return
@@ -112,6 +113,16 @@ def replace_circular_padding(model: ir.Model) -> Iterator[Finding]:
         yield Finding("circular padding", names, text, "fixed")
 
 
+def replace_nearest_resizing(model: ir.Model) -> Iterator[Finding]:
+    """Resizing whose picture may be one pixel off at some sizes."""
+    resizing = [node for node in model.graph if replace_computed_nearest_resize(node)]
+    if resizing:
+        names = join_paths([describe_node(node) for node in resizing])
+        RemoveUnusedNodesPass()(model)
+        text = "nearest-neighbour resizing to a computed size got indices in whole numbers, as PyTorch has them"
+        yield Finding("nearest resizing", names, text, "fixed")
+
+
 def check_large_tensors(model: ir.Model) -> Iterator[Finding]:
     """Beyond what one protobuf message holds, and beyond what TensorRT counts."""
     weights = {name: value.const_value for name, value in model.graph.initializers.items()}
@@ -150,4 +161,10 @@ def describe_node(node: ir.Node) -> str:
     return f"{find_module_path(node) or node.name} ({node.op_type})"
 
 
-RULES: tuple[Rule, ...] = (fold_computed_weights, replace_circular_padding, check_large_tensors, check_tensorrt)
+RULES: tuple[Rule, ...] = (
+    fold_computed_weights,
+    replace_circular_padding,
+    replace_nearest_resizing,
+    check_large_tensors,
+    check_tensorrt,
+)

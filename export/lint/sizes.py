@@ -1,0 +1,229 @@
+"""Picture sizes: a module and its traced graph must agree at sizes that were not traced."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from ganrt import feeds
+from ganrt.agreement import THRESHOLDS, compare
+from ganrt.feeds import Feeds, Size
+from ganrt.golden import output_size, proof_sizes
+from ganrt.spec import Image, Spec
+
+from ..tracing import count_macs, make_example_inputs
+from .batch import describe_error
+from .difference import find_first_difference, run_on_onnxruntime
+from .findings import Finding
+from .guards import Guard, find_guards
+
+RULE = "picture size"
+_SEED = 5
+_BATCH = 3
+"""Not the batch size that a module is traced with."""
+_MULTIPLES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 28, 32, 48, 64, 96, 128)
+"""What the sides may have to be multiples of, as multiples of what the Spec says."""
+_SIDES = (24, 33, 48, 57, 64, 81, 96, 128, 161, 256, 384, 512, 768, 1024, 2048)
+"""Sides, in pixels, of pictures that may break a guard."""
+_MOST_GUARDS = 8
+"""Guards that are tried."""
+_MOST_MACS = 3e11
+"""Of a picture that is tried because it breaks a guard: about ten seconds."""
+_LARGEST = 2**30
+"""Graphs with more bytes of weights are compared only by their proof."""
+
+
+class _Trial(NamedTuple):
+    """What is wrong at a picture size."""
+
+    sizes: Mapping[str, Size]
+    """Name of an image input -> height and width."""
+    found: str
+    """What happens there, as a sentence."""
+    in_graph: bool
+    """True if the module is right and its graph is not."""
+
+
+class _Checked(NamedTuple):
+    """A module and its graph under test."""
+
+    module: nn.Module
+    spec: Spec
+    model: ir.Model | None
+    """None: the module alone is checked."""
+
+    def try_size(self, sizes: Mapping[str, Size]) -> _Trial | None:
+        """What is wrong at a size, if anything."""
+        given = self.draw_feeds(sizes)
+        try:
+            with torch.no_grad():
+                images = self.module(*(torch.from_numpy(array) for array in given.values())).numpy()
+        except Exception as error:  # it is the user's code, and may raise anything
+            return _Trial(sizes, f"the module fails: {describe_error(error)}", False)
+        wanted = output_size(self.spec, sizes)
+        if images.shape[2:] != wanted:
+            found = f"the module makes {_format(images.shape[2:])} pixels, and the Spec says {_format(wanted)}"
+            return _Trial(sizes, found, False)
+        if self.model is None:
+            return None
+        try:
+            made = run_on_onnxruntime(self.model, given)
+            worst = float(compare(made, images, self.spec.output.range).psnr.min())
+        except Exception as error:  # of ONNX Runtime, or images of another shape
+            return _Trial(sizes, f"the traced graph fails: {describe_error(error)}", True)
+        if worst >= THRESHOLDS["fp32"]:
+            return None
+        return _Trial(sizes, f"the traced graph makes other pictures than the module ({worst:.1f} dB)", True)
+
+    def draw_feeds(self, sizes: Mapping[str, Size]) -> Feeds:
+        """Inputs with images of some sizes."""
+        return feeds.draw_feeds(self.spec, _SEED, 0, _BATCH, size=sizes)
+
+
+def check_picture_sizes(module: nn.Module, spec: Spec, model: ir.Model) -> list[Finding]:
+    """Check a module with image inputs of free size, and its graph, at sizes that were not traced: those of the proof,
+    and those that break a guard of torch.export.
+
+    Args:
+        module: on the CPU, in evaluation mode.
+        model: its graph with the metadata of torch.onnx.export.
+
+    Returns a rejected finding; or none, or a warning for a guard that only very large pictures break.
+    """
+    if all(item.size is not None for item in spec.images):
+        return []
+    traced, *others = proof_sizes(spec)
+    checked = _Checked(module, spec, model if sum(_weight_bytes(model)) < _LARGEST else None)
+    trial = checked.try_size(traced)
+    if trial and trial.in_graph:  # not a matter of size: the proof compares again
+        checked, trial = checked._replace(model=None), None
+    trial = trial or next(filter(None, map(checked.try_size, others)), None)
+    guards = find_guards(module, spec) if checked.model else []
+    if trial:
+        return [_describe(checked, trial, guards)]
+    agreed = [traced, *others]
+    guards = [guard for guard in guards if all(guard.holds(sizes, _BATCH) for sizes in agreed)]
+    macs = count_macs(module, make_example_inputs(spec)) / _count_pixels(traced) if guards else 0
+    findings = []
+    for guard in guards[:_MOST_GUARDS]:
+        sizes = next((found for found in _list_sizes(spec) if not guard.holds(found, _BATCH)), None)
+        if sizes is None:
+            continue
+        if macs * _count_pixels(sizes) > _MOST_MACS:
+            findings.append(_warn_of_guard(guard, sizes))
+        elif (trial := checked.try_size(sizes)) and trial.in_graph:
+            return [_describe(checked, trial, guards)]
+    return findings
+
+
+def _weight_bytes(model: ir.Model) -> Iterator[int]:
+    return (value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+
+
+def _list_sizes(spec: Spec) -> Iterator[dict[str, Size]]:
+    """Picture sizes that the Spec allows, small ones first; inputs that may differ in size have the same size, then
+    different ones."""
+    rule = math.lcm(*(item.multiple_of for item in spec.images))
+    sides = sorted({-(-side // rule) * rule for side in _SIDES})
+    pairs = sorted(product(sides, sides), key=lambda pair: (pair[0] * pair[1], pair))
+    for height, width in pairs:
+        for style in ((height, width), (width, height), (sides[0], sides[1])):
+            sizes: dict[str, Size] = {}
+            for place, item in enumerate(spec.images):
+                leading = (height, width) if place == 0 else style
+                sizes[item.name] = item.size or (sizes[item.like] if item.like else leading)
+            yield sizes
+
+
+def _count_pixels(sizes: Mapping[str, Size]) -> int:
+    return sum(height * width for height, width in sizes.values())
+
+
+def _warn_of_guard(guard: Guard, sizes: Mapping[str, Size]) -> Finding:
+    text = (
+        f"its traced graph may rely on: {guard}. Pictures of {_list(sizes)} break that; they were not tried, because "
+        "they are too much work"
+    )
+    return Finding(RULE, "forward", text, "warning")
+
+
+def _describe(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> Finding:
+    """The finding for a size at which something is wrong: where, why, and what to do."""
+    where, reason = "forward", ""
+    if trial.in_graph:
+        assert checked.model is not None
+        given = checked.draw_feeds(trial.sizes)
+        where = find_first_difference(checked.module, checked.model, given)
+        broken = [str(guard) for guard in guards if not guard.holds(trial.sizes, _BATCH)]
+        reason = f"; tracing assumed that {min(broken, key=len)}" if broken else ""
+    advice = _advise(checked, trial, guards)
+    return Finding(RULE, where, f"with pictures of {_list(trial.sizes)}, {trial.found}{reason}. {advice}", "rejected")
+
+
+def _advise(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> str:
+    spec = checked.spec
+    names = [item.name for item in spec.images if item.size is None]
+    if not trial.in_graph and (scale := _find_scale(checked)):
+        return f"Give the output scale={scale} in the Spec"
+    multiple = _find_multiple(checked, trial, guards)
+    if multiple:
+        return f"Give {' and '.join(names)} multiple_of={multiple} in the Spec; `transform` then pads pictures to it"
+    if not trial.in_graph:
+        return f"Give {' and '.join(names)} a size in the Spec, or make the module work at any size"
+    return (
+        f"Give {' and '.join(names)} a size in the Spec; or write forward without conditions on "
+        "x.shape, without sizes as Python numbers (int, float, range), and without adaptive pooling to several pixels"
+    )
+
+
+def _find_multiple(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> int | None:
+    """The smallest multiple that both sides of the images must be of, for all to be right; None if none helps."""
+    broken = [guard for guard in guards if trial.in_graph and not guard.holds(trial.sizes, _BATCH)]
+    if trial.in_graph and not any(guard.divides for guard in broken):
+        return None
+    for factor in _MULTIPLES:
+        images = [item for item in checked.spec.images if item.size is None]
+        rule = math.lcm(*(item.multiple_of for item in images)) * factor
+        inputs = tuple(
+            replace(item, multiple_of=rule) if isinstance(item, Image) and item.size is None else item
+            for item in checked.spec.inputs
+        )
+        stricter = checked._replace(spec=replace(checked.spec, inputs=inputs))
+        if all(guard.holds(sizes, _BATCH) for guard in broken for sizes in _list_sizes(stricter.spec)) and not any(
+            map(stricter.try_size, proof_sizes(stricter.spec)[1:])
+        ):
+            return rule
+    return None
+
+
+def _find_scale(checked: _Checked) -> int | None:
+    """The whole number of output pixels per input pixel that the module has at every size; None if there is none."""
+    scales = set()
+    for sizes in proof_sizes(checked.spec):
+        try:
+            with torch.no_grad():
+                images = checked.module(*(torch.from_numpy(rows) for rows in checked.draw_feeds(sizes).values()))
+        except Exception:  # the user's code
+            return None
+        size = sizes[checked.spec.images[0].name]
+        scales |= {made / side for made, side in zip(images.shape[2:], size, strict=True)}
+    scale = scales.pop()
+    return int(scale) if not scales and scale >= 1 and scale == int(scale) else None
+
+
+def _list(sizes: Mapping[str, Size]) -> str:
+    shapes = list(dict.fromkeys(sizes.values()))
+    if len(shapes) == 1:
+        return f"{_format(shapes[0])} pixels"
+    return ", ".join(f"{_format(size)} ({name})" for name, size in sizes.items()) + " pixels"
+
+
+def _format(size: Sequence[int]) -> str:
+    return f"{size[1]} x {size[0]}"
