@@ -118,14 +118,16 @@ def count_macs(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> int
 def _find_failing_module(module: torch.nn.Module, spec: Spec) -> str:
     """Where torch.export fails, as part of a sentence; empty if it does not, because a later step fails."""
     path: list[str] = []
-    hooks = [
-        hook
-        for name, part in module.named_modules()
-        for hook in (
-            part.register_forward_pre_hook(lambda _, inputs, name=name: path.append(name)),
-            part.register_forward_hook(lambda _, inputs, result: path.pop() and None),
-        )
-    ]
+    hooks = []
+    for name, part in module.named_modules():
+
+        def leave(part: torch.nn.Module, inputs: Any, result: Any) -> None:
+            path.pop()
+
+        hooks += [
+            part.register_forward_pre_hook(lambda part, inputs, name=name: path.append(name)),
+            part.register_forward_hook(leave),
+        ]
     try:
         with silence_exporter():
             sides = group_varargs(module, find_dynamic_sides(spec))

@@ -1,8 +1,8 @@
 """Nearest-neighbour resizing to a size that is computed from the picture's.
 
 torch.nn.functional.interpolate takes pixel floor(i * in / out). ONNX's Resize computes floor(i / (out / in)) in
-float32, which is one pixel off where the quotient is a whole number and out / in has no exact value: 4 / (16 / 52) gives
-12, and not 13. Whether that happens depends on the picture size.
+float32, which is one pixel off where the quotient is a whole number and out / in has no exact value: 4 / (16 / 52)
+gives 12, and not 13. Whether that happens depends on the picture size.
 """
 
 from __future__ import annotations
