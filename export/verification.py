@@ -153,7 +153,10 @@ def _prove(bundle: Bundle, config: SessionConfig, golden: Golden) -> tuple[Proof
 
 def _locate_operators(bundle: Bundle, variant: str, reason: str) -> str:
     """The modules of the operators in a library's message, for the end of it; empty if the message names a node."""
-    nodes = list(ir.load(bundle.onnx(variant)).graph.all_nodes())
+    try:
+        nodes = list(ir.load(bundle.onnx(variant)).graph.all_nodes())
+    except Exception:  # a file that is no graph: the library's message is about that
+        return ""
     words = set(re.findall(r"\w+", reason))
     modules = dict.fromkeys(find_module_path(node) for node in nodes if node.op_type in words)
     if any(str(node.name) in reason for node in nodes) or not any(modules):

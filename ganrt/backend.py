@@ -331,6 +331,7 @@ _NOISE = re.compile(
     r"\x1b\[[0-9;]*m"  # colours
     r"|\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed: ?"
     r"|Exception from \S+:\d+: ?|Check '.*?' failed at \S+:\d+: ?|While validating node '.*?friendly_name '\S+': ?|^-- "
+    r"|\"/[^\"]*\" ?"  # the file
     r"|(?:(?<=\s)|^)/\S+\.(?:h|hpp|cc|cpp|cu):\d+ (?:\S+\(.*?\) )?"  # ONNX Runtime's source files and functions
 )
 
