@@ -22,7 +22,8 @@ from ganrt.feeds import Feeds
 from ganrt.golden import Golden, proof_picture_size
 from ganrt.images import Floats
 from ganrt.machine import has_nvidia_gpu, usable_cores
-from ganrt.proving import count_proof_samples
+from ganrt.proving import BATCH, GoldenComparison, count_proof_samples
+from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 
 from . import variants
@@ -33,14 +34,16 @@ from .lint import (
     check_graph,
     check_module,
     check_picture_sizes,
+    find_first_difference,
     find_freezing_module,
+    make_backend_runner,
     report_findings,
 )
 from .precision import read_crops
 from .sources import Source, describe_source, open_source
 from .tracing import DEFAULT_OPSET, count_macs, make_example_inputs, run_original, trace
 from .variants import QUALITY, VariantOptions
-from .verification import Progress, verify
+from .verification import Progress, prove_bundle
 
 if TYPE_CHECKING:
     from .engines import EngineOptions
@@ -176,15 +179,37 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
     bundle.write_manifest()
     if plan.engine:
         _build_engines(bundle, plan)
-    found = verify(bundle, backends=plan.backends, progress=plan.progress)
+    find_difference = partial(_find_difference, loaded, plan.bind)
+    found = prove_bundle(bundle, plan.backends, "auto", plan.progress, find_difference)
     if not found.passed:
-        advice = "" if plan.backends else "; `--backend reference` evaluates the graph without a library, which is slow"
+        wrong = "does not make the original's images" in found.failures[0]
+        advice = (
+            ""
+            if plan.backends or wrong
+            else "; `--backend reference` evaluates the graph without a library, which is slow"
+        )
         raise VerificationError(f"{loaded.name} was not exported: {found.failures[0]}{advice}")
     unproven = [variant for variant in bundle.variants if not found.is_proven(variant)]
     if unproven:
         tried = f"none of the backends {', '.join(plan.backends)}" if plan.backends else "nothing on this machine"
         raise VerificationError(f"{loaded.name} was not exported: {tried} runs {', '.join(unproven)}")
     return found.bundle
+
+
+def _find_difference(
+    loaded: Source, bind: BoundInputs, bundle: Bundle, config: SessionConfig, compared: GoldenComparison
+) -> str:
+    """The first module whose values a session computes differently, for the batch of the worst golden sample."""
+    worst = compared.agreement.worst
+    for group in compared.golden.groups:
+        if worst < len(group.images):
+            break
+        worst -= len(group.images)
+    first = worst // BATCH * BATCH
+    given = {name: rows[first : first + BATCH] for name, rows in group.draw_feeds(bundle.spec).items()}
+    tolerance = 1e-3 if bundle.variant(config.variant).precision == "fp32" else 0.1
+    model, run = ir.load(bundle.onnx(config.variant)), make_backend_runner(bundle.spec, config)
+    return find_first_difference(loaded.module, model, _add_bound_inputs(loaded, bind, given), run, tolerance)
 
 
 def _build_engines(bundle: Bundle, plan: _Plan) -> None:
@@ -252,8 +277,13 @@ def _make_golden(loaded: Source, spec: Spec, bind: BoundInputs, plan: _Plan) -> 
 
 def _run_original(loaded: Source, bind: BoundInputs, given: Feeds) -> Floats:
     """The images of the whole module, with the bound inputs in their places."""
+    return run_original(loaded.module, _add_bound_inputs(loaded, bind, given))
+
+
+def _add_bound_inputs(loaded: Source, bind: BoundInputs, given: Feeds) -> Feeds:
+    """All inputs of the module, in the order of its forward."""
     every = given | make_bound_feeds(loaded.spec, bind, len(next(iter(given.values()))))
-    return run_original(loaded.module, {item.name: every[item.name] for item in loaded.spec.inputs})
+    return {item.name: every[item.name] for item in loaded.spec.inputs}
 
 
 def _describe_model(loaded: Source, bind: BoundInputs) -> Mapping[str, Any] | None:

@@ -35,7 +35,7 @@ DEFAULT_OPSET = 20
 OLDEST_OPSET = 18
 """The exporter's operators are written for this one; older ones need a conversion, which fails without an error."""
 _NOISY = ("onnx._internal.exporter._registration", "fx.experimental.symbolic_shapes")
-_EXAMPLES = 2
+EXAMPLES = 2
 """Batch size while tracing: with 1, torch.export would take the batch for a constant."""
 
 
@@ -97,7 +97,7 @@ def trace(
 
 def make_example_inputs(spec: Spec) -> tuple[torch.Tensor, ...]:
     """The inputs that a module is traced with."""
-    drawn = feeds.draw_feeds(spec, 0, 0, _EXAMPLES, size=proof_picture_size(spec))
+    drawn = feeds.draw_feeds(spec, 0, 0, EXAMPLES, size=proof_picture_size(spec))
     return tuple(torch.from_numpy(array) for array in drawn.values())
 
 

@@ -28,6 +28,8 @@ from .passes import find_module_path
 
 Progress = Callable[[str], None]
 """Called with a line of text before each step."""
+FindDifference = Callable[[Bundle, SessionConfig, GoldenComparison], str]
+"""Names the first module whose values a session computes differently from the original."""
 
 
 def installed_backends(bundle: Bundle, device: str) -> list[str]:
@@ -116,7 +118,17 @@ def verify(
     when the bundle is missing or damaged, RequestError for a bare ONNX file (it has no golden samples) and for an
     unknown backend, MachineError when a backend that was named is not installed or lacks what it needs here.
     """
-    bundle = Bundle.of(bundle)
+    return prove_bundle(Bundle.of(bundle), backends, device, progress)
+
+
+def prove_bundle(
+    bundle: Bundle,
+    backends: str | Sequence[str] | None,
+    device: str,
+    progress: Progress,
+    find_difference: FindDifference | None = None,
+) -> Verification:
+    """`verify`; with the original at hand, wrong images are traced to the module that they come from."""
     golden = bundle.read_golden()
     if golden is None:
         raise RequestError(
@@ -128,7 +140,12 @@ def verify(
         for variant in [name for name in bundle.variants if supports_variant(backend, bundle, name)]:
             progress(f"verifying {variant} on {backend}")
             try:
-                proof, compared = _prove(bundle, SessionConfig(backend, variant, device), golden)
+                config = SessionConfig(backend, variant, device)
+                proof, compared = _prove(bundle, config, golden)
+                if compared is not None and compared.failures and find_difference is not None:
+                    where = find_difference(bundle, config, compared)
+                    first, *others = proof.failures
+                    proof = replace(proof, failures=(f"{first}; values first differ in {where}", *others))
             except (MachineError, RequestError) as error:
                 if named:
                     raise

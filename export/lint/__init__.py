@@ -1,5 +1,6 @@
 """The linter: what ruins exported generators, found in a module, in a dry run of it, and in its traced graph."""
 
+from .difference import find_first_difference, make_backend_runner
 from .dry_run import check_dry_run
 from .findings import Finding, join_paths, report_findings
 from .freezing import find_freezing_module
@@ -14,8 +15,10 @@ __all__ = [
     "check_graph",
     "check_module",
     "check_picture_sizes",
+    "find_first_difference",
     "find_freezing_module",
     "join_paths",
     "list_training_parts",
+    "make_backend_runner",
     "report_findings",
 ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,13 +15,17 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 
+from ganrt.backend import open_session
+from ganrt.bundle import FAITHFUL, Bundle, Variant
 from ganrt.feeds import Array, Feeds
+from ganrt.session_config import SessionConfig
+from ganrt.spec import Spec
 
 from ..passes import find_module_path
+from ..tracing import EXAMPLES
 from .findings import join_paths
 
 _TOLERANCE = 1e-3
-"""Largest difference of an intermediate value, as a fraction of its largest magnitude, that rounding explains."""
 
 RunGraph: TypeAlias = Callable[[ir.Model, Feeds], Array]
 """Computes the only output of a graph. May raise anything."""
@@ -79,17 +86,34 @@ class _Call(NamedTuple):
     returns: Array
 
 
-def find_first_difference(module: nn.Module, model: ir.Model, given: Feeds, run_graph: RunGraph | None = None) -> str:
+def find_first_difference(
+    module: nn.Module,
+    model: ir.Model,
+    given: Feeds,
+    run_graph: RunGraph | None = None,
+    tolerance: float = _TOLERANCE,
+) -> str:
     """Path of the first module, in the order in which they finish, whose value in the graph differs from what the
-    module returns, or cannot be computed; and a note if the code around it is the cause.
+    module returns, or cannot be computed; or the code around it, if that is the cause.
 
     Args:
         module: the PyTorch original.
         model: its graph, whose nodes are named after their modules.
         given: inputs for which the images differ.
         run_graph: computes a graph; default: ONNX Runtime on the CPU.
+        tolerance: largest difference that rounding explains, as a fraction of the largest magnitude of a value.
     """
     run = run_graph or run_on_onnxruntime
+    few = {name: rows[:EXAMPLES] for name, rows in given.items()}
+    *_, whole = _record_calls(module, few)
+    hint = ""
+    several = len(next(iter(given.values()))) > EXAMPLES
+    if several and not _differs(run, model, few, whole.returns, tolerance):
+        hint = f"; {EXAMPLES} samples are right, as many as were traced: take the batch size from the input there"
+    return _bisect_calls(module, model, given, run, tolerance) + hint
+
+
+def _bisect_calls(module: nn.Module, model: ir.Model, given: Feeds, run: RunGraph, tolerance: float) -> str:
     values = {found.path: found for found in map_modules(model)}
     present = {value.name for node in model.graph for value in node.outputs}
     calls = [call for call in _record_calls(module, given) if call.path in values]
@@ -99,11 +123,7 @@ def find_first_difference(module: nn.Module, model: ir.Model, given: Feeds, run_
     def differs(name: str | None, expected: Array | None) -> bool:
         if name is None or expected is None or name not in present:
             return False
-        try:
-            found = run(extract_value(model, name), given)
-        except Exception:  # of any library: what cannot be computed differs
-            return True
-        return not _are_close(found, expected)
+        return _differs(run, extract_value(model, name), given, expected, tolerance)
 
     low, high = 0, len(calls)
     while low < high:  # a wrong value stays wrong in what is computed from it
@@ -118,6 +138,17 @@ def find_first_difference(module: nn.Module, model: ir.Model, given: Feeds, run_
     if differs(values[first.path].takes, first.takes):
         return f"{_name_parent(first.path.rpartition('.')[0])} before {join_paths([first.path])}"
     return join_paths([first.path])
+
+
+def _differs(run: RunGraph, model: ir.Model, given: Feeds, expected: Array, tolerance: float) -> bool:
+    try:
+        found = run(model, given)
+    except Exception:  # of any library: what cannot be computed differs
+        return True
+    if found.shape != expected.shape:
+        return found.size != expected.size  # the exporter may move a reshape across the border of a module
+    largest = max(float(np.abs(expected).max(initial=0.0)), 1e-30)
+    return not np.abs(found.astype(np.float64) - expected).max(initial=0.0) <= tolerance * largest
 
 
 def _name_parent(path: str) -> str:
@@ -137,6 +168,23 @@ def extract_value(model: ir.Model, name: str) -> ir.Model:
         copy.graph.outputs[:] = [node.outputs[0]]
         RemoveUnusedNodesPass()(copy)
     return copy
+
+
+def make_backend_runner(spec: Spec, config: SessionConfig) -> RunGraph:
+    """Return a function that computes graphs with the inputs of a Spec on a backend."""
+
+    def run(model: ir.Model, given: Feeds) -> Array:
+        with tempfile.TemporaryDirectory() as folder:
+            ir.save(model, Path(folder) / "model.onnx", external_data="model.onnx.data")
+            variant = Variant("model.onnx", model.opset_imports[""], "fp32")
+            files = [path.name for path in Path(folder).iterdir()]
+            bundle = Bundle(Path(folder), spec, {FAITHFUL: variant}, {}).with_files(*files)
+            with open_session(bundle, replace(config, variant=FAITHFUL)) as session:
+                feeds = {item.name: given[item.name] for item in spec.inputs}
+                result: Array = session.submit(feeds).wait()[spec.output.name]
+                return result
+
+    return run
 
 
 def run_on_onnxruntime(model: ir.Model, given: Feeds) -> Array:
@@ -173,10 +221,3 @@ def _record_calls(module: nn.Module, given: Feeds) -> list[_Call]:
         for handle in handles:
             handle.remove()
     return list(calls.values())
-
-
-def _are_close(found: Array, expected: Array) -> bool:
-    if found.shape != expected.shape:
-        return found.size == expected.size  # the exporter moved a reshape across the border of the module
-    largest = max(float(np.abs(expected).max(initial=0.0)), 1e-30)
-    return bool(np.abs(found.astype(np.float64) - expected).max(initial=0.0) <= _TOLERANCE * largest)

@@ -21,20 +21,21 @@ def find_freezing_module(module: nn.Module, spec: Spec, place: int, axis: int) -
         place, axis: the side is this axis of the input at this place of the Spec.
     """
     sides: list[int | torch.SymInt] = []
+    places = range(len(spec.inputs)) if axis == 0 else [place]  # all inputs share the batch size
     frozen: list[str] = []
 
     def enter_whole(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sides.append(inputs[place].shape[axis])
+        sides[:] = [inputs[k].shape[axis] for k in places]
 
     handles = [module.register_forward_pre_hook(enter_whole)]
     for name, part in module.named_modules():
 
         def enter(_: nn.Module, inputs: object, name: str = name) -> None:
-            if name and is_concrete_int(sides[-1]):
+            if name and any(map(is_concrete_int, sides)):
                 frozen.append(f"forward of {join_paths([name.rpartition('.')[0]])} before {join_paths([name])}")
 
         def leave(part: nn.Module, inputs: object, result: object, name: str = name) -> None:
-            if is_concrete_int(sides[-1]):
+            if any(map(is_concrete_int, sides)):
                 frozen.append(f"forward of {join_paths([name])}" if any(part.children()) else join_paths([name]))
 
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
