@@ -53,13 +53,39 @@ FAULTS = {
     ],
     ("ganrt/trust.py", "tests/core/test_trust.py"): [
         ("if p.key == key", "if True"),
+        ("if p.key == key", "if p.key != key"),
+        ("if p.key == key", "if p.backend == session.backend"),
         ("proof if proof.key == key else None", "proof"),
         ('"processor": cpu_name(),', ""),
         ('"device": session.device,\n', "\n"),
         ('"precision": session.precision,\n', "\n"),
         ('"details": dict(session.details),\n', "\n"),
         ('"spec": bundle.spec.to_dict(),', ""),
-        ("if not proof.passed", "if proof.passed"),
+        ("if not proof.passed:", "if proof.passed:"),
+    ],
+    ("ganrt/trust.py", "tests/export/test_refusals.py"): [
+        ("if proof.request == key", "if True"),
+        ("if proof.request == key", "if proof.request != key"),
+        ("if proof.request and not proof.passed", "if proof.request"),
+        ("or entry.prebuilt", ""),
+        (
+            '"versions": {"ganrt": __version__, **_library_versions(config.backend)},',
+            '"versions": {"ganrt": __version__},',
+        ),
+        ('"gpu": nvidia_details(),', ""),
+        (
+            '"device": _resolve_device(config.device),\n        "precision"',
+            '"device": config.device,\n        "precision"',
+        ),
+    ],
+    ("ganrt/bundle.py", "tests/export/test_refusals.py"): [
+        (" and proof.request not in requests", ""),
+    ],
+    ("export/verification.py", "tests/export/test_refusals.py"): [
+        ("if entry.graphs}", "if True}"),
+        ("if not self.is_proven(name)]", "]"),
+        ("if named:\n                    raise", "if not named:\n                    raise"),
+        ("or not any(modules)", ""),
     ],
     ("ganrt/feeds.py", "tests/core/test_feeds.py"): [
         ("len(labels) - 1)]", "len(labels) + 1)]"),

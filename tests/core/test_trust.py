@@ -1,5 +1,7 @@
 """The proof that covers a session: from the bundle, from the cache, or a new one."""
 
+import copy
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import backends
 from fakes.bundles import GRAPH, write_bundle
 from fakes.sessions import FakeSession
 
@@ -14,6 +17,7 @@ import ganrt
 from ganrt import trust
 from ganrt.backend import Session, open_session
 from ganrt.bundle import Bundle
+from ganrt.cache import cache_folder
 from ganrt.errors import UnprovenError
 from ganrt.feeds import Array, Feeds
 from ganrt.proof import Proof
@@ -88,12 +92,12 @@ def test_a_proof_that_cannot_be_cached_is_made_again(
     assert len(made) == 2
 
 
-def session_with(**changes: object) -> FakeSession:
-    """The fake session with other attributes."""
-    session = FakeSession()
+def change_session(session: Session, **changes: object) -> Session:
+    """A copy of the session with other attributes."""
+    changed = copy.copy(session)
     for name, value in changes.items():
-        setattr(session, name, value)
-    return session
+        setattr(changed, name, value)
+    return changed
 
 
 def changed_bundle(bundle: Bundle, name: str) -> Bundle:
@@ -101,19 +105,19 @@ def changed_bundle(bundle: Bundle, name: str) -> Bundle:
     return replace(bundle, files={**bundle.files, name: replace(bundle.files[name], sha256="0" * 64)})
 
 
-def other_keys(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What differs -> the key that a proof of the fake session has then."""
-    session = FakeSession()
+def other_keys(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, session: Session | None = None) -> dict[str, str]:
+    """What differs -> the key that a proof of the session has then; by default that of the fake one."""
+    session = session or FakeSession()
     spec = replace(bundle.spec, output=replace(bundle.spec.output, range=(0.0, 1.0)))
     keys = {
         "graph": trust.proof_key(changed_bundle(bundle, GRAPH), "fp32", session),
         "weights": trust.proof_key(changed_bundle(bundle, Bundle.WEIGHTS), "fp32", session),
         "golden samples": trust.proof_key(changed_bundle(bundle, Bundle.GOLDEN), "fp32", session),
         "spec": trust.proof_key(replace(bundle, spec=spec), "fp32", session),
-        "backend": trust.proof_key(bundle, "fp32", session_with(backend="other")),
-        "device": trust.proof_key(bundle, "fp32", session_with(device="cuda:0")),
-        "precision": trust.proof_key(bundle, "fp32", session_with(precision="fp16")),
-        "library version": trust.proof_key(bundle, "fp32", session_with(details={"fake": "0.1"})),
+        "backend": trust.proof_key(bundle, "fp32", change_session(session, backend="other")),
+        "device": trust.proof_key(bundle, "fp32", change_session(session, device="cuda:0")),
+        "precision": trust.proof_key(bundle, "fp32", change_session(session, precision="fp16")),
+        "library version": trust.proof_key(bundle, "fp32", change_session(session, details={"fake": "0.1"})),
     }
     with monkeypatch.context() as patch:
         patch.setattr(trust, "cpu_name", lambda: "another processor")
@@ -143,6 +147,30 @@ def test_passing_proofs_of_anything_else_do_not_cover_a_session(
     with pytest.raises(UnprovenError, match="does not make the original's images"):
         trust.require_proof(full, "fp32", Black())
     assert made == [trust.proof_key(unproven, "fp32", FakeSession())]
+
+
+@pytest.mark.parametrize("kind", [backends.GOOD, backends.OTHER_PICTURES])
+@pytest.mark.parametrize("failures", [(), ("sample 3 is flat",)])
+def test_load_uses_no_proof_of_anything_else(
+    kind: str, failures: tuple[str, ...], unproven: Bundle, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record and the cache are full of proofs of other backends, machines, versions, precisions and bytes."""
+    backends.install(monkeypatch, fake=kind)
+    session = open_session(unproven, SessionConfig("fake"))
+    keys = other_keys(unproven, monkeypatch, session).values()
+    foreign = [replace(passing(unproven, key), backend="fake", failures=failures, request=key) for key in keys]
+    for proof in foreign:
+        (cache_folder("proofs") / f"{proof.key}.json").write_text(json.dumps(proof.to_dict()))
+    full = unproven.with_proofs("fp32", tuple(foreign))
+    assert len(full.variants["fp32"].proofs) == len(foreign) == 9
+    own = trust.proof_key(full, "fp32", session)
+    if kind == backends.GOOD:
+        with ganrt.load(full) as generator:
+            assert generator.info.proof is not None and generator.info.proof.key == own
+    else:
+        with pytest.raises(UnprovenError, match="samples are below 60 dB"):
+            ganrt.load(full)
+    assert made == [own]
 
 
 @pytest.mark.parametrize("place", [0, 4, 9])

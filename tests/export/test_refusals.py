@@ -258,9 +258,10 @@ def test_a_library_that_cannot_be_imported_does_not_stop_the_others(
 
 NETWORKS = """
 import torch, torch.nn.functional as F
+from torch import nn
 import ganrt
 
-class Tail(torch.nn.Module):
+class Tail(nn.Module):
     def __init__(self, kind):
         super().__init__()
         self.kind = kind
@@ -274,19 +275,19 @@ class Tail(torch.nn.Module):
             y = F.interpolate(F.interpolate(y, scale_factor=0.5, mode="bicubic", antialias=True), scale_factor=2)
         return y
 
-class Net(torch.nn.Module):
+class Net(nn.Module):
     def __init__(self, kind):
         super().__init__()
         torch.manual_seed(0)
-        self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 1, 1), torch.nn.PReLU(), torch.nn.Conv2d(8, 3, 3, 1, 1))
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.PReLU(), nn.Conv2d(8, 3, 3, 1, 1))
         self.tail = Tail(kind)
 
     def forward(self, x):
         return self.tail(self.body(x)).tanh()
 
 def make(kind="det"):
-    spec = ganrt.Spec("net", (ganrt.Image("x", "photo", 3, (0.0, 1.0), (8, 12)),), ganrt.Output(3, (-1.0, 1.0), (8, 12)))
-    return Net(kind).eval(), spec
+    photo = ganrt.Image("x", "photo", 3, (0.0, 1.0), (8, 12))
+    return Net(kind).eval(), ganrt.Spec("net", (photo,), ganrt.Output(3, (-1.0, 1.0), (8, 12)))
 """
 REAL = {
     "cubic64": ("onnxruntime", "openvino", r"cannot load fp32: Could not find an implementation for .*tail/Resize"),
