@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ganrt import atomic, notes
 from ganrt.bundle import Bundle, Variant
+from ganrt.golden import Golden
 from ganrt.images import encode_png, make_grid, to_uint8
 from ganrt.proof import Proof, format_psnr
 from ganrt.spec import Label, Range, Spec
@@ -27,9 +28,10 @@ def write_card(bundle: Bundle) -> Bundle:
     """Write README.md and samples.png (golden samples, as PyTorch made them) and the manifest that lists them."""
     golden = bundle.read_golden()
     assert golden is not None, "cards are for bundles with golden samples"
-    pictures = to_uint8(golden.groups[0].images[:_SAMPLES], bundle.spec.output.range)
+    shown = next((group for group in golden.groups if group.has_given_pictures), golden.groups[0])
+    pictures = to_uint8(shown.images[:_SAMPLES], bundle.spec.output.range)
     sheet = make_grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))
-    card = _format_card(bundle).encode()
+    card = _format_card(bundle, golden).encode()
     # An unchanged card is not written again, so its digest in the manifest is right at every moment.
     for name, content in ((GRID, encode_png(sheet)), (Bundle.CARD, card)):
         path = bundle.folder / name
@@ -40,7 +42,7 @@ def write_card(bundle: Bundle) -> Bundle:
     return updated
 
 
-def _format_card(bundle: Bundle) -> str:
+def _format_card(bundle: Bundle, golden: Golden) -> str:
     spec = bundle.spec
     name = bundle.provenance.get("bundle", bundle.folder.name)
     inputs = "\n".join(f"| `{item.name}` | {item} |" for item in spec.inputs)
@@ -76,7 +78,7 @@ generator = ganrt.load("{name}")
 
 ## Proof
 
-Worst and median PSNR over the golden samples, on the image's own range. A variant must also make the same image
+Worst and median PSNR over {golden}, on the image's own range. A variant must also make the same image
 whatever its place in a batch, the other images there, the batch size and the run; *batch drift* is the largest
 difference that these make, as a share of the range. The sheets show the worst samples: original, variant, and their
 difference, amplified.

@@ -18,8 +18,8 @@ from ganrt.backend import BACKENDS, import_backend, library_version
 from ganrt.bound_inputs import BoundInputs, check_bound_inputs, drop_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
 from ganrt.errors import MachineError, RequestError, VerificationError
-from ganrt.feeds import Feeds
-from ganrt.golden import Golden, proof_picture_size
+from ganrt.feeds import Array, Feeds
+from ganrt.golden import Golden, proof_sizes
 from ganrt.images import Floats
 from ganrt.machine import has_nvidia_gpu, usable_cores
 from ganrt.proving import BATCH, GoldenComparison, count_proof_samples
@@ -39,7 +39,7 @@ from .lint import (
     make_backend_runner,
     report_findings,
 )
-from .precision import read_crops
+from .precision import PictureCrops, read_crops
 from .sources import Source, describe_source, open_source
 from .tracing import DEFAULT_OPSET, count_macs, make_example_inputs, run_original, trace
 from .variants import QUALITY, VariantOptions
@@ -85,7 +85,8 @@ def export(
         precisions: of "fp32", "bf16", "fp16", "int8". The traced float32 graph is always part of the bundle.
         forms: of up-sampling, of "phases", "subpixel", "transposed"; each adds a variant to the graph as traced.
         quality: worst PSNR in dB that int8 must reach; fp16 too, where it is above 45.
-        pictures: folder of pictures to calibrate image-to-image models on; default: generated ones.
+        pictures: folder of pictures for image-to-image models: half of the files to calibrate on, the others to be
+            golden samples; default: synthetic ones.
         bind: labels and scalars that get a constant value, and are no inputs of the bundle any more.
         opset: ONNX operator set.
         engine: also build a TensorRT engine for each precision on the GPU of this machine: True, or its options.
@@ -172,9 +173,8 @@ def _load(
 
 def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: list[Finding]) -> Bundle:
     """Write the bundle into `draft` and prove it. Raises VerificationError."""
-    folder, size = plan.variants.pictures, proof_picture_size(loaded.spec)
-    crops = None if folder is None else read_crops(folder, loaded.spec, [size], plan.progress)
-    model, bundle = _write_faithful(loaded, draft, name, plan, findings)
+    crops = _read_crops(loaded.spec, plan)
+    model, bundle = _write_faithful(loaded, draft, name, plan, findings, crops.held_out if crops else ())
     bundle = variants.add_variants(bundle, model, plan.variants, crops, plan.progress)
     bundle.write_manifest()
     if plan.engine:
@@ -194,6 +194,14 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
         tried = f"none of the backends {', '.join(plan.backends)}" if plan.backends else "nothing on this machine"
         raise VerificationError(f"{loaded.name} was not exported: {tried} runs {', '.join(unproven)}")
     return found.bundle
+
+
+def _read_crops(spec: Spec, plan: _Plan) -> PictureCrops | None:
+    """The user's pictures, if there are any: crops of the size that is traced, and held-out crops of a larger one."""
+    if plan.variants.pictures is None:
+        return None
+    sizes = [next(iter(sizes.values()), (1, 1)) for sizes in proof_sizes(spec)[:2]]
+    return read_crops(plan.variants.pictures, spec, sizes, plan.progress)
 
 
 def _find_difference(
@@ -224,9 +232,17 @@ def _build_engines(bundle: Bundle, plan: _Plan) -> None:
 
 
 def _write_faithful(
-    loaded: Source, folder: Path, name: str, plan: _Plan, findings: list[Finding]
+    loaded: Source,
+    folder: Path,
+    name: str,
+    plan: _Plan,
+    findings: list[Finding],
+    held_out: Sequence[Mapping[str, Array]],
 ) -> tuple[ir.Model, Bundle]:
     """Trace the graph and write it with the golden samples: a bundle without further variants, manifest and proofs.
+
+    Args:
+        held_out: crops of the user's pictures, to be golden samples.
 
     Raises RequestError when the linter rejects the graph.
     """
@@ -239,7 +255,7 @@ def _write_faithful(
         model = bind_inputs(model, make_bound_feeds(loaded.spec, bind, 1), spec)
     bundle = Bundle(folder, spec, {FAITHFUL: Variant(_GRAPH, plan.opset, "fp32")}, {}, _describe_model(loaded, bind))
     names = [*variants.save_graph(model, bundle, _GRAPH), Bundle.GOLDEN]
-    golden = _make_golden(loaded, spec, bind, plan)
+    golden = _make_golden(loaded, spec, bind, plan, held_out)
     golden.save(folder / Bundle.GOLDEN)
     if loaded.model is not None:
         weights = folder / Bundle.WEIGHTS
@@ -264,11 +280,13 @@ def _check_raw_graph(loaded: Source, raw: ir.Model) -> list[Finding]:
     return findings
 
 
-def _make_golden(loaded: Source, spec: Spec, bind: BoundInputs, plan: _Plan) -> Golden:
+def _make_golden(
+    loaded: Source, spec: Spec, bind: BoundInputs, plan: _Plan, held_out: Sequence[Mapping[str, Array]]
+) -> Golden:
     """Run the original on golden samples, and report how much work it is to prove a variant on a backend."""
     plan.progress("making golden samples")
     macs = count_macs(loaded.module, make_example_inputs(loaded.spec))
-    golden = Golden.make(spec, partial(_run_original, loaded, bind), macs=macs)
+    golden = Golden.make(spec, partial(_run_original, loaded, bind), macs=macs, pictures=held_out)
     work = macs * count_proof_samples(golden)
     seconds = work / (_MACS_PER_SECOND * usable_cores())
     plan.progress(f"made {golden}; each proof takes {work / 1e9:.2g} GMACs, roughly {max(1.0, seconds):.0f} s here")

@@ -78,16 +78,22 @@ class GoldenGroup:
 
     @classmethod
     def of_pictures(cls, spec: Spec, original: Original, pictures: Mapping[str, Array]) -> GoldenGroup:
-        """Run the original on pictures of the user; other inputs are samples of seed 0.
+        """Run the original on pictures of the user.
 
         Args:
-            pictures: name of each image input -> uint8 NHWC, or float32 NCHW; as many for each.
+            pictures: name of an image input -> uint8 NHWC, as many for each, of one size for all inputs of free size.
+                Other inputs are samples of seed 0, with images of that size.
         """
-        count = len(next(iter(pictures.values())))
+        count, size = len(next(iter(pictures.values()))), proof_picture_size(spec)
+        for item in spec.images:
+            if item.size is None and item.name in pictures:
+                size = pictures[item.name].shape[1:3]
+        synthetic = feeds.draw_feeds(spec, 0, 0, count, size=size)
+        every = {item.name: pictures.get(item.name, synthetic[item.name]) for item in spec.images}
         seeds, starts = np.zeros(count, np.uint64), np.arange(count, dtype=np.uint64)
-        given = _gather_feeds(spec, seeds, starts, 1, pictures)
+        given = _gather_feeds(spec, seeds, starts, 1, every)
         images = [original({name: rows[k : k + 1] for name, rows in given.items()}) for k in range(count)]
-        return cls(seeds, starts, np.concatenate(images), pictures)
+        return cls(seeds, starts, np.concatenate(images), every)
 
     def draw_feeds(self, spec: Spec) -> Feeds:
         """Return the inputs of the samples, in the order of `images`."""
@@ -144,8 +150,9 @@ class Golden:
         length = max(1, min(length, _WORK // (len(_RUNS) * max(1, macs))))
         groups = [GoldenGroup.make(spec, original, _RUNS, length, sizes[0])]
         groups += [GoldenGroup.make(spec, original, _RUNS[:2], 1, other) for other in sizes[1:]]
-        groups += [GoldenGroup.of_pictures(spec, original, given) for given in pictures]
-        return cls(tuple(groups))
+        most = max(1, _WORK // max(1, macs))
+        shorter = [{name: array[:most] for name, array in given.items()} for given in pictures]
+        return cls((*groups, *(GoldenGroup.of_pictures(spec, original, given) for given in shorter)))
 
     def subset(self, per_run: int) -> Golden:
         """Return the first `per_run` samples of each run of the first group, and the first sample of every other."""

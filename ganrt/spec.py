@@ -210,7 +210,8 @@ class Output:
 
     def __str__(self) -> str:
         if self.size is None:
-            return f"{self.colour} images as large as the input times {self.scale}"
+            times = f" times {self.scale}" if self.scale > 1 else ""
+            return f"{self.colour} images as large as the input{times}"
         return f"{self.colour} images of {self.size[1]} x {self.size[0]} pixels"
 
 

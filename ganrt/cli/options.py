@@ -69,8 +69,8 @@ def export_options(command: Callable[..., None]) -> Callable[..., None]:
             "--pictures",
             type=FILE,
             metavar="FOLDER",
-            show_default="made-up pictures",
-            help="Pictures to calibrate fp16 and int8 on, for models that take pictures.",
+            show_default="synthetic pictures",
+            help="Pictures for models that take pictures: half to calibrate fp16 and int8 on, half to prove with.",
         ),
         click.option(
             "--bind",

