@@ -127,7 +127,8 @@ def test_the_bundles_own_record_rules_setups_out_without_loading_them(
     four_variants: Bundle, fake_workers: FakeWorkers, bundle: Bundle
 ) -> None:
     proof = replace(bundle.variants["fp32"].proofs[0], backend="openvino", worst_psnr=36.4)
-    int8 = replace(four_variants.variants["int8-phases"], proofs=(proof,))
+    refused = replace(proof, backend="onnxruntime", key="of another machine", worst_psnr=-1e9, failures=("flat",))
+    int8 = replace(four_variants.variants["int8-phases"], proofs=(proof, refused))
     recorded = replace(four_variants, variants={**four_variants.variants, "int8-phases": int8})
     started = fake_workers(by_precision)
     result = tune(recorded, quality=40, seconds=600)

@@ -4,6 +4,7 @@ what the bundle records, and what `load` does afterwards."""
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ VERDICTS: list[tuple[dict[str, Any], list[str], int]] = [
     ({"a": {"fp16": CANNOT_LOAD}, "b": {"fp16": OTHER_PICTURES}}, [], 1),
     # a rebuilt module says nothing about the graph
     ({"a": CANNOT_LOAD, "pytorch": GOOD}, [], 1),
+    ({"a": {"fp32": CANNOT_LOAD}, "pytorch": GOOD}, [], 1),
     ({"a": GOOD, "pytorch": OTHER_PICTURES}, [], 0),
     ({"a": GOOD, "pytorch": OTHER_PICTURES}, ["a", "pytorch"], 1),
     ({"a": GOOD, "pytorch": GOOD}, ["pytorch"], 0),
@@ -143,6 +145,14 @@ def test_what_fails_is_said_once_for_each_variant(folder: Path, monkeypatch: pyt
         "fp16 on a failed on a batch of 8: an operator failed",
         "c cannot load fp16: no rule for Nonsense",
     )
+
+
+def test_a_reason_without_an_operator_of_the_graph_stays_as_it_is(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = replace(bundle, folder=Path(shutil.copytree(bundle.folder, tmp_path / "copy.ganrt")))
+    backends.install(monkeypatch, a=CANNOT_LOAD)
+    assert verify(copied).failures[0] == "a cannot load fp32: no rule for Nonsense"
 
 
 def test_nothing_that_runs_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
