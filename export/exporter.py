@@ -200,8 +200,7 @@ def _read_crops(spec: Spec, plan: _Plan) -> PictureCrops | None:
     """The user's pictures, if there are any: crops of the size that is traced, and held-out crops of a larger one."""
     if plan.variants.pictures is None:
         return None
-    sizes = [next(iter(sizes.values()), (1, 1)) for sizes in proof_sizes(spec)[:2]]
-    return read_crops(plan.variants.pictures, spec, sizes, plan.progress)
+    return read_crops(plan.variants.pictures, spec, proof_sizes(spec)[:2], plan.progress)
 
 
 def _find_difference(

@@ -158,6 +158,12 @@ class Golden:
         """Return the first `per_run` samples of each run of the first group, and the first sample of every other."""
         return Golden((self.groups[0].subset(per_run), *(group.subset(1, 1) for group in self.groups[1:])))
 
+    def select_for(self, precision: str) -> Golden:
+        """Return the samples that a precision is proven on: for int8 the pictures of the user alone, if there are any.
+        It is calibrated on such pictures, and clips values that synthetic images of full contrast reach."""
+        given = tuple(group for group in self.groups if group.has_given_pictures)
+        return Golden(given) if given and precision == "int8" else self
+
     def __str__(self) -> str:
         made, given = (
             [group for group in self.groups if group.has_given_pictures is kind and len(group.images)]

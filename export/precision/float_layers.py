@@ -12,7 +12,7 @@ from ganrt.spec import Spec
 from ..passes import read_constant
 from .calibration import Samples, measure_ranges
 from .int8 import find_layers, quantize
-from .judge import Judge
+from .judge import Judge, format_share
 from .sensitivity import choose_kept_layers
 
 _MARGIN = 0.5
@@ -35,25 +35,27 @@ def convert_to_int8(
     if not names:
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
     ranges = measure_ranges(model, names, samples)
-    judge = Judge(model, spec, samples)
+    judge = Judge(model, spec, samples, quality + _MARGIN)
 
     def error(lowered: Collection[str]) -> float:
-        return judge.measure_error(quantize(model, ranges, lowered))
+        return judge.measure(quantize(model, ranges, lowered)).error
 
     def count_macs(name: str) -> float:
         weights = [read_constant(node.inputs[1]) for node in layers[name].nodes]
         return float(ranges[name].pixels * sum(weight.size for weight in weights if weight is not None))
 
-    kept, alone = choose_kept_layers(names, error, judge.allowed_error(quality + _MARGIN), count_macs)
+    kept, alone = choose_kept_layers(names, error, 1.0, count_macs)
     if len(kept) == len(names):
         raise VerificationError(
-            f"int8 was asked for, but no layer of this model reaches {quality:g} dB in it; ask for less with --quality"
+            f"int8 was asked for, but no layer of this model reaches {quality:g} dB in it without a texture on flat "
+            "parts; ask for less with --quality"
         )
     made = quantize(model, ranges, set(names) - set(kept))
+    measured = judge.measure(made)
     notes: dict[str, object] = {
         "calibrated on": samples.origin,
-        "worst PSNR there": round(judge.to_decibels(judge.measure_error(made)), 1),
+        **measured.describe(),
         "layers in int8": len(names) - len(kept),
-        "kept in float": {name: f"{judge.to_decibels(alone[name]):.1f} dB on its own" for name in kept},
+        "kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
     }
     return made, notes

@@ -16,7 +16,7 @@ from ganrt.spec import Spec
 from ..passes import read_constant
 from . import fp16
 from .calibration import Samples
-from .judge import Judge
+from .judge import Judge, format_share
 from .magnitudes import Magnitudes, measure_magnitudes
 from .sensitivity import choose_kept_layers, release_layers
 
@@ -69,26 +69,26 @@ def convert_with_fp32_islands(
     names = [str(node.name) for node in fp16.find_convertible_nodes(model)]
     reasons = find_islands_by_rule(model, measure_magnitudes(model, samples))
     free = [name for name in names if name not in reasons]
-    judge = Judge(model, spec, samples)
     quality = max(quality, QUALITY)
+    judge = Judge(model, spec, samples, quality)
 
     def error(lowered: Collection[str]) -> float:
         kept = set(names) - set(lowered)
-        return judge.measure_error(fp16.convert_nodes(model, fp16.extend_islands(model, kept, moving_alone=True)))
+        return judge.measure(fp16.convert_nodes(model, fp16.extend_islands(model, kept, moving_alone=True))).error
 
-    found, alone = choose_kept_layers(free, error, judge.allowed_error(quality))
-    found = release_layers(free, found, error, judge.allowed_error(quality))
+    found, alone = choose_kept_layers(free, error, 1.0)
+    found = release_layers(free, found, error, 1.0)
     if len(found) == len(free):
         raise VerificationError(
             f"fp16 was asked for, but no operator of this model can take it at {quality:g} dB; export it without"
         )
     for name in found:
-        reasons[name] = f"{judge.to_decibels(alone[name]):.1f} dB with it in float16"
+        reasons[name] = f"{format_share(alone[name])} with it in float16"
     every = fp16.extend_islands(model, reasons)
     made = fp16.convert_nodes(model, every)
     notes: dict[str, Any] = {
         "calibrated on": samples.origin,
-        "worst PSNR there": round(judge.to_decibels(judge.measure_error(made)), 1),
+        **judge.measure(made).describe(),
         "computed on the CPU": f"{RULE}; this shows overflow and rounding, not speed",
         "operators in float16": len(set(names) - every),
         "kept in float32": reasons,

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
-from ganrt.agreement import PSNR_CAP
+from ganrt.agreement import compare
 from ganrt.feeds import Array, Feeds
+from ganrt.flat_parts import measure_flat_parts
 from ganrt.spec import Spec
 
 from .calibration import Evaluator, Samples
+
+TEXTURE, SHIFT = 0.2, 0.75
+"""Limits on flat parts, in levels. They are stricter than those of the proof, because the result is proven on other
+images."""
+
+
+class Measured(NamedTuple):
+    """What `Judge.measure` found on the worst sample of each kind."""
+
+    error: float
+    """As a fraction of what is allowed: of the mean squared error, of the variance that is added to flat parts, or of
+    the square of their shift, whichever is largest. Infinite for a picture that is not finite. Those of several layers
+    add up, nearly."""
+    psnr: float
+    """In dB."""
+    texture: float
+    """Standard deviation that is added to flat parts, in levels; 0 where there are none."""
+
+    def describe(self) -> dict[str, object]:
+        """Notes for the record of a variant."""
+        return {"worst PSNR there": round(self.psnr, 1), "texture on flat parts there": f"{self.texture:.2f} levels"}
 
 
 class Judge:
@@ -19,29 +42,31 @@ class Judge:
 
     Args:
         model: what the others are compared with.
+        quality: worst PSNR to reach, in dB.
     """
 
-    def __init__(self, model: ir.Model, spec: Spec, samples: Samples) -> None:
+    def __init__(self, model: ir.Model, spec: Spec, samples: Samples, quality: float) -> None:
         self._given = samples.given
         self._wanted = _run_images(model, self._given)
-        self._range = spec.output.range[1] - spec.output.range[0]
+        self._range = spec.output.range
+        self._quality = quality
 
-    def measure_error(self, made: ir.Model) -> float:
-        """Mean squared error of the worst picture; infinite when one is not finite."""
-        apart = _run_images(made, self._given) - self._wanted
-        worst = np.square(apart).reshape(len(apart), -1).mean(axis=1).max()
-        return float(worst) if np.isfinite(worst) else np.inf
+    def measure(self, made: ir.Model) -> Measured:
+        """Run a graph on the samples."""
+        found = _run_images(made, self._given)
+        if not np.isfinite(found).all():
+            return Measured(np.inf, -np.inf, np.inf)
+        psnr = float(compare(found, self._wanted, self._range).psnr.min())
+        flat = measure_flat_parts(found, self._wanted, self._range)
+        error = max(10 ** ((self._quality - psnr) / 10), float(flat.measure_excess(TEXTURE, SHIFT).max()))
+        return Measured(error, psnr, max(0.0, float(flat.texture.max())))
 
-    def allowed_error(self, decibels: float) -> float:
-        """The mean squared error at a PSNR."""
-        return float(self._range**2 * 10 ** (-decibels / 10))
 
-    def to_decibels(self, error: float) -> float:
-        """The PSNR of a mean squared error; that of equal pictures is PSNR_CAP, that of infinite ones -inf."""
-        least = self.allowed_error(PSNR_CAP)
-        return -np.inf if np.isinf(error) else float(10 * np.log10(self._range**2 / max(error, least)))
+def format_share(error: float) -> str:
+    """An error as part of what is allowed, in words."""
+    return f"{100 * error:.0f} % of the error allowed" if np.isfinite(error) else "values that are not finite"
 
 
 def _run_images(model: ir.Model, given: Sequence[Feeds]) -> Array:
     run = Evaluator(model)
-    return np.concatenate([run(rows)[0] for rows in given]).astype(np.float64)
+    return np.concatenate([run(rows)[0] for rows in given])

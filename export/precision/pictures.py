@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -17,11 +17,11 @@ import numpy as np
 import PIL.Image
 
 from ganrt.errors import ArtifactError, RequestError
+from ganrt.feeds import Size
 from ganrt.images import Pictures, list_picture_files, read_picture
 from ganrt.spec import Image, Spec
+from ganrt.synthetic import CLASS_MAPS, INSTANCE_MAPS, MASKS
 
-Size: TypeAlias = tuple[int, int]
-"""Height and width."""
 Crops: TypeAlias = dict[str, Pictures]
 """Name of an image input -> uint8 (N, H, W, C), the same N for all. Inputs that take no photographs are missing."""
 Group: TypeAlias = tuple[Image, ...]
@@ -35,11 +35,6 @@ CALIBRATION = 16
 """Crops to calibrate on, and most files that they are cut from."""
 HELD_OUT = 8
 """Held-out crops of all sizes together (rounded up), and most files that they are cut from."""
-_NO_PHOTOGRAPHS = {
-    *("class", "classes", "instance", "instances", "label", "labels", "map", "mask", "masks"),
-    *("segmentation", "semantic", "trimap"),
-}
-"""Words in the roles of inputs whose values a photograph does not have."""
 _TRIED = 16
 """One crop in four is the flattest of so many, because a lower precision shows on flat parts first; another is the one
 with the most contrast, because that has the largest values."""
@@ -69,14 +64,17 @@ class PictureCrops(NamedTuple):
         return f"{text}; {len(self.skipped)} could not be read" if self.skipped else text
 
 
-def read_crops(folder: Path, spec: Spec, sizes: Sequence[Size], progress: Callable[[str], None]) -> PictureCrops:
+def read_crops(
+    folder: Path, spec: Spec, sizes: Sequence[Mapping[str, Size]], progress: Callable[[str], None]
+) -> PictureCrops:
     """Read pictures and cut them into crops.
 
     Args:
         folder: PNG, JPEG and WebP files, subfolders included.
         spec: inputs of the model. Masks and label maps, going by their roles, get no crops unless the model has no
             other image inputs.
-        sizes: of the crops for inputs of free size; the first is that of the crops to calibrate on.
+        sizes: picture sizes of a proof (`ganrt.golden.proof_sizes`): name of an image input -> size of its crops. The
+            first are those of the crops to calibrate on.
         progress: called with a line of text for each file that cannot be read and is skipped.
 
     Several image inputs get different files in turn; those that are `like` another get the same part of the same file.
@@ -119,7 +117,7 @@ def read_crops(folder: Path, spec: Spec, sizes: Sequence[Size], progress: Callab
 
 def takes_photographs(item: Image) -> bool:
     """Whether photographs are what an image input takes, going by its role and channels."""
-    return item.channels in (1, 3) and _NO_PHOTOGRAPHS.isdisjoint(item.role.lower().split("_"))
+    return item.channels in (1, 3) and item.role.lower() not in (*CLASS_MAPS, *INSTANCE_MAPS, *MASKS)
 
 
 def _group_inputs(spec: Spec) -> list[Group]:
@@ -143,7 +141,7 @@ class _Half:
         expected: number of files. If fewer can be read, there are fewer samples.
     """
 
-    def __init__(self, groups: Sequence[Group], sizes: Sequence[Size], count: int, expected: int) -> None:
+    def __init__(self, groups: Sequence[Group], sizes: Sequence[Mapping[str, Size]], count: int, expected: int) -> None:
         self.files: list[list[list[_Row]]] = []
         """Of each file, for each size: its crops."""
         self._groups, self._sizes, self._count = groups, sizes, count
@@ -151,13 +149,15 @@ class _Half:
 
     def add_file(self, picture: Pictures, name: str) -> None:
         """Cut a picture, uint8 (H, W, 3). The name decides where."""
-        self.files.append([[self._cut_row(picture, name, size, k) for k in range(self._each)] for size in self._sizes])
+        self.files.append(
+            [[self._cut_row(picture, name, sizes, k) for k in range(self._each)] for sizes in self._sizes]
+        )
 
-    def _cut_row(self, picture: Pictures, name: str, size: Size, number: int) -> _Row:
+    def _cut_row(self, picture: Pictures, name: str, sizes: Mapping[str, Size], number: int) -> _Row:
         row: _Row = {}
         for index, group in enumerate(self._groups):
+            size, fixed = sizes[group[0].name], group[0].size
             chance = random.Random(f"{name} {size} {index} {number}")
-            fixed = group[0].size
             if fixed is None:
                 part = _choose_part(picture, size, chance, (len(self.files) + number) % 4)
             else:

@@ -235,7 +235,7 @@ def test_what_the_picture_cannot_do_without_is_found() -> None:
     made.add("conv")
     _, notes = fp32_islands.convert_with_fp32_islands(made.model(), SPEC, calibration.draw_samples(SPEC, 8), 36.0)
     assert list(notes["kept in float32"]) == ["n_add1", "n_sub2"] and notes["worst PSNR there"] >= 45
-    assert notes["kept in float32"]["n_add1"].endswith("dB with it in float16")
+    assert notes["kept in float32"]["n_add1"].endswith("% of the error allowed with it in float16")
 
 
 @given(errors=st.lists(st.floats(0.0, 1.0) | st.just(np.inf), min_size=1, max_size=80), allowed=st.floats(0.01, 1.0))

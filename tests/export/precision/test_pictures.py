@@ -35,7 +35,8 @@ def paint(shade: int, height: int = 40, width: int = 60) -> Pictures:
 
 
 def read(folder: Path, *inputs: Image, sizes: Any = (SIZE,)) -> pictures.PictureCrops:
-    return read_crops(folder, take_images(*inputs), sizes, lambda _: None)
+    every = [dict.fromkeys([item.name for item in inputs], size) for size in sizes]
+    return read_crops(folder, take_images(*inputs), every, lambda _: None)
 
 
 def shades(crops: pictures.Crops, name: str = "photo") -> list[int]:
@@ -105,13 +106,13 @@ def test_what_cannot_be_read_is_named_and_skipped(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture by its name either")
     lines: list[str] = []
     with pytest.raises(ArtifactError, match="holds no pictures to calibrate on; give it PNG, JPEG or WebP files"):
-        read_crops(tmp_path, take_images(photo()), [SIZE], lines.append)
+        read_crops(tmp_path, take_images(photo()), [{"photo": SIZE}], lines.append)
     assert len(lines) == 4
     (tmp_path / "sub").mkdir()
     write(tmp_path / "sub", "one.png", paint(1))
     write(tmp_path, "two.png", paint(2))
     lines.clear()
-    found = read_crops(tmp_path, take_images(photo()), [SIZE], lines.append)
+    found = read_crops(tmp_path, take_images(photo()), [{"photo": SIZE}], lines.append)
     assert sorted(Path(line.split(": ")[1].split(" ")[0]).name for line in lines) == [
         *("bomb.png", "cut.png", "empty.jpg", "text.png")
     ]
@@ -168,7 +169,7 @@ def test_several_inputs_get_files_in_turn_and_those_like_another_the_same_part(f
         np.testing.assert_array_equal(grey, from_pillow(Pillow.fromarray(picture), 1))
 
 
-@pytest.mark.parametrize("role", ["mask", "labels", "instance_map", "semantic_segmentation"])
+@pytest.mark.parametrize("role", ["mask", "labels", "instances", "segmentation"])
 def test_masks_and_maps_stay_made_up_beside_photographs(role: str, folder: Path) -> None:
     found = read(folder, photo(), photo("other", role, 1, like="photo"), photo("many", "content", 5))
     assert set(found.calibration) == {"photo"}
@@ -200,7 +201,7 @@ def test_one_crop_in_four_is_flat(tmp_path: Path) -> None:
 @pytest.mark.parametrize("inputs", [(Latent("z", (4,)),), (photo("many", "labels", 35),)])
 def test_a_model_without_pictures_takes_none(inputs: Any, folder: Path) -> None:
     with pytest.raises(RequestError, match="pictures to calibrate on were given, but this small model takes none"):
-        read_crops(folder, Spec("small", inputs, Output(3, (0.0, 1.0), (8, 8))), [SIZE], lambda _: None)
+        read_crops(folder, Spec("small", inputs, Output(3, (0.0, 1.0), (8, 8))), [{"many": SIZE}], lambda _: None)
 
 
 def _pillow(picture: Pictures) -> Any:
