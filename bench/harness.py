@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.spec import Output
+from ganrt.trust import find_refusal
 
 from . import cases, clock, schedule
 from .cases import Case, Scope, Setup, Size
@@ -36,7 +37,7 @@ def measure(
     Args:
         bundle: the bundle, or its folder.
         backends: names, or a mapping of names to the variants of each; None: all that are installed (the others are
-            reported as not installed).
+            reported as not installed), without those that the bundle's record says are refused on this machine.
         variants: names; None: all of the bundle, each on the backends that run it.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         batches: batch sizes; a backend that is slow by design is measured at batch 1 only.
@@ -55,6 +56,8 @@ def measure(
     size = cases.check_size(bundle.spec, size)
     cases.check_seconds(seconds)
     setups = cases.list_setups(bundle, backends, variants, device, size)
+    if backends is None:
+        setups = [setup for setup in setups if not _is_refused(bundle, setup, log)]
     monitor = MachineMonitor()
     facts, tracks = _run_workers(setups, sizes, started + round(seconds * 1e9), log)
     return Report(
@@ -71,6 +74,13 @@ def measure(
         backends=tuple(_summarize(s, f, tracks, optional=backends is None) for s, f in facts.items()),
         measurements=tuple(_collect_measurements(tracks, cases.end_to_end_scope(size is not None))),
     )
+
+
+def _is_refused(bundle: Bundle, setup: Setup, log: Log) -> bool:
+    refusal = find_refusal(bundle, setup.config)
+    if refusal is not None:
+        log(f"{setup.name} is left out: it {refusal.refusal}")
+    return refusal is not None
 
 
 def _run_workers(

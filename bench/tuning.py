@@ -18,6 +18,7 @@ from ganrt.errors import MachineError, RequestError
 from ganrt.machine import usable_cores
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Output
+from ganrt.trust import find_refusal
 from ganrt.tuned import Timing, Tuned, TunedConfig
 
 from . import cases, clock, statistics
@@ -172,7 +173,7 @@ def _enter_all(race: Race, bundle: Bundle, setups: Sequence[Setup], device: str,
     for setup in sorted(setups, key=lambda s: _rank_for_loading(bundle, s)):
         if _without_options(setup) in entered or setup.name in race.left_out:
             continue
-        if reason := _explain_low_quality(bundle, setup, race.quality):
+        if reason := _explain_exclusion(bundle, setup, race.quality):
             race.left_out[setup.name] = reason
         else:
             race.enter(_with_options(setup))
@@ -212,8 +213,11 @@ def _rank_for_loading(bundle: Bundle, setup: Setup) -> tuple[int, bool]:
     return _LOADING_ORDER.index(variant.precision), not variant.fewer_macs
 
 
-def _explain_low_quality(bundle: Bundle, setup: Setup, quality: float) -> str:
+def _explain_exclusion(bundle: Bundle, setup: Setup, quality: float) -> str:
     """Why the bundle's own record rules a setup out; empty when it does not."""
+    refusal = find_refusal(bundle, setup.config)
+    if refusal is not None:
+        return f"it {refusal.refusal}"
     recorded = bundle.variant(setup.config.variant).proofs
     proofs = [p for p in recorded if p.passed and p.backend == setup.config.backend]
     best = max((p.worst_psnr for p in proofs), default=quality)

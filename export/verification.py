@@ -32,7 +32,7 @@ FindDifference = Callable[[Bundle, SessionConfig, GoldenComparison], str]
 """Names the first module whose values a session computes differently from the original."""
 
 
-def installed_backends(bundle: Bundle, device: str) -> list[str]:
+def installed_backends(device: str) -> list[str]:
     """The backends to verify a bundle on by default: those whose library is installed and that run on this kind of
     device. The slow `reference` is not among them, because the golden samples are PyTorch's already."""
     names = []
@@ -44,8 +44,7 @@ def installed_backends(bundle: Bundle, device: str) -> list[str]:
         except MachineError:  # opening it says what is broken
             pass
         names.append(name)
-    left_out = {"reference"} if bundle.model is not None else {"reference", "pytorch"}
-    return [name for name in names if name not in left_out]
+    return [name for name in names if name != "reference"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ class Verification:
         """Why the bundle failed: a sentence for each variant that was tried and has no backend that runs its graph and
         makes the original's images, and for each refusal of a backend that was named."""
         if not self.proofs:
-            return (f"nothing on this machine runs {', '.join(self.bundle.variants)}",)
+            tried = f"none of the backends {', '.join(self.named)}" if self.named else "nothing on this machine"
+            return (f"{tried} runs {', '.join(self.bundle.variants)}",)
         refused = {name: texts for name in self.proofs if (texts := self._list_refusals(name))}
         failed = ["; ".join(texts) for name, texts in refused.items() if not self.is_proven(name)]
         named = [text for name in refused if self.is_proven(name) for text in self._list_refusals(name, self.named)]
@@ -136,7 +136,7 @@ def prove_bundle(
         )
     named = (backends,) if isinstance(backends, str) else tuple(backends or ())
     proofs: dict[str, tuple[Proof, ...]] = {}
-    for backend in named or installed_backends(bundle, device):
+    for backend in named or installed_backends(device):
         for variant in [name for name in bundle.variants if supports_variant(backend, bundle, name)]:
             progress(f"verifying {variant} on {backend}")
             try:

@@ -249,12 +249,14 @@ def backend_names(device: str = "auto") -> list[str]:
 
 
 def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
-    """Return whether a backend can run a variant, by its row in the table; True for an unknown backend, which
-    `open_session` rejects. Raises RequestError for an unknown variant."""
+    """Return whether a backend can run a variant, by its row in the table: one that rebuilds the PyTorch original needs
+    its weights. True for an unknown backend, which `open_session` rejects. Raises RequestError for an unknown variant.
+    """
     entry = backend_table().get(backend)
     if entry is None:
         return True
-    return bundle.variant(variant).precision in entry.precisions and (entry.graphs or variant == FAITHFUL)
+    rebuilt = variant == FAITHFUL and bundle.model is not None
+    return bundle.variant(variant).precision in entry.precisions and (entry.graphs or rebuilt)
 
 
 def import_backend(name: str) -> BackendModule:
@@ -296,7 +298,9 @@ def open_session(bundle: Bundle, config: SessionConfig) -> Session:
     module = import_backend(config.backend)
     if not supports_variant(config.backend, bundle, config.variant):
         entry = backend_table()[config.backend]
-        supported = ", ".join(entry.precisions) if entry.graphs else f"only the variant {FAITHFUL}"
+        supported = (
+            ", ".join(entry.precisions) if entry.graphs else f"only the variant {FAITHFUL} of ganrt's own families"
+        )
         raise RequestError(f"the {config.backend} backend does not run {config.variant}; it runs {supported}")
     try:
         return module.open(bundle, config.variant, config.device, **config.options)

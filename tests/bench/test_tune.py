@@ -23,6 +23,7 @@ from ganrt.bench.tuning import Verdict
 from ganrt.bench.worker import Failure
 from ganrt.bundle import Bundle
 from ganrt.session_config import SessionConfig
+from ganrt.trust import make_refusal
 
 FAST = {"int8": 2.0, "bf16": 4.0, "fp32": 9.0}
 FakeWorkers = Callable[[Callable[[Setup], Behaviour]], list[FakeWorker]]
@@ -121,6 +122,15 @@ def test_the_quality_decides_which_precisions_take_part(
     poor = {name for name, reason in result.left_out.items() if "dB are required" in reason}
     assert {name.split()[1].partition("-")[0] for name in poor} == excluded
     assert {c.precision for c in result.record.choices}.isdisjoint(excluded)
+
+
+def test_a_recorded_refusal_is_not_tried(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
+    started = fake_workers(by_precision)
+    config = SessionConfig("openvino", "int8-phases")
+    refusal = make_refusal(four_variants, config, "cannot load int8-phases: no rule for Det")
+    result = tune(four_variants.with_proofs("int8-phases", (refusal,)), quality=30, seconds=600)
+    assert "openvino int8-phases" not in list_names(started)
+    assert result.left_out["openvino int8-phases"] == "it cannot load int8-phases: no rule for Det"
 
 
 def test_the_bundles_own_record_rules_setups_out_without_loading_them(

@@ -22,6 +22,7 @@ from ganrt.feeds import Array, Feeds
 from ganrt.generator import Generator
 from ganrt.golden import Golden
 from ganrt.session_config import SessionConfig
+from ganrt.trust import make_refusal
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_a_broken_graph_is_one_backends_failure_and_its_reason_has_no_path(bundl
     replace(bundle, folder=folder).with_files("model.onnx").write_manifest()
     report = measure(folder, backends=["onnxruntime", "pytorch"], batches=[1], seconds=0.5, variants=["fp32"])
     assert [b.status for b in report.backends] == ["failed", "measured"]
-    assert "cannot load broken.ganrt/model.onnx" in report.backends[0].reason
+    assert "onnxruntime cannot load fp32: " in report.backends[0].reason
     assert str(tmp_path) not in report.to_json()
 
 
@@ -138,6 +139,18 @@ def test_a_missing_library_is_a_failure_only_when_the_backend_was_named(
     monkeypatch.setattr(harness, "Worker", _Missing)
     assert {b.status for b in measure(bundle, batches=[1], seconds=1.0).backends} == {"not installed"}
     assert [b.status for b in measure(bundle, backends=["pytorch"], batches=[1], seconds=1.0).backends] == ["failed"]
+
+
+def test_a_recorded_refusal_is_not_measured_unless_it_is_named(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "Worker", _Missing)
+    refusal = make_refusal(bundle, SessionConfig("openvino", "fp32"), "cannot load fp32: no rule for Det")
+    refused, lines = bundle.with_proofs("fp32", (refusal,)), list[str]()
+    report = measure(refused, batches=[1], seconds=1.0, progress=lines.append)
+    assert {"onnxruntime", "openvino fp32-phases"} <= {b.name for b in report.backends}
+    assert "openvino" not in {b.name for b in report.backends}
+    assert "openvino is left out: it cannot load fp32: no rule for Det" in lines
+    named = measure(refused, backends=["openvino"], batches=[1], seconds=1.0)
+    assert [b.name for b in named.backends] == ["openvino", "openvino fp32-phases"]
 
 
 def test_invalid_arguments_start_no_worker(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
