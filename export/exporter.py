@@ -200,7 +200,8 @@ def _read_crops(spec: Spec, plan: _Plan) -> PictureCrops | None:
     """The user's pictures, if there are any: crops of the size that is traced, and held-out crops of a larger one."""
     if plan.variants.pictures is None:
         return None
-    return read_crops(plan.variants.pictures, spec, proof_sizes(spec)[:2], plan.progress)
+    sizes = [dict.fromkeys(each, next(iter(each.values()), (1, 1))) for each in proof_sizes(spec)[:2]]
+    return read_crops(plan.variants.pictures, spec, sizes, plan.progress)
 
 
 def _find_difference(

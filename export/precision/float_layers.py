@@ -36,15 +36,19 @@ def convert_to_int8(
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
     ranges = measure_ranges(model, names, samples)
     judge = Judge(model, spec, samples, quality + _MARGIN)
+    worst = judge.narrow(quantize(model, ranges, names))
 
     def error(lowered: Collection[str]) -> float:
         return judge.measure(quantize(model, ranges, lowered)).error
+
+    def estimate(lowered: Collection[str]) -> float:
+        return worst.measure(quantize(model, ranges, lowered)).error
 
     def count_macs(name: str) -> float:
         weights = [read_constant(node.inputs[1]) for node in layers[name].nodes]
         return float(ranges[name].pixels * sum(weight.size for weight in weights if weight is not None))
 
-    kept, alone = choose_kept_layers(names, error, 1.0, count_macs)
+    kept, alone = choose_kept_layers(names, error, 1.0, count_macs, estimate)
     if len(kept) == len(names):
         raise VerificationError(
             f"int8 was asked for, but no layer of this model reaches {quality:g} dB in it without a texture on flat "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,17 @@ class Judge:
         self._wanted = _run_images(model, self._given)
         self._range = spec.output.range
         self._quality = quality
+
+    def narrow(self, made: ir.Model) -> Judge:
+        """A judge of the samples alone on which this graph does worst: by PSNR, and on flat parts."""
+        found = _run_images(made, self._given)
+        psnr = compare(found, self._wanted, self._range).psnr
+        excess = measure_flat_parts(found, self._wanted, self._range).measure_excess(TEXTURE, SHIFT)
+        rows = sorted({int(np.argmin(psnr)), int(np.argmax(excess))})
+        judge = copy(self)
+        judge._given = [{name: np.concatenate([part[name] for part in self._given])[rows] for name in self._given[0]}]
+        judge._wanted = self._wanted[rows]
+        return judge
 
     def measure(self, made: ir.Model) -> Measured:
         """Run a graph on the samples."""

@@ -16,15 +16,17 @@ def choose_kept_layers(
     error: Callable[[Collection[str]], float],
     allowed: float,
     work: Callable[[str], float] = lambda name: 1.0,
+    estimate: Callable[[Collection[str]], float] | None = None,
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     """The layers to leave as they are, so that the others may be computed in the lower precision.
 
     Args:
         layers: names, in the order of the graph.
-        error: names of the layers that are in the lower precision -> mean squared error of the worst picture; infinite
-            for a picture that is not finite.
+        error: names of the layers that are in the lower precision -> error of the worst picture; infinite for a picture
+            that is not finite.
         allowed: how large that may be.
         work: what it costs to keep a layer, in any unit.
+        estimate: like `error`, on fewer pictures; compares the layers one by one.
 
     Errors of layers add up, nearly; so the layers with the largest errors of their own for their work are kept first,
     and only as many as it takes. Returns the names to keep, in the order of the graph (all of them where nothing
@@ -34,7 +36,7 @@ def choose_kept_layers(
     if total <= allowed:
         return (), {}
     units = _group_layers(layers)
-    alone = {unit: error(unit) for unit in units}
+    alone = {unit: (estimate or error)(unit) for unit in units}
     left = sorted(units, key=lambda unit: alone[unit] / sum(map(work, unit)))
     share = total / max(sum(alone.values()), 1e-300) if math.isfinite(total) else 1.0
     while left:
