@@ -1,6 +1,6 @@
 """Graph passes: ONNX graphs rewritten to compute the same images with less work, and what passes are written with."""
 
-from .graph import Array, Patch, read_attribute, read_constant, read_gemm, read_shape
+from .graph import Array, Patch, find_sole_user, read_attribute, read_constant, read_gemm, read_shape
 from .node_names import find_module_path, name_nodes_by_module
 from .packing import PACKING
 from .pipeline import optimize_graph
@@ -15,6 +15,7 @@ __all__ = [
     "Patch",
     "find_conv_after_nearest",
     "find_module_path",
+    "find_sole_user",
     "name_nodes_by_module",
     "optimize_graph",
     "read_attribute",

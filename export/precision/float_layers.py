@@ -11,6 +11,7 @@ from ganrt.spec import Spec
 
 from ..passes import read_constant
 from .calibration import Samples, measure_ranges
+from .equalization import equalize_channels
 from .int8 import find_layers, quantize
 from .judge import Judge, format_share
 from .sensitivity import choose_kept_layers
@@ -34,8 +35,9 @@ def convert_to_int8(
     names = list(layers)
     if not names:
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
-    ranges = measure_ranges(model, names, samples)
     judge = Judge(model, spec, samples, quality + _MARGIN)
+    model = equalize_channels(model, measure_ranges(model, names, samples))
+    ranges = measure_ranges(model, names, samples)
     worst = judge.narrow(quantize(model, ranges, names))
 
     def error(lowered: Collection[str]) -> float:

@@ -175,7 +175,7 @@ def test_nothing_is_quantised_right_behind_a_product_or_for_a_single_pixel() -> 
     model = ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
     ShapeInferencePass()(model)
     assert [layer.name for layer in int8.find_layers(model)] == ["picture"]
-    lower = int8.quantize(model, {"picture": QuantizationRange(-1.0, 1.0, np.zeros(4), 36)}, ["picture"])
+    lower = int8.quantize(model, {"picture": QuantizationRange(-1.0, 1.0, np.zeros(4), 36, np.ones(4))}, ["picture"])
     pair = next(node for node in lower.graph if node.op_type == "QuantizeLinear")
     assert unwrap(unwrap(pair.inputs[0]).producer()).op_type == "Reshape"
 
