@@ -53,7 +53,8 @@ def load(
     Uses the configuration that `ganrt tune` measured fastest on this machine, if it fits the arguments. Without a tuned
     record, or if that configuration cannot be opened, uses the first one that is installed, can run the bundle and is
     proven to make the images of the PyTorch original: backends in the order tensorrt, onnxruntime, openvino, pytorch,
-    reference; float32; variants with fewer MACs before the graph as traced.
+    reference; float32; variants with fewer MACs before the graph as traced. What the bundle's record says is refused on
+    this machine is not opened.
 
     Args:
         bundle: path of a bundle folder or an .onnx file, or a `Bundle`.
@@ -68,7 +69,7 @@ def load(
 
     Returns a generator, which the caller closes. Raises BundleError for a damaged bundle; RequestError for arguments
     that this bundle or backend does not allow; MachineError if no backend on this machine can run it; UnprovenError if
-    the images differ from the original's or there is nothing to compare with.
+    the images differ from the original's, the record has a refusal, or there is nothing to compare with.
     """
     read = Bundle.of(bundle)
     failed: list[tuple[Candidate, GanrtError]] = []

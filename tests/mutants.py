@@ -78,6 +78,10 @@ FAULTS = {
             '"device": config.device,\n        "precision"',
         ),
     ],
+    ("ganrt/generator.py", "tests/export/test_refusals.py"): [
+        ("if not unproven:\n        reject_refused", "if unproven:\n        reject_refused"),
+        ("    if not unproven:\n        reject_refused(bundle, config)\n", ""),
+    ],
     ("ganrt/bundle.py", "tests/export/test_refusals.py"): [
         (" and proof.request not in requests", ""),
     ],

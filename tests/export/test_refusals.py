@@ -356,12 +356,15 @@ def test_export_fails_where_nothing_makes_the_pictures(networks: str, tmp_path: 
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
-def test_precisions_that_need_onnxruntime(precision: str, networks: str, tmp_path: Path) -> None:
+def test_precisions_that_need_onnxruntime(
+    precision: str, networks: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     done = run(
         *("export", networks, "--out", tmp_path / "net.ganrt", "--config", "kind=cubic64", "--precision", precision)
     )
     assert done.exit_code == 1 and not (tmp_path / "net.ganrt").exists()
     assert "measured on onnxruntime, which cannot run this graph" in done.stderr and "tail/Resize" in done.stderr
+    assert capfd.readouterr() == ("", "")
 
 
 def test_only_the_named_backends_prove(networks: str, tmp_path: Path) -> None:
