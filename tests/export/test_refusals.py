@@ -281,6 +281,8 @@ class Tail(nn.Module):
             y = F.interpolate(F.interpolate(y.double(), scale_factor=2, mode="bicubic"), scale_factor=0.5).float()
         if self.kind in ("det", "both"):
             y = y * (1 + 0.1 * torch.linalg.det(y[:, :, :4, :4])[:, :, None, None])
+        if self.kind == "fft":
+            y = torch.fft.irfft2(torch.fft.rfft2(y) * 0.9, s=(8, 12))
         if self.kind == "antialias":
             y = F.interpolate(F.interpolate(y, scale_factor=0.5, mode="bicubic", antialias=True), scale_factor=2)
         return y
@@ -306,6 +308,7 @@ REAL = {
         "onnxruntime",
         r"cannot load fp32: No conversion rule found for operations: Det-20 \(in tail\)",
     ),
+    "fft": ("openvino", "onnxruntime", r"failed: Node tail/DFT of type RDFT"),
     "antialias": ("openvino", "onnxruntime", r"\d of 8 samples are below 60 dB"),
 }
 """A network -> the backend that refuses it, the one that does not, and the reason."""
