@@ -149,7 +149,7 @@ class Golden:
         length = min(_PICTURES if spec.images else _RUN_LENGTH, _BYTES // (len(_RUNS) * per_sample))
         length = max(1, min(length, _WORK // (len(_RUNS) * max(1, macs))))
         groups = [GoldenGroup.make(spec, original, _RUNS, length, sizes[0])]
-        groups += [GoldenGroup.make(spec, original, _RUNS[:2], 1, other) for other in sizes[1:]]
+        groups += [GoldenGroup.make(spec, original, _RUNS[: min(2, length)], 1, other) for other in sizes[1:]]
         most = max(1, _WORK // max(1, macs))
         shorter = [{name: array[:most] for name, array in given.items()} for given in pictures]
         return cls((*groups, *(GoldenGroup.of_pictures(spec, original, given) for given in shorter)))

@@ -3,7 +3,7 @@ row of the inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,10 @@ from ganrt.proof import Proof
 from ganrt.spec import Spec
 
 BATCH = 8
-"""Rows per batch; the checks of batch independence need several."""
+"""Rows per batch."""
+_ROWS, _PICTURE_ROWS = 8, 2
+"""Rows for the checks of batch independence, which need several; _PICTURE_ROWS for models with image inputs, which take
+much longer per row."""
 
 _DRIFT = {"fp32": 1e-5, "int8": 3e-2}
 _REDUCED_DRIFT = 1e-2
@@ -115,12 +118,17 @@ def prove(session: Session, spec: Spec, golden: Golden, key: str) -> Comparison:
     return Comparison(proof, compared)
 
 
+def _count_rows(images: Collection[object], found: Array) -> int:
+    return min(_PICTURE_ROWS if images else _ROWS, len(found))
+
+
 def count_proof_samples(golden: Golden) -> float:
     """Return how many samples of the first group are as much work as a proof: all samples, larger pictures in
     proportion to their area, and the rows of the checks of batch independence."""
     areas = [sum(height * width for height, width in group.sizes.values()) or 1 for group in golden.groups]
     samples = sum(len(group.images) * area for group, area in zip(golden.groups, areas, strict=True)) / areas[0]
-    return samples + 4 * min(BATCH, len(golden.groups[0].images)) + 1
+    first = golden.groups[0]
+    return samples + 4 * _count_rows(first.pictures, first.images) + 1
 
 
 def find_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> Iterator[str]:
@@ -128,7 +136,7 @@ def find_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> It
     on the other rows, on the batch size or on an earlier run.
 
     Args:
-        inputs: rows to try; the first BATCH are used.
+        inputs: rows to try; the first few are used.
         found: images that the session made from them, float32 NCHW.
     """
     drifts = _measure_drifts(session, spec, inputs, found)
@@ -137,7 +145,7 @@ def find_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> It
 
 def _measure_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> dict[str, float]:
     """Failure message of each check -> largest difference that it found."""
-    count = min(BATCH, len(found))
+    count = _count_rows(spec.images, found)
     turned = np.roll(np.arange(count), 1)
 
     def run_rows(rows: Array) -> Array:
