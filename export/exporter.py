@@ -33,6 +33,7 @@ from .lint import (
     check_dry_run,
     check_graph,
     check_module,
+    check_output_range,
     check_picture_sizes,
     find_first_difference,
     find_freezing_module,
@@ -276,6 +277,7 @@ def _check_raw_graph(loaded: Source, raw: ir.Model) -> list[Finding]:
     """What the linter finds in a graph while its metadata name the module of each node."""
     findings = check_graph(raw, loaded.spec, partial(find_freezing_module, loaded.module, loaded.spec))
     if loaded.model is None and all(finding.severity != "rejected" for finding in findings):
+        findings += check_output_range(raw, loaded.module, loaded.spec)
         findings += check_picture_sizes(loaded.module, loaded.spec, raw)  # those of the families are proven at all
     return findings
 

@@ -41,6 +41,31 @@ FAULTS = {
         ("away = margin * (high - low)", "away = margin"),
         ("np.where(finite, psnr, -np.inf)", "psnr"),
     ],
+    ("export/lint/output_range.py", "tests/export/lint/test_output_range.py"): [
+        ("if clipped >= _MARGIN:", "if clipped < _MARGIN:"),
+        ("bounds.reach is Reach.LIMITED and", "bounds.reach is Reach.LIMITED or"),
+        ("if usual is None and last - first", "if last - first"),
+        ("first > middle - margin and last > middle + far", "first > middle + far"),
+    ],
+    ("export/lint/intervals.py", "tests/export/lint/test_output_range.py"): [
+        ("reach = min(first.reach, second.reach) if alone", "reach = min(first.reach, second.reach) if True"),
+        ("if second.low <= 0 <= second.high:", "if False:"),
+        ("if padded else taken[0]", "if not padded else taken[0]"),
+    ],
+    ("export/lint/norm_calls.py", "tests/export/lint/test_norm_calls.py"): [
+        ("axes = [0, *range(2, x.ndim)]", "axes = [*range(2, x.ndim)]"),
+        ("part.track_running_stats = False", "part.track_running_stats = True"),
+        ('given.get("eps", 1e-5)', "1e-5"),
+    ],
+    ("export/lint/class_count.py", "tests/export/lint/test_class_count.py"): [
+        ("return high", "return low"),
+        ("if run(_ANY) is None:", "if True:"),
+        ("row |= fits[0]", "pass"),
+    ],
+    ("export/lint/training_mode.py", "tests/export/lint/test_training_mode.py"): [
+        ("for size in (1, rows) if", "for size in (rows, 1) if"),
+        ("part.training = strip_wrappers(name) in in_training", "part.training = True"),
+    ],
     ("ganrt/proving.py", "tests/core/test_proving.py"): [
         ("if not drift <= allowed", "if drift > allowed"),
         ("turned = np.roll(np.arange(count), 1)", "turned = np.arange(count)"),

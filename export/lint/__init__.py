@@ -6,6 +6,7 @@ from .findings import Finding, join_paths, report_findings
 from .freezing import find_freezing_module
 from .graph import check_graph
 from .module import check_module
+from .output_range import check_output_range
 from .sizes import check_picture_sizes
 from .training_mode import list_training_parts
 
@@ -14,6 +15,7 @@ __all__ = [
     "check_dry_run",
     "check_graph",
     "check_module",
+    "check_output_range",
     "check_picture_sizes",
     "find_first_difference",
     "find_freezing_module",

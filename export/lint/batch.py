@@ -75,11 +75,11 @@ def check_input_influence(spec: Spec, run: Run, given: Feeds) -> list[Finding]:
     if not idle:
         return []
     if len(idle) == len(spec.inputs):
-        text = (
-            "the picture is the same whatever goes in; is this the trained generator, and does forward use its inputs?"
-        )
+        text = "different inputs make the same picture; is this the trained generator, and does forward use its inputs?"
         return [Finding("inputs without influence", join_paths(idle), text, "rejected")]
-    text = "another value makes the same picture; leave it out of the Spec, or see that forward uses it"
+    text = (
+        "the two values tried make the same picture; if all values do, leave it out of the Spec, or use it in forward"
+    )
     return [Finding("inputs without influence", join_paths(idle), text, "warning")]
 
 

@@ -69,6 +69,7 @@ def check_dry_run(module: nn.Module, spec: Spec, in_training: Sequence[str] = ()
             findings += drawn
         if all(finding.severity != "rejected" for finding in findings):
             findings += [*check_batch_independence(module, spec, run, given), *check_input_influence(spec, run, given)]
+        if all(finding.severity != "rejected" for finding in findings):
             findings += check_training_mode(module, spec, run.result, given, in_training)
     return DryRun(module, spec, findings)
 

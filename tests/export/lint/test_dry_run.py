@@ -160,7 +160,13 @@ class Drifting(nn.Module):
         (tiny(Drifting()), (), "state", "middle.u", "only where self.training"),
         (tiny(lambda x: x[:, :3]), (), "forward", "last", "z float32 (2, 6): RuntimeError"),
         (tiny(lambda x: x / 0), (), "forward", "forward", "not finite"),
-        (tiny(lambda x: x * 0), (), "inputs without influence", "z", "same whatever goes in"),
+        (
+            tiny(lambda x: x * 0),
+            (),
+            "inputs without influence",
+            "z",
+            "different inputs make the same picture; is this the trained generator",
+        ),
         (tiny(lambda x: x.half().float()), (), "precision", "middle", "computes in float16; leave autocast"),
         (ready(Apply(lambda z: (z, None))), (), "forward", "forward", "returns a tuple"),
         (ready(Apply(lambda z: {"x": z})), (), "forward", "forward", "returns a dict"),
@@ -183,7 +189,9 @@ def test_an_input_without_influence_is_named(unused: Any) -> None:
         def forward(self, z: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
             return super().forward(z + y.reshape(len(y), -1).float().mean(1, keepdim=True) ** 2)
 
-    only(check_dry_run(ready(Two(nn.Identity())), spec(unused)).findings, "inputs without influence", "warning", "y")
+    found = check_dry_run(ready(Two(nn.Identity())), spec(unused)).findings
+    words = "the two values tried make the same picture; if all values do, leave it out"
+    only(found, "inputs without influence", "warning", "y", words)
     if unused != ganrt.Label("y", 5, "one_hot"):  # whose mean is the same for all classes
         assert check_dry_run(ready(Using(nn.Identity())), spec(unused)).findings == []
 
