@@ -21,8 +21,9 @@ from ganrt.spec import Image, Spec
 from ..tracing import count_macs, make_example_inputs
 from .batch import describe_error
 from .difference import find_first_difference, run_on_onnxruntime
-from .findings import Finding
+from .findings import Finding, join_paths
 from .guards import Guard, find_guards
+from .observer import run_with_hooks
 
 RULE = "picture size"
 _SEED = 5
@@ -47,8 +48,10 @@ class _Trial(NamedTuple):
     """Name of an image input -> height and width."""
     found: str
     """What happens there, as a sentence."""
-    in_graph: bool
+    in_graph: bool = False
     """True if the module is right and its graph is not."""
+    where: str = "forward"
+    """Path of the module that fails."""
 
 
 class _Checked(NamedTuple):
@@ -66,11 +69,13 @@ class _Checked(NamedTuple):
             with torch.no_grad():
                 images = self.module(*(torch.from_numpy(array) for array in given.values())).numpy()
         except Exception as error:  # it is the user's code, and may raise anything
-            return _Trial(sizes, f"the module fails: {describe_error(error)}", False)
+            failure = run_with_hooks(self.module, given).failure
+            where = join_paths([failure[0]]) if failure else "forward"
+            return _Trial(sizes, f"the module fails: {describe_error(error)}", where=where)
         wanted = output_size(self.spec, sizes)
         if images.shape[2:] != wanted:
             found = f"the module makes {_format(images.shape[2:])} pixels, and the Spec says {_format(wanted)}"
-            return _Trial(sizes, found, False)
+            return _Trial(sizes, found)
         if self.model is None:
             return None
         try:
@@ -156,7 +161,7 @@ def _warn_of_guard(guard: Guard, sizes: Mapping[str, Size]) -> Finding:
 
 def _describe(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> Finding:
     """The finding for a size at which something is wrong: where, why, and what to do."""
-    where, reason = "forward", ""
+    where, reason = trial.where, ""
     if trial.in_graph:
         assert checked.model is not None
         given = checked.draw_feeds(trial.sizes)

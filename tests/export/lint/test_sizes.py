@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     ),
     "skip connection": (
         lambda x: x + F.interpolate(F.avg_pool2d(x, 8), scale_factor=8),
-        "the module fails: RuntimeError: The size of tensor a .* Give x multiple_of=8 in the Spec",
+        "middle: with .*the module fails: RuntimeError: The size of tensor a .* Give x multiple_of=8 in the Spec",
     ),
     "windows": (
         lambda x: x.unflatten(3, (-1, 16)).unflatten(2, (-1, 16)).flip(2).flatten(4, 5).flatten(2, 3),
