@@ -66,6 +66,29 @@ FAULTS = {
         ("for size in (1, rows) if", "for size in (rows, 1) if"),
         ("part.training = strip_wrappers(name) in in_training", "part.training = True"),
     ],
+    ("ganrt/flat_parts.py", "tests/core/test_flat_parts.py"): [
+        ("flat = before < _FLAT**2", "flat = before > _FLAT**2"),
+        ("self.found - self.original", "self.found + self.original"),
+        ("count >= _FEWEST", "count >= 0"),
+        ("np.clip(whole, low, high)", "whole"),
+        ("np.abs(made.mean(axis=2) - original.mean(axis=2))", "made.mean(axis=2) - original.mean(axis=2)"),
+    ],
+    ("export/precision/pictures.py", "tests/export/precision/test_pictures.py"): [
+        ("(held_out if fewer else calibration)", "calibration"),
+        ("self._count + row + ahead", "self._count + row"),
+        ('"symmetric"', '"edge"'),
+        ("max if kind == 1 else min", "max"),
+    ],
+    ("export/precision/equalization.py", "tests/export/precision/test_equalization.py"): [
+        ("_scale_constant(first, 2, 1 / factors)", "pass"),
+        ("find_sole_user(value) is not node", "False"),
+        ("values > 0) &", "values >= 0) &"),
+        ('read_attribute(node, "group", 1) == 1', "True"),
+    ],
+    ("export/precision/judge.py", "tests/export/precision/test_judge.py"): [
+        ("error = max(", "error = min("),
+        ("int(np.argmax(excess))", "int(np.argmin(excess))"),
+    ],
     ("ganrt/proving.py", "tests/core/test_proving.py"): [
         ("if not drift <= allowed", "if drift > allowed"),
         ("turned = np.roll(np.arange(count), 1)", "turned = np.arange(count)"),

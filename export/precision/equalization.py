@@ -22,7 +22,8 @@ _LARGEST = 16.0
 
 
 def equalize_channels(model: ir.Model, ranges: Mapping[str, QuantizationRange]) -> ir.Model:
-    """Return a copy of the graph that computes the same function from more equal channels.
+    """Return a copy of the graph that computes the same function from more equal channels; the graph itself where no
+    convolutions are in a row.
 
     Args:
         ranges: name of the input tensor of a convolution -> what was measured on it.
@@ -30,6 +31,8 @@ def equalize_channels(model: ir.Model, ranges: Mapping[str, QuantizationRange]) 
     A factor is the square root of a channel's largest value over the largest weight that reads it: values and weights
     get equal shares of the differences between channels.
     """
+    if not any(_find_pairs(model)):
+        return model
     copy = model.clone()
     for first, second in list(_find_pairs(copy)):
         name = str(second.inputs[0].name)  # type: ignore[union-attr]

@@ -36,8 +36,10 @@ def convert_to_int8(
     if not names:
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
     judge = Judge(model, spec, samples, quality + _MARGIN)
-    model = equalize_channels(model, measure_ranges(model, names, samples))
     ranges = measure_ranges(model, names, samples)
+    equalized = equalize_channels(model, ranges)
+    if equalized is not model:
+        model, ranges = equalized, measure_ranges(equalized, names, samples)
     worst = judge.narrow(quantize(model, ranges, names))
 
     def error(lowered: Collection[str]) -> float:

@@ -132,6 +132,8 @@ def test_given_pictures_are_a_group_of_their_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(inputs["z"], feeds.draw_feeds(FREE, 0, 0, 3, size=(8, 8))["z"])
         np.testing.assert_allclose(make_images(inputs), group.images, rtol=1e-6)
     assert str(golden) == ("12 golden samples of 64 x 48, 76 x 116, 100 x 36 pixels and 3 of the given pictures")
+    assert golden.select_for("int8").groups == golden.groups[-1:]  # which int8 was calibrated for
+    assert golden.select_for("fp16") is golden and make_golden().select_for("int8").groups
 
 
 def test_samples_are_read_as_they_were_saved(tmp_path: Path) -> None:

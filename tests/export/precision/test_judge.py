@@ -1,0 +1,62 @@
+"""The judge of reduced precisions sees what an error does to flat parts, not its PSNR alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from ganrt.export.precision import Samples
+from ganrt.export.precision.judge import TEXTURE, Judge, format_share
+from ganrt.spec import Image, Output, Spec
+
+SPEC = Spec("copy", (Image("x", "content", 3, (0.0, 1.0)),), Output(3, (0.0, 1.0), None))
+WOVEN = np.indices((32, 32)).sum(axis=0) % 2 * 2.0 - 1.0
+
+
+def add_pattern(levels: float, shift: float = 0.0) -> ir.Model:
+    """x + pattern, in levels of 255."""
+    made = helper.make_graph(
+        [helper.make_node("Add", ["x", "pattern"], ["image"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 32, 32])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 32, 32])],
+        [numpy_helper.from_array(((levels * WOVEN + shift) / 255).astype(np.float32), "pattern")],
+    )
+    return ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+
+
+def make_judge(quality: float) -> Judge:
+    """Of four samples: noise, noise, a flat one, noise that is clipped by nothing."""
+    images = np.random.default_rng(0).uniform(0.1, 0.9, (4, 3, 32, 32)).astype(np.float32)
+    images[2] = 0.5
+    return Judge(add_pattern(0), SPEC, Samples([{"x": images[:3]}, {"x": images[3:]}], "four"), quality)
+
+
+@pytest.mark.parametrize(
+    ("levels", "shift", "error"),
+    [(0.0, 0.0, 0.0), (TEXTURE, 0.0, 1.0), (2 * TEXTURE, 0.0, 4.0), (0.0, 0.75, 1.0), (0.0, -1.5, 4.0)],
+)
+def test_the_error_is_the_share_of_what_flat_parts_may_get(levels: float, shift: float, error: float) -> None:
+    found = make_judge(20.0).measure(add_pattern(levels, shift))
+    assert found.error == pytest.approx(error, rel=0.02, abs=1e-4) and found.psnr > 40
+    assert found.texture == pytest.approx(levels, abs=0.01)
+    assert found.describe()["texture on flat parts there"] == f"{found.texture:.2f} levels"
+
+
+def test_the_error_is_the_share_of_the_mean_squared_error_where_that_is_larger() -> None:
+    psnr = 20 * np.log10(255 / 0.1)
+    assert make_judge(psnr + 3.0103).measure(add_pattern(0.1)).error == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_picture_that_is_not_finite_is_beyond_all_that_is_allowed() -> None:
+    assert make_judge(30.0).measure(add_pattern(np.inf)).error == np.inf
+    assert format_share(np.inf) == "values that are not finite" and format_share(0.254) == "25 % of the error allowed"
+
+
+def test_a_narrow_judge_has_the_worst_samples_alone() -> None:
+    judge = make_judge(30.0)
+    narrow = judge.narrow(add_pattern(0.5))
+    assert sum(len(rows["x"]) for rows in narrow._given) <= 2
+    assert narrow.measure(add_pattern(0.5)).error == judge.measure(add_pattern(0.5)).error > 1
