@@ -85,8 +85,8 @@ def trace(
             f"opset {opset} was asked for; the exporter reaches {reached} for this model: use --opset {reached}"
         )
     name_nodes_by_module(model)
-    inspect_raw(model)
     _check_interface(model, spec)
+    inspect_raw(model)
     # Paths of the exporting machine's source files must not leave it.
     ClearMetadataAndDocStringPass()(model)
     model.metadata_props[METADATA_KEY] = json.dumps(spec.to_dict(), sort_keys=True)
@@ -182,9 +182,12 @@ def _check_interface(model: ir.Model, spec: Spec) -> None:
     shape = list(output.shape or [])
     sides = [spec.output.channels, *(spec.output.size or shape[2:])]
     if output.dtype != ir.DataType.FLOAT or len(shape) != 4 or shape[1:] != sides:
+        sides = [spec.output.channels, *(spec.output.size or ("H", "W"))]
         returned, wanted_shape = (", ".join(map(str, sizes)) for sizes in (shape, ("N", *sides)))
         kind = "of unknown type" if output.dtype is None else str(output.dtype).lower()
-        raise VerificationError(f"the model returns {kind} ({returned}); the spec says float ({wanted_shape})")
+        last = len(shape) == 4 and shape[3] == spec.output.channels != shape[1]
+        hint = ": return images.permute(0, 3, 1, 2)" if last else ""
+        raise VerificationError(f"the model returns {kind} ({returned}); the spec says float ({wanted_shape}){hint}")
 
 
 @contextmanager

@@ -229,6 +229,12 @@ class Spec:
     def __post_init__(self) -> None:
         _check_name(self.family)
         names = [i.name for i in self.inputs] + [self.output.name]
+        if self.output.name in names[:-1]:
+            default = " (the default of an output)" if self.output.name == "image" else ""
+            raise RequestError(
+                f"an input and the output are both named {self.output.name!r}{default}; rename one, as in "
+                'Output(..., name="result")'
+            )
         if len(names) < 2 or len(set(names)) != len(names):
             raise RequestError(
                 f"{names} cannot name the inputs and the output: they must all differ, one input at least"

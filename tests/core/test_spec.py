@@ -145,7 +145,7 @@ def test_every_part_checks_itself(kind: type[Any], values: dict[str, Any], messa
     [
         ((), Output(**OUTPUT), "one input at least"),
         ((Latent("z", (3,)), Label("z", 3)), Output(**OUTPUT), "must all differ"),
-        ((Latent("image", (3,)),), Output(**OUTPUT), "must all differ"),
+        ((Latent("image", (3,)),), Output(**OUTPUT), r"both named 'image' \(the default of an output\); rename one"),
         ((Latent("z", (3,)),), Output(3, (0.0, 1.0), None), "only when there is an image input"),
     ],
 )

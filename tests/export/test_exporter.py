@@ -147,6 +147,12 @@ def frozen():
     return Frozen(), ganrt.Spec("frozen", (ganrt.Latent("z", (4,)),), ganrt.Output(1, (-1.0, 1.0), (2, 2)))
 def wrong_size():
     return Ramp(), spec(ganrt.Scalar("strength", (0.0, 1.0), 1.0), size=(9, 9))
+class ChannelsLast(torch.nn.Module):
+    def forward(self, x):
+        return (x * 0.5).permute(0, 2, 3, 1)
+def channels_last():
+    picture = ganrt.Image("x", "content", 3, (0.0, 1.0))
+    return ChannelsLast(), ganrt.Spec("last", (picture,), ganrt.Output(3, (0.0, 0.5), None))
 def nothing():
     return 7
 def script():
@@ -181,6 +187,12 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
     [
         ("frozen", RequestError, "fails with one sample: RuntimeError"),
         ("wrong_size", VerificationError, r"returns float \(batch, 1, 8, 8\); the spec says float \(N, 1, 9, 9\)"),
+        (
+            "channels_last",
+            VerificationError,
+            r"returns float \(batch, x_height, x_width, 3\); the spec says float \(N, 3, H, W\): return "
+            r"images.permute\(0, 3, 1, 2\)",
+        ),
         ("nothing", RequestError, r"returned int; it must return \(torch.nn.Module, ganrt.Spec\)"),
         ("script", RequestError, "returned a TorchScript module; return the module it was made of"),
         ("absent", RequestError, "cannot be called"),
