@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 
 import onnx_ir as ir
 
@@ -40,13 +41,13 @@ def convert_to_int8(
     equalized = equalize_channels(model, ranges)
     if equalized is not model:
         model, ranges = equalized, measure_ranges(equalized, names, samples)
-    worst = judge.narrow(quantize(model, ranges, names))
+    make_narrow_judge = cache(lambda: judge.narrow(quantize(model, ranges, names)))
 
     def error(lowered: Collection[str]) -> float:
         return judge.measure(quantize(model, ranges, lowered)).error
 
     def estimate(lowered: Collection[str]) -> float:
-        return worst.measure(quantize(model, ranges, lowered)).error
+        return make_narrow_judge().measure(quantize(model, ranges, lowered)).error
 
     def count_macs(name: str) -> float:
         weights = [read_constant(node.inputs[1]) for node in layers[name].nodes]
