@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from ganrt import atomic
+from ganrt.agreement import THRESHOLDS
 from ganrt.backend import backend_names, backend_table, import_backend, open_session, supports_variant
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, BundleError, MachineError, MissingLibraryError, RequestError
@@ -142,7 +143,7 @@ def prove_bundle(
             try:
                 config = SessionConfig(backend, variant, device)
                 proof, compared = _prove(bundle, config, golden)
-                if compared is not None and compared.failures and find_difference is not None:
+                if find_difference and compared and compared.agreement.psnr.min() < THRESHOLDS[proof.precision]:
                     where = find_difference(bundle, config, compared)
                     first, *others = proof.failures
                     proof = replace(proof, failures=(f"{first}; values first differ in {where}", *others))

@@ -175,7 +175,7 @@ FAULTS = {
         ("high = middle", "high = middle + 1"),
         ("low = middle + 1", "low = middle"),
         ("<= tolerance * largest", "<= largest"),
-        ("several and not _differs", "_differs"),
+        ("and not _is_right(", "and _is_right("),
     ],
     ("ganrt/json_reader.py", "tests/core/test_json_reader.py"): [
         ("len(content) > limit", "len(content) >= limit"),

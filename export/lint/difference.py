@@ -104,13 +104,16 @@ def find_first_difference(
         tolerance: largest difference that rounding explains, as a fraction of the largest magnitude of a value.
     """
     run = run_graph or run_on_onnxruntime
+    where = _bisect_calls(module, model, given, run, tolerance)
     few = {name: rows[:EXAMPLES] for name, rows in given.items()}
-    *_, whole = _record_calls(module, few)
-    hint = ""
-    several = len(next(iter(given.values()))) > EXAMPLES
-    if several and not _differs(run, model, few, whole.returns, tolerance):
-        hint = f"; {EXAMPLES} samples are right, as many as were traced: take the batch size from the input there"
-    return _bisect_calls(module, model, given, run, tolerance) + hint
+    if _is_right(module, model, few, run, tolerance) and not _is_right(module, model, given, run, tolerance):
+        where += f"; {EXAMPLES} samples are right, as many as were traced: take the batch size from the input there"
+    return where
+
+
+def _is_right(module: nn.Module, model: ir.Model, given: Feeds, run: RunGraph, tolerance: float) -> bool:
+    *_, whole = _record_calls(module, given)
+    return not _differs(run, model, given, whole.returns, tolerance)
 
 
 def _bisect_calls(module: nn.Module, model: ir.Model, given: Feeds, run: RunGraph, tolerance: float) -> str:

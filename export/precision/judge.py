@@ -53,11 +53,11 @@ class Judge:
         self._quality = quality
 
     def narrow(self, made: ir.Model) -> Judge:
-        """A judge of the samples alone on which this graph does worst: by PSNR, and on flat parts."""
+        """A judge of the sample alone on which this graph does worst."""
         found = _run_images(made, self._given)
-        psnr = compare(found, self._wanted, self._range).psnr
+        share = 10 ** ((self._quality - compare(found, self._wanted, self._range).psnr) / 10)
         excess = measure_flat_parts(found, self._wanted, self._range).measure_excess(TEXTURE, SHIFT)
-        rows = sorted({int(np.argmin(psnr)), int(np.argmax(excess))})
+        rows = [int(np.argmax(np.maximum(share, excess)))]
         judge = copy(self)
         judge._given = [{name: np.concatenate([part[name] for part in self._given])[rows] for name in self._given[0]}]
         judge._wanted = self._wanted[rows]

@@ -61,7 +61,7 @@ def test_only_one_sample_may_have_it() -> None:
     made[1] += 2 * LEVEL * WOVEN
     flat = measure(made, sky)
     assert flat.texture[0] == 0 and flat.texture[1] > 1.5
-    assert flat.failures() == ("adds a texture of 1.72 levels of 255 to the flat parts of sample 1; 0.5 are allowed",)
+    assert flat.failures() == ("adds a texture of 1.72 levels of 255 to the flat parts of sample 1; 0.75 are allowed",)
     joined = FlatParts.join([measure(sky, sky), flat])
     assert "of sample 3;" in joined.failures()[0] and len(joined.shift) == 4
 
