@@ -183,12 +183,9 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
     find_difference = partial(_find_difference, loaded, plan.bind)
     found = prove_bundle(bundle, plan.backends, "auto", plan.progress, find_difference)
     if not found.passed:
-        wrong = "does not make the original's images" in found.failures[0]
-        advice = (
-            ""
-            if plan.backends or wrong
-            else "; `--backend reference` evaluates the graph without a library, which is slow"
-        )
+        advice = "; `--backend reference` evaluates the graph without a library, which is slow"
+        if plan.backends or "does not make the original's images" in found.failures[0]:
+            advice = ""
         raise VerificationError(f"{loaded.name} was not exported: {found.failures[0]}{advice}")
     unproven = [variant for variant in bundle.variants if not found.is_proven(variant)]
     if unproven:
@@ -274,11 +271,11 @@ def _write_faithful(
 
 
 def _check_raw_graph(loaded: Source, raw: ir.Model) -> list[Finding]:
-    """What the linter finds in a graph while its metadata name the module of each node."""
+    """What the linter finds in the graph as it was traced."""
     findings = check_graph(raw, loaded.spec, partial(find_freezing_module, loaded.module, loaded.spec))
-    if loaded.model is None and all(finding.severity != "rejected" for finding in findings):
+    if loaded.model is None and all(finding.severity != "rejected" for finding in findings):  # not of ganrt's families
         findings += check_output_range(raw, loaded.module, loaded.spec)
-        findings += check_picture_sizes(loaded.module, loaded.spec, raw)  # those of the families are proven at all
+        findings += check_picture_sizes(loaded.module, loaded.spec, raw)
     return findings
 
 

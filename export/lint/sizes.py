@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from ganrt.feeds import Feeds, Size
 from ganrt.golden import output_size, proof_sizes
 from ganrt.spec import Image, Spec
 
-from ..tracing import count_macs, make_example_inputs
+from ..tracing import count_macs
 from .batch import describe_error
 from .difference import find_first_difference, run_on_onnxruntime
 from .findings import Finding, join_paths
@@ -33,10 +33,10 @@ _MULTIPLES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 28, 32, 48, 64, 96, 128)
 """What the sides may have to be multiples of, as multiples of what the Spec says."""
 _SIDES = (24, 33, 48, 57, 64, 81, 96, 128, 161, 256, 384, 512, 768, 1024, 2048)
 """Sides, in pixels, of pictures that may break a guard."""
-_MOST_GUARDS = 8
-"""Guards that are tried."""
-_MOST_MACS = 3e11
-"""Of a picture that is tried because it breaks a guard: about ten seconds."""
+_MOST_TRIED = 8
+"""Sizes that are tried because they break a guard."""
+_MOST_MACS = 5e11
+"""Of such a size: about ten seconds."""
 _LARGEST = 2**30
 """Graphs with more bytes of weights are compared only by their proof."""
 
@@ -98,7 +98,7 @@ def check_picture_sizes(module: nn.Module, spec: Spec, model: ir.Model) -> list[
 
     Args:
         module: on the CPU, in evaluation mode.
-        model: its graph with the metadata of torch.onnx.export.
+        model: its graph, whose nodes are named after their modules.
 
     Returns a rejected finding; or none, or a warning for a guard that only very large pictures break.
     """
@@ -113,19 +113,46 @@ def check_picture_sizes(module: nn.Module, spec: Spec, model: ir.Model) -> list[
     guards = find_guards(module, spec) if checked.model else []
     if trial:
         return [_describe(checked, trial, guards)]
-    agreed = [traced, *others]
-    guards = [guard for guard in guards if all(guard.holds(sizes, _BATCH) for sizes in agreed)]
-    macs = count_macs(module, make_example_inputs(spec)) / _count_pixels(traced) if guards else 0
-    findings = []
-    for guard in guards[:_MOST_GUARDS]:
-        sizes = next((found for found in _list_sizes(spec) if not guard.holds(found, _BATCH)), None)
-        if sizes is None:
-            continue
-        if macs * _count_pixels(sizes) > _MOST_MACS:
-            findings.append(_warn_of_guard(guard, sizes))
-        elif (trial := checked.try_size(sizes)) and trial.in_graph:
-            return [_describe(checked, trial, guards)]
-    return findings
+    guards = [guard for guard in guards if all(guard.holds(sizes, _BATCH) for sizes in (traced, *others))]
+    return list(_try_guards(checked, guards))
+
+
+def _try_guards(checked: _Checked, guards: Sequence[Guard]) -> Iterator[Finding]:
+    """What is wrong at sizes that break guards: one rejected finding at most. Sizes that are too much work give a
+    warning."""
+    broken = [
+        (guard, sizes)
+        for guard in guards
+        if (sizes := next((found for found in _list_sizes(checked.spec) if not guard.holds(found, _BATCH)), None))
+    ]
+    if not broken:
+        return
+    is_affordable = _plan_work(checked)
+    tried: list[Mapping[str, Size]] = []
+    for guard, sizes in broken:
+        if not is_affordable(sizes):
+            yield _warn_of_guard(guard, sizes)
+        elif sizes not in tried and len(tried) < _MOST_TRIED:
+            tried.append(sizes)
+            trial = checked.try_size(sizes)
+            if trial and trial.in_graph:
+                yield _describe(checked, trial, guards)
+                return
+
+
+def _plan_work(checked: _Checked) -> Callable[[Mapping[str, Size]], bool]:
+    """Return whether a size is little enough work to be tried, going by how the work grows between two sizes of the
+    proof. Attention needs memory for every pair of pixels, so less of it is affordable."""
+    small, large = proof_sizes(checked.spec)[:2]
+    work = [_count_macs(checked, sizes) for sizes in (small, large)]
+    pixels = [_count_pixels(sizes) for sizes in (small, large)]
+    growth = max(1.0, math.log(max(1, work[1]) / max(1, work[0])) / math.log(pixels[1] / pixels[0]))
+    limit = _MOST_MACS if growth < 1.2 else _MOST_MACS / 30
+    return lambda sizes: bool(work[1] * (_count_pixels(sizes) / pixels[1]) ** growth * _BATCH <= limit)
+
+
+def _count_macs(checked: _Checked, sizes: Mapping[str, Size]) -> int:
+    return count_macs(checked.module, tuple(torch.from_numpy(rows) for rows in checked.draw_feeds(sizes).values()))
 
 
 def _weight_bytes(model: ir.Model) -> Iterator[int]:
@@ -139,12 +166,15 @@ def _list_sizes(spec: Spec) -> Iterator[dict[str, Size]]:
     sides = sorted({-(-side // rule) * rule for side in _SIDES})
     pairs = sorted(product(sides, sides), key=lambda pair: (pair[0] * pair[1], pair))
     for height, width in pairs:
+        found: list[dict[str, Size]] = []
         for style in ((height, width), (width, height), (sides[0], sides[1])):
             sizes: dict[str, Size] = {}
             for place, item in enumerate(spec.images):
                 leading = (height, width) if place == 0 else style
                 sizes[item.name] = item.size or (sizes[item.like] if item.like else leading)
-            yield sizes
+            if sizes not in found:
+                found.append(sizes)
+        yield from found
 
 
 def _count_pixels(sizes: Mapping[str, Size]) -> int:

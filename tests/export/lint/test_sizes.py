@@ -2,6 +2,7 @@
 and what to put into the Spec; the others are right at sizes that were not traced."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -192,3 +193,24 @@ def test_modules_that_cannot_be_traced_are_rejected_with_the_place(name: str) ->
     function, message = UNTRACEABLE[name]
     with pytest.raises(RequestError, match=message):
         trace_and_check(Net(function), make_spec())
+
+
+class Attention(Function):
+    """Work and memory for each pair of pixels, and a condition that only a very large picture breaks."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] * x.shape[3] > 3_000_000:
+            return x
+        small = F.avg_pool2d(x, 4).flatten(2)
+        return x + (small.transpose(1, 2) @ small).softmax(-1).mean((1, 2)).reshape(-1, 1, 1, 1)
+
+
+def test_a_size_that_is_too_much_work_gives_a_warning() -> None:
+    net = Net(lambda x: x)
+    net.middle = Attention()
+    _, (finding,) = trace_and_check(net, make_spec())
+    assert finding.severity == "warning"
+    assert re.search(r"rely on: x width\*x height <= 3000000. Pictures of 2048 x 2048 pixels break", str(finding))
