@@ -42,11 +42,11 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "rows mixed up": (lambda made: made[::-1], "samples are below 60 dB"),
     "depends on the batch size": (
         lambda made: made + (0.0005 if len(made) == 1 else 0),
-        "an image depends on the size of its batch: by 0.0005; 2e-05 is allowed",
+        "an image depends on the size of its batch: by 0.0005; 0.0001 is allowed",
     ),
     "not a number alone": (
         lambda made: made if len(made) > 1 else made * np.nan,
-        "an image depends on the size of its batch: by nan; 2e-05 is allowed",
+        "an image depends on the size of its batch: by nan; 0.0001 is allowed",
     ),
     "depends on its place": (
         lambda made: made + 0.0002 * np.arange(len(made))[:, None, None, None],
@@ -87,7 +87,7 @@ def test_a_slow_session_is_proven_on_one_sample_of_each_run() -> None:
 
 @pytest.mark.parametrize(
     ("precision", "spread", "allowed"),
-    [("fp32", 0.5, 2e-5), ("fp32", 8.0, 8e-5), ("fp16", 0.5, 2e-2), ("bf16", 0.5, 2e-2), ("int8", 0.5, 6e-2)],
+    [("fp32", 0.5, 1e-4), ("fp32", 8.0, 4e-4), ("fp16", 0.5, 2e-2), ("bf16", 0.5, 2e-2), ("int8", 0.5, 6e-2)],
 )
 def test_the_allowed_drift_is_relative_to_the_range_or_the_values(
     precision: str, spread: float, allowed: float

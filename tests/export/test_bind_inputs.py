@@ -92,7 +92,10 @@ def bind_label(value: object, manifest: dict[str, Any]) -> None:
 
 
 def test_bound_inputs_of_a_manifest_are_checked(made: tuple[Bundle, Bundle], tmp_path: Path) -> None:
-    for value, backend, message in (("3", "onnxruntime", "they must be numbers"), (9, "pytorch", "does not fit its")):
+    for value, backend, message in (
+        ("3", "onnxruntime", "they must be numbers"),
+        (9, "pytorch", "do not fit the family"),
+    ):
         folder = tmp_path / f"{value}{backend}.ganrt"
         shutil.copytree(made[1].folder, folder)
         edit_manifest(folder, partial(bind_label, value))

@@ -203,8 +203,10 @@ def test_pictures_of_sizes_within_the_range_of_the_engine(start: Start, tmp_path
             picture = random.uniform(0, 1, (1, 3, *sides)).astype(np.float32)
             assert np.array_equal(session.submit({"x": picture}).wait()["image"], picture / 2)
         assert len(session._programs) == 12
-        big = np.zeros((1, 3, 96, 64), np.float32)
-        with pytest.raises(RequestError, match=r"\(1, 3, 96, 64\); this engine takes pictures of 48 x 60 to 80 x 64"):
+        big = np.zeros((1, 3, 128, 64), np.float32)
+        with pytest.raises(
+            RequestError, match=r"\(1, 3, 128, 64\); this engine takes pictures of 37 x 60 to 113 x 101"
+        ):
             session.submit({"x": big})
         assert len(session._programs) == 12
         assert session.submit({"x": np.zeros((1, 3, 48, 64), np.float32)}).wait()["image"].shape == (1, 3, 48, 64)
