@@ -105,22 +105,22 @@ def _is_worth_folding(node: ir.Node) -> bool:
 
 def replace_circular_padding(model: ir.Model) -> Iterator[Finding]:
     """Padding that TensorRT rejects before 10.0, and that OpenVINO 2026.4 cannot load."""
-    padding = [node for node in model.graph if replace_circular_pad(node)]
-    if padding:
-        names = join_paths([describe_node(node) for node in padding])
-        RemoveUnusedNodesPass()(model)
-        text = "circular padding became a concatenation of borders, the same function, which every backend has"
-        yield Finding("circular padding", names, text, "fixed")
+    text = "circular padding became a concatenation of borders, the same function, which every backend has"
+    yield from _replace_nodes(model, replace_circular_pad, "circular padding", text)
 
 
 def replace_nearest_resizing(model: ir.Model) -> Iterator[Finding]:
     """Resizing whose picture may be one pixel off at some sizes."""
-    resizing = [node for node in model.graph if replace_computed_nearest_resize(node)]
-    if resizing:
-        names = join_paths([describe_node(node) for node in resizing])
+    text = "nearest-neighbour resizing to a computed size got indices in whole numbers, as PyTorch has them"
+    yield from _replace_nodes(model, replace_computed_nearest_resize, "nearest resizing", text)
+
+
+def _replace_nodes(model: ir.Model, replace: Callable[[ir.Node], bool], rule: str, text: str) -> Iterator[Finding]:
+    """Replace nodes in place, with a finding that names them."""
+    replaced = [describe_node(node) for node in list(model.graph) if replace(node)]
+    if replaced:
         RemoveUnusedNodesPass()(model)
-        text = "nearest-neighbour resizing to a computed size got indices in whole numbers, as PyTorch has them"
-        yield Finding("nearest resizing", names, text, "fixed")
+        yield Finding(rule, join_paths(replaced), text, "fixed")
 
 
 def check_large_tensors(model: ir.Model) -> Iterator[Finding]:
