@@ -1,6 +1,7 @@
 """Modules that take pictures of any size: what their bundles are proven on, and the pictures that users give."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -78,10 +79,11 @@ def test_a_module_that_needs_larger_multiples_is_rejected(tmp_path: Path) -> Non
 def test_wrong_images_are_traced_to_the_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ganrt.export import exporter
 
-    def trace_wrongly(*arguments: object) -> object:
+    def trace_wrongly(*arguments: Any) -> Any:
         model = trace(*arguments)
         node = next(node for node in model.graph if node.name == "down/Conv")
         weight = node.inputs[1]
+        assert weight is not None and weight.const_value is not None
         weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(0.5))
         return model
 

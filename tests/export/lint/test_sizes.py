@@ -51,6 +51,10 @@ def add_grid(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return x + rows.reshape(-1, 1) * columns
 
 
+def attend(tokens: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(tokens, tokens, tokens).mean((1, 2)).reshape(tokens.shape[0], -1, 1, 1)
+
+
 def pad_to(x: Tensor, step: int) -> Tensor:
     height, width = x.shape[2:]
     padded = F.pad(x, (0, -width % step, 0, -height % step), "reflect")
@@ -81,12 +85,7 @@ RIGHT: dict[str, Callable[[Tensor], Tensor]] = {
     "crop at the centre": lambda x: (
         x + resize(x[:, :, x.shape[2] // 4 : -(x.shape[2] // 4), x.shape[3] // 4 : -(x.shape[3] // 4)], x)
     ),
-    "attention": lambda x: (
-        x
-        + F.scaled_dot_product_attention(*(x.flatten(2).transpose(1, 2)[:, None] for _ in range(3)))[:, 0]
-        .transpose(1, 2)
-        .reshape(x.shape)
-    ),
+    "attention": lambda x: x + attend(F.avg_pool2d(x, 4).flatten(2).transpose(1, 2)[:, None]),
     "scale by the number of pixels": lambda x: x + x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3]),
     "the larger side": lambda x: x * (1 + 8 / max(x.shape[2], x.shape[3])),
 }
