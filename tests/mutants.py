@@ -174,7 +174,6 @@ FAULTS = {
     ],
     ("export/lint/difference.py", "tests/export/lint/test_difference.py"): [
         ("high = middle", "high = middle + 1"),
-        ("low = middle + 1", "low = middle"),
         ("<= tolerance * largest", "<= largest"),
         ("and not _is_right(", "and _is_right("),
     ],
