@@ -167,7 +167,8 @@ FAULTS = {
     ],
     ("export/lint/sizes.py", "tests/export/lint/test_sizes.py"): [
         ("images.shape[2:] != wanted", "False"),
-        ('worst >= THRESHOLDS["fp32"]', "worst >= 0"),
+        ("worst >= self.floor", "worst >= 0"),
+        ("checked._replace(floor=_FLOOR)", "checked"),
         ("not any(guard.divides for guard in broken)", "not broken"),
         ("if trial and trial.in_graph:\n                yield", "if False:\n                yield"),
         ("growth < 1.2", "growth < 9.0"),

@@ -92,6 +92,10 @@ RIGHT: dict[str, Callable[[Tensor], Tensor]] = {
 
 WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "pooling to several pixels": (lambda x: x + resize(F.adaptive_avg_pool2d(x, 5), x), "middle: .*Give x a size"),
+    "a small part of the image by pooling": (
+        lambda x: x + 1e-2 * resize(F.adaptive_avg_pool2d(x, 5), x),
+        r"middle: .*other pictures than the module \([67]\d\.\d dB\)",
+    ),
     "condition on height and width": (
         lambda x: x * 2 if x.shape[2] > x.shape[3] else x,
         "forward of the module itself before last: with pictures of 71 x 113 pixels, the traced graph makes other "
