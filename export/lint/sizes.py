@@ -110,11 +110,11 @@ def check_picture_sizes(module: nn.Module, spec: Spec, model: ir.Model) -> list[
         return []
     traced, *others = proof_sizes(spec)
     checked = _Checked(module, spec, model if sum(_weight_bytes(model)) < _LARGEST else None)
-    trial = checked.try_size(traced)
-    if trial and trial.in_graph:  # not a matter of size: the proof compares again
-        checked, trial = checked._replace(model=None), None
-    elif checked.model and checked._replace(floor=_EXACT).try_size(traced) is None:
+    trial = checked._replace(floor=_EXACT).try_size(traced)
+    if trial is None:
         checked = checked._replace(floor=_FLOOR)
+    elif trial.in_graph and (trial := checked.try_size(traced)):  # not a matter of size: the proof compares again
+        checked, trial = checked._replace(model=None), None
     trial = trial or next(filter(None, map(checked.try_size, others)), None)
     guards = find_guards(module, spec) if checked.model else []
     if trial:
