@@ -75,11 +75,11 @@ def make_sampler(generator: ganrt.Generator, batch: int, size: tuple[int, int] |
 
 def make_replay(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
     """Return a function that replays the engine alone, on inputs that stay on the device."""
-    from ganrt.gpu import Gpu, TrtPrograms, describe_machine, engine_cache, load_engine
+    from ganrt.gpu import Gpu, TrtPrograms, engine_cache, load_engine, load_tensorrt
 
-    gpu = Gpu(0)
-    engine = engine_cache.find_engine(bundle.digest(variant), describe_machine(gpu.name, gpu.capability))
-    loaded, stream = load_engine(engine_cache.read_plan(engine), False), gpu.new_stream()
+    gpu, library = Gpu(0), load_tensorrt()
+    engine = engine_cache.find_engine(bundle.digest(variant), library.describe_machine(gpu.name, gpu.capability))
+    loaded, stream = load_engine(library, engine_cache.read_plan(engine)), gpu.new_stream()
     batch = len(next(iter(given.values())))
     program = TrtPrograms(gpu, loaded, stream, lambda _: None).get_program(
         batch, {name: array.shape for name, array in given.items()}

@@ -12,8 +12,9 @@ import onnx_ir as ir
 
 from ganrt import atomic
 from ganrt.agreement import THRESHOLDS
-from ganrt.backend import backend_names, backend_table, import_backend, open_session, supports_variant
+from ganrt.backend import backend_table, import_backend, open_session, supports_variant
 from ganrt.bundle import Bundle
+from ganrt.choosing import backends_to_try
 from ganrt.errors import BackendError, BundleError, MachineError, MissingLibraryError, RequestError
 from ganrt.golden import Golden
 from ganrt.images import encode_png
@@ -35,9 +36,9 @@ FindDifference = Callable[[Bundle, SessionConfig, GoldenComparison], str]
 
 def installed_backends(device: str) -> list[str]:
     """The backends to verify a bundle on by default: those whose library is installed and that run on this kind of
-    device. The slow `reference` is not among them, because the golden samples are PyTorch's already."""
+    device (`auto` without an NVIDIA GPU leaves out those that need one). The slow `reference` is not among them, because the golden samples are PyTorch's already."""
     names = []
-    for name in backend_names(device):
+    for name in backends_to_try(device):
         try:
             import_backend(name)
         except MissingLibraryError:

@@ -203,6 +203,13 @@ BACKENDS = {
     "tensorrt": Entry(
         "ganrt.backends.tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16", "int8"), gpu=True, cpu=False, prebuilt=True
     ),
+    "tensorrt-rtx": Entry(
+        *("ganrt.backends.tensorrt_rtx", "tensorrt-rtx", "tensorrt-rtx-cu13-bindings"),
+        ("fp32", "fp16", "int8"),
+        gpu=True,
+        cpu=False,
+        prebuilt=True,
+    ),
     "onnxruntime": Entry(
         *("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8")),
         gpu=True,

@@ -51,10 +51,15 @@ def _check_backend(name: str) -> Check:
         providers = ", ".join(p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers())
         return Check(name, True, f"{library} {onnxruntime.__version__}, providers: {providers}")
     if name == "tensorrt":
-        from ganrt.gpu import LEAN, trt
+        from ganrt.gpu import load_tensorrt
 
-        runtime = "the lean runtime, which builds no engines" if LEAN else "with its builder"
-        return Check(name, True, f"TensorRT {trt.__version__}, {runtime}")
+        tensorrt = load_tensorrt()
+        runtime = "the lean runtime, which builds no engines" if tensorrt.is_lean else "with its builder"
+        return Check(name, True, f"{tensorrt}, {runtime}")
+    if name == "tensorrt-rtx":
+        from ganrt.gpu import load_tensorrt_rtx
+
+        return Check(name, True, f"{load_tensorrt_rtx()}, compiles engines for RTX GPUs on this machine")
     return Check(name, True, f"{library} {library_version(library)}")
 
 

@@ -13,48 +13,47 @@ from ganrt.lazy import lazy_exports
 if TYPE_CHECKING:
     from ganrt.gpu import engine_cache
     from ganrt.gpu.device import Gpu, translate_errors
-    from ganrt.gpu.nvinfer import LEAN, LOG, VERSION, LoadedEngine, describe_machine, load_engine, trt
+    from ganrt.gpu.nvinfer import Library, LoadedEngine, load_engine, load_tensorrt, load_tensorrt_rtx
     from ganrt.gpu.ort_programs import OrtPrograms
     from ganrt.gpu.session import DeviceSession, parse_deadline
     from ganrt.gpu.tensor_names import FINITENESS_TENSOR, PICTURES_TENSOR
     from ganrt.gpu.trt_programs import TrtPrograms
+    from ganrt.gpu.trt_session import open_engine_session
 
 __all__ = [
     "FINITENESS_TENSOR",
-    "LEAN",
-    "LOG",
     "PICTURES_TENSOR",
-    "VERSION",
     "DeviceSession",
     "Gpu",
+    "Library",
     "LoadedEngine",
     "OrtPrograms",
     "TrtPrograms",
-    "describe_machine",
     "engine_cache",
     "load_engine",
+    "load_tensorrt",
+    "load_tensorrt_rtx",
+    "open_engine_session",
     "parse_deadline",
     "translate_errors",
-    "trt",
 ]
 
 _MODULES = {
     "FINITENESS_TENSOR": "tensor_names",
-    "LEAN": "nvinfer",
-    "LOG": "nvinfer",
     "PICTURES_TENSOR": "tensor_names",
-    "VERSION": "nvinfer",
     "DeviceSession": "session",
     "Gpu": "device",
+    "Library": "nvinfer",
     "LoadedEngine": "nvinfer",
     "OrtPrograms": "ort_programs",
     "TrtPrograms": "trt_programs",
-    "describe_machine": "nvinfer",
     "engine_cache": "",
     "load_engine": "nvinfer",
+    "load_tensorrt": "nvinfer",
+    "load_tensorrt_rtx": "nvinfer",
+    "open_engine_session": "trt_session",
     "parse_deadline": "session",
     "translate_errors": "device",
-    "trt": "nvinfer",
 }
 """Public name -> the module of this package that defines it; empty for a module itself."""
 

@@ -1,4 +1,4 @@
-"""The cache of engines built on this machine.
+"""The cache of engines built on this machine, in a folder for each of NVIDIA's two libraries.
 
 An engine is executable code, and deserializing a plan runs it. So a plan is read only from a folder that no other user
 can write to, and only if its sha256 is the one recorded at its build; both are checked before TensorRT gets a byte. An
@@ -22,8 +22,10 @@ from ganrt.cache import cache_folder
 from ganrt.errors import ArtifactError, NoEngineError
 from ganrt.json_reader import read_json
 
-FORMAT = 1
+FORMAT = 2
 """Of sidecars."""
+ANY_TARGET = "ampere+"
+"""Target of TensorRT for RTX for which none is named, so that plans are for Ampere and all later GPUs."""
 _MAX_SIDECAR = 2**22
 _log = logging.getLogger(__name__)
 
@@ -38,8 +40,13 @@ class Machine:
     """Compute capability, such as `9.0`."""
     driver: str
     """Version of the driver."""
-    tensorrt: str
+    version: str
     """Version of the library, all four numbers if it reports them."""
+    backend: str = "tensorrt"
+    """The backend that uses the library: `tensorrt` or `tensorrt-rtx`."""
+
+    def __str__(self) -> str:
+        return f"{format_library(self.backend)} {self.version} on {self.gpu or 'any GPU'}"
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,15 @@ class Engine:
     """Facts found after the build, such as the share of layers in each precision."""
 
 
-def ensure_folder() -> Path:
-    """Return the folder of the cache, making it if necessary. Raises MachineError if other users can write to it."""
-    return cache_folder("engines", "tensorrt")
+def format_library(backend: str) -> str:
+    """Return the name of a backend's library."""
+    return "TensorRT for RTX" if backend == "tensorrt-rtx" else "TensorRT"
+
+
+def ensure_folder(backend: str = "tensorrt") -> Path:
+    """Return the folder of a backend's cache, making it if necessary. Raises MachineError if other users can write to
+    it."""
+    return cache_folder("rtx-engines" if backend == "tensorrt-rtx" else "engines", backend)
 
 
 def store(key: Key, plan: bytes, notes: Mapping[str, Any]) -> Engine:
@@ -80,14 +93,35 @@ def store(key: Key, plan: bytes, notes: Mapping[str, Any]) -> Engine:
     step; until then the engine is not found. Raises MachineError."""
     digest, sha256 = key.digest(), hashlib.sha256(plan).hexdigest()
     name = f"{digest[:16]}-{sha256[:16]}.plan"
-    sidecar = ensure_folder() / f"{digest}.json"
-    atomic.write_file(ensure_folder() / name, plan)
-    body = {"format": FORMAT, "key": asdict(key), "plan": name, "sha256": sha256, "notes": dict(notes)}
-    atomic.write_file(sidecar, json.dumps(body, indent=1).encode())
-    for old in ensure_folder().glob(f"{digest[:16]}-*.plan"):
+    folder = ensure_folder(key.machine.backend)
+    atomic.write_file(folder / name, plan)
+    engine = Engine(folder / name, sha256, key, notes)
+    atomic.write_file(folder / f"{digest}.json", _encode_sidecar(engine))
+    for old in folder.glob(f"{digest[:16]}-*.plan"):
         if old.name != name:
             old.unlink(missing_ok=True)
-    return Engine(ensure_folder() / name, sha256, key, notes)
+    return engine
+
+
+def write_copy(engine: Engine, plan: bytes, path: Path) -> Path:
+    """Write a plan to `path` and its sidecar beside it, for a machine that cannot build it. Returns the path of the
+    sidecar, whose `sha256` is the plan's. Raises MachineError."""
+    sidecar = path.with_name(f"{path.name}.json")
+    atomic.write_file(path, plan)
+    atomic.write_file(sidecar, _encode_sidecar(Engine(path, engine.sha256, engine.key, engine.notes)))
+    return sidecar
+
+
+def find_kernels(plan_sha256: str, machine: Machine) -> Path:
+    """Return where the kernels are kept that TensorRT for RTX compiles of a plan on this machine. The file need not
+    exist."""
+    digest = hashlib.sha256(json.dumps([plan_sha256, asdict(machine)], sort_keys=True).encode()).hexdigest()
+    return ensure_folder(machine.backend) / f"{plan_sha256[:16]}-{digest[:16]}.kernels"
+
+
+def _encode_sidecar(engine: Engine) -> bytes:
+    parts = {"key": asdict(engine.key), "plan": engine.path.name, "sha256": engine.sha256, "notes": dict(engine.notes)}
+    return json.dumps({"format": FORMAT} | parts, indent=1).encode()
 
 
 def find_engine(graph: str, machine: Machine, wanted: Mapping[str, Any] | None = None) -> Engine:
@@ -101,7 +135,7 @@ def find_engine(graph: str, machine: Machine, wanted: Mapping[str, Any] | None =
     """
     reasons: list[str] = []
     fitting: list[Engine] = []
-    for engine in iterate_engines(graph):
+    for engine in iterate_engines(graph, machine.backend):
         reason = explain_misfit(engine.key, machine) or _explain_options(engine.key, wanted or {})
         if reason is None:
             fitting.append(engine)
@@ -111,19 +145,19 @@ def find_engine(graph: str, machine: Machine, wanted: Mapping[str, Any] | None =
         return max(fitting, key=lambda engine: engine.path.stat().st_mtime_ns)
     found = f"there is one {'; one '.join(dict.fromkeys(reasons))}" if reasons else "none of this graph was built"
     raise NoEngineError(
-        f"no engine for TensorRT {machine.tensorrt} on {machine.gpu} is in the cache ({found}): build it with "
-        "`ganrt build BUNDLE --backend tensorrt`"
+        f"no engine for {machine} is in the cache ({found}): build it with "
+        f"`ganrt build BUNDLE --backend {machine.backend}`"
     )
 
 
 def find_exact(key: Key) -> Engine | None:
     """Return the engine with exactly this key, or None."""
-    return _read_sidecar(ensure_folder() / f"{key.digest()}.json")
+    return _read_sidecar(ensure_folder(key.machine.backend) / f"{key.digest()}.json")
 
 
-def iterate_engines(graph: str | None = None) -> Iterator[Engine]:
-    """Yield all engines, or all of one graph, no matter what they were built for."""
-    for path in sorted(ensure_folder().glob("*.json")):
+def iterate_engines(graph: str | None = None, backend: str = "tensorrt") -> Iterator[Engine]:
+    """Yield all engines of a backend, or all of one graph, no matter what they were built for."""
+    for path in sorted(ensure_folder(backend).glob("*.json")):
         engine = _read_sidecar(path)
         if engine is not None and graph in (None, engine.key.graph):
             yield engine
@@ -131,13 +165,23 @@ def iterate_engines(graph: str | None = None) -> Iterator[Engine]:
 
 def explain_misfit(key: Key, machine: Machine) -> str | None:
     """Return why an engine does not run on a machine, or None if it does. TensorRT requires the version and the GPU of
-    the build, unless the engine was built to be compatible with others."""
+    the build, unless the engine was built to be compatible with others; TensorRT for RTX the version and one of the
+    compute capabilities that it was built for."""
     built, options = key.machine, key.options
     portable = bool(options.get("version_compatible"))
-    versions = [_parse_version(m.tensorrt) for m in (built, machine)]
+    versions = [_parse_version(m.version) for m in (built, machine)]
     newer = portable and versions[0] <= versions[1] and versions[1][0] - versions[0][0] <= 1
     if versions[0] != versions[1] and not newer:
-        return f"for TensorRT {built.tensorrt}"
+        return f"for {format_library(built.backend)} {built.version}"
+    if machine.backend == "tensorrt-rtx":
+        targets = options.get("targets") or ()
+        listed = format_target(machine.capability) in targets
+        later = ANY_TARGET in targets and _parse_version(machine.capability) >= (8, 0)
+        return (
+            None
+            if listed or later
+            else f"for {', '.join(targets)}, and this GPU is {format_target(machine.capability)}"
+        )
     hardware = options.get("hardware_compatible", "none")
     runs = {
         "none": built.gpu == machine.gpu,
@@ -151,9 +195,15 @@ def explain_misfit(key: Key, machine: Machine) -> str | None:
     return None
 
 
+def format_target(capability: str) -> str:
+    """Return the name of a compute capability as a target of TensorRT for RTX: `8.9` is `sm89`."""
+    return f"sm{capability.replace('.', '')}"
+
+
 def read_plan(engine: Engine) -> bytes:
     """Return the plan of an engine, checked against the digest of its build. Raises ArtifactError."""
-    return read_verified(engine.path, engine.sha256, "build it again with `ganrt build BUNDLE --backend tensorrt`")
+    backend = engine.key.machine.backend
+    return read_verified(engine.path, engine.sha256, f"build it again with `ganrt build BUNDLE --backend {backend}`")
 
 
 def read_verified(path: Path, sha256: str, advice: str = "fetch it again, or name the right digest") -> bytes:
@@ -175,7 +225,7 @@ def read_verified(path: Path, sha256: str, advice: str = "fetch it again, or nam
 @contextmanager
 def lock(key: Key) -> Iterator[None]:
     """Hold a lock that one process at a time can have for a key. The system releases it when a process is killed."""
-    path = ensure_folder() / f"{key.digest()}.lock"
+    path = ensure_folder(key.machine.backend) / f"{key.digest()}.lock"
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cuda.core as core
 import numpy as np
@@ -14,7 +14,10 @@ from cuda.core.graph import Graph, GraphBuilder
 from ganrt.backend import first_line
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError
 from ganrt.gpu.device import Gpu, translate_errors
-from ganrt.gpu.nvinfer import LOG, LoadedEngine, new_context, trt
+from ganrt.gpu.nvinfer import LoadedEngine, new_context
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 _log = logging.getLogger(__name__)
 _RUNS_BEFORE_CAPTURE = 2
@@ -50,11 +53,12 @@ class TrtProgram:
         self.size = size = next(iter(shapes.values()))[0]
         self.profile = profile
         self._gpu, self._stream = gpu, stream
-        LOG.take_errors()
+        self._library = loaded.library
+        self._library.log.take_errors()
         context: trt.IExecutionContext | None = new_context(loaded, scratch)
         if context is None:
             raise DeviceMemoryError(
-                f"a batch of {size} does not fit into the memory of {gpu.name}: {LOG.take_errors()}"
+                f"a batch of {size} does not fit into the memory of {gpu.name}: {self._library.log.take_errors()}"
             )
         self._context: trt.IExecutionContext = context
         self._keep_alive = loaded, scratch  # the context points to both
@@ -93,7 +97,7 @@ class TrtProgram:
             if self._graph is not None:
                 self._graph.launch(stream)
             elif not self._context.execute_async_v3(int(stream.handle)):
-                raise DeviceLostError(f"TensorRT did not run a batch of {self.size}: {LOG.take_errors()}")
+                raise DeviceLostError(f"TensorRT did not run a batch of {self.size}: {self._library.log.take_errors()}")
 
     def close(self) -> None:
         """Free the memory, once all work is done."""
@@ -106,6 +110,8 @@ class TrtProgram:
     def _capture_graph(self, stream: core.Stream) -> Graph | None:
         """Capture the work of one batch; None, with a warning, if that fails."""
         try:
+            if self._library.is_rtx and not self._context.is_stream_capturable(int(stream.handle)):
+                raise BackendError(f"{self._library} reports that its work cannot be captured")
             builder: GraphBuilder = stream.create_graph_builder()
             builder.begin_building("thread_local")
             try:
@@ -113,7 +119,7 @@ class TrtProgram:
             finally:
                 builder.end_building()  # in any case: a stream that stays in capture does no work
             if not enqueued:
-                raise BackendError(LOG.take_errors())
+                raise BackendError(self._library.log.take_errors())
             return builder.complete()
         except Exception as error:  # CUDA's or TensorRT's; the plain launch that follows fails if the GPU is lost
             self._capture_failed = True
@@ -126,4 +132,4 @@ class TrtProgram:
 
     def _check(self, accepted: bool, what: str) -> None:
         if not accepted:
-            raise BackendError(f"TensorRT rejects {what} for a batch of {self.size}: {LOG.take_errors()}")
+            raise BackendError(f"TensorRT rejects {what} for a batch of {self.size}: {self._library.log.take_errors()}")
