@@ -36,7 +36,8 @@ FindDifference = Callable[[Bundle, SessionConfig, GoldenComparison], str]
 
 def installed_backends(device: str) -> list[str]:
     """The backends to verify a bundle on by default: those whose library is installed and that run on this kind of
-    device (`auto` without an NVIDIA GPU leaves out those that need one). The slow `reference` is not among them, because the golden samples are PyTorch's already."""
+    device; `auto` without an NVIDIA GPU leaves out those that need one. The slow `reference` is not among them, because
+    the golden samples are PyTorch's already."""
     names = []
     for name in backends_to_try(device):
         try:
