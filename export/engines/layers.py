@@ -2,6 +2,7 @@
 
 The list is for diagnosis: NVIDIA documents neither its form nor its names. A line is a kernel:
 `Name: x, LayerType: gemm, Inputs: [ { Name: a, ..., Datatype: Half, ... }], Constants: [...], Outputs: [...], ...`.
+One list serves all targets of a plan.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ from dataclasses import dataclass
 _LINE = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>\S+), Inputs: (?P<inputs>.*)$", re.MULTILINE)
 _PART = re.compile(r", (?=(?:Constants|Outputs|TacticName|StreamId|Metadata): )")
 _TYPE = re.compile(r"Datatype: (\w+)")
-_PROFILE = re.compile(r"_myl(\d+)_\d+$")
+_GRAPH = re.compile(r"_myl(\d+)_\d+$")
+"""At the end of a kernel's name: the number of the compiled graph that it belongs to. A profile may have several."""
+_PROFILE = re.compile(r" \[profile (\d+)\]")
+"""Behind the names of tensors and layers, from the second profile on."""
+_ON_HOST = ("ShapeHostToDevice", "shape_call")
+"""Layer types that compute shapes and launch nothing."""
 _PRODUCTS = ("correlation", "deconv", "gemm")
-_FUSED_PRODUCT = re.compile(r"Fc|MulSum")
-"""In the names of kernels that compute a matrix product and what follows it."""
+_FUSED_PRODUCT = re.compile(r"^__myl_(Corr|Deco|Fc|\w*ReshMulSum)")
+"""Names of kernels that compute a product and what follows it. One row of a matrix product is multiplied and summed."""
 _ORIGIN = re.compile(r"\[ONNX Layer: (.*?)\]")
 
 
@@ -47,10 +53,15 @@ class Launch:
 
 def parse_layers(text: str) -> list[list[Launch]]:
     """Return the launches of each optimization profile, in order; an empty list where the text names none."""
-    profiles: dict[int, list[Launch]] = {}
+    graphs: dict[int, list[re.Match[str]]] = {}
     for found in _LINE.finditer(text):
-        number = _PROFILE.search(found["name"])
-        profiles.setdefault(int(number[1]) if number else 0, []).append(_parse_line(found))
+        number = _GRAPH.search(found["name"])
+        if found["kind"] not in _ON_HOST:
+            graphs.setdefault(int(number[1]) if number else 0, []).append(found)
+    profiles: dict[int, list[Launch]] = {}
+    for lines in graphs.values():
+        tag = next(filter(None, (_PROFILE.search(line[0]) for line in lines)), None)
+        profiles.setdefault(int(tag[1]) if tag else 0, []).extend(map(_parse_line, lines))
     return [profiles[number] for number in sorted(profiles)]
 
 
