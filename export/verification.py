@@ -25,11 +25,14 @@ from ganrt.trust import make_refusal, proof_key, request_key
 
 from .card import write_card
 from .contact_sheet import draw_contact_sheet, sheet_stem
+from .engines import PRECISIONS as COMPILED
+from .engines import CompilationTrial, Compiler, has_compiler, try_compilation
 from .lint import join_paths
 from .passes import find_module_path
 
 Progress = Callable[[str], None]
 """Called with a line of text before each step."""
+_COMPILER_NOTE = "NVIDIA's compiler"
 FindDifference = Callable[[Bundle, SessionConfig, GoldenComparison], str]
 """Names the first module whose values a session computes differently from the original."""
 
@@ -156,7 +159,38 @@ def prove_bundle(
                 continue
             proofs[variant] = (*proofs.get(variant, ()), proof)
             bundle = _record_proof(bundle, variant, proof, compared)
-    return Verification(write_card(bundle), proofs, named)
+    return Verification(write_card(_note_compilation(bundle, progress)), proofs, named)
+
+
+def _note_compilation(bundle: Bundle, progress: Progress) -> Bundle:
+    """Where TensorRT for RTX is installed, note for each variant whether it compiles it for RTX GPUs."""
+    if not has_compiler():
+        return bundle
+    with Compiler() as compiler:
+        for name, variant in bundle.variants.items():
+            if variant.precision not in COMPILED:
+                continue
+            progress(f"compiling {name} for RTX GPUs")
+            try:
+                trial = try_compilation(compiler, bundle, name)
+            except MachineError as error:
+                progress(f"skipped: {error}")
+                return bundle
+            noted = replace(variant, notes={**variant.notes, _COMPILER_NOTE: _describe_trial(bundle, name, trial)})
+            bundle = replace(bundle, variants={**bundle.variants, name: noted})
+    bundle.write_manifest()
+    return bundle
+
+
+def _describe_trial(bundle: Bundle, variant: str, trial: CompilationTrial) -> str:
+    parts = [f"takes it for {', '.join(trial.targets)}"] if trial.targets else []
+    rejecting: dict[str, list[str]] = {}
+    for target, reason in trial.reasons.items():
+        rejecting.setdefault(reason, []).append(target)
+    for reason, targets in rejecting.items():
+        where = _locate_operators(bundle, variant, reason)
+        parts.append(f"rejects it for {', '.join(targets)}: {reason.removeprefix(f'{trial.library} ')}{where}")
+    return f"{trial.library} {'; '.join(parts)}"
 
 
 def _prove(bundle: Bundle, config: SessionConfig, golden: Golden) -> tuple[Proof, GoldenComparison | None]:

@@ -3,6 +3,8 @@
 What needs PyTorch is imported by the fixtures that use it, so that a test file without it starts in a moment.
 """
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +15,10 @@ from ganrt.bundle import Bundle
 # No deadline: a busy machine is slow, which is not a failure. Derandomized: every run tries the same examples.
 hypothesis.settings.register_profile("ganrt", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.load_profile("ganrt")
+
+# Every export would be compiled for RTX GPUs: minutes over all tests. Tests of the compiler take the fixture `rtx`.
+COMPILER = ("tensorrt_rtx", "tensorrt_rtx_bindings")
+sys.modules |= dict.fromkeys(COMPILER)  # type: ignore[arg-type]
 
 TINY: dict[str, dict[str, int]] = {
     "dcgan": {"size": 16, "channels": 3, "latent": 8, "width": 4},
@@ -44,6 +50,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def rtx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVIDIA's compiler for RTX GPUs, which the other tests do not see."""
+    for name in COMPILER:
+        monkeypatch.delitem(sys.modules, name)
+    if all(importlib.util.find_spec(name) is None for name in COMPILER):
+        pytest.fail("TensorRT for RTX is not installed: pip install -e '.[dev]'", pytrace=False)
 
 
 def _export(family: str, config: dict[str, int], folder: Path) -> Bundle:

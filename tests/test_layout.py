@@ -240,8 +240,8 @@ def test_no_module_is_named_like_a_framework(folder: str) -> None:
 
 def test_the_table_of_backends_agrees_with_its_folder() -> None:
     files = {path.stem for path in (ROOT / "ganrt" / "backends").glob("[!_]*.py")}
-    assert files == set(BACKENDS)
-    assert all(entry.module == f"ganrt.backends.{name}" for name, entry in BACKENDS.items())
+    assert files == {name.replace("-", "_") for name in BACKENDS}
+    assert all(entry.module == f"ganrt.backends.{name.replace('-', '_')}" for name, entry in BACKENDS.items())
 
 
 def test_every_backend_names_an_extra_that_there_is() -> None:

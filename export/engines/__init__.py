@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .ahead import compile_variant
+    from .ahead import PRECISIONS, CompilationTrial, compile_variant, has_compiler, try_compilation
     from .cached_build import build
     from .compiler import CompiledPlan, Compiler
     from .layers import Launch, parse_layers
     from .options import TARGETS, USUAL_TARGETS, EngineOptions, RtxEngineOptions
 
 __all__ = [
+    "PRECISIONS",
     "TARGETS",
     "USUAL_TARGETS",
+    "CompilationTrial",
     "CompiledPlan",
     "Compiler",
     "EngineOptions",
@@ -27,10 +29,14 @@ __all__ = [
     "RtxEngineOptions",
     "build",
     "compile_variant",
+    "has_compiler",
     "parse_layers",
+    "try_compilation",
 ]
 
 _MODULES = {
+    "PRECISIONS": "ahead",
+    "CompilationTrial": "ahead",
     "TARGETS": "options",
     "USUAL_TARGETS": "options",
     "CompiledPlan": "compiler",
@@ -40,7 +46,9 @@ _MODULES = {
     "RtxEngineOptions": "options",
     "build": "cached_build",
     "compile_variant": "ahead",
+    "has_compiler": "ahead",
     "parse_layers": "layers",
+    "try_compilation": "ahead",
 }
 """Public name -> the module of this package that defines it."""
 

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from ganrt.backend import library_version
 from ganrt.bundle import Bundle
-from ganrt.errors import RequestError
-from ganrt.gpu import engine_cache
+from ganrt.errors import EngineError, MissingLibraryError, RequestError
+from ganrt.golden import proof_picture_size
+from ganrt.gpu import Library, engine_cache, load_tensorrt_rtx
 
 from .compiler import CompiledPlan, Compiler
 from .engine_graph import format_batches, list_golden_sizes, make_engine_graph, name_options, save_engine_graph
 from .inspection import count_precision_shares, require_precision
 from .layers import parse_layers
-from .options import RtxEngineOptions
+from .options import FP8_TARGETS, USUAL_TARGETS, RtxEngineOptions
 
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 """Precisions of the variants that TensorRT for RTX compiles."""
-LIBRARY = "tensorrt-rtx-cu13-bindings"
-"""The distribution whose version a plan is valid for."""
+_TRIED_BATCHES = (1, 8)
+
+
+def require_library() -> Library:
+    """Return TensorRT for RTX. Raises MissingLibraryError, which names the extra."""
+    try:
+        return load_tensorrt_rtx()
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError("tensorrt_rtx", "tensorrt-rtx", "compiling for RTX GPUs") from error
 
 
 def compile_variant(
@@ -38,9 +47,50 @@ def compile_variant(
     precision = bundle.variant(variant).precision
     if precision not in PRECISIONS:
         raise RequestError(f"{variant} is {precision}; engines are built of {', '.join(PRECISIONS)}")
+    older = [target for target in options.targets if precision == "fp8" and target not in FP8_TARGETS]
+    if older:
+        raise RequestError(f"{', '.join(older)} does not compute in fp8; name some of {', '.join(FP8_TARGETS)}")
     with tempfile.TemporaryDirectory() as folder:
         file = save_engine_graph(make_engine_graph(bundle, variant), Path(folder))
         return compiler.compile(file, options, list_golden_sizes(bundle), progress)
+
+
+@dataclass(frozen=True)
+class CompilationTrial:
+    """Whether NVIDIA's compiler takes a variant."""
+
+    library: str
+    """Name and version."""
+    targets: tuple[str, ...]
+    """GPUs that it compiles the variant for."""
+    reasons: Mapping[str, str]
+    """Target that it rejects -> why."""
+
+
+def has_compiler() -> bool:
+    """Return whether TensorRT for RTX is installed."""
+    return any(importlib.util.find_spec(name) is not None for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"))
+
+
+def try_compilation(compiler: Compiler, bundle: Bundle, variant: str) -> CompilationTrial:
+    """Compile a variant for the usual RTX GPUs, for batches of 1 and 8; if that fails, for each of them alone. Raises
+    what `compile_variant` raises, except for EngineError."""
+    usual: tuple[str, ...] = USUAL_TARGETS
+    if bundle.variant(variant).precision == "fp8":
+        usual = tuple(target for target in usual if target in FP8_TARGETS)
+    library = str(require_library())
+    reasons: dict[str, str] = {}
+    for targets in (usual, *((target,) for target in usual)):
+        options = RtxEngineOptions(_TRIED_BATCHES, proof_picture_size(bundle.spec), targets)
+        try:
+            compile_variant(compiler, bundle, variant, options)
+        except EngineError as error:
+            reasons |= {target: str(error) for target in targets}
+        else:
+            if targets == usual:
+                return CompilationTrial(library, usual, {})
+            del reasons[targets[0]]
+    return CompilationTrial(library, tuple(target for target in usual if target not in reasons), reasons)
 
 
 def build_ahead(
@@ -53,7 +103,7 @@ def build_ahead(
     """`cached_build.build` for TensorRT for RTX. What it computes in is what its compiler reports; the images are
     compared with the original's when it is first loaded on a GPU."""
     precision = bundle.variant(variant).precision
-    machine = engine_cache.Machine("", "", "", library_version(LIBRARY), "tensorrt-rtx")
+    machine = engine_cache.Machine("", "", "", require_library().version, "tensorrt-rtx")
     key = engine_cache.Key(bundle.digest(variant), name_options(options, precision), machine)
     batches = format_batches(options)
     with engine_cache.lock(key):

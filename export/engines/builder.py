@@ -212,11 +212,9 @@ def _report_progress(library: Library, config: trt.IBuilderConfig, progress: Cal
     if library.api >= (10, 0):
 
         class Monitor(_PhaseSum, lib.IProgressMonitor):  # type: ignore[misc, name-defined]
-            def __init__(self) -> None:
-                lib.IProgressMonitor.__init__(self)
-                _PhaseSum.__init__(self, progress)
+            pass
 
-        config.progress_monitor = Monitor()
+        config.progress_monitor = Monitor(progress)
 
 
 class _PhaseSum:
@@ -224,6 +222,7 @@ class _PhaseSum:
     leave it."""
 
     def __init__(self, progress: Callable[[float], None]) -> None:
+        super().__init__()  # the library's, which a subclass has too
         self._progress = progress
         self._phases: dict[str, list[Any]] = {}
 

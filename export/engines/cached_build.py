@@ -12,10 +12,11 @@ from typing import Any
 
 import onnx_ir as ir
 
+from ganrt import gpu
 from ganrt.bundle import Bundle
-from ganrt.errors import MachineError, RequestError
+from ganrt.errors import MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Size
-from ganrt.gpu import Gpu, Library, engine_cache, load_engine, load_tensorrt
+from ganrt.gpu import Library, engine_cache, load_engine
 from ganrt.machine import parse_device
 
 from .ahead import build_ahead
@@ -65,11 +66,13 @@ def build(
     precision = bundle.variant(variant).precision
     if precision not in _PRECISIONS:
         raise RequestError(f"{variant} is {precision}; engines are built of {', '.join(_PRECISIONS)}")
-    library = load_tensorrt()
+    try:
+        library, card = gpu.load_tensorrt(), gpu.Gpu(number)
+    except ModuleNotFoundError as error:  # cuda-core is not needed to compile for RTX GPUs, so it is imported here
+        raise MissingLibraryError(error.name or "tensorrt", "tensorrt", "building engines") from error
     if library.is_lean:
         raise MachineError("only TensorRT's lean runtime is installed, which builds no engines: pip install tensorrt")
-    gpu = Gpu(number)
-    machine = library.describe_machine(gpu.name, gpu.capability)
+    machine = library.describe_machine(card.name, card.capability)
     key = engine_cache.Key(bundle.digest(variant), name_options(options, precision), machine)
     with engine_cache.lock(key):
         found = None if rebuild else engine_cache.find_exact(key)

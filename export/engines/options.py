@@ -14,6 +14,8 @@ TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121", engine_cache.ANY_TA
 """Compute capabilities that TensorRT for RTX compiles for."""
 USUAL_TARGETS = ("sm86", "sm89", "sm120")
 """GeForce and RTX GPUs since Ampere: series 30, 40 and 50."""
+FP8_TARGETS = ("sm89", "sm120", "sm121")
+"""Targets that compute in fp8."""
 
 
 @dataclass(frozen=True)

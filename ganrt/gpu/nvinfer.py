@@ -96,6 +96,7 @@ class Log:
 
     def __init__(self, quoted: tuple[Any, ...]) -> None:
         """`quoted`: the severities that are kept."""
+        super().__init__()  # the library's, which a subclass has too
         self._quoted = quoted
         self._lock = threading.Lock()
         self._errors: deque[str] = deque(maxlen=_KEPT_ERRORS)
@@ -125,8 +126,7 @@ class Log:
 def _make_log(trt: Any) -> Log:
     class LibraryLog(Log, trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            Log.__init__(self, (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR))
+            super().__init__((trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR))
 
     return LibraryLog()
 
@@ -212,14 +212,15 @@ def get_scratch_bytes(loaded: LoadedEngine, profile: int) -> int | None:
 def new_context(loaded: LoadedEngine, scratch: core.Buffer | None) -> trt.IExecutionContext | None:
     """Return a context that uses this scratch memory, or its own without any; None, with lines in the log, if there is
     too little memory."""
-    library, engine = loaded.library, loaded.engine
-    lib = library.trt
+    library = loaded.library
+    engine: trt.ICudaEngine = loaded.engine
+    context: trt.IExecutionContext | None
     if library.api < (10, 3) or scratch is None:
         return engine.create_execution_context()
     if loaded.runtime_cache is not None:
-        context: trt.IExecutionContext | None = loaded.runtime_cache.new_context()
+        context = loaded.runtime_cache.new_context()
     else:
-        context = engine.create_execution_context(lib.ExecutionContextAllocationStrategy.USER_MANAGED)
+        context = engine.create_execution_context(library.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
     if context is not None:
         context.set_device_memory(int(scratch.handle), int(scratch.size))
     return context

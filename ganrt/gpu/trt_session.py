@@ -92,9 +92,9 @@ def _find_plan(library: Library, bundle: Bundle, variant: str, gpu: Gpu, options
         return _Plan(plan, not library.is_rtx, options["sha256"], "unknown: a foreign engine")
     engine = engine_cache.find_engine(bundle.digest(variant), library.describe_machine(gpu.name, gpu.capability))
     shares = engine.notes.get("computed in", {})
-    computed_in = ", ".join(f"{precision} {share:.0%}" for precision, share in shares.items()) or "unknown"
+    computed_in = ", ".join(f"{precision} {share:.0%}" for precision, share in shares.items())
     portable = bool(engine.key.options.get("version_compatible"))
-    return _Plan(engine_cache.read_plan(engine), portable, engine.sha256, computed_in)
+    return _Plan(engine_cache.read_plan(engine), portable, engine.sha256, computed_in or "the types of the graph")
 
 
 def _check_tensors(spec: Spec, engine: LoadedEngine) -> None:

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,14 +27,36 @@ OURS = (
     "ganrt.gpu.pictures",
     "ganrt.gpu.session",
     "ganrt.gpu.ort_programs",
-    "ganrt.backends.tensorrt",
+    "ganrt.gpu.runtime_cache",
+    "ganrt.gpu.trt_session",
 )
 BUILDER = (
     "ganrt.export.engines.builder",
     "ganrt.export.engines.inspection",
+    "ganrt.export.engines.ahead",
     "ganrt.export.engines.cached_build",
 )
-"""Modules that import TensorRT or cuda-core at the top."""
+"""Modules that hold TensorRT's or cuda-core's names."""
+
+
+class InProcessCompiler:
+    """`Compiler` without a process of its own: the builder runs over the fake."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self._modules = machine.modules
+
+    def __enter__(self) -> InProcessCompiler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def compile(self, file: Path, options: Any, golden: Any = (), progress: Any = lambda _: None) -> Any:
+        from ganrt.export.engines.compiler import CompiledPlan
+
+        library = self._modules["ganrt.gpu.nvinfer"].load_tensorrt_rtx()
+        build_plan = self._modules["ganrt.export.engines.builder"].build_plan
+        return CompiledPlan(build_plan(library, file, [], "", options, golden, progress), library.log.layers)
 
 
 @dataclass
@@ -48,7 +71,7 @@ class FakeMachine:
 
     @property
     def backend(self) -> Any:
-        return self.modules["ganrt.backends.tensorrt"]
+        return self.modules["ganrt.backends.tensorrt_rtx" if self.trt.is_rtx else "ganrt.backends.tensorrt"]
 
     @property
     def engines(self) -> Any:
@@ -60,7 +83,7 @@ Start = Callable[..., FakeMachine]
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Return a function that makes a machine with a version of TensorRT."""
+    """Return a function that makes a machine with a version of TensorRT, or with TensorRT for RTX (`rtx-1.7.1`)."""
 
     def make(version: str = "10.16.1", lean: bool = False, core: str = "1.2.2", **cuda_options: Any) -> FakeMachine:
         from ganrt import machine
@@ -69,17 +92,25 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         cuda = FakeCuda(**cuda_options)
         fake_cuda.install(monkeypatch, cuda, core)
         fake_kernels.install(cuda)
-        trt = fake_tensorrt.install(monkeypatch, cuda, version, "tensorrt_lean" if lean else "tensorrt")
+        if version.startswith("rtx-"):
+            trt = fake_tensorrt.install_rtx(monkeypatch, cuda, version)
+        else:
+            trt = fake_tensorrt.install(monkeypatch, cuda, version, "tensorrt_lean" if lean else "tensorrt")
         importlib.import_module("ganrt.export")
         modules: dict[str, Any] = {}
-        names = OURS if lean else OURS + BUILDER
+        backend = "ganrt.backends.tensorrt_rtx" if trt.is_rtx else "ganrt.backends.tensorrt"
+        names = (*OURS, backend, *(() if lean else BUILDER))
         for name in names:
-            monkeypatch.delitem(sys.modules, name, raising=False)
+            monkeypatch.setitem(sys.modules, name, None)  # so that the module of before comes back afterwards
+            del sys.modules[name]
         for name in names:
             modules[name] = importlib.import_module(name)
-            monkeypatch.setitem(sys.modules, name, modules[name])
             parent, _, last = name.rpartition(".")
             monkeypatch.setattr(sys.modules[parent], last, modules[name], raising=False)
-        return FakeMachine(cuda, trt, modules)
+        machine = FakeMachine(cuda, trt, modules)
+        if trt.is_rtx:
+            ahead = modules["ganrt.export.engines.ahead"]
+            monkeypatch.setattr(ahead, "Compiler", lambda: InProcessCompiler(machine))
+        return machine
 
     return make

@@ -1,5 +1,5 @@
-"""A fake TensorRT with the API of the recorded versions. A plan is the ONNX file with a header; ONNX Runtime's CPU
-provider runs it when the streams of `fakes.cuda` get to it.
+"""A fake TensorRT, and TensorRT for RTX, with the API of the recorded versions. A plan is the ONNX file with a header;
+ONNX Runtime's CPU provider runs it when the streams of `fakes.cuda` get to it.
 
 As in the real one, failures are None or False and a line in the log; contexts need shapes within their profile and an
 aligned address for every tensor; only a context that has run can be captured.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import weakref
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,7 @@ from onnx import TensorProto
 
 API = foreign_api.read_versions("tensorrt_api.json")
 FULL = {"8.6.0": "8.6.0", "10.13.3": "10.13.3.9", "10.16.1": "10.16.1.11", "11.4.0": "11.4.0.106"}
+FULL["rtx-1.7.1"] = "1.7.1.116"
 MAGIC = b"fake plan "
 _TYPES: dict[int, str] = {
     TensorProto.FLOAT: "FLOAT",
@@ -42,6 +44,7 @@ class FakeTensorRT:
 
     def __init__(self, cuda: FakeCuda, version: str) -> None:
         self.cuda, self.api, self.version = cuda, API[version], FULL[version]
+        self.is_rtx = self.api.is_rtx
         self.unsupported: set[str] = set()
         """ONNX operators that the parser does not support."""
         self.build_errors: list[str] = []
@@ -51,6 +54,11 @@ class FakeTensorRT:
         self.no_context_from: int | None = None
         """There is no memory for contexts of this batch size or more."""
         self.executions_fail = self.executions_fail_when_captured = False
+        self.capturable = True
+        """What TensorRT for RTX answers before a capture."""
+        self.rejects_runtime_cache = self.starts_without_cuda = False
+        self.compiled: list[bytes] = []
+        """The shapes that TensorRT for RTX compiled kernels for; those in a runtime cache are not compiled again."""
         self.builds = 0
         self.configs: list[Any] = []
         self.pinned: list[str] = []
@@ -59,14 +67,15 @@ class FakeTensorRT:
 
     @property
     def number(self) -> tuple[int, ...]:
-        return tuple(map(int, self.version.split(".")))
+        """Of the API."""
+        return (11, 4) if self.is_rtx else tuple(map(int, self.version.split(".")))
 
 
 def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str, name: str = "tensorrt") -> FakeTensorRT:
     """Install the fake as the library."""
     fake = FakeTensorRT(cuda, version)
     module = fake.module
-    module.__dict__.update(__version__=fake.version, __spec__=None)
+    module.__dict__.update(__version__=fake.version, __spec__=None, __name__=name)
     for i, (enum, members) in enumerate(fake.api.enums.items()):
         module.__dict__[enum] = make_enum(enum, members, 3 + i % 5)
     if name == "tensorrt_lean":
@@ -80,9 +89,16 @@ def install(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str, name:
     import importlib.machinery
 
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-    for other in ("tensorrt", "tensorrt_lean"):
+    for other in ("tensorrt", "tensorrt_lean", "tensorrt_rtx"):
         monkeypatch.delitem(sys.modules, other, raising=False)
     monkeypatch.setitem(sys.modules, name, module)
+    return fake
+
+
+def install_rtx(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda, version: str = "rtx-1.7.1") -> FakeTensorRT:
+    """Install the fake as TensorRT for RTX, and no TensorRT."""
+    fake = install(monkeypatch, cuda, version, "tensorrt_rtx")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
     return fake
 
 
@@ -96,14 +112,14 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         return "INT32" if kind == "INT64" and fake.number < (10,) else kind
 
     class ILogger:
-        ERROR, INTERNAL_ERROR, WARNING = "error", "internal error", "warning"
+        ERROR, INTERNAL_ERROR, WARNING, VERBOSE = "error", "internal error", "warning", "verbose"
 
         def log(self, severity: Any, msg: str) -> None:
             raise NotImplementedError
 
     class Builder:
         def __init__(self, logger: Any) -> None:
-            assert cuda.count, "8.6 crashes here on a machine without a GPU"
+            assert cuda.count or fake.is_rtx, "8.6 crashes here on a machine without a GPU"
             self._log = logger
 
         def create_network(self, flags: int = 0) -> Any:
@@ -133,7 +149,13 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
                 self._log.log(trt.ILogger.ERROR, line)
             if fake.build_errors:
                 return None
-            return _host(_plan(network, config))
+            if fake.is_rtx:
+                assert "REQUIRE_USER_ALLOCATION" in {flag.name for flag in config._flags}, "scratch memory of its own"
+                assert None not in config._targets, "a target was not set"
+            plan = _plan(network, config)
+            if fake.is_rtx and config._profiling_verbosity is trt.ProfilingVerbosity.DETAILED:
+                self._log.log(trt.ILogger.VERBOSE, _list_layers(plan))
+            return _host(plan)
 
     def _plan(network: Any, config: Any) -> bytes:
         flags = {flag.name for flag in config._flags}
@@ -149,7 +171,8 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             layers.append({"name": node.name, "op": node.op_type, "type": kind})
         header = {
             "version": fake.version,
-            "gpu": cuda.name,
+            "gpu": "" if fake.is_rtx else cuda.name,
+            "targets": config._targets,
             "profiles": config._profiles,
             "flags": sorted(flags),
             "detailed": config._profiling_verbosity is trt.ProfilingVerbosity.DETAILED,
@@ -248,11 +271,22 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         def __init__(self) -> None:
             self._flags = {trt.BuilderFlag.TF32}
             self._profiles: list[Any] = []
+            self._targets: list[str | None] = []
             self._timings: Any = None
             self._limits: dict[str, int] = {}
 
         builder_optimization_level, profiling_verbosity, max_aux_streams, hardware_compatibility_level = (3, 0, 4, 0)
         progress_monitor = _progress_monitor = 0
+
+        num_compute_capabilities = property(
+            lambda self: len(self._targets), lambda self, count: self._targets.extend([None] * count)
+        )
+
+        def set_compute_capability(self, compute_capability: Any, index: int) -> bool:
+            if index >= len(self._targets):
+                return False
+            self._targets[index] = compute_capability.name.lower()
+            return True
 
         def set_flag(self, flag: Any) -> None:
             self._flags.add(flag)
@@ -319,10 +353,17 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         def __init__(self, logger: Any) -> None:
             assert cuda.count, "8.6 crashes here on a machine without a GPU"
             self._log = logger
+            if fake.starts_without_cuda:
+                logger.log(trt.ILogger.ERROR, "createInferRuntime: CUDA initialization failure with error: 35")
+
+        def __del__(self) -> None:
+            if fake.starts_without_cuda:
+                raise AssertionError("freeing such a runtime crashes")
 
         engine_host_code_allowed = False
 
         def deserialize_cuda_engine(self, serialized_engine: bytes) -> Any:
+            assert not fake.starts_without_cuda, "11.4 crashes here"
             fake.loaded.append(serialized_engine)
             reason = fake.no_deserialise or self._reason(serialized_engine)
             if reason:
@@ -338,6 +379,10 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
                 return "" if self.engine_host_code_allowed else "engine host code is not allowed"
             if header["version"] != fake.version or trt.__name__ == "tensorrt_lean":
                 return f"the plan is of version {header['version']}, this is {fake.version}"
+            if fake.is_rtx:
+                here = f"sm{cuda.capability[0]}{cuda.capability[1]}"
+                targets = header["targets"]
+                return "" if here in targets or not targets else f"the plan is for {', '.join(targets)}, not {here}"
             return "" if header["gpu"] == cuda.name else f"the plan was built for {header['gpu']}"
 
     def _read(plan: bytes) -> tuple[dict[str, Any], onnx.ModelProto]:
@@ -372,8 +417,15 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
                 self._log.log(trt.ILogger.ERROR, "IExecutionContext: out of memory")
                 return None
             cuda.note("create_execution_context")
+            if fake.is_rtx:
+                (config,) = args
+                config._cache._compile(self)
+                return trt.IExecutionContext(self, self._log, config._strategy == "USER_MANAGED", config._cache)
             managed = bool(args) and args[0] is trt.ExecutionContextAllocationStrategy.USER_MANAGED
-            return trt.IExecutionContext(self, self._log, managed)
+            return trt.IExecutionContext(self, self._log, managed, None)
+
+        def create_runtime_config(self) -> Any:
+            return trt.IRuntimeConfig(self)
 
         def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
             return 1024 * max(shapes[2][0] for shapes in self._header["profiles"][profile_index].values())
@@ -386,6 +438,47 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
 
         def serialize_with_config(self, arg0: Any) -> Any:
             return _host(MAGIC + json.dumps(self._header).encode() + b"\n" + self._model.SerializeToString())
+
+    class IRuntimeConfig:
+        def __init__(self, engine: Any) -> None:
+            self._engine, self._cache, self._strategy = engine, None, "STATIC"
+
+        cuda_graph_strategy = dynamic_shapes_kernel_specialization_strategy = None
+
+        def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+            self._strategy = strategy.name
+
+        def create_runtime_cache(self) -> Any:
+            assert self._cuda_graph_strategy is trt.CudaGraphStrategy.DISABLED
+            profiles = self._engine._header["profiles"]
+            static = all(least == most for profile in profiles for least, _, most in profile.values())
+            wanted = "NONE" if static else "EAGER"
+            assert self._dynamic_shapes_kernel_specialization_strategy.name == wanted, "LAZY swaps kernels"
+            return trt.IRuntimeCache()
+
+        def set_runtime_cache(self, cache: Any) -> bool:
+            # Not kept alive, as in the real one.
+            self._cache = weakref.proxy(cache)
+            return not fake.rejects_runtime_cache
+
+    class IRuntimeCache:
+        def __init__(self) -> None:
+            self._kernels: list[str] = []
+
+        def deserialize(self, blob: bytes) -> bool:
+            if not blob.startswith(b"kernels "):
+                return False
+            self._kernels = json.loads(blob.removeprefix(b"kernels "))
+            return True
+
+        def serialize(self) -> Any:
+            return _host(b"kernels " + json.dumps(self._kernels).encode())
+
+        def _compile(self, engine: Any) -> None:
+            shapes = json.dumps([engine._header["profiles"], cuda.name])
+            if shapes not in self._kernels:
+                self._kernels.append(shapes)
+                fake.compiled.append(shapes.encode())
 
     class ISerializationConfig:
         def clear_flag(self, flag: Any) -> bool:
@@ -444,8 +537,8 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             return not self._errors
 
     class IExecutionContext:
-        def __init__(self, engine: Any, logger: Any, managed: bool) -> None:
-            self._engine, self._log, self._managed = engine, logger, managed
+        def __init__(self, engine: Any, logger: Any, managed: bool, cache: Any) -> None:
+            self._engine, self._log, self._managed, self._cache = engine, logger, managed, cache
             self._scratch: tuple[int, int] | None = None
             self._profile: int | None = None
             self._shapes: dict[str, tuple[int, ...]] = {}
@@ -484,9 +577,21 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             self._addresses[name] = memory
             return memory % 256 == 0
 
+        def is_stream_capturable(self, stream: int) -> bool:
+            assert cuda.streams[stream]._capture is None
+            return fake.capturable
+
+        def __del__(self) -> None:
+            if self._cache is not None:
+                len(self._cache._kernels)  # the real one crashes here if the cache was freed first
+
         def execute_async_v3(self, stream_handle: int) -> bool:
             cuda.note("execute_async_v3")
             stream = cuda.streams[stream_handle]
+            if self._cache is not None:
+                len(self._cache._kernels)
+            if stream._capture is not None:
+                assert fake.capturable
             if fake.executions_fail or set(self._addresses) != set(self._engine._io) or self.infer_shapes():
                 self._log.log(trt.ILogger.ERROR, "IExecutionContext::enqueueV3: Error Code 3: not ready")
                 return False
@@ -526,6 +631,22 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         return dict(zip(names, engine._session.run(names, given), strict=True))
 
     return {name: value for name, value in locals().items() if isinstance(value, type)}
+
+
+def _list_layers(plan: bytes) -> str:
+    """The line in which the compiler of TensorRT for RTX lists all layers."""
+    header = json.loads(plan.removeprefix(MAGIC).partition(b"\n")[0])
+    kinds = {"Conv": "correlation", "ConvTranspose": "deconv", "Gemm": "gemm", "MatMul": "gemm"}
+    types = {"FLOAT": "Float", "HALF": "Half", "INT8": "Int8"}
+    lines = [
+        f"Name: {layer['name']}_myl{number}_{place}, LayerType: {kinds.get(layer['op'], 'kgen')}, "
+        f"Inputs: [ {{ Name: x, Datatype: {types[layer['type']]} }}], Outputs: [], "
+        f"Metadata: [ONNX Layer: {layer['name']}]"
+        for number in range(len(header["profiles"]))
+        for place, layer in enumerate(header["layers"])
+        if layer["type"]
+    ]
+    return "Layers:\n" + "\n".join(lines)
 
 
 def _load_inferred(file: str) -> onnx.ModelProto:

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 TENSORRT = foreign_api.read_versions("tensorrt_api.json")
 CUDA_CORE = foreign_api.read_versions("cuda_core_api.json")
 MODULES = {"tensorrt": "trt", "cuda.core": "core"}
+RTX_API = (11, 4)
 SOURCES = {
     str(path.relative_to(ROOT)): text
     for folder in ("ganrt", "export")
@@ -19,23 +20,33 @@ SOURCES = {
 }
 
 
+def describe_version(api: foreign_api.Api) -> api_contract.Version:
+    return api_contract.Version(RTX_API if api.is_rtx else api.number, api.is_rtx)
+
+
+def select_sources(api: foreign_api.Api) -> dict[str, str]:
+    """Return the sources that run over a library: some are for TensorRT for RTX alone."""
+    return {name: text for name, text in SOURCES.items() if api.is_rtx or "import tensorrt_rtx as trt" not in text}
+
+
 def check_source(source: str, tensorrt: str = "10.16.1", cuda_core: str = "1.2.2") -> list[str]:
-    return check_sources({"x.py": "import tensorrt as trt\nimport cuda.core as core\n" + source}, tensorrt, cuda_core)
+    start = "import tensorrt as trt\nimport cuda.core as core\n"
+    return check_sources({"x.py": start + source}, tensorrt, cuda_core)
 
 
 def check_sources(sources: dict[str, str], tensorrt: str, cuda_core: str = "1.2.2") -> list[str]:
     apis: dict[str, foreign_api.Api] = {"trt": TENSORRT[tensorrt], "core": CUDA_CORE[cuda_core]}
-    return api_contract.find_problems(sources, apis, MODULES, TENSORRT[tensorrt].number)
+    return api_contract.find_problems(sources, apis, MODULES, describe_version(TENSORRT[tensorrt]))
 
 
 @pytest.mark.parametrize("cuda_core", CUDA_CORE)
 @pytest.mark.parametrize("tensorrt", TENSORRT)
 def test_every_name_that_ganrt_uses_exists(tensorrt: str, cuda_core: str) -> None:
-    assert check_sources(SOURCES, tensorrt, cuda_core) == []
+    assert check_sources(select_sources(TENSORRT[tensorrt]), tensorrt, cuda_core) == []
 
 
-def test_four_versions_of_tensorrt_are_recorded() -> None:
-    assert list(TENSORRT) == ["8.6.0", "10.13.3", "10.16.1", "11.4.0"]
+def test_five_versions_of_tensorrt_are_recorded() -> None:
+    assert list(TENSORRT) == ["8.6.0", "10.13.3", "10.16.1", "11.4.0", "rtx-1.7.1"]
     assert "EXPLICIT_BATCH" in TENSORRT["10.16.1"].enums["NetworkDefinitionCreationFlag"]
     assert "EXPLICIT_BATCH" not in TENSORRT["11.4.0"].enums["NetworkDefinitionCreationFlag"]
 
@@ -56,9 +67,13 @@ def test_four_versions_of_tensorrt_are_recorded() -> None:
         ("class A:\n    d: dict[str, core.Event]\n    def f(self):\n        self.d['a'].wait()", "Event has no wait"),
         ("def f(s: list[core.Stream]):\n    for x in s:\n        x.synchronize()", "Stream has no synchronize"),
         ("class L(trt.ILogger):\n    def f(self):\n        self.min_severity", "ILogger has no min_severity"),
-        ("if VERSION >= (11, 0):\n    trt.BuilderFlag.FP16", "BuilderFlag has no FP16"),
-        ("def f():\n    if VERSION < (11, 0):\n        return\n    trt.BuilderFlag.FP16", "has no FP16"),
-        ("x = 0 if VERSION < (11,) else trt.BuilderFlag.FP16", "BuilderFlag has no FP16"),
+        ("if l.api >= (11, 0):\n    trt.BuilderFlag.FP16", "BuilderFlag has no FP16"),
+        ("def f():\n    if l.api < (11, 0):\n        return\n    trt.BuilderFlag.FP16", "has no FP16"),
+        ("x = 0 if l.api < (11,) else trt.BuilderFlag.FP16", "BuilderFlag has no FP16"),
+        ("l.trt.Bulider(0)", "there is no trt.Bulider"),
+        ("lib = l.trt\nlib.BuilderFlag.FP16", "BuilderFlag has no FP16"),
+        ("if not l.is_rtx:\n    trt.BuilderFlag.FP16", "BuilderFlag has no FP16"),
+        ("def f(c: trt.IExecutionContext):\n    c.is_stream_capturable(1)", "has no is_stream_capturable"),
         ("s = core.Device(0).create_stream()\ns.synchronize()", "Stream has no synchronize"),
         ("from cuda.core.graph import GraphBuilder\ndef f(g: GraphBuilder):\n    g.capture()", "no capture"),
         ("from cuda.core.graph import Capture", "core has no Capture"),
@@ -74,9 +89,11 @@ def test_a_missing_name_is_reported(source: str, problem: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "if VERSION < (11, 0):\n    trt.BuilderFlag.FP16",
-        "def f():\n    if VERSION >= (11, 0):\n        return\n    trt.BuilderFlag.FP16",
-        "x = VERSION < (11,) and trt.BuilderFlag.FP16",
+        "if l.api < (11, 0):\n    trt.BuilderFlag.FP16",
+        "def f():\n    if l.api >= (11, 0):\n        return\n    trt.BuilderFlag.FP16",
+        "x = l.api < (11,) and trt.BuilderFlag.FP16",
+        "if l.is_rtx:\n    trt.BuilderFlag.FP16",
+        "def f(c: trt.IExecutionContext):\n    l.is_rtx and c.is_stream_capturable(1)",
         "trt.BuilderFlag.TF32, trt.__version__",
         "def f(b: trt.Builder, p: trt.MemoryPoolType):\n    b.create_builder_config().set_memory_pool_limit(p, 1)",
         "def f(d: core.Device):\n    d.allocate(4, stream=d.create_stream()).close()",
@@ -94,6 +111,6 @@ def test_a_name_that_one_version_lacks_is_reported_for_that_version_only() -> No
 
 
 def test_the_checked_sources_include_those_that_use_the_libraries() -> None:
-    assert {f"ganrt/gpu/{name}.py" for name in ("device", "nvinfer", "ort_programs")} | {
-        "export/engines/builder.py"
-    } <= set(SOURCES)
+    assert {
+        f"ganrt/gpu/{name}.py" for name in ("device", "nvinfer", "ort_programs", "runtime_cache", "trt_program")
+    } | {f"export/engines/{name}.py" for name in ("builder", "inspection", "options")} <= set(SOURCES)

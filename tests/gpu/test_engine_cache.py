@@ -38,7 +38,7 @@ def test_every_part_of_the_key_counts() -> None:
         dataclasses.replace(KEY, options={**KEY.options, "level": 4}),
         *(dataclasses.replace(KEY, machine=machine) for machine in machines),
     ]
-    assert len({key.digest() for key in [KEY, *others]}) == 7
+    assert len({key.digest() for key in [KEY, *others]}) == 8
     engine_cache.store(KEY, b"plan", {})
     assert all(engine_cache.find_exact(other) is None for other in others)
 
@@ -46,7 +46,7 @@ def test_every_part_of_the_key_counts() -> None:
 @pytest.mark.parametrize(
     ("here", "reason"),
     [
-        (change_machine(tensorrt="10.7.0.23"), r"there is one for TensorRT 10\.3\.0\.26\): build it with `ganrt build"),
+        (change_machine(version="10.7.0.23"), r"there is one for TensorRT 10\.3\.0\.26\): build it with `ganrt build"),
         (change_machine(gpu="NVIDIA H100"), r"there is one for NVIDIA Orin \(compute capability 8\.7\)"),
         (change_machine(driver="580.1"), r"for the driver 540\.4\.0, and this machine has 580\.1"),
     ],
@@ -69,10 +69,10 @@ def test_an_engine_must_have_the_wanted_options() -> None:
 @pytest.mark.parametrize(
     ("options", "here", "fits"),
     [
-        ({"version_compatible": True}, change_machine(tensorrt="10.16.1.11"), True),
-        ({"version_compatible": True}, change_machine(tensorrt="11.4.0.106"), True),
-        ({"version_compatible": True}, change_machine(tensorrt="12.0.0.0"), False),
-        ({"version_compatible": True}, change_machine(tensorrt="10.0.1.6"), False),
+        ({"version_compatible": True}, change_machine(version="10.16.1.11"), True),
+        ({"version_compatible": True}, change_machine(version="11.4.0.106"), True),
+        ({"version_compatible": True}, change_machine(version="12.0.0.0"), False),
+        ({"version_compatible": True}, change_machine(version="10.0.1.6"), False),
         ({"version_compatible": True}, change_machine(driver="580.1"), True),
         ({"hardware_compatible": "ampere-plus"}, change_machine(gpu="NVIDIA H100", capability="9.0"), True),
         ({"hardware_compatible": "ampere-plus"}, change_machine(gpu="NVIDIA B200", capability="10.0"), True),

@@ -8,6 +8,7 @@ from fakes.gpu import Start, start
 
 import ganrt.export.engines
 import ganrt.gpu
+from ganrt.bundle import Bundle
 from ganrt.errors import MissingLibraryError
 
 __all__ = ["start"]
@@ -20,11 +21,13 @@ def test_every_exported_name_exists(start: Start, package: Any) -> None:
     assert set(package.__all__) == set(package._MODULES)
 
 
-def test_without_tensorrt_building_names_the_extra_and_the_options_still_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tensorrt_building_names_the_extra_and_the_options_still_load(
+    monkeypatch: pytest.MonkeyPatch, bundle: Bundle
+) -> None:
     for name in [name for name in sys.modules if name.startswith(("ganrt.gpu.nvinfer", "ganrt.export.engines."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "cuda", None)
     assert ganrt.export.engines.EngineOptions().batches == (1, 8, 32)
     with pytest.raises(MissingLibraryError, match=r'building engines needs .*: pip install "ganrt\[tensorrt\]"'):
-        _ = ganrt.export.engines.build
+        ganrt.export.engines.build(bundle)

@@ -326,7 +326,7 @@ def test_a_missing_cuda_core_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "cuda"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cuda", cuda)
-    for name in ("ganrt.gpu.device", "ganrt.backends.tensorrt"):
+    for name in ("ganrt.gpu.device", "ganrt.gpu.trt_session", "ganrt.backends.tensorrt"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(MissingLibraryError, match=r'backend needs cuda\.core, .*: pip install "ganrt\[tensorrt\]"'):
         import_backend("tensorrt")

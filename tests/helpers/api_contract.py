@@ -2,8 +2,8 @@
 
 The check follows types through a source: of `trt.X` and `core.X`, of parameters and fields with such annotations, and
 of what their methods return. It looks up every attribute, argument count, keyword and enum member. A branch such as
-`if VERSION >= (10, 0):` is walked for the versions that take it. A name that only the library has, on something of
-unknown type, is an error too: the source must annotate it.
+`if library.api >= (10, 0):` or `if library.is_rtx:` is walked for the versions that take it. A name that only the
+library has, on something of unknown type, is an error too: the source must annotate it.
 """
 
 from __future__ import annotations
@@ -52,6 +52,13 @@ def collect_classes(tree: ast.Module) -> dict[str, LocalClass]:
     return found
 
 
+class Version(NamedTuple):
+    """A version of TensorRT or TensorRT for RTX, as `ganrt.gpu.Library` describes it."""
+
+    api: tuple[int, ...]
+    is_rtx: bool
+
+
 class Type(NamedTuple):
     """`kind` is container (`member` is the kind of its elements), module, class, enum, function, method, instance (of a
     library's class), local (instance of a class of the sources) or maker (that class itself)."""
@@ -66,15 +73,15 @@ class ContractChecker(ast.NodeVisitor):
     """Walks a source for one version of each library and collects `problems`."""
 
     def __init__(
-        self, apis: dict[str, Api], modules: dict[str, str], sources: dict[str, LocalClass], number: tuple[int, ...]
+        self, apis: dict[str, Api], modules: dict[str, str], sources: dict[str, LocalClass], version: Version
     ) -> None:
         """
         Args:
             apis: alias -> library.
             modules: package -> alias, for `from cuda.core import Stream`.
-            number: the value of VERSION.
+            version: what `Library` says of the version.
         """
-        self.apis, self.modules, self.sources, self.number = apis, modules, sources, number
+        self.apis, self.modules, self.sources, self.version = apis, modules, sources, version
         self.problems: list[str] = []
         self.scopes: list[dict[str, Type]] = [{}]
         own = {name for a in apis.values() for members in a.classes.values() for name in members}
@@ -219,6 +226,8 @@ class ContractChecker(ast.NodeVisitor):
         return None
 
     def infer_attribute(self, node: ast.Attribute) -> Type | None:
+        if node.attr in self.apis and node.attr == "trt":  # `Library.trt`
+            return Type("module", node.attr)
         base = self.infer(node.value)
         if base is None:
             if node.attr in self.guarded:
@@ -326,16 +335,21 @@ class ContractChecker(ast.NodeVisitor):
         return Type(found.member, found.alias, found.name) if found is not None and found.kind == "container" else None
 
     def decide(self, test: ast.expr) -> bool | None:
-        """Return the outcome of a test of VERSION; None for any other test."""
+        """Return the outcome of a test of `Library.api` or `is_rtx`; None for any other test."""
         if isinstance(test, ast.BoolOp):
             values = [self.decide(v) for v in test.values]
             decisive = isinstance(test.op, ast.Or)
             if decisive in values:
                 return decisive
             return None if None in values else not decisive
-        if isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "VERSION":
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            known = self.decide(test.operand)
+            return None if known is None else not known
+        if isinstance(test, ast.Attribute) and test.attr == "is_rtx":
+            return self.version.is_rtx
+        if isinstance(test, ast.Compare) and isinstance(test.left, ast.Attribute) and test.left.attr == "api":
             other = ast.literal_eval(test.comparators[0])
-            return {ast.GtE: self.number >= other, ast.Lt: self.number < other}[type(test.ops[0])]
+            return {ast.GtE: self.version.api >= other, ast.Lt: self.version.api < other}[type(test.ops[0])]
         return None
 
 
@@ -354,14 +368,14 @@ CONSTANTS = frozenset(("__version__", "LEGACY_DEFAULT_STREAM", "PER_THREAD_DEFAU
 
 
 def find_problems(
-    sources: dict[str, str], apis: dict[str, Api], modules: dict[str, str], number: tuple[int, ...]
+    sources: dict[str, str], apis: dict[str, Api], modules: dict[str, str], version: Version
 ) -> list[str]:
     """Return everything that sources (name -> text) use and the libraries lack in these versions."""
     trees = {name: ast.parse(text) for name, text in sources.items()}
     classes = {name: local for tree in trees.values() for name, local in collect_classes(tree).items()}
     found = []
     for name, tree in trees.items():
-        checker = ContractChecker(apis, modules, classes, number)
+        checker = ContractChecker(apis, modules, classes, version)
         checker.check_block(tree.body)
         found += [f"{name}, {re.sub(r'  +', ' ', text)}" for text in checker.problems]
     return found

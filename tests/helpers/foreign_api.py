@@ -62,8 +62,13 @@ class Api:
     functions: dict[str, list[Signature]]
 
     @property
+    def is_rtx(self) -> bool:
+        """Whether it is TensorRT for RTX."""
+        return self.version.startswith("rtx-")
+
+    @property
     def number(self) -> tuple[int, ...]:
-        return tuple(map(int, self.version.split(".")))
+        return tuple(map(int, self.version.removeprefix("rtx-").split(".")))
 
 
 def read_versions(file: str) -> dict[str, Api]:

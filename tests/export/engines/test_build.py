@@ -202,7 +202,8 @@ def test_weights_of_another_architecture_are_rejected(start: Start, small: dict[
     plan = engine_cache.read_plan(build(machine, small["fp32"], refittable=True))
     ir.save(chain(["relu", "conv"]), tmp_path / "other.onnx")
     with pytest.raises(EngineError, match=r"does not take these weights: at LeakyRelu 'n_leakyrelu0': UNSUPPORTED"):
-        machine.modules["ganrt.export.engines.builder"].refit_engine(plan, tmp_path / "other.onnx", False)
+        library = machine.modules["ganrt.gpu.nvinfer"].load_tensorrt()
+        machine.modules["ganrt.export.engines.builder"].refit_engine(library, plan, tmp_path / "other.onnx", False)
 
 
 @pytest.mark.parametrize(
@@ -310,9 +311,16 @@ def test_all_forms_of_the_inspectors_json_are_parsed(start: Start, layers: list[
 
 
 def test_an_engine_of_unknown_precision_is_an_error(start: Start) -> None:
+    """Before 10.0 the types of a graph need not be those of the engine. Later they are, and TensorRT 11 may compile a
+    whole network into one layer, of which the inspector reports a float32 input and nothing else."""
     inspection = start().modules["ganrt.export.engines.inspection"]
-    with pytest.raises(EngineError, match="the engine inspector reports no precision of any layer"):
-        inspection.parse_precision_shares(json.dumps({"Layers": ["conv_1 + relu_1", "conv_2"]}))
+    whole = {"Name": "{ForeignNode[conv_1...conv_9]}", "LayerType": "Myelin", "Inputs": [{"Datatype": "Float"}]}
+    for layers in (["conv_1 + relu_1", "conv_2"], [whole]):
+        shares = inspection.parse_precision_shares(json.dumps({"Layers": layers}))
+        assert shares == {}
+        inspection.require_precision("fp16", shares, strongly_typed=True)
+        with pytest.raises(EngineError, match="the engine inspector reports no precision of any layer"):
+            inspection.require_precision("fp16", shares, strongly_typed=False)
 
 
 def test_the_command_builds_and_proves(start: Start, bundle: Bundle) -> None:
