@@ -118,6 +118,9 @@ def reject_refused(bundle: Bundle, config: SessionConfig) -> None:
 
 
 def _unproven_error(bundle: Bundle, config: SessionConfig, proof: Proof) -> UnprovenError:
+    if "refittable" in proof.details:
+        advice = "; TensorRT 11 may drop the bias of a Gemm in an engine built with --refit: build it without"
+        return UnprovenError(f"{bundle.folder} on {config} {proof.refusal}{advice}")
     advice = ", or pass unproven=True to use it anyway" if proof.samples else "; `ganrt verify` tries this one again"
     return UnprovenError(f"{bundle.folder} on {config} {proof.refusal}. Use another backend{advice}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .ahead import PRECISIONS, CompilationTrial, compile_variant, has_compiler, try_compilation
+    from .ahead import PRECISIONS, CompilationTrial, choose_targets, compile_variant, has_compiler, try_compilation
     from .cached_build import build
     from .compiler import CompiledPlan, Compiler
     from .layers import Launch, parse_layers
@@ -28,6 +28,7 @@ __all__ = [
     "Launch",
     "RtxEngineOptions",
     "build",
+    "choose_targets",
     "compile_variant",
     "has_compiler",
     "parse_layers",
@@ -45,6 +46,7 @@ _MODULES = {
     "Launch": "layers",
     "RtxEngineOptions": "options",
     "build": "cached_build",
+    "choose_targets": "ahead",
     "compile_variant": "ahead",
     "has_compiler": "ahead",
     "parse_layers": "layers",

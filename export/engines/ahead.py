@@ -8,16 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganrt import gpu
 from ganrt.bundle import Bundle
 from ganrt.errors import EngineError, MissingLibraryError, RequestError
 from ganrt.golden import proof_picture_size
 from ganrt.gpu import Library, engine_cache, load_tensorrt_rtx
+from ganrt.machine import has_nvidia_gpu, parse_device
 
 from .compiler import CompiledPlan, Compiler
 from .engine_graph import format_batches, list_golden_sizes, make_engine_graph, name_options, save_engine_graph
 from .inspection import count_precision_shares, require_precision
 from .layers import parse_layers
-from .options import FP8_TARGETS, USUAL_TARGETS, RtxEngineOptions
+from .options import FP8_TARGETS, TARGETS, USUAL_TARGETS, RtxEngineOptions
 
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 """Precisions of the variants that TensorRT for RTX compiles."""
@@ -91,6 +93,19 @@ def try_compilation(compiler: Compiler, bundle: Bundle, variant: str) -> Compila
                 return CompilationTrial(library, usual, {})
             del reasons[targets[0]]
     return CompilationTrial(library, tuple(target for target in usual if target not in reasons), reasons)
+
+
+def choose_targets(device: str) -> tuple[str, ...]:
+    """Return the target of this machine's GPU, if there is one that TensorRT for RTX names; else the usual ones.
+
+    Args:
+        device: `auto`, `cuda` or `cuda:N`.
+    """
+    if has_nvidia_gpu():
+        target = engine_cache.format_target(gpu.Gpu(parse_device(device)[1]).capability)
+        if target in TARGETS:
+            return (target,)
+    return USUAL_TARGETS
 
 
 def build_ahead(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ganrt import atomic
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.feeds import Size
-from ganrt.gpu import Library, engine_cache, load_engine
+from ganrt.gpu import Library, engine_cache, load_engine, redirect_to_stderr
 
 from .options import EngineOptions, ProfileOptions, RtxEngineOptions
 
@@ -21,6 +21,7 @@ _MOVE_ONLY = ("CONSTANT", "SHAPE", "CAST", "IDENTITY", "SHUFFLE", "CONCATENATION
 """Layer types of 8.6 that move values without computing."""
 
 
+@redirect_to_stderr()
 def build_plan(
     library: Library,
     file: Path,
@@ -263,6 +264,7 @@ class TimingCache:
         atomic.write_file(self._file, bytes(cache.serialize()))
 
 
+@redirect_to_stderr()
 def refit_engine(library: Library, plan: bytes, file: Path, portable: bool) -> bytes:
     """Return a plan with the weights of another ONNX file of the same architecture. Raises EngineError, and
     MachineError before 10.0."""

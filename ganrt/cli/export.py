@@ -1,4 +1,4 @@
-"""Commands that turn a checkpoint into something proven: `export`, `verify`, `build`."""
+"""Commands that turn a checkpoint into something proven: `export` and `verify`."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from typing import Any
 
 import click
 
-import ganrt
 from ganrt.cli.options import (
     FILE,
     bundle_argument,
     config_option,
     device_option,
-    engine_options,
     export_options,
     import_extra,
     overwrite_option,
-    variant_option,
 )
 from ganrt.cli.parsing import parse_decibels, parse_numbers, parse_settings
-from ganrt.cli.terminal import log, print_proofs, show_progress
+from ganrt.cli.terminal import log, print_proofs
 from ganrt.errors import VerificationError
-from ganrt.images import parse_size
 
 _named_backends_option = click.option(
     "--backend",
@@ -77,33 +73,3 @@ def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
         print_proofs(f"{bundle}: {name}", proofs)
     if found.failures:
         raise VerificationError(f"{bundle} failed: {found.failures[0]}")
-
-
-@click.command()
-@bundle_argument
-@click.option("--backend", default="tensorrt", type=click.Choice(["tensorrt"]), help="Backend to build an engine for.")
-@click.option("--precision", default="fp32", help="Precision of the variant to build: fp32, fp16 or int8.")
-@variant_option
-@device_option
-@engine_options
-@click.option("--rebuild", is_flag=True, help="Build the engine even if the cache has it.")
-def build(
-    bundle: Path, backend: str, precision: str, variant: str | None, device: str, rebuild: bool, **wanted: Any
-) -> None:
-    """Build a TensorRT engine ahead of the first request.
-
-    Builds it for the GPU of this machine, verifies it on the bundle's golden samples and keeps it in the engine cache.
-    """
-    engines = import_extra("ganrt.export.engines", "tensorrt", "building engines")
-    read = ganrt.Bundle.read(bundle)
-    name = variant or read.in_precision(precision)[0]
-    wanted |= {
-        "size": parse_size(wanted["size"]) if wanted["size"] else None,
-        "batches": tuple(sorted(set(wanted["batches"]))) or (1, 8, 32),
-    }
-    with show_progress(f"building {name}") as progress:
-        options = engines.EngineOptions(**wanted)
-        engine = engines.build(read, variant=name, options=options, device=device, rebuild=rebuild, progress=progress)
-    with ganrt.load(bundle, backend, device=device, variant=name) as generator:
-        shares = generator.session.details["computed in"]
-    click.echo(f"{engine.path}: {name} in {shares}, proven on {engine.key.machine.gpu}")

@@ -16,8 +16,9 @@ from typing import Any
 import click
 
 import ganrt
+from ganrt.cli.build import build
 from ganrt.cli.demo import demo
-from ganrt.cli.export import build, export, verify
+from ganrt.cli.export import export, verify
 from ganrt.cli.measure import bench, tune
 from ganrt.cli.sample import sample, stylize, transform
 from ganrt.cli.show import doctor, info, models

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ganrt.gpu.nvinfer import Library, LoadedEngine, load_engine, load_tensorrt, load_tensorrt_rtx
     from ganrt.gpu.ort_programs import OrtPrograms
     from ganrt.gpu.session import DeviceSession, parse_deadline
+    from ganrt.gpu.standard_output import redirect_to_stderr
     from ganrt.gpu.tensor_names import FINITENESS_TENSOR, PICTURES_TENSOR
     from ganrt.gpu.trt_programs import TrtPrograms
     from ganrt.gpu.trt_session import open_engine_session
@@ -35,6 +36,7 @@ __all__ = [
     "load_tensorrt_rtx",
     "open_engine_session",
     "parse_deadline",
+    "redirect_to_stderr",
     "translate_errors",
 ]
 
@@ -53,6 +55,7 @@ _MODULES = {
     "load_tensorrt_rtx": "nvinfer",
     "open_engine_session": "trt_session",
     "parse_deadline": "session",
+    "redirect_to_stderr": "standard_output",
     "translate_errors": "device",
 }
 """Public name -> the module of this package that defines it; empty for a module itself."""

@@ -23,6 +23,7 @@ import numpy as np
 
 from ganrt.errors import EngineError, MachineError
 from ganrt.gpu.engine_cache import Machine
+from ganrt.gpu.standard_output import redirect_to_stderr
 from ganrt.machine import nvidia_details
 
 if TYPE_CHECKING:
@@ -215,12 +216,13 @@ def new_context(loaded: LoadedEngine, scratch: core.Buffer | None) -> trt.IExecu
     library = loaded.library
     engine: trt.ICudaEngine = loaded.engine
     context: trt.IExecutionContext | None
-    if library.api < (10, 3) or scratch is None:
-        return engine.create_execution_context()
-    if loaded.runtime_cache is not None:
-        context = loaded.runtime_cache.new_context()
-    else:
-        context = engine.create_execution_context(library.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+    with redirect_to_stderr():
+        if library.api < (10, 3) or scratch is None:
+            return engine.create_execution_context()
+        if loaded.runtime_cache is not None:
+            context = loaded.runtime_cache.new_context()
+        else:
+            context = engine.create_execution_context(library.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
     if context is not None:
         context.set_device_memory(int(scratch.handle), int(scratch.size))
     return context
@@ -235,8 +237,13 @@ def load_engine(library: Library, plan: bytes, portable: bool = False) -> Loaded
 
     Raises MachineError if CUDA does not start, and EngineError with the library's error lines.
     """
-    lib = library.trt
     library.log.take_errors()
+    with redirect_to_stderr():
+        return _deserialize(library, plan, portable)
+
+
+def _deserialize(library: Library, plan: bytes, portable: bool) -> LoadedEngine:
+    lib = library.trt
     if library.api < (10, 0) and not library.is_lean:
         lib.init_libnvinfer_plugins(library.log, "")  # InstanceNormalization is one there
     runtime: trt.Runtime = lib.Runtime(library.log)

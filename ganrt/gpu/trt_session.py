@@ -43,7 +43,7 @@ def open_engine_session(
     if kind == "cpu":
         raise MachineError(f"the {backend} backend runs on NVIDIA GPUs only; {device} was asked for: use onnxruntime")
     if not has_nvidia_gpu():
-        raise MachineError(f"the {backend} backend needs an NVIDIA GPU, and this machine has none; use device='cpu'")
+        raise MachineError(f"the {backend} backend needs an NVIDIA GPU, and this machine has none: use onnxruntime")
     gpu = Gpu(number)
     found = _find_plan(library, bundle, variant, gpu, options)
     engine = load_engine(library, found.plan, found.portable)
@@ -57,6 +57,8 @@ def open_engine_session(
     details = {backend: library.version, "engine": found.sha256, "computed in": found.computed_in}
     if not library.is_rtx:
         details["runtime"] = "lean" if library.is_lean else "full"
+    if found.refittable and library.api >= (11, 0):
+        details["refittable"] = "yes"  # a failed proof has a hint then
     with translate_errors("opening a session"):
         session = DeviceSession(
             name,
@@ -79,6 +81,7 @@ class _Plan(NamedTuple):
     sha256: str
     computed_in: str
     """The precisions that were read back when it was built."""
+    refittable: bool
 
 
 def _find_plan(library: Library, bundle: Bundle, variant: str, gpu: Gpu, options: Mapping[str, Any]) -> _Plan:
@@ -89,12 +92,17 @@ def _find_plan(library: Library, bundle: Bundle, variant: str, gpu: Gpu, options
                 "with the option sha256, the digest that its maker gave you, or build one with `ganrt build`"
             )
         plan = engine_cache.read_verified(Path(options["engine"]), options["sha256"])
-        return _Plan(plan, not library.is_rtx, options["sha256"], "unknown: a foreign engine")
+        return _Plan(plan, not library.is_rtx, options["sha256"], "unknown: a foreign engine", False)
     engine = engine_cache.find_engine(bundle.digest(variant), library.describe_machine(gpu.name, gpu.capability))
     shares = engine.notes.get("computed in", {})
     computed_in = ", ".join(f"{precision} {share:.0%}" for precision, share in shares.items())
-    portable = bool(engine.key.options.get("version_compatible"))
-    return _Plan(engine_cache.read_plan(engine), portable, engine.sha256, computed_in or "the types of the graph")
+    return _Plan(
+        engine_cache.read_plan(engine),
+        bool(engine.key.options.get("version_compatible")),
+        engine.sha256,
+        computed_in or "the types of the graph",
+        bool(engine.key.options.get("refittable")),
+    )
 
 
 def _check_tensors(spec: Spec, engine: LoadedEngine) -> None:

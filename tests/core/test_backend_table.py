@@ -75,7 +75,9 @@ def test_the_rows_of_ganrt_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_unknown_backend_is_an_error_that_lists_the_names() -> None:
-    with pytest.raises(RequestError, match="there is no backend 'abacus'; choose one of tensorrt, onnxruntime, "):
+    with pytest.raises(
+        RequestError, match="there is no backend 'abacus'; choose one of tensorrt, tensorrt-rtx, onnxruntime, "
+    ):
         import_backend("abacus")
 
 
