@@ -53,7 +53,7 @@ def parse_precision_shares(information: str) -> dict[str, float]:
 
 def count_precision_shares(launches: Sequence[Launch]) -> dict[str, float]:
     """`read_precision_shares` of what a plan of TensorRT for RTX launches."""
-    kinds = [(launch, _find_type({"type": launch.inputs[0]}) if launch.inputs else None) for launch in launches]
+    kinds = [(launch, _find_type({"type": launch.computed_in})) for launch in launches]
     working = [kind for launch, kind in kinds if kind and launch.is_product]
     return _count_shares(working or [kind for _, kind in kinds if kind])
 

@@ -35,6 +35,8 @@ class Launch:
     generates."""
     inputs: tuple[str, ...]
     """Types of its inputs, such as `Half`; constants not among them."""
+    constants: tuple[str, ...]
+    """Types of its constants: of a product, the weight's first."""
     outputs: tuple[str, ...]
     """Types of its outputs."""
     origin: tuple[str, ...]
@@ -46,9 +48,16 @@ class Launch:
         return self.kind in _PRODUCTS or _FUSED_PRODUCT.search(self.name) is not None
 
     @property
+    def computed_in(self) -> str:
+        """The type that it computes in: of its first input; of its weight, if it casts the input itself. Empty without
+        either."""
+        cast = self.constants[:1] if "Cast" in self.name and self.is_product else ()
+        return next(iter((*cast, *self.inputs, *self.outputs)), "")
+
+    @property
     def types(self) -> str:
-        """The type of its first input and that of its output, such as `Int8 -> Float`."""
-        return f"{self.inputs[0] if self.inputs else '?'} -> {self.outputs[0] if self.outputs else '?'}"
+        """The type that it computes in and that of its output, such as `Int8 -> Float`."""
+        return f"{self.computed_in or '?'} -> {self.outputs[0] if self.outputs else '?'}"
 
 
 def parse_layers(text: str) -> list[list[Launch]]:
@@ -72,6 +81,7 @@ def _parse_line(found: re.Match[str]) -> Launch:
         found["name"],
         found["kind"],
         tuple(_TYPE.findall(inputs)),
+        tuple(_TYPE.findall(parts.get("Constants", ""))),
         tuple(_TYPE.findall(parts.get("Outputs", ""))),
         tuple(_ORIGIN.findall(parts.get("Metadata", ""))),
     )

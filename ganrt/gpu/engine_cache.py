@@ -245,6 +245,8 @@ def _explain_options(key: Key, wanted: Mapping[str, Any]) -> str | None:
 
 def _read_sidecar(sidecar: Path) -> Engine | None:
     """Return None if the sidecar is missing or damaged, or its plan is missing; the next build replaces them."""
+    if not sidecar.exists():
+        return None
     try:
         raw: Any = read_json(sidecar, _MAX_SIDECAR)
         if raw["format"] != FORMAT:
@@ -252,8 +254,6 @@ def _read_sidecar(sidecar: Path) -> Engine | None:
         key = Key(raw["key"]["graph"], dict(raw["key"]["options"]), Machine(**raw["key"]["machine"]))
         path = sidecar.parent / Path(raw["plan"]).name
         engine = Engine(path, str(raw["sha256"]), key, dict(raw["notes"]))
-    except FileNotFoundError:
-        return None
     except (ArtifactError, KeyError, TypeError, ValueError) as error:
         _log.warning("%s is not the record of an engine (%s) and is skipped", sidecar, error)
         return None

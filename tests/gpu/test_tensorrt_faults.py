@@ -234,7 +234,7 @@ def test_an_engine_of_another_model_is_rejected(start: Start, bundles: dict[str,
 def test_without_a_gpu_tensorrt_is_not_called(start: Start, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = start("8.6.0", count=0)
     monkeypatch.setattr(facts, "_NVIDIA_NODES", ())
-    with pytest.raises(MachineError, match="needs an NVIDIA GPU, and this machine has none; use device='cpu'"):
+    with pytest.raises(MachineError, match="needs an NVIDIA GPU, and this machine has none: use onnxruntime"):
         open_trt_session(machine, bundle, "auto")
     with pytest.raises(MachineError, match="runs on NVIDIA GPUs only; cpu was asked for: use onnxruntime"):
         open_trt_session(machine, bundle, "cpu")
