@@ -213,19 +213,21 @@ def get_scratch_bytes(loaded: LoadedEngine, profile: int) -> int | None:
 def new_context(loaded: LoadedEngine, scratch: core.Buffer | None) -> trt.IExecutionContext | None:
     """Return a context that uses this scratch memory, or its own without any; None, with lines in the log, if there is
     too little memory."""
-    library = loaded.library
-    engine: trt.ICudaEngine = loaded.engine
-    context: trt.IExecutionContext | None
     with redirect_to_stderr():
-        if library.api < (10, 3) or scratch is None:
-            return engine.create_execution_context()
-        if loaded.runtime_cache is not None:
-            context = loaded.runtime_cache.new_context()
-        else:
-            context = engine.create_execution_context(library.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-    if context is not None:
+        context: trt.IExecutionContext | None = _create_context(loaded, scratch is not None)
+    if loaded.library.api >= (10, 3) and context is not None and scratch is not None:
         context.set_device_memory(int(scratch.handle), int(scratch.size))
     return context
+
+
+def _create_context(loaded: LoadedEngine, memory_given: bool) -> trt.IExecutionContext | None:
+    library = loaded.library
+    engine: trt.ICudaEngine = loaded.engine
+    if library.api < (10, 3) or not memory_given:
+        return engine.create_execution_context()
+    if loaded.runtime_cache is not None:
+        return loaded.runtime_cache.new_context()
+    return engine.create_execution_context(library.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
 
 
 def load_engine(library: Library, plan: bytes, portable: bool = False) -> LoadedEngine:
