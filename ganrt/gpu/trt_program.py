@@ -85,6 +85,11 @@ class TrtProgram:
             self.close()
             raise
 
+    def __del__(self) -> None:
+        # The garbage collector frees the parts of a session in any order, and a runtime cache that is freed before its
+        # context crashes the process. Finalizers run before anything is freed.
+        self.__dict__.pop("_context", None)
+
     def count_bytes(self, name: str) -> int:
         return math.prod(self.shapes[name]) * self.dtypes[name].itemsize
 

@@ -77,15 +77,30 @@ class FakeMachine:
     def engines(self) -> Any:
         return importlib.import_module("ganrt.export.engines")
 
+    @property
+    def backend_name(self) -> str:
+        return "tensorrt-rtx" if self.trt.is_rtx else "tensorrt"
+
+    def make_options(self, batches: tuple[int, ...], **options: Any) -> Any:
+        """Return the options of an engine for this machine's library and GPU."""
+        if self.trt.is_rtx:
+            return self.engines.RtxEngineOptions(batches=batches, targets=("sm86", "sm89"), **options)
+        return self.engines.EngineOptions(batches=batches, **options)
+
 
 Start = Callable[..., FakeMachine]
 
 
-@pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Return a function that makes a machine with a version of TensorRT, or with TensorRT for RTX (`rtx-1.7.1`)."""
+both_libraries = pytest.mark.parametrize("start", ["10.16.1", "rtx-1.7.1"], indirect=True)
+"""Runs a test over TensorRT and over TensorRT for RTX: it is the version that `start` has by default."""
 
-    def make(version: str = "10.16.1", lean: bool = False, core: str = "1.2.2", **cuda_options: Any) -> FakeMachine:
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Return a function that makes a machine with a version of TensorRT, or with TensorRT for RTX (`rtx-1.7.1`)."""
+    default = getattr(request, "param", "10.16.1")
+
+    def make(version: str = default, lean: bool = False, core: str = "1.2.2", **cuda_options: Any) -> FakeMachine:
         from ganrt import machine
 
         monkeypatch.setattr(machine, "_NVIDIA_NODES", ("/dev/null",))
@@ -93,6 +108,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
         fake_cuda.install(monkeypatch, cuda, core)
         fake_kernels.install(cuda)
         if version.startswith("rtx-"):
+            cuda.name, cuda.capability = "NVIDIA Fake 4090", (8, 9)
             trt = fake_tensorrt.install_rtx(monkeypatch, cuda, version)
         else:
             trt = fake_tensorrt.install(monkeypatch, cuda, version, "tensorrt_lean" if lean else "tensorrt")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import weakref
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -106,6 +107,26 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
     """Return the behaviour of TensorRT's classes, by name."""
     trt: Any = fake.module
     cuda = fake.cuda
+
+    caches: list[bool] = []
+    """Whether each runtime cache is still there."""
+
+    class CacheLife(int):
+        """Ends with a runtime cache. The garbage collector does not track it, so that `__del__` is called when it is
+        freed, as that of the real object is."""
+
+        __slots__ = ()
+
+        def __del__(self) -> None:
+            caches[self] = False
+
+    class ContextLife(int):
+        """Ends with a context of the runtime cache of this number."""
+
+        __slots__ = ()
+
+        def __del__(self) -> None:
+            assert caches[self], "the runtime cache was freed before its context: the real library crashes here"
 
     def dtype_of(elem_type: int) -> str:
         kind = _TYPES[elem_type]
@@ -457,13 +478,14 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             return trt.IRuntimeCache()
 
         def set_runtime_cache(self, cache: Any) -> bool:
-            # Not kept alive, as in the real one.
-            self._cache = weakref.proxy(cache)
+            self._cache = weakref.proxy(cache)  # not kept alive, as in the real one
             return not fake.rejects_runtime_cache
 
     class IRuntimeCache:
         def __init__(self) -> None:
             self._kernels: list[str] = []
+            self._life = CacheLife(len(caches))
+            caches.append(True)
 
         def deserialize(self, blob: bytes) -> bool:
             if not blob.startswith(b"kernels "):
@@ -538,7 +560,8 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
 
     class IExecutionContext:
         def __init__(self, engine: Any, logger: Any, managed: bool, cache: Any) -> None:
-            self._engine, self._log, self._managed, self._cache = engine, logger, managed, cache
+            self._engine, self._log, self._managed = engine, logger, managed
+            self._life = None if cache is None else ContextLife(cache._life)
             self._scratch: tuple[int, int] | None = None
             self._profile: int | None = None
             self._shapes: dict[str, tuple[int, ...]] = {}
@@ -581,15 +604,10 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             assert cuda.streams[stream]._capture is None
             return fake.capturable
 
-        def __del__(self) -> None:
-            if self._cache is not None:
-                len(self._cache._kernels)  # the real one crashes here if the cache was freed first
-
         def execute_async_v3(self, stream_handle: int) -> bool:
             cuda.note("execute_async_v3")
             stream = cuda.streams[stream_handle]
-            if self._cache is not None:
-                len(self._cache._kernels)
+            assert self._life is None or caches[self._life], "the runtime cache was freed"
             if stream._capture is not None:
                 assert fake.capturable
             if fake.executions_fail or set(self._addresses) != set(self._engine._io) or self.infer_shapes():
@@ -599,23 +617,24 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
                 self._log.log(trt.ILogger.ERROR, "the first run after a change of shapes cannot be captured")
                 return False
             self._ran = True
-            cuda.enqueue(stream, "execute", self._act)
+            assert not self._managed or self._scratch is not None
+            given = (self._engine, self._profile, self._scratch, dict(self._shapes), dict(self._addresses))
+            cuda.enqueue(stream, "execute", partial(_act, *given))
             return True
 
-        def _act(self) -> None:
-            inputs = {}
-            if self._managed:
-                assert self._scratch is not None
-                memory = cuda.get_memory(self._scratch[0])
-                needed = self._engine.get_device_memory_size_for_profile_v2(self._profile)
-                assert memory.size == self._scratch[1] >= needed
-                memory[:] = 0xEE
-            for name, shape in self._shapes.items():
-                array = cuda.get_memory(self._addresses[name]).view(_NUMPY[self._kind(name)])
-                inputs[name] = array[: int(np.prod(shape))].reshape(shape).copy()
-            for name, made in _execute(self._engine, inputs).items():
-                target = cuda.get_memory(self._addresses[name])
-                target[: made.nbytes] = np.ascontiguousarray(made).view(np.uint8).reshape(-1)
+    def _act(engine: Any, profile: Any, scratch: Any, shapes: dict[str, Any], addresses: dict[str, int]) -> None:
+        """Do the work of a batch; like a CUDA graph, it refers to memory and not to the context."""
+        inputs = {}
+        if scratch is not None:
+            memory = cuda.get_memory(scratch[0])
+            assert memory.size == scratch[1] >= engine.get_device_memory_size_for_profile_v2(profile)
+            memory[:] = 0xEE
+        for name, shape in shapes.items():
+            array = cuda.get_memory(addresses[name]).view(_NUMPY[engine.get_tensor_dtype(name).name])
+            inputs[name] = array[: int(np.prod(shape))].reshape(shape).copy()
+        for name, made in _execute(engine, inputs).items():
+            target = cuda.get_memory(addresses[name])
+            target[: made.nbytes] = np.ascontiguousarray(made).view(np.uint8).reshape(-1)
 
     def _execute(engine: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         if engine._session is None:
@@ -630,7 +649,7 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         names = [o.name for o in engine._session.get_outputs()]
         return dict(zip(names, engine._session.run(names, given), strict=True))
 
-    return {name: value for name, value in locals().items() if isinstance(value, type)}
+    return {n: v for n, v in locals().items() if isinstance(v, type) and n not in ("CacheLife", "ContextLife")}
 
 
 def _list_layers(plan: bytes) -> str:

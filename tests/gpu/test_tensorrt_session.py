@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes.cuda import Work
-from fakes.gpu import FakeMachine, Start, start
+from fakes.gpu import FakeMachine, Start, both_libraries, start
 
 import ganrt
 from ganrt.backend import Session, open_session
@@ -24,9 +24,7 @@ VERSIONS = ["8.6.0", "10.13.3", "10.16.1", "11.4.0"]
 
 
 def build_engine(machine: FakeMachine, bundle: Bundle, *batches: int, **options: Any) -> FakeMachine:
-    machine.engines.build(
-        bundle, variant="fp32", options=machine.engines.EngineOptions(batches=batches or (1, 2, 4), **options)
-    )
+    machine.engines.build(bundle, variant="fp32", options=machine.make_options(batches or (1, 2, 4), **options))
     return machine
 
 
@@ -45,6 +43,7 @@ def test_it_keeps_the_contract(start: Start, version: str, bundle: Bundle) -> No
     check_backend(machine.backend, bundle, device="cuda")
 
 
+@both_libraries
 @pytest.mark.parametrize("seed", range(3))
 def test_it_keeps_the_contract_in_any_order_that_the_streams_allow(start: Start, seed: int, bundle: Bundle) -> None:
     machine = build_engine(start(seed=seed), bundle)
@@ -59,19 +58,22 @@ def test_it_keeps_the_contract_on_one_profile_with_a_range(start: Start, core: s
     check_backend(machine.backend, bundle, device="cuda:0")
 
 
+@both_libraries
 def test_a_generator_samples_the_same_pictures_as_on_the_cpu(start: Start, bundle: Bundle) -> None:
-    build_engine(start(), bundle)
-    with ganrt.load(bundle.folder, "onnxruntime") as cpu, ganrt.load(bundle.folder, "tensorrt", device="cuda") as gpu:
+    name = build_engine(start(), bundle).backend_name
+    with ganrt.load(bundle.folder, "onnxruntime") as cpu, ganrt.load(bundle.folder, name, device="cuda") as gpu:
         assert gpu.session.device == "cuda:0"
         steps = cpu.sample(11, seed=3).astype(int) - gpu.sample(11, seed=3)
         assert np.abs(steps).max() <= 1
 
 
+@both_libraries
 def test_the_details_of_a_session(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
         details = dict(session.details)
-    assert details["tensorrt"] == "10.16.1.11" and details["runtime"] == "full" and details["gpu"] == "NVIDIA Fake 100"
+    assert details[machine.backend_name] == machine.trt.version and details["gpu"] == machine.cuda.name
+    assert details.get("runtime") == (None if machine.trt.is_rtx else "full")
     assert details["computed in"] == "fp32 100%" and len(details["engine"]) == 64
 
 
@@ -87,6 +89,7 @@ def run_batches(session: Session, bundle: Bundle, count: int) -> Array:
     return np.concatenate([made[bundle.spec.output.name] for made in [*images, running.wait()]])
 
 
+@both_libraries
 def test_nothing_is_allocated_between_the_tenth_and_the_hundredth_batch(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
@@ -98,6 +101,7 @@ def test_nothing_is_allocated_between_the_tenth_and_the_hundredth_batch(start: S
     assert made == set() and calls.count("graph.launch") == 90 and "execute_async_v3" not in calls
 
 
+@both_libraries
 def test_closing_frees_all_memory(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     session = open_trt_session(machine, bundle)
@@ -112,6 +116,7 @@ def select_work(work: list[Work], what: str) -> list[Work]:
     return [one for one in work if one.what == what]
 
 
+@both_libraries
 def test_the_order_of_the_streams(start: Start, bundle: Bundle) -> None:
     """A batch comes after its copy in, a copy out after its batch but not after the next batch, and a slot is reused
     only after its results were copied out."""
@@ -134,6 +139,7 @@ def test_the_order_of_the_streams(start: Start, bundle: Bundle) -> None:
         assert slots[0] == slots[2] != slots[1]
 
 
+@both_libraries
 def test_the_second_batch_is_enqueued_before_the_first_is_done(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
@@ -147,6 +153,7 @@ def test_the_second_batch_is_enqueued_before_the_first_is_done(start: Start, bun
         second.wait()
 
 
+@both_libraries
 def test_results_that_were_not_fetched_yet_survive_later_batches(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
@@ -157,6 +164,7 @@ def test_results_that_were_not_fetched_yet_survive_later_batches(start: Start, b
             assert np.array_equal(in_flight.wait()[name], images)
 
 
+@both_libraries
 def test_device_arrays_are_ordered_behind_the_work_that_makes_them(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
     with open_trt_session(machine, bundle) as session:
@@ -219,6 +227,7 @@ def no_staging_buffers(machine: FakeMachine) -> None:
     buffers.allocate_for = share_outputs
 
 
+@both_libraries
 @pytest.mark.parametrize(
     "change",
     [no_wait_before_the_copy_out, results_read_without_waiting, slots_reused_too_early, one_slot, no_staging_buffers],
@@ -233,6 +242,7 @@ def test_the_fakes_find_a_missing_wait(start: Start, change: Callable[[FakeMachi
     assert any(found)
 
 
+@both_libraries
 def test_a_program_keeps_its_scratch_memory_alive(start: Start, bundle: Bundle) -> None:
     """cuda-core frees a buffer that nobody refers to, and the context would go on using it."""
     machine = build_engine(start(), bundle)
@@ -259,12 +269,14 @@ def test_doctor_reports_which_library_is_installed(start: Start, lean: bool) -> 
     assert found.passed and found.text == f"TensorRT 10.16.1.11, {what}"
 
 
+@both_libraries
 def test_threads_share_a_generator_and_generators_a_gpu(start: Start, bundle: Bundle) -> None:
     machine = build_engine(start(), bundle)
+    name = machine.backend_name
     with (
         ganrt.load(bundle.folder, "onnxruntime", device="cpu") as cpu,
-        ganrt.load(bundle.folder, "tensorrt", device="cuda") as one,
-        ganrt.load(bundle.folder, "tensorrt", device="cuda") as other,
+        ganrt.load(bundle.folder, name, device="cuda") as one,
+        ganrt.load(bundle.folder, name, device="cuda") as other,
         ThreadPoolExecutor(4) as threads,
     ):
         right = cpu.sample(40, seed=9).astype(int)
