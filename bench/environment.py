@@ -23,6 +23,7 @@ _LIBRARIES = (
     "onnx",
     "tensorrt",
     "tensorrt_lean",
+    "tensorrt-rtx-cu13-bindings",
     "cuda-core",
 )
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

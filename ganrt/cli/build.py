@@ -29,7 +29,7 @@ _ONLY_TENSORRT = {
     "optimization_level": ("--optimization-level", "it is compiled without timing kernels"),
     "workspace_mib": ("--workspace", "it is compiled without timing kernels"),
     "version_compatible": ("--version-compatible", "an engine runs on one version of the library"),
-    "hardware_compatible": ("--hardware", "name GPUs with --target"),
+    "hardware_compatible": ("--hardware", "--target names the GPUs"),
     "refittable": ("--refit", "it is compiled in seconds"),
     "stripped": ("--strip", "it is compiled in seconds"),
 }

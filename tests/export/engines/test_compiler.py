@@ -1,0 +1,212 @@
+"""The real compiler of TensorRT for RTX in its worker process: what it compiles, what it rejects, what crashes it, and
+what export, verify and build make of it on a machine without a GPU."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from click.testing import CliRunner
+from helpers.fp16_graphs import SPEC, chain
+from onnx import TensorProto, helper, numpy_helper
+
+from ganrt.bundle import Bundle, FileDigest, Variant
+from ganrt.cli.main import main
+from ganrt.errors import EngineError, MachineError, RequestError
+from ganrt.export import verification
+from ganrt.export.engines import ahead, compiler
+from ganrt.export.engines.ahead import try_compilation
+from ganrt.export.engines.compiler import Compiler
+from ganrt.export.engines.options import RtxEngineOptions
+from ganrt.gpu import engine_cache
+from ganrt.machine import has_nvidia_gpu
+
+WITHOUT_GPU = pytest.mark.skipif(has_nvidia_gpu(), reason="a machine with a GPU proves the engine")
+ONE = RtxEngineOptions((1,), targets=("sm89",))
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Compiler]:
+    with Compiler() as opened:
+        yield opened
+
+
+@pytest.fixture
+def copied(bundle: Bundle, tmp_path: Path) -> Bundle:
+    return Bundle.read(shutil.copytree(bundle.folder, tmp_path / "copied.ganrt"))
+
+
+def save(folder: Path, nodes: list[onnx.NodeProto], kind: int = TensorProto.FLOAT, **weights: np.ndarray) -> Path:
+    """Save a graph from x (N, 4, 8, 8) to y."""
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("x", kind, ["N", 4, 8, 8])],
+        [helper.make_tensor_value_info("y", kind, None)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    file = folder / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), file)
+    return file
+
+
+def make_bundle(model: ir.Model, folder: Path) -> Bundle:
+    ir.save(model, folder / "model.onnx")
+    files = {"model.onnx": FileDigest.of(folder / "model.onnx")}
+    return Bundle(folder, SPEC, {"fp32": Variant("model.onnx", 20, "fp32")}, files)
+
+
+def test_a_graph_that_crashes_the_compiler_is_an_error_and_the_next_one_is_compiled(
+    worker: Compiler, tmp_path: Path
+) -> None:
+    """Attention whose three inputs are one tensor, in the release of 2026."""
+    crashing = save(tmp_path, [helper.make_node("Attention", ["x", "x", "x"], ["y"], name="a")], TensorProto.FLOAT16)
+    with pytest.raises(EngineError, match=r"the compiler of TensorRT for RTX crashed on this graph \(signal 11\)"):
+        worker.compile(crashing, ONE)
+    assert worker.compile(save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])]), ONE).plan
+
+
+def test_what_the_parser_rejects_names_the_node(worker: Compiler, tmp_path: Path) -> None:
+    file = save(tmp_path, [helper.make_node("Det", ["x"], ["y"], name="head/Det")])
+    with pytest.raises(EngineError, match=r"TensorRT for RTX 1\.\S+ cannot parse the graph: at Det 'head/Det'"):
+        worker.compile(file, ONE)
+
+
+def test_pictures_of_any_size_need_one(worker: Compiler, tmp_path: Path) -> None:
+    graph = onnx.load(save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])]))
+    for axis in (2, 3):
+        graph.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"side{axis}"
+    onnx.save(graph, tmp_path / "free.onnx")
+    with pytest.raises(RequestError, match=r"x takes pictures of any size, .* give it with --size"):
+        worker.compile(tmp_path / "free.onnx", ONE)
+    assert worker.compile(tmp_path / "free.onnx", RtxEngineOptions((1, 2), (32, 48), ("sm86",)), [(16, 64)]).plan
+
+
+def test_progress_is_reported(worker: Compiler, tmp_path: Path) -> None:
+    shares: list[float] = []
+    worker.compile(save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])]), ONE, progress=shares.append)
+    assert shares and all(0 <= share <= 1 for share in shares)
+
+
+def test_nothing_of_the_library_reaches_standard_output(tmp_path: Path) -> None:
+    """Clip with a minimum alone makes it print a warning there, in fp16."""
+    weights = {"low": np.array(0, np.float16)}
+    file = save(tmp_path, [helper.make_node("Clip", ["x", "low"], ["y"])], TensorProto.FLOAT16, **weights)
+    script = (
+        "import sys; from pathlib import Path; from ganrt.export.engines import builder, Compiler, RtxEngineOptions\n"
+        "from ganrt.gpu import load_tensorrt_rtx\n"
+        "options = RtxEngineOptions((1,))\n"
+        "print('before', flush=False)\n"
+        "with Compiler() as compiler:\n"
+        "    compiler.compile(Path(sys.argv[1]), options)\n"
+        "builder.build_plan(load_tensorrt_rtx(), Path(sys.argv[1]), [], '', options, [])\n"
+        "print('after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "before\nafter\n", done.stderr
+    assert done.stderr.strip()  # else the library has stopped printing, and this test shows nothing
+
+
+def test_a_target_that_rejects_a_variant_is_told_apart(worker: Compiler, bundle: Bundle) -> None:
+    """Turing has no float32 matrix product."""
+    options = RtxEngineOptions((1,), targets=("sm75",))
+    with pytest.raises(EngineError, match=r"for Turing \(SM75\): FP32 GEMM is not supported"):
+        ahead.compile_variant(worker, bundle, "fp32-phases", options)
+    assert ahead.compile_variant(worker, bundle, "fp32", options).plan
+
+
+@pytest.mark.usefixtures("rtx")
+def test_all_usual_targets_take_a_variant(worker: Compiler, bundle: Bundle) -> None:
+    trial = try_compilation(worker, bundle, "fp32")
+    assert trial.targets == ("sm86", "sm89", "sm120") and trial.reasons == {}
+    assert trial.library.startswith("TensorRT for RTX 1.")
+
+
+@pytest.mark.usefixtures("rtx")
+def test_verify_notes_what_the_compiler_takes(copied: Bundle) -> None:
+    lines: list[str] = []
+    found = verification.verify(copied, backends="onnxruntime", progress=lines.append)
+    assert found.passed and "compiling fp32-phases for RTX GPUs" in lines
+    notes = Bundle.read(copied.folder).variants["fp32-phases"].notes
+    assert notes["NVIDIA's compiler"].endswith("takes it for sm86, sm89, sm120")
+    assert "NVIDIA's compiler: TensorRT for RTX 1." in CliRunner().invoke(main, ["info", str(copied.folder)]).stdout
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_rejection_names_the_module(tmp_path: Path) -> None:
+    model = chain(["conv"])
+    node = next(node for node in model.graph if node.op_type == "Conv")
+    node.name = "blocks.0.conv/Conv"
+    determinant = ir.node("Det", [node.outputs[0]], name="blocks.1/Det")
+    model.graph.append(determinant)
+    determinant.outputs[0].name = "unused"
+    determinant.outputs[0].dtype = ir.DataType.FLOAT
+    bundle = make_bundle(model, tmp_path)
+    with Compiler() as opened:
+        trial = try_compilation(opened, bundle, "fp32")
+    assert trial.targets == () and set(trial.reasons) == {"sm86", "sm89", "sm120"}
+    text = verification._describe_trial(bundle, "fp32", trial)
+    assert "rejects it for sm86, sm89, sm120: cannot parse the graph: at Det 'blocks.1/Det'" in text
+
+
+def test_without_the_compiler_verify_notes_nothing(copied: Bundle) -> None:
+    """Other tests do not see it; see conftest.py."""
+    assert not ahead.has_compiler()
+    verification.verify(copied, backends="onnxruntime")
+    assert "NVIDIA's compiler" not in Bundle.read(copied.folder).variants["fp32"].notes
+
+
+def test_a_compiler_that_does_not_start_is_reported_and_skipped(
+    copied: Bundle, monkeypatch: pytest.MonkeyPatch, rtx: None
+) -> None:
+    monkeypatch.setattr(compiler, "_WORKER", "helpers.broken_compile_worker")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    lines: list[str] = []
+    assert verification.verify(copied, backends="onnxruntime", progress=lines.append).passed
+    assert "skipped: TensorRT for RTX cannot be imported: libcudart is missing" in lines
+
+
+def test_building_without_it_names_the_extra(bundle: Bundle) -> None:
+    ahead.load_tensorrt_rtx.cache_clear()
+    done = CliRunner().invoke(main, ["build", str(bundle.folder), "--backend", "tensorrt-rtx"])
+    assert done.exit_code == MachineError.exit_code
+    assert 'compiling for RTX GPUs needs tensorrt_rtx, which is not installed: pip install "ganrt[tensorrt-rtx]"' in (
+        done.stderr
+    )
+
+
+@WITHOUT_GPU
+@pytest.mark.usefixtures("rtx")
+def test_the_command_compiles_on_a_machine_without_a_gpu(bundle: Bundle, tmp_path: Path) -> None:
+    arguments = ["build", str(bundle.folder), "--backend", "tensorrt-rtx", "--target", "sm89", "--batch", "1"]
+    done = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "x.plan")])
+    assert done.exit_code == 0, done.output
+    assert "fp32 for sm89, in fp32 100%; built, not proven: the first load on such a GPU proves it" in done.stdout
+    sidecar = json.loads((tmp_path / "x.plan.json").read_text())
+    plan = (tmp_path / "x.plan").read_bytes()
+    assert sidecar["sha256"] in done.stdout and sidecar["key"]["options"]["targets"] == ["sm89"]
+    assert engine_cache.read_verified(tmp_path / "x.plan", sidecar["sha256"]) == plan
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 0 and "is there already" in again.stderr
+    loading = ["sample", str(bundle.folder), "--backend", "tensorrt-rtx", "--out", str(tmp_path / "a.png")]
+    failed = CliRunner().invoke(main, loading)
+    assert failed.exit_code == 3 and failed.stderr.count("\n") == 1
+    assert "the tensorrt-rtx backend needs an NVIDIA GPU, and this machine has none" in failed.stderr
+
+
+def test_fp8_is_for_ada_and_later(worker: Compiler, bundle: Bundle) -> None:
+    fp8 = Bundle(bundle.folder, bundle.spec, {"fp8": Variant("model.onnx", 20, "fp8")}, bundle.files)
+    with pytest.raises(RequestError, match="sm86 does not compute in fp8; name some of sm89, sm120, sm121"):
+        ahead.compile_variant(worker, fp8, "fp8", RtxEngineOptions())
+
+
+def test_bf16_is_not_compiled(worker: Compiler, bundle: Bundle) -> None:
+    bf16 = Bundle(bundle.folder, bundle.spec, {"bf16": Variant("model.onnx", 20, "bf16")}, bundle.files)
+    with pytest.raises(RequestError, match="bf16 is bf16; engines are built of fp32, fp16, int8, fp8"):
+        ahead.compile_variant(worker, bf16, "bf16", ONE)
