@@ -9,13 +9,13 @@ import click
 from click.core import ParameterSource
 
 import ganrt
+from ganrt.cli.engines import make_engine_options
 from ganrt.cli.options import (
     FILE,
     bundle_argument,
     device_option,
     engine_options,
     import_extra,
-    make_engine_options,
     variant_option,
 )
 from ganrt.cli.terminal import show_progress

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ganrt.atomic import check_output, write_file
+from ganrt.cli.engines import compile_rtx_engines
 from ganrt.cli.options import FILE, backends_option, bundle_argument, device_option, import_extra, overwrite_option
 from ganrt.cli.parsing import parse_decibels
 from ganrt.cli.terminal import log, open_console, show_progress
@@ -114,6 +115,7 @@ def tune(
         check_output(json_path, overwrite)
     decibels, picture = parse_decibels(quality), parse_size(size) if size else None
     measuring = import_extra("ganrt.bench", "bench", "tuning")
+    compile_rtx_engines(bundle, device, backends, batches, picture)
     with show_progress(f"tuning {bundle}") as progress:
         result = measuring.tune(
             bundle,

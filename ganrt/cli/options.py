@@ -9,11 +9,8 @@ from typing import Any
 
 import click
 
-import ganrt
 from ganrt.backend import BACKENDS
-from ganrt.cli.terminal import log, show_progress
-from ganrt.errors import MissingLibraryError, NoEngineError
-from ganrt.generator import Generator
+from ganrt.errors import MissingLibraryError
 
 FILE = click.Path(path_type=Path)
 
@@ -148,39 +145,6 @@ def _add_options(options: Sequence[Callable[..., Any]], command: Callable[..., N
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def make_engine_options(backend: str, device: str, targets: tuple[str, ...] | None = None, **wanted: Any) -> Any:
-    """Return the options of an engine of a backend.
-
-    Args:
-        targets: GPUs to compile for; default: the one of this machine if TensorRT for RTX names it, else the usual.
-        wanted: options of both libraries, by the names of `EngineOptions`.
-    """
-    engines = import_extra("ganrt.export.engines", backend, "building engines")
-    if backend == "tensorrt":
-        return engines.EngineOptions(**wanted)
-    own = {name: wanted[name] for name in ("batches", "size") if name in wanted}
-    return engines.RtxEngineOptions(targets=targets or engines.choose_targets(device), **own)
-
-
-def load_generator(bundle: Path, **loading: Any) -> Generator:
-    """`ganrt.load`; if TensorRT or TensorRT for RTX is named and has no engine that fits, build one first."""
-    backend = loading["backend"]
-    try:
-        return ganrt.load(bundle, **loading)
-    except NoEngineError as error:
-        if backend not in ("tensorrt", "tensorrt-rtx"):
-            raise
-        log(str(error))
-    engines = import_extra("ganrt.export.engines", backend, "building engines")
-    read = ganrt.Bundle.read(bundle)
-    precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
-    variant = loading["variant"] or read.in_precision(precision)[0]
-    with show_progress(f"building {variant}") as progress:
-        options = make_engine_options(backend, loading["device"])
-        engines.build(read, variant=variant, options=options, device=loading["device"], progress=progress)
-    return ganrt.load(bundle, **{**loading, "variant": variant})
 
 
 def import_extra(module: str, name: str, purpose: str) -> Any:

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from ganrt.atomic import check_output, write_file
+from ganrt.cli.engines import load_generator
 from ganrt.cli.options import (
     FILE,
     bundle_argument,
     device_option,
     import_extra,
-    load_generator,
     loading_options,
     overwrite_option,
 )

@@ -15,8 +15,10 @@ import ganrt
 from ganrt import machine as facts
 from ganrt.backend import Session
 from ganrt.bundle import Bundle
+from ganrt.cli import engines
+from ganrt.cli.engines import compile_rtx_engines
 from ganrt.cli.main import main
-from ganrt.errors import ArtifactError, BackendError, EngineError, NoEngineError, RequestError
+from ganrt.errors import ArtifactError, BackendError, EngineError, MissingLibraryError, NoEngineError, RequestError
 from ganrt.feeds import draw_feeds
 from ganrt.gpu import engine_cache
 
@@ -228,3 +230,34 @@ def test_without_a_gpu_it_is_built_and_not_loaded(
     assert done.exit_code == 3 and done.stderr.count("\n") == 1
     assert "the tensorrt-rtx backend needs an NVIDIA GPU, and this machine has none: use onnxruntime" in done.stderr
     assert machine.trt.loaded == []
+
+
+def test_tuning_compiles_what_has_no_engine_yet(
+    start: Start, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = start()
+    compile_rtx_engines(bundle.folder, "auto", (), (1, 4), None)
+    assert machine.trt.builds == len(bundle.variants)
+    with open_rtx_session(machine, bundle) as session:
+        assert session.batch_sizes == (1, 4)
+    compile_rtx_engines(bundle.folder, "auto", ("onnxruntime",), (1, 8), None)
+    compile_rtx_engines(bundle.folder, "cpu", (), (1, 8), None)
+    assert machine.trt.builds == len(bundle.variants)
+    machine.trt.build_errors = ["FP32 GEMM is not supported"]
+    compile_rtx_engines(bundle.folder, "auto", (), (2,), None)
+    assert "fp32 is not compiled for this GPU: " in capsys.readouterr().err
+
+
+def test_tuning_without_the_library_goes_on(
+    start: Start, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start()
+
+    def fail(name: str) -> None:
+        raise MissingLibraryError("tensorrt_rtx", "tensorrt-rtx", f"the {name} backend")
+
+    monkeypatch.setattr(engines, "import_backend", fail)
+    compile_rtx_engines(bundle.folder, "auto", (), (), None)
+    assert "tensorrt-rtx is left out: the tensorrt-rtx backend needs tensorrt_rtx" in capsys.readouterr().err
+    with pytest.raises(MissingLibraryError):
+        compile_rtx_engines(bundle.folder, "auto", ("tensorrt-rtx",), (), None)

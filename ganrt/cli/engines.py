@@ -1,0 +1,84 @@
+"""Engines for NVIDIA GPUs on the command line: their options, and engines that a command needs and builds itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ganrt
+from ganrt.backend import import_backend, supports_variant
+from ganrt.choosing import backends_to_try
+from ganrt.cli.options import import_extra
+from ganrt.cli.terminal import log, show_progress
+from ganrt.errors import GanrtError, MachineError, NoEngineError
+from ganrt.generator import Generator
+from ganrt.golden import proof_picture_size
+from ganrt.machine import has_nvidia_gpu
+
+
+def make_engine_options(backend: str, device: str, targets: tuple[str, ...] | None = None, **wanted: Any) -> Any:
+    """Return the options of an engine of a backend.
+
+    Args:
+        targets: GPUs to compile for; default: the one of this machine if TensorRT for RTX names it, else the usual.
+        wanted: options of both libraries, by the names of `EngineOptions`.
+    """
+    engines = import_extra("ganrt.export.engines", backend, "building engines")
+    if backend == "tensorrt":
+        return engines.EngineOptions(**wanted)
+    own = {name: wanted[name] for name in ("batches", "size") if name in wanted}
+    return engines.RtxEngineOptions(targets=targets or engines.choose_targets(device), **own)
+
+
+def compile_rtx_engines(
+    bundle: Path, device: str, backends: Sequence[str], batches: Sequence[int], size: tuple[int, int] | None
+) -> None:
+    """On a machine with a GPU and TensorRT for RTX, compile an engine of each variant that has none yet: seconds each.
+    A variant that it rejects is reported and left out.
+
+    Args:
+        backends: those that were named; none: all that run on the device.
+        batches: batch sizes; none: those of `RtxEngineOptions`.
+        size: height and width of pictures; None: those of a proof.
+    """
+    if not has_nvidia_gpu() or "tensorrt-rtx" not in (backends or backends_to_try(device)):
+        return
+    try:
+        import_backend("tensorrt-rtx")
+    except MachineError as error:
+        if backends:
+            raise
+        log(f"tensorrt-rtx is left out: {error}")
+        return
+    engines = import_extra("ganrt.export.engines", "tensorrt-rtx", "building engines")
+    read = ganrt.Bundle.read(bundle)
+    free = any(item.size is None for item in read.spec.images)
+    wanted: dict[str, Any] = {"batches": tuple(sorted(set(batches)))} if batches else {}
+    wanted["size"] = (size or proof_picture_size(read.spec)) if free else None
+    options = make_engine_options("tensorrt-rtx", device, **wanted)
+    for name in read.variants:
+        if supports_variant("tensorrt-rtx", read, name):
+            try:
+                engines.build(read, variant=name, options=options)
+            except GanrtError as error:
+                log(f"{name} is not compiled for this GPU: {error}")
+
+
+def load_generator(bundle: Path, **loading: Any) -> Generator:
+    """`ganrt.load`; if TensorRT or TensorRT for RTX is named and has no engine that fits, build one first."""
+    backend = loading["backend"]
+    try:
+        return ganrt.load(bundle, **loading)
+    except NoEngineError as error:
+        if backend not in ("tensorrt", "tensorrt-rtx"):
+            raise
+        log(str(error))
+    engines = import_extra("ganrt.export.engines", backend, "building engines")
+    read = ganrt.Bundle.read(bundle)
+    precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
+    variant = loading["variant"] or read.in_precision(precision)[0]
+    with show_progress(f"building {variant}") as progress:
+        options = make_engine_options(backend, loading["device"])
+        engines.build(read, variant=variant, options=options, device=loading["device"], progress=progress)
+    return ganrt.load(bundle, **{**loading, "variant": variant})
