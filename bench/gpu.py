@@ -131,7 +131,7 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     sides = ["--size", f"{size[0]}x{size[1]}"] if size else []
     batches = [part for batch in BATCHES for part in ("--batch", str(batch))]
     _run_command("build", str(folder), "--precision", "fp16", *batches, *sides)
-    variant = bundle.in_precision("fp16")[0]
+    variant = bundle.in_precision("fp16", gpu=True)[0]
     module = gpu_torch.load_original(bundle)
     found: dict[str, dict[str, Rates]] = {}
     for batch in BATCHES:

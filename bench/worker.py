@@ -41,7 +41,7 @@ class Facts:
     device: str
     """Where the session runs: `cpu`, `cuda:0` and so on."""
     precision: str
-    """Precision of the session: `fp32`, `bf16`, `fp16` or `int8`."""
+    """Precision of the session: `fp32`, `bf16`, `fp16`, `int8` or `fp8`."""
     slow: bool
     """Whether the backend is slow by design; then only a few golden samples are compared."""
     details: dict[str, str]

@@ -16,6 +16,7 @@ _PRECISIONS = {
     "bf16": "float32 in the file, computed in bfloat16 by backends that support it",
     "fp16": "float16 in the graph itself, except for the fp32 islands below; inputs and outputs are float32",
     "int8": "convolutions on 8-bit integers, between explicit quantise/dequantise pairs, except for the layers below",
+    "fp8": "convolutions on float8e4m3fn, between explicit quantise/dequantise pairs, except for the layers below",
 }
 
 GRID = "samples.png"
@@ -122,9 +123,10 @@ def _format_variants(bundle: Bundle) -> str:
 
 def _format_variant(name: str, variant: Variant) -> str:
     passes = f"; graph passes: {', '.join(variant.passes)}" if variant.passes else "; the graph as it was traced"
+    made_for = "; made for NVIDIA GPUs" if variant.for_gpu else ""
     decided = [f"- {line}".replace("-   ", "  - ") for line in notes.format_notes(variant.notes)]
     return "\n".join(
-        [f"**{name}** (`{variant.file}`): {_PRECISIONS[variant.precision]}{passes}.", "", *decided]
+        [f"**{name}** (`{variant.file}`): {_PRECISIONS[variant.precision]}{passes}{made_for}.", "", *decided]
     ).strip()
 
 

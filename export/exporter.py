@@ -83,9 +83,9 @@ def export(
         out: folder to make; by convention its name ends in ".ganrt".
         spec: inputs and output of a module in memory, in the order of its forward.
         config: settings that a checkpoint does not hold, or keyword arguments of the factory.
-        precisions: of "fp32", "bf16", "fp16", "int8". The traced float32 graph is always part of the bundle.
+        precisions: of "fp32", "bf16", "fp16", "int8", "fp8". The traced float32 graph is always part of the bundle.
         forms: of up-sampling, of "phases", "subpixel", "transposed"; each adds a variant to the graph as traced.
-        quality: worst PSNR in dB that int8 must reach; fp16 too, where it is above 45.
+        quality: worst PSNR in dB that int8 and fp8 must reach; fp16 too, where it is above 45.
         pictures: folder of pictures for image-to-image models: half of the files to calibrate on, the others to be
             golden samples; default: synthetic ones.
         bind: labels and scalars that get a constant value, and are no inputs of the bundle any more.
@@ -224,7 +224,7 @@ def _build_engines(bundle: Bundle, plan: _Plan) -> None:
 
     options = plan.engine if isinstance(plan.engine, EngineOptions) else EngineOptions()
     for precision in plan.engine_precisions:
-        variant = bundle.in_precision(precision)[0]
+        variant = bundle.in_precision(precision, gpu=True)[0]
         plan.progress(f"building an engine of {variant}; this takes minutes")
         build(bundle, variant=variant, options=options)
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import onnx_ir as ir
 
-from ganrt.bundle import PRECISION_KEY, Bundle, Variant
-from ganrt.errors import RequestError
+from ganrt.bundle import FAITHFUL, PRECISION_KEY, Bundle, Variant
+from ganrt.errors import RequestError, VerificationError
 
-from .passes import FORMS, PACKING, find_conv_after_nearest, optimize_graph
-from .precision import PictureCrops, convert_to_int8, convert_with_fp32_islands, draw_samples
+from .passes import FORMS, TRACED, find_conv_after_nearest, optimize_graph
+from .precision import (
+    HalfGraph,
+    HalfQuantizer,
+    PictureCrops,
+    Samples,
+    convert_to_int8,
+    convert_with_fp32_islands,
+    draw_samples,
+    find_half_layers,
+)
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", "fp8")
 QUALITY = 35.0
-"""Worst PSNR in dB that an int8 variant must reach by default."""
+"""Worst PSNR in dB that a variant in 8 bits must reach by default."""
 _SAMPLES = 8
 _LARGEST_SINGLE_FILE = 2**30
 """Weights of more bytes than this go into a file beside the graph; protobuf ends at 2 GiB."""
-_TRACED = "traced"
-"""Form of the variants of a graph that no pass changes."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class VariantOptions:
     forms: tuple[str, ...]
     """Some of FORMS."""
     quality: float = QUALITY
-    """Worst PSNR in dB that int8 variants must reach; fp16 too, where it is above `fp32_islands.QUALITY`."""
+    """Worst PSNR in dB that variants in 8 bits must reach; fp16 too, where it is above `fp32_islands.QUALITY`."""
     pictures: Path | None = None
     """Folder of calibration pictures for image inputs; None: they are made up."""
 
@@ -59,42 +67,126 @@ def add_variants(
     crops: PictureCrops | None,
     progress: Callable[[str], None],
 ) -> Bundle:
-    """Add the variant `<precision>-<form>` for every pair, where it differs from those that are there.
+    """Add the variant `<precision>-<form>` for every pair, where it differs from those that are there; with fp16 also
+    the fp16 of the graph whose up-sampling is left as traced, and with int8 and fp8 one variant for NVIDIA GPUs.
 
     Args:
         model: the traced graph.
         crops: of the pictures to calibrate on; None: they are made up.
 
-    Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when fp16 or
-    int8 cannot reach the quality.
+    Returns the bundle with the files and variants, its manifest not yet written. Raises VerificationError when fp16,
+    fp8, or int8 for CPUs cannot reach the quality.
     """
-    opset, nearest = model.opset_imports[""], any(map(find_conv_after_nearest, model.graph))
     samples = draw_samples(bundle.spec, _SAMPLES, crops)
+    writer = _Writer(bundle, model, options, samples, progress)
     for form in options.forms:
-        progress(f"optimizing the graph: {form}")
-        graph, passes = optimize_graph(model, form)
-        fewer_macs = nearest or PACKING.name in passes
-        name, file = (form, f"model.fp32-{form}.onnx") if passes else (_TRACED, bundle.variants["fp32"].file)
+        writer.add_form(form)
+    if "fp16" in options.precisions:
+        writer.add_fp16()
+    for precision in ("int8", "fp8"):
+        if precision in options.precisions:
+            writer.add_8_bits_for_gpu(precision)
+    return writer.bundle
+
+
+class _Writer:
+    """Makes variants and adds them to `bundle`."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        model: ir.Model,
+        options: VariantOptions,
+        samples: Samples,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.bundle = bundle
+        self._model, self._options, self._samples, self._progress = model, options, samples, progress
+        self._fewer_macs = any(map(find_conv_after_nearest, model.graph))
+        """Whether forms save multiplications: of up-sampling by nearest neighbours. A transposed convolution only
+        becomes several others."""
+        self._optimize_for_gpu = cache(partial(optimize_graph, model, gpu=True))
+        self._half_graphs: dict[str, HalfGraph] = {}
+
+    def add_form(self, form: str) -> None:
+        """Add fp32, bf16 and int8 of a form, for CPUs."""
+        self._progress(f"optimizing the graph: {form}")
+        graph, passes = optimize_graph(self._model, form)
+        name, file = (form, f"model.fp32-{form}.onnx") if passes else (TRACED, self.bundle.variants[FAITHFUL].file)
+        single = Variant(file, graph.opset_imports[""], "fp32", self._fewer_macs, passes)
         if passes:
-            bundle = _add_variant(
-                bundle,
-                f"fp32-{form}",
-                Variant(file, opset, "fp32", fewer_macs, passes),
-                save_graph(graph, bundle, file),
-            )
-        if "bf16" in options.precisions and f"bf16-{name}" not in bundle.variants:
-            bundle = _add_variant(bundle, f"bf16-{name}", Variant(file, opset, "bf16", fewer_macs, passes), [])
-        for precision, lower in (("fp16", convert_with_fp32_islands), ("int8", convert_to_int8)):
-            if precision not in options.precisions or f"{precision}-{name}" in bundle.variants:
-                continue
-            progress(f"converting to {precision}: {name}")
-            lowered, notes = lower(graph, bundle.spec, samples, options.quality)
-            lowered.metadata_props[PRECISION_KEY] = precision
-            file = f"model.{precision}-{name}.onnx"
-            variant = Variant(file, opset, precision, fewer_macs, (*passes, precision), notes=notes)
-            bundle = _add_variant(bundle, f"{precision}-{name}", variant, save_graph(lowered, bundle, file))
-    return bundle
+            self._add(f"fp32-{form}", single, save_graph(graph, self.bundle, file))
+        if self._lacks("bf16", name):
+            self._add(f"bf16-{name}", replace(single, precision="bf16"), [])
+        if self._lacks("int8", name):
+            self._progress(f"converting to int8: {name}")
+            lowered, notes = convert_to_int8(graph, self.bundle.spec, self._samples, self._options.quality)
+            self._save(f"int8-{name}", lowered, "int8", self._fewer_macs, passes, notes)
 
+    def _lacks(self, precision: str, name: str) -> bool:
+        return precision in self._options.precisions and f"{precision}-{name}" not in self.bundle.variants
 
-def _add_variant(bundle: Bundle, name: str, variant: Variant, files: list[str]) -> Bundle:
-    return replace(bundle.with_files(*files), variants={**bundle.variants, name: variant})
+    def add_fp16(self) -> None:
+        """Add fp16 of every form, and beside them, for GPUs, of the graph whose up-sampling is left as traced."""
+        forms = dict.fromkeys((*map(self._find_form_for_gpu, self._options.forms), TRACED))
+        for form in forms:
+            half = self._convert_to_half(form)
+            beside = form == TRACED and len(forms) > 1
+            self._save_for_gpu(f"fp16-{form}", half.model, "fp16", form, half.notes, beside)
+
+    def add_8_bits_for_gpu(self, precision: str) -> None:
+        """Add convolutions in 8 bits between float16. Without int8 of this kind a GPU can still run that for CPUs."""
+        form = self._find_form_for_gpu(self._options.forms[0])
+        if not self._fewer_macs and find_half_layers(self._convert_to_half(TRACED)):
+            form = TRACED
+        name = f"int8-half-{form}" if precision == "int8" else f"{precision}-{form}"
+        half = self._convert_to_half(form)
+        quantizer = HalfQuantizer(half, self.bundle.spec, self._samples, self._options.quality)
+        self._progress(f"converting to {precision} for NVIDIA GPUs: {form}")
+        try:
+            lowered, notes = quantizer.convert(precision)
+        except VerificationError as error:
+            if precision == "fp8":
+                raise
+            self._progress(f"skipped: {name}: {error}")
+            return
+        self._save_for_gpu(name, lowered, precision, form, notes, True)
+
+    def _find_form_for_gpu(self, form: str) -> str:
+        """The form, or TRACED if this graph has no up-sampling that it changes."""
+        return form if FORMS[form].name in self._optimize_for_gpu(form)[1] else TRACED
+
+    def _convert_to_half(self, form: str) -> HalfGraph:
+        if form not in self._half_graphs:
+            self._progress(f"converting to fp16: {form}")
+            graph, _ = self._optimize_for_gpu(form)
+            half = convert_with_fp32_islands(graph, self.bundle.spec, self._samples, self._options.quality)
+            self._half_graphs[form] = half
+        return self._half_graphs[form]
+
+    def _save_for_gpu(
+        self, name: str, model: ir.Model, precision: str, form: str, notes: Mapping[str, object], for_gpu: bool
+    ) -> None:
+        fewer, passes = self._fewer_macs and form != TRACED, self._optimize_for_gpu(form)[1]
+        self._save(name, model, precision, fewer, passes, notes, for_gpu)
+
+    def _save(
+        self,
+        name: str,
+        model: ir.Model,
+        precision: str,
+        fewer_macs: bool,
+        passes: tuple[str, ...],
+        notes: Mapping[str, object],
+        for_gpu: bool = False,
+    ) -> None:
+        model.metadata_props[PRECISION_KEY] = precision
+        file = f"model.{name}.onnx"
+        variant = Variant(
+            file, model.opset_imports[""], precision, fewer_macs, (*passes, precision), notes=notes, for_gpu=for_gpu
+        )
+        self._add(name, variant, save_graph(model, self.bundle, file))
+
+    def _add(self, name: str, variant: Variant, files: list[str]) -> None:
+        added = {**self.bundle.variants, name: variant}
+        self.bundle = replace(self.bundle.with_files(*files), variants=added)

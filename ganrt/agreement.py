@@ -12,7 +12,7 @@ from ganrt.errors import BackendError
 from ganrt.images import Floats
 from ganrt.spec import Range
 
-THRESHOLDS = {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0, "int8": 30.0}
+THRESHOLDS = {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0, "int8": 30.0, "fp8": 30.0}
 """Precision -> lowest PSNR allowed, in dB, for the worst sample."""
 
 PSNR_CAP = 200.0

@@ -58,7 +58,7 @@ class Session(ABC):
     device: str
     """The device that does the work: `cpu`, `cuda:0`, `cuda:1` and so on; never `auto` or `cuda`."""
     precision: str
-    """Precision of the arithmetic: `fp32`, `bf16`, `fp16` or `int8`."""
+    """Precision of the arithmetic: `fp32`, `bf16`, `fp16`, `int8` or `fp8`."""
     slow: bool = False
     """True if an image takes seconds; fewer golden samples are then compared."""
     batch_sizes: tuple[int, ...] = ()
@@ -201,7 +201,10 @@ class Entry(NamedTuple):
 
 BACKENDS = {
     "tensorrt": Entry(
-        "ganrt.backends.tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16", "int8"), gpu=True, cpu=False, prebuilt=True
+        *("ganrt.backends.tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16", "int8", "fp8")),
+        gpu=True,
+        cpu=False,
+        prebuilt=True,
     ),
     "tensorrt-rtx": Entry(
         *("ganrt.backends.tensorrt_rtx", "tensorrt-rtx", "tensorrt-rtx-cu13-bindings"),
@@ -211,14 +214,14 @@ BACKENDS = {
         prebuilt=True,
     ),
     "onnxruntime": Entry(
-        *("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8")),
+        *("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8", "fp8")),
         gpu=True,
         threads=True,
         on_gpu=({"prefer_nhwc": True}, {"search": "EXHAUSTIVE"}, {"prefer_nhwc": True, "search": "EXHAUSTIVE"}),
     ),
     "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8"), threads=True),
     "pytorch": Entry("ganrt.backends.pytorch", "export", "torch", ("fp32",), gpu=True, graphs=False),
-    "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8"), slow=True),
+    "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8", "fp8"), slow=True),
 }
 """The backends of ganrt, in the order in which `load` tries them."""
 
@@ -257,13 +260,15 @@ def backend_names(device: str = "auto") -> list[str]:
 
 def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
     """Return whether a backend can run a variant, by its row in the table: one that rebuilds the PyTorch original needs
-    its weights. True for an unknown backend, which `open_session` rejects. Raises RequestError for an unknown variant.
-    """
+    its weights, and what is made for NVIDIA GPUs needs a backend that can use one. True for an unknown backend, which
+    `open_session` rejects. Raises RequestError for an unknown variant."""
     entry = backend_table().get(backend)
     if entry is None:
         return True
+    found = bundle.variant(variant)
     rebuilt = variant == FAITHFUL and bundle.model is not None
-    return bundle.variant(variant).precision in entry.precisions and (entry.graphs or rebuilt)
+    suits = entry.gpu or entry.slow or not found.for_gpu  # what is slow by design runs it for its proof alone
+    return found.precision in entry.precisions and suits and (entry.graphs or rebuilt)
 
 
 def import_backend(name: str) -> BackendModule:
@@ -308,7 +313,8 @@ def open_session(bundle: Bundle, config: SessionConfig) -> Session:
         supported = (
             ", ".join(entry.precisions) if entry.graphs else f"only the variant {FAITHFUL} of ganrt's own families"
         )
-        raise RequestError(f"the {config.backend} backend does not run {config.variant}; it runs {supported}")
+        made_for = ", made for NVIDIA GPUs" if bundle.variant(config.variant).for_gpu and not entry.gpu else ""
+        raise RequestError(f"the {config.backend} backend does not run {config.variant}{made_for}; it runs {supported}")
     try:
         return module.open(bundle, config.variant, config.device, **config.options)
     except GanrtError:

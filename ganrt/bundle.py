@@ -31,9 +31,10 @@ from ganrt.onnx_metadata import read_metadata
 from ganrt.proof import Proof
 from ganrt.spec import Spec
 
-FORMAT = 3
+FORMAT = 4
 """Format of the manifest. 1 had one variant per precision and no notes; 2 had the keys `lighter`, `moved` and `fixed`
-for `fewer_macs`, `batch_drift` and `bound`. All are read."""
+for `fewer_macs`, `batch_drift` and `bound`; 3 had no `for_gpu`, and `fewer_macs` where only SIMD lanes were saved. All
+are read."""
 FAITHFUL = "fp32"
 """Name of the variant with the graph as traced, in float32."""
 MANIFEST = "ganrt.json"
@@ -43,6 +44,8 @@ METADATA_KEY = "ganrt.spec"
 PRECISION_KEY = "ganrt.precision"
 """Metadata key, in every ONNX file, of the precision."""
 
+_FEWER_IDLE_LANES = "packing"
+"""Graph pass that fills idle SIMD lanes of a CPU."""
 _MAX_MANIFEST = 2**24
 _MAX_BARE_ONNX = 2**31
 _CHUNK = 2**20
@@ -51,22 +54,24 @@ _CHUNK = 2**20
 @dataclass(frozen=True)
 class Variant:
     """The model in one precision and one form. Its name in the bundle is a precision, such as `fp32`, or
-    `<precision>-<form>`, such as `int8-phases`."""
+    `<precision>-<form>`, such as `int8-phases` or `int8-half-traced`."""
 
     file: str
     """File name of the ONNX graph. Variants may share one."""
     opset: int
     """ONNX opset of the graph; 0 if unknown (a bare ONNX file)."""
     precision: str
-    """`fp32`, `bf16`, `fp16` or `int8`."""
+    """`fp32`, `bf16`, `fp16`, `int8` or `fp8`."""
     fewer_macs: bool = False
-    """True if it does less work than the graph as traced: fewer MACs, or fewer idle SIMD lanes."""
+    """True if it has fewer MACs than the graph as traced."""
     passes: tuple[str, ...] = ()
     """Graph passes applied, in order."""
     proofs: tuple[Proof, ...] = ()
     """Proofs of this variant, one per backend, device and library version."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Decisions of the export with their reasons, such as the layers kept in float32."""
+    for_gpu: bool = False
+    """True if it is made for NVIDIA GPUs. Backends that run on the CPU too run it there only to prove it."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +129,38 @@ class Bundle:
             raise RequestError(f"{self.folder} has no variant {name!r}; it has {', '.join(self.variants)}")
         return self.variants[name]
 
-    def in_precision(self, precision: str) -> list[str]:
-        """Return the names of the variants of a precision, in the order in which to try them: variants with fewer MACs,
-        then the graph as traced, then variants that arrange the same work differently (faster on some backends, slower
-        on others). Raises RequestError, listing the precisions, if there is none."""
+    def in_precision(self, precision: str, gpu: bool = False) -> list[str]:
+        """Return the names of the variants of a precision, in the order in which to try them.
+
+        On a CPU: variants with fewer MACs or fewer idle SIMD lanes, then the graph as traced, then variants that
+        arrange the same work differently (faster on some backends, slower on others); none that is made for GPUs. On an
+        NVIDIA GPU: variants with fewer MACs, then those made for GPUs, then the graph as traced. There a form that
+        saves no multiplications only adds kernels to start: phases make four convolutions of a transposed one. The rule
+        was not measured; `ganrt tune` measures.
+
+        Args:
+            precision: of the variants.
+            gpu: True for an NVIDIA GPU.
+
+        Raises RequestError, listing what there is, if there is none.
+        """
         names = [name for name, variant in self.variants.items() if variant.precision == precision]
+        fitting = [name for name in names if gpu or not self.variants[name].for_gpu]
+        if names and not fitting:
+            raise RequestError(
+                f"{self.folder} has {precision} for NVIDIA GPUs only: {', '.join(names)}; name the variant to run it "
+                "elsewhere"
+            )
         if not names:
             known = ", ".join(dict.fromkeys(variant.precision for variant in self.variants.values()))
             raise RequestError(f"{self.folder} has no {precision} variant; it has {known}")
-        return sorted(names, key=lambda name: (not self.variants[name].fewer_macs, name != FAITHFUL))
+
+        def rank(name: str) -> tuple[bool, bool, bool]:
+            variant = self.variants[name]
+            less = variant.fewer_macs or (not gpu and _FEWER_IDLE_LANES in variant.passes)
+            return not less, not variant.for_gpu, name != FAITHFUL
+
+        return sorted(fitting, key=rank)
 
     def onnx(self, name: str) -> Path:
         """Return the path of a variant's ONNX file. Raises RequestError for an unknown name."""
@@ -177,6 +205,7 @@ class Bundle:
                     "opset": v.opset,
                     "precision": v.precision,
                     "fewer_macs": v.fewer_macs,
+                    "for_gpu": v.for_gpu,
                     "passes": list(v.passes),
                     "proofs": [p.to_dict() for p in v.proofs],
                     "notes": dict(v.notes),
@@ -282,6 +311,7 @@ def _parse_variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDiges
         opset=int(raw["opset"]),
         precision=str(raw.get("precision", name)),
         fewer_macs=raw.get("fewer_macs", raw.get("lighter")) is True,
+        for_gpu=raw.get("for_gpu") is True,
         passes=tuple(map(str, raw["passes"])),
         proofs=tuple(map(Proof.from_dict, raw["proofs"])),
         notes=dict(raw.get("notes", {})),
@@ -289,7 +319,7 @@ def _parse_variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDiges
 
 
 def _check_variant_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]{1,20}(-[a-z0-9]{1,40})?", name):
+    if not re.fullmatch(r"[a-z0-9]{1,20}(-[a-z0-9]{1,40}){0,2}", name):
         raise BundleError(f"the manifest lists a variant {name!r}; a name is a precision, or precision-form")
     return name
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ganrt import tuned
-from ganrt.backend import backend_names, supports_variant
+from ganrt.backend import backend_names, backend_table, supports_variant
 from ganrt.bundle import Bundle
 from ganrt.checks import require_whole
+from ganrt.errors import RequestError
 from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.session_config import SessionConfig
 from ganrt.tuned import TunedConfig
@@ -79,14 +81,32 @@ def find_candidates(bundle: Bundle, request: LoadRequest) -> Iterator[Candidate]
 
 def candidates_by_rule(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
     """Return the candidates without a tuned record: float32 unless the request names a precision or variant; backends
-    in the order of their table; per backend, variants in the order of `Bundle.in_precision`. Pairs that the backend
-    cannot run are left out. If that leaves none, all are returned, so that opening them raises the reason."""
-    precision = "fp32" if request.precision == "auto" else request.precision
-    variants = bundle.in_precision(precision) if request.variant is None else [request.variant]
+    in the order of their table; per backend, variants in the order of `Bundle.in_precision` for the device. Pairs that
+    the backend cannot run are left out. If that leaves none, all are returned, so that opening them raises the
+    reason."""
     backends = backends_to_try(request.device) if request.backend == "auto" else [request.backend]
-    configs = [SessionConfig(b, v, request.device, request.options) for b in backends for v in variants]
+    on_gpu = {backend: runs_on_gpu(backend, request.device) for backend in backends}
+    configs = []
+    for backend, gpu in on_gpu.items():
+        with nullcontext() if gpu or not any(on_gpu.values()) else suppress(RequestError):  # of a GPU's variants alone
+            names = _list_variants(bundle, request, gpu)
+            configs += [SessionConfig(backend, name, request.device, request.options) for name in names]
     supported = [config for config in configs if supports_variant(config.backend, bundle, config.variant)]
     return [Candidate(config, RULE) for config in supported or configs]
+
+
+def _list_variants(bundle: Bundle, request: LoadRequest, gpu: bool) -> list[str]:
+    if request.variant is not None:
+        return [request.variant]
+    return bundle.in_precision("fp32" if request.precision == "auto" else request.precision, gpu)
+
+
+def runs_on_gpu(backend: str, device: str) -> bool:
+    """Return whether a backend uses an NVIDIA GPU for a device, by its row in the table: `auto` is a GPU where there is
+    one. False for an unknown backend."""
+    kind = parse_device(device)[0]
+    entry = backend_table().get(backend)
+    return entry is not None and entry.gpu and (kind == "cuda" or (kind == "auto" and has_nvidia_gpu()))
 
 
 def backends_to_try(device: str) -> list[str]:

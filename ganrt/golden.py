@@ -159,10 +159,10 @@ class Golden:
         return Golden((self.groups[0].subset(per_run), *(group.subset(1, 1) for group in self.groups[1:])))
 
     def select_for(self, precision: str) -> Golden:
-        """Return the samples that a precision is proven on: for int8 the pictures of the user alone, if there are any.
-        It is calibrated on such pictures, and clips values that synthetic images of full contrast reach."""
+        """Return the samples that a precision is proven on: for 8 bits the pictures of the user alone, if there are
+        any. They are calibrated on such pictures, and clip values that synthetic images of full contrast reach."""
         given = tuple(group for group in self.groups if group.has_given_pictures)
-        return Golden(given) if given and precision == "int8" else self
+        return Golden(given) if given and precision in ("int8", "fp8") else self
 
     def __str__(self) -> str:
         made, given = (

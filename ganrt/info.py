@@ -19,7 +19,7 @@ class Info:
     config: SessionConfig
     """Backend, variant, device and options. `device` is the actual one, such as `cuda:0`, never `auto`."""
     precision: str
-    """Precision of the arithmetic: `fp32`, `bf16`, `fp16` or `int8`."""
+    """Precision of the arithmetic: `fp32`, `bf16`, `fp16`, `int8` or `fp8`."""
     details: Mapping[str, str]
     """Library versions and other facts from the backend (`Session.details`)."""
     bundle: Path | None = None

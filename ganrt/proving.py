@@ -25,12 +25,12 @@ _ROWS, _PICTURE_ROWS = 8, 2
 """Rows for the checks of batch independence, which need several; _PICTURE_ROWS for models with image inputs, which take
 much longer per row."""
 
-_DRIFT = {"fp32": 5e-5, "int8": 3e-2}
+_DRIFT = {"fp32": 5e-5, "int8": 3e-2, "fp8": 3e-2}
 _REDUCED_DRIFT = 1e-2
 """Largest batch drift allowed, as a fraction of the output range; _REDUCED_DRIFT for the other precisions. It allows
-for another summation order, which norms over flat parts amplify. In int8, a value halfway between two of 256 steps may
-be rounded either way, and so may all values computed from it; the PSNR threshold of int8 allows differences of 3 % in
-every pixel."""
+for another summation order, which norms over flat parts amplify. In 8 bits, a value halfway between two steps may be
+rounded either way, and so may all values computed from it; the PSNR threshold allows differences of 3 % in every
+pixel."""
 
 
 @dataclass(frozen=True)

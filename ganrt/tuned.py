@@ -53,7 +53,7 @@ class TunedConfig:
     config: SessionConfig
     """Backend, variant, device and options. `device` is the actual one: `cpu`, `cuda:0` and so on."""
     precision: str
-    """Precision of the arithmetic: `fp32`, `bf16`, `fp16` or `int8`."""
+    """Precision of the arithmetic: `fp32`, `bf16`, `fp16`, `int8` or `fp8`."""
     worst_psnr: float
     """PSNR of the worst golden sample against the PyTorch original, in dB."""
     timings: Mapping[int, Timing]

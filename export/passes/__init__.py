@@ -3,7 +3,7 @@
 from .graph import Array, Patch, find_sole_user, read_attribute, read_constant, read_gemm, read_shape
 from .node_names import find_module_path, name_nodes_by_module
 from .packing import PACKING
-from .pipeline import optimize_graph
+from .pipeline import TRACED, optimize_graph
 from .simplify import simplify_graph
 from .upsampling import find_conv_after_nearest
 from .upsampling_forms import FORMS
@@ -11,6 +11,7 @@ from .upsampling_forms import FORMS
 __all__ = [
     "FORMS",
     "PACKING",
+    "TRACED",
     "Array",
     "Patch",
     "find_conv_after_nearest",

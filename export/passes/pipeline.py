@@ -14,10 +14,21 @@ from .reorder import BEFORE_SHUFFLING, BEFORE_UPSAMPLING
 from .simplify import PADS, SIMPLIFY
 from .upsampling_forms import FORMS
 
+TRACED = "traced"
+"""Form of up-sampling that leaves it as it was traced."""
+_FOR_CPU = (AFFINE, PACKING)
+"""Fill the SIMD lanes of a CPU, and keep its memory layout. NVIDIA's compiler merges chains of pointwise operations
+itself, and the matrix products of conditional norms into a few; as convolutions of one pixel, each is a kernel to
+start."""
 
-def list_passes(form: str) -> tuple[Pass, ...]:
-    """All passes for a form of FORMS."""
-    return (
+
+def list_passes(form: str, gpu: bool = False) -> tuple[Pass, ...]:
+    """All passes for a form of FORMS, or TRACED.
+
+    Args:
+        gpu: True for the passes that suit NVIDIA GPUs.
+    """
+    every = (
         SIMPLIFY,
         PADS,
         DEAD_CHANNELS,
@@ -27,13 +38,14 @@ def list_passes(form: str) -> tuple[Pass, ...]:
         AFFINE,
         FOLD_FORWARD,
         MATRIX,
-        FORMS[form],
+        *((FORMS[form],) if form != TRACED else ()),
         PACKING,
         BEFORE_SHUFFLING,
     )
+    return tuple(step for step in every if not (gpu and step in _FOR_CPU))
 
 
-def optimize_graph(model: ir.Model, form: str) -> tuple[ir.Model, tuple[str, ...]]:
-    """An optimised copy of a graph, and the names of the passes that changed something. Raises VerificationError when a
-    pass breaks a promise."""
-    return apply_passes(model, list_passes(form))
+def optimize_graph(model: ir.Model, form: str, gpu: bool = False) -> tuple[ir.Model, tuple[str, ...]]:
+    """An optimised copy of a graph, and the names of the passes that changed something. Takes the arguments of
+    `list_passes`. Raises VerificationError when a pass breaks a promise."""
+    return apply_passes(model, list_passes(form, gpu))

@@ -28,6 +28,8 @@ _ROWS = 4
 _VALUES = 2**15
 """Of each tensor and run, so many values are looked at."""
 _STEPS = 255
+_SIGNED_STEPS = 127
+"""To either side of 0."""
 _SHARES = tuple(np.linspace(1.0, 0.4, 25).tolist())
 """Of the largest values, where they might be clipped."""
 _HEADROOM = 1.25
@@ -108,8 +110,15 @@ def _translate_errors() -> Iterator[None]:
         ) from error
 
 
-def measure_ranges(model: ir.Model, names: Sequence[str], samples: Samples) -> dict[str, QuantizationRange]:
-    """Measure the quantization range of tensors on the samples: name of a tensor -> range."""
+def measure_ranges(
+    model: ir.Model, names: Sequence[str], samples: Samples, symmetric: bool = False
+) -> dict[str, QuantizationRange]:
+    """Measure the quantization range of tensors on the samples: name of a tensor -> range.
+
+    Args:
+        symmetric: True for ranges that reach equally far to both sides of 0.
+    """
+    choose = choose_symmetric_range if symmetric else choose_range
     probed = model.clone()
     values = {value.name: value for node in probed.graph for value in node.outputs}
     inputs, outputs = ([str(value.name) for value in side] for side in (probed.graph.inputs, probed.graph.outputs))
@@ -131,7 +140,9 @@ def measure_ranges(model: ir.Model, names: Sequence[str], samples: Samples) -> d
     ranges = {}
     for name in names:
         wide = None if name in inputs else samples.headroom
-        low, high = choose_range(np.concatenate(seen[name])) if wide is None else _find_extent(seen[name], wide)
+        low, high = choose(np.concatenate(seen[name])) if wide is None else _find_extent(seen[name], wide)
+        if symmetric:
+            low, high = min(low, -high), max(-low, high)
         pixels = int(np.prod(found[name].shape[2:]))
         ranges[name] = QuantizationRange(low, high, np.mean(means[name], axis=0), pixels, np.max(peaks[name], axis=0))
     return ranges
@@ -154,7 +165,17 @@ def choose_range(values: Array) -> tuple[float, float]:
     return low, high
 
 
-def _quantization_error(values: Array, low: float, high: float) -> float:
-    scale = (high - low) / _STEPS
+def choose_symmetric_range(values: Array) -> tuple[float, float]:
+    """`choose_range` for signed numbers with a zero point of 0."""
+    most = float(np.abs(values).max())
+    if most == 0.0:
+        return 0.0, 0.0
+    ends = (share * most for share in _SHARES)
+    high = min(ends, key=lambda high: _quantization_error(values, -high, high, 2 * _SIGNED_STEPS))
+    return -high, high
+
+
+def _quantization_error(values: Array, low: float, high: float, steps: int = _STEPS) -> float:
+    scale = (high - low) / steps
     rounded = np.clip(np.rint(values / scale), np.rint(low / scale), np.rint(high / scale)) * scale
     return float(np.square(values - rounded, dtype=np.float64).mean())

@@ -14,11 +14,8 @@ from ..passes import read_constant
 from .calibration import Samples, measure_ranges
 from .equalization import equalize_channels
 from .int8 import find_layers, quantize
-from .judge import Judge, format_share
+from .judge import MARGIN, Judge, format_share
 from .sensitivity import choose_kept_layers
-
-_MARGIN = 0.5
-"""dB required beyond the quality that was asked for, because the result is proven on other images."""
 
 
 def convert_to_int8(
@@ -36,7 +33,7 @@ def convert_to_int8(
     names = list(layers)
     if not names:
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
-    judge = Judge(model, spec, samples, quality + _MARGIN)
+    judge = Judge(model, spec, samples, quality + MARGIN)
     ranges = measure_ranges(model, names, samples)
     equalized = equalize_channels(model, ranges)
     if equalized is not model:

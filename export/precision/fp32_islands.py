@@ -4,7 +4,7 @@ show the danger, by measuring where they can, and then by what each does to the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -55,10 +55,21 @@ _BY_OPERATOR = {
 more."""
 
 
-def convert_with_fp32_islands(
-    model: ir.Model, spec: Spec, samples: Samples, quality: float
-) -> tuple[ir.Model, dict[str, Any]]:
-    """The graph in float16 but for its islands, and what was decided, for the record.
+class HalfGraph(NamedTuple):
+    """A graph in float16, and what it was made from."""
+
+    model: ir.Model
+    """In float16, but for its islands."""
+    notes: dict[str, Any]
+    """What was decided, for the record."""
+    source: ir.Model
+    """The prepared graph, in float32."""
+    islands: Collection[str]
+    """Names of the nodes of both that compute in float32."""
+
+
+def convert_with_fp32_islands(model: ir.Model, spec: Spec, samples: Samples, quality: float) -> HalfGraph:
+    """The graph in float16 but for its islands.
 
     Args:
         quality: dB; where it is above QUALITY it takes its place.
@@ -99,7 +110,7 @@ def convert_with_fp32_islands(
         notes["between these, in float32 too"] = between
     if lost := _count_lost_weights(model, every):
         notes["weights that become 0"] = lost
-    return made, notes
+    return HalfGraph(made, notes, model, every)
 
 
 def find_islands_by_rule(model: ir.Model, measured: Magnitudes) -> dict[str, str]:

@@ -93,10 +93,10 @@ def _quantize_weight(node: ir.Node, mean: Array) -> None:
     ]
     node.replace_input_with(1, patch.add_op("DequantizeLinear", parts, axis=axis))
     if node.op_type == "Conv":  # of a transposed one, every tap reaches some pixels only
-        _correct_bias(node, (steps * along - weight).astype(np.float64), mean)
+        correct_bias(node, (steps * along - weight).astype(np.float64), mean)
 
 
-def _correct_bias(node: ir.Node, apart: Array, mean: Array) -> None:
+def correct_bias(node: ir.Node, apart: Array, mean: Array) -> None:
     """Take what wrong weights add on average back from the bias, unless that is computed."""
     given = node.inputs[2] if len(node.inputs) > 2 else None
     bias = read_constant(given)

@@ -16,6 +16,8 @@ from ganrt.spec import Spec
 
 from .calibration import Evaluator, Samples
 
+MARGIN = 0.5
+"""dB that 8 bits must reach beyond the quality that was asked for, because the result is proven on other images."""
 TEXTURE, SHIFT = 0.18, 0.75
 """Limits on flat parts, in levels. They are stricter than those of the proof, because the result is proven on other
 images."""

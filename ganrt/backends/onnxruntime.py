@@ -57,7 +57,7 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
 class _CpuSession(HostSession):
     def __init__(self, bundle: Bundle, variant: str, threads: int) -> None:
         details = {"onnxruntime": library_version("onnxruntime"), "threads": str(threads or "default")}
-        if bundle.variant(variant).precision == "fp16":
+        if _has_fp16(bundle, variant):
             details["float16"] = "spelled out in float32"
         super().__init__("onnxruntime", bundle.variant(variant).precision, bundle.spec, details)
         self._session = _open_session(bundle, variant, [_CPU], _make_session_options(threads))
@@ -132,7 +132,7 @@ def _open_session(
     bundle: Bundle, variant: str, providers: list[Any], options: ort.SessionOptions
 ) -> ort.InferenceSession:
     path = bundle.onnx(variant)
-    spelled_out = providers == [_CPU] and bundle.variant(variant).precision == "fp16"
+    spelled_out = providers == [_CPU] and _has_fp16(bundle, variant)
     try:
         graph = _read_fp16_graph(path) if spelled_out else str(path)
         session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=False)
@@ -146,6 +146,12 @@ def _open_session(
             f"onnxruntime runs on {session.get_providers()[0]} where {wanted} was asked for; `ganrt doctor` shows why"
         )
     return session
+
+
+def _has_fp16(bundle: Bundle, variant: str) -> bool:
+    """Whether a variant computes in float16, be it between layers of 8 bits."""
+    found = bundle.variant(variant)
+    return found.precision == "fp16" or found.for_gpu
 
 
 def _read_fp16_graph(path: Path) -> bytes:

@@ -25,6 +25,7 @@ def collect_facts(bundle: Bundle) -> dict[str, Any]:
         "model": dict(bundle.model) if bundle.model else None,
         "provenance": dict(bundle.provenance),
         "variants": {name: [p.to_dict() for p in v.proofs] for name, v in bundle.variants.items()},
+        "for_gpu": [name for name, v in bundle.variants.items() if v.for_gpu],
         "bytes": _total_bytes(bundle),
         "choice": {"first": first, "then": then, "reason": reason, "tuned": record.to_dict() if record else None},
     }
@@ -59,14 +60,22 @@ def print_info(bundle: Bundle, name: str) -> None:
         if isinstance(finding, dict):
             severity = "severity" if "severity" in finding else "level"  # bundles of ganrt 0.1
             click.echo("  " + ": ".join(str(finding.get(part, "?")) for part in (severity, "where", "text")))
+    record = tuned.find_record(bundle)
+    measured = {choice.config.variant for choice in (record.choices if record else ()) if choice.config.device != "cpu"}
     for variant_name, variant in bundle.variants.items():
         print_proofs(f"proofs of {variant_name}", variant.proofs)
+        if variant.for_gpu:
+            click.echo(f"  made for NVIDIA GPUs; {_describe_measurement(variant_name in measured)}")
         if variant.passes:
             click.echo(f"  graph passes: {', '.join(variant.passes)}")
         for line in notes.format_notes(variant.notes):
             click.echo(f"  {line}")
     for line in _describe_choice(bundle, name):
         click.echo(line)
+
+
+def _describe_measurement(measured: bool) -> str:
+    return "measured on this machine's GPU" if measured else "not measured on a GPU of this machine (`ganrt tune` does)"
 
 
 def _describe_choice(bundle: Bundle, name: str) -> Iterator[str]:

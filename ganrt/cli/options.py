@@ -48,7 +48,7 @@ def export_options(command: Callable[..., None]) -> Callable[..., None]:
             "--precision",
             default="fp32",
             metavar="LIST",
-            help="Precisions to export, separated by commas: fp32, bf16, fp16, int8. Each one is verified.",
+            help="Precisions to export, separated by commas: fp32, bf16, fp16, int8, fp8. Each one is verified.",
         ),
         click.option(
             "--form",
@@ -84,7 +84,7 @@ def loading_options(command: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.option("--backend", default="auto", help=f"Backend to run on: auto, {', '.join(BACKENDS)}."),
         device_option,
-        click.option("--precision", default="auto", help="Precision to run in: auto, fp32, bf16, fp16 or int8."),
+        click.option("--precision", default="auto", help="Precision to run in: auto, fp32, bf16, fp16, int8 or fp8."),
         variant_option,
         click.option("--unproven", is_flag=True, help="Use a variant even if it is not proven on this machine."),
     )

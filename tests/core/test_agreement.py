@@ -142,4 +142,4 @@ def test_shapes_must_be_equal(shape: tuple[int, ...]) -> None:
 
 
 def test_thresholds_are_those_of_the_design() -> None:
-    assert THRESHOLDS == {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0, "int8": 30.0}
+    assert THRESHOLDS == {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0, "int8": 30.0, "fp8": 30.0}

@@ -16,7 +16,7 @@ from helpers.manifests import edit_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganrt.bundle import METADATA_KEY, Bundle
+from ganrt.bundle import METADATA_KEY, Bundle, Variant
 from ganrt.errors import BundleError, RequestError
 from ganrt.json_reader import parse_json
 from ganrt.proof import Proof
@@ -141,8 +141,8 @@ def test_a_path_that_is_not_a_bundle(name: str, message: str, tmp_path: Path) ->
 
 
 def test_a_newer_format_is_reported_first(folder: Path) -> None:
-    (folder / "ganrt.json").write_text('{"format": 4, "sha256": "of another kind", "anything": []}')
-    with pytest.raises(BundleError, match="has format 4; this ganrt reads up to 3: update ganrt"):
+    (folder / "ganrt.json").write_text('{"format": 5, "sha256": "of another kind", "anything": []}')
+    with pytest.raises(BundleError, match="has format 5; this ganrt reads up to 4: update ganrt"):
         Bundle.read(folder)
 
 
@@ -297,19 +297,49 @@ def test_variants_with_fewer_macs_come_before_the_traced_graph_and_others_after_
     assert several.in_precision("fp32") == ["fp32-phases", "fp32-subpixel", "fp32", "fp32-x"]
 
 
+def test_fewer_idle_lanes_count_on_a_cpu_alone(bundle: Bundle) -> None:
+    traced = bundle.variants["fp32"]
+    packed = replace(traced, passes=("phases", "packing"))
+    both = replace(bundle, variants={"fp32": traced, "fp32-phases": packed})
+    assert both.in_precision("fp32") == ["fp32-phases", "fp32"]
+    assert both.in_precision("fp32", gpu=True) == ["fp32", "fp32-phases"]
+
+
+def test_variants_made_for_gpus_are_tried_there_unless_another_has_fewer_macs(bundle: Bundle) -> None:
+    form = replace(bundle.variants["fp32"], precision="fp16", passes=("phases",))
+    traced = replace(form, passes=(), for_gpu=True)
+
+    def order(form: Variant, gpu: bool) -> list[str]:
+        return replace(bundle, variants={"fp16-phases": form, "fp16-traced": traced}).in_precision("fp16", gpu)
+
+    assert order(form, False) == ["fp16-phases"]
+    assert order(form, True) == ["fp16-traced", "fp16-phases"]
+    assert order(replace(form, fewer_macs=True), True) == ["fp16-phases", "fp16-traced"]
+
+
+def test_what_is_for_gpus_alone_must_be_named_elsewhere(bundle: Bundle) -> None:
+    made = replace(bundle.variants["fp32"], precision="fp8", for_gpu=True)
+    only = replace(bundle, variants={**bundle.variants, "fp8-traced": made})
+    assert only.in_precision("fp8", gpu=True) == ["fp8-traced"]
+    with pytest.raises(RequestError, match="has fp8 for NVIDIA GPUs only: fp8-traced; name the variant"):
+        only.in_precision("fp8")
+
+
 def test_a_variant_survives_the_manifest(folder: Path) -> None:
     bundle = Bundle.read(folder)
     notes = {"kept in float32": [{"layer": "conv", "because": "48.1 dB without it"}]}
     added = replace(bundle.variants["fp32"], precision="int8", fewer_macs=True, passes=("phases", "int8"), notes=notes)
-    replace(bundle, variants={**bundle.variants, "int8-phases": added}).write_manifest()
-    assert Bundle.read(folder).variants["int8-phases"] == added
+    half = replace(added, for_gpu=True)
+    replace(bundle, variants={**bundle.variants, "int8-phases": added, "int8-half-phases": half}).write_manifest()
+    found = Bundle.read(folder).variants
+    assert found["int8-phases"] == added and found["int8-half-phases"] == half
 
 
 def test_bundles_of_format_1_are_read(folder: Path) -> None:
     def age(raw: dict[str, Any]) -> None:
         raw["format"] = 1
         raw["variants"] = {"fp32": raw["variants"]["fp32"]}
-        for key in ("precision", "fewer_macs", "notes"):
+        for key in ("precision", "fewer_macs", "for_gpu", "notes"):
             del raw["variants"]["fp32"][key]
 
     before = Bundle.read(folder)

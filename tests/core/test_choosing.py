@@ -75,6 +75,37 @@ def test_rules_prefer_float32_and_fewer_macs(bundle: Bundle) -> None:
     ]
 
 
+def test_rules_try_what_is_made_for_gpus_on_a_gpu_alone(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = bundle.variants["fp32"]
+    half = replace(plain, precision="int8", for_gpu=True)
+    variants = {
+        "fp32": plain,
+        "int8-phases": replace(plain, precision="int8"),
+        "int8-half-traced": half,
+        "fp8-traced": replace(half, precision="fp8"),
+    }
+    several = replace(bundle, variants=variants)
+
+    def rules(**wish: Any) -> list[str]:
+        return [str(one) for one in candidates_by_rule(several, LoadRequest(**wish))]
+
+    for there in (False, True):
+        monkeypatch.setattr(choosing, "has_nvidia_gpu", lambda there=there: there)
+        assert not any("half" in one or "fp8" in one for one in rules())
+        assert rules(precision="int8", backend="openvino") == ["openvino int8-phases"]
+        both = ["int8-half-traced", "int8-phases"] if there else ["int8-phases"]
+        assert rules(precision="int8", backend="onnxruntime") == [f"onnxruntime {name}" for name in both]
+        assert rules(precision="int8", device="cpu", backend="onnxruntime") == ["onnxruntime int8-phases"]
+        assert rules(variant="fp8-traced", device="cpu", backend="onnxruntime") == ["onnxruntime fp8-traced"]
+        assert rules(precision="fp8", device="cuda", backend="tensorrt") == ["tensorrt fp8-traced cuda"]
+    found = rules(precision="fp8")
+    assert "onnxruntime fp8-traced" in found and all("fp8-traced" in one for one in found)
+    assert not any("openvino" in one for one in found)
+    monkeypatch.setattr(choosing, "has_nvidia_gpu", lambda: False)
+    with pytest.raises(RequestError, match="has fp8 for NVIDIA GPUs only: fp8-traced"):
+        rules(precision="fp8")
+
+
 def test_the_tuned_choice_comes_before_the_rules(bundle: Bundle) -> None:
     remember(bundle, choice("onnxruntime", 1, 30), choice("openvino", 2, 6))
     found = list(find_candidates(bundle, LoadRequest()))

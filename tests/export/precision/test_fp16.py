@@ -136,7 +136,7 @@ def test_overflow_is_seen_and_gets_its_island() -> None:
     model, z = overflowing().model(), latents()
     everything = lowered(model, set())
     assert np.isinf(reference(everything, z)).any() and not np.isfinite(Evaluator(everything)({"z": z})[0]).all()
-    made, notes = fp32_islands.convert_with_fp32_islands(model, SPEC, calibration.draw_samples(SPEC, 8), 36.0)
+    made, notes, *_ = fp32_islands.convert_with_fp32_islands(model, SPEC, calibration.draw_samples(SPEC, 8), 36.0)
     kept = notes["kept in float32"]
     assert set(kept) == {"n_mul2", "n_mul3"} and notes["operators in float16"] == 2
     assert all(reason.startswith("reaches ") and reason.endswith("e5") for reason in kept.values())
@@ -163,7 +163,7 @@ def test_weights_that_float16_cannot_hold() -> None:
         "n_add2": "has a constant of 3e-8",
     }
     made.add("conv")
-    _, notes = fp32_islands.convert_with_fp32_islands(made.model(), SPEC, calibration.draw_samples(SPEC, 8), 36.0)
+    _, notes, *_ = fp32_islands.convert_with_fp32_islands(made.model(), SPEC, calibration.draw_samples(SPEC, 8), 36.0)
     assert notes["weights that become 0"] == "1 of 148, each below 3e-8"
 
 
@@ -180,7 +180,7 @@ def test_norms_and_exponentials_stay_by_rule() -> None:
 
 
 def test_the_record_says_that_norms_stay_for_what_samples_cannot_show() -> None:
-    _, notes = fp32_islands.convert_with_fp32_islands(
+    _, notes, *_ = fp32_islands.convert_with_fp32_islands(
         chain(["conv", "norm", "conv"]), SPEC, calibration.draw_samples(SPEC, 8), 36.0
     )
     assert re.fullmatch(
@@ -233,7 +233,7 @@ def test_what_the_picture_cannot_do_without_is_found() -> None:
     made.with_constant("Add", 1000.0)
     made.with_constant("Sub", 1000.0)
     made.add("conv")
-    _, notes = fp32_islands.convert_with_fp32_islands(made.model(), SPEC, calibration.draw_samples(SPEC, 8), 36.0)
+    _, notes, *_ = fp32_islands.convert_with_fp32_islands(made.model(), SPEC, calibration.draw_samples(SPEC, 8), 36.0)
     assert list(notes["kept in float32"]) == ["n_add1", "n_sub2"] and notes["worst PSNR there"] >= 45
     assert notes["kept in float32"]["n_add1"].endswith("% of the error allowed with it in float16")
 

@@ -211,12 +211,13 @@ def made(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_an_export_proves_every_variant_on_what_runs_it(made: Bundle) -> None:
-    assert list(made.variants) == ["fp32", "fp32-phases", "int8-phases"]
+    assert list(made.variants) == ["fp32", "fp32-phases", "int8-phases", "int8-half-phases"]
     assert made.variants["int8-phases"].passes == ("matrix", "phases", "before-shuffling", "int8")
     assert made.variants["int8-phases"].notes["worst PSNR there"] >= 34
     for name, variant in made.variants.items():
         rows = [(backend, BACKENDS[backend]) for backend in backend_names("cpu")]
-        graphs = {backend for backend, row in rows if variant.precision in row.precisions and row.graphs}
+        suits = [(backend, row) for backend, row in rows if row.graphs and (row.gpu or not variant.for_gpu)]
+        graphs = {backend for backend, row in suits if variant.precision in row.precisions}
         assert {proof.backend for proof in variant.proofs} - {"pytorch"} == graphs - {"reference"}
         assert all(proof.passed for proof in variant.proofs), name
 
@@ -249,12 +250,14 @@ def test_load_takes_the_variant_that_is_asked_for(made: Bundle) -> None:
         bundle = Bundle.read(made.folder)
         half = {"fp16-x": variants.Variant(bundle.variants["fp32"].file, 20, "fp16")}
         open_session(variants.replace(bundle, variants=half), SessionConfig("openvino", "fp16-x"))
+    with pytest.raises(RequestError, match="openvino backend does not run int8-half-phases, made for NVIDIA GPUs; it"):
+        ganrt.load(made.folder, "openvino", variant="int8-half-phases")
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"precisions": ("fp8",)}, RequestError, "precision is 'fp8'; choose some of fp32, bf16, fp16, int8"),
+        ({"precisions": ("fp4",)}, RequestError, "precision is 'fp4'; choose some of fp32, bf16, fp16, int8, fp8"),
         ({"forms": ("winograd",)}, RequestError, "form is 'winograd'; choose some of phases, subpixel, transposed"),
         (
             {"precisions": ("int8",), "quality": 150.0},
