@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: help demo test mutants lint bindings bench-cpu test-gpu bench-gpu clean
+.PHONY: help demo test mutants lint bindings bench-cpu rtx-check rtx-table test-gpu bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,13 @@ bindings: $(READY) ## fetch TensorRT's Python bindings, which the tests then use
 # Over an hour on two cores, which must be left alone; a report that is there already is kept.
 bench-cpu: $(READY) ## measure nine generators on this CPU: over an hour
 	$(VENV)/bin/python -m ganrt.bench.suite bench/results/cpu
+
+# NVIDIA's compiler needs no GPU. `make test` compiles every family in small, these two the generators of the suite too.
+rtx-check: $(READY) ## compile the nine generators with TensorRT for RTX, without a GPU: minutes
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m ganrt.bench.rtx_sweep out/rtx --suite
+
+rtx-table: $(READY) ## write the table of what TensorRT for RTX makes of all variants: minutes
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m ganrt.bench.rtx_sweep bench/results/rtx
 
 # On a machine with a GPU: what is installed for $(PYTHON) there (torch, onnxruntime-gpu, tensorrt, cuda-core) is used as
 # it is. Both write what they found into bench/results/gpu, with the date, the machine and the versions.

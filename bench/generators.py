@@ -116,13 +116,16 @@ def _set_norm_statistics(module: nn.Module, spec: Spec) -> None:
 
 def _set_contrast(module: nn.Module, spec: Spec) -> None:
     """Scale the last layer so that the standard deviation of its output, before any tanh or sigmoid and averaged over
-    channels, is _CONTRAST of the range. With a bias, each channel is also centred on the middle of the range."""
+    channels, is _CONTRAST of the range. With a bias, each channel is also centred on the middle of the range. A network
+    without convolutions stays as it is."""
     outputs: list[tuple[nn.Conv2d | nn.ConvTranspose2d, torch.Tensor]] = []
     layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.ConvTranspose2d)]
     hooks = [layer.register_forward_hook(lambda layer, _, output: outputs.append((layer, output))) for layer in layers]
     _generate(module, spec, 0)
     for hook in hooks:
         hook.remove()
+    if not outputs:
+        return
     layer, output = outputs[-1]
     low, high = spec.output.range
     scale = _CONTRAST * (high - low) / output.std((0, 2, 3)).mean()

@@ -1,0 +1,157 @@
+"""Compile every variant of every family, and of the suite's generators, with TensorRT for RTX, which needs no GPU.
+
+    python -m ganrt.bench.rtx_sweep FOLDER [NAME ...]
+
+FOLDER gets `sweep.json` and `summary.md`: what each plan launches, in which types, and how large it is. The command
+fails if a variant does not compile, or if the plan of an fp16 variant computes more products in float32 than its graph.
+Nothing runs on a GPU, so the table says nothing about speed.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import onnx_ir as ir
+
+from ganrt.atomic import write_file
+from ganrt.backend import BACKENDS, library_version
+from ganrt.bundle import FAITHFUL, Bundle, Variant
+from ganrt.errors import GanrtError, VerificationError
+from ganrt.export.engines import USUAL_TARGETS, Compiler, Launch, RtxEngineOptions, compile_variant, parse_layers
+from ganrt.export.tracing import DEFAULT_OPSET, trace
+from ganrt.export.variants import PRECISIONS, VariantOptions, add_variants, save_graph
+from ganrt.models import get_family
+
+from . import clock
+from .generators import GENERATORS, GeneratorRecipe, make_generator
+from .rtx_summary import CompiledVariant, ProfileCounts, Sweep, find_problems, format_summary
+
+_log = partial(click.echo, err=True)
+BATCHES = (1, 8)
+_REQUANTIZING = "RounCast"
+"""In the names of generated kernels that round to integers."""
+_SMALL = 32
+"""Side in pixels of the pictures that families are given in small."""
+RECIPES = {
+    "small mlp": GeneratorRecipe("mlp", {"size": 16, "batch_norm": True}),
+    "small dcgan": GeneratorRecipe("dcgan", {"size": 32, "width": 8, "latent": 16}),
+    "small resnet": GeneratorRecipe("resnet", {"width": 4, "latent": 16, "classes": 3, "attention": (16,)}),
+    "small biggan_deep": GeneratorRecipe(
+        "biggan_deep", {"widths": (64, 64, 32), "upsample": (1,), "attention": 1, "latent": 16, "classes": 3}
+    ),
+    "small progan": GeneratorRecipe("progan", {"widths": (32, 32, 16), "latent": 32}),
+    "small srresnet": GeneratorRecipe("srresnet", {"scale": 2, "width": 8, "blocks": 1}, _SMALL),
+    "small msrresnet": GeneratorRecipe("msrresnet", {"scale": 2, "width": 8, "blocks": 1}, _SMALL),
+    "small espcn": GeneratorRecipe("espcn", {"width": 16}, _SMALL),
+    "small vdsr": GeneratorRecipe("vdsr", {"width": 16, "convs": 4}, _SMALL),
+    "small rrdb": GeneratorRecipe("rrdb", {"scale": 2, "width": 8, "blocks": 1, "growth": 8}, _SMALL),
+    "small srvgg": GeneratorRecipe("srvgg", {"width": 16, "convs": 3}, _SMALL),
+    "small transformer_net": GeneratorRecipe("transformer_net", {"width": 8, "blocks": 1}, _SMALL),
+    "small adain": GeneratorRecipe("adain", {"width": 2}, _SMALL, he=True),
+    "small synthesis": GeneratorRecipe("synthesis", {"width": 8, "blocks": 1}, _SMALL),
+    **GENERATORS,
+}
+"""Name -> recipe: every family in a small configuration, and the generators of the suite."""
+
+
+class ExportedVariants(NamedTuple):
+    """What `ganrt export` makes of a generator, without proofs."""
+
+    bundle: Bundle
+    missing: Mapping[str, str]
+    """Precision -> why the generator has no variant in it."""
+
+
+def export_variants(recipe: GeneratorRecipe, folder: Path) -> ExportedVariants:
+    """Export a generator in all precisions that TensorRT for RTX takes."""
+    family = get_family(recipe.family)
+    spec = family.spec(family.configure(recipe.config))
+    model = trace(make_generator(recipe), spec)
+    bundle = Bundle(folder, spec, {FAITHFUL: Variant("model.onnx", DEFAULT_OPSET, "fp32")}, {}, None)
+    bundle = bundle.with_files(*save_graph(model, bundle, "model.onnx"))
+    missing = {}
+    for precision in (name for name in PRECISIONS if name in BACKENDS["tensorrt-rtx"].precisions):
+        try:
+            bundle = add_variants(bundle, model, VariantOptions((precision,), ("phases",)), None, lambda _: None)
+        except VerificationError as error:
+            missing[precision] = str(error)
+    return ExportedVariants(bundle, missing)
+
+
+def compile_generator(name: str, compiler: Compiler) -> Iterator[CompiledVariant]:
+    """Yield every variant of a generator of RECIPES, compiled with its post-processing head."""
+    recipe = RECIPES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        bundle, missing = export_variants(recipe, Path(folder))
+        size = (recipe.picture, recipe.picture) if recipe.picture else None
+        for variant in bundle.variants:
+            yield _compile(name, bundle, variant, RtxEngineOptions(BATCHES, size), compiler)
+        for precision, reason in missing.items():
+            yield CompiledVariant(name, precision, precision, 0, missing=reason)
+
+
+def _compile(name: str, bundle: Bundle, variant: str, options: RtxEngineOptions, compiler: Compiler) -> CompiledVariant:
+    found = CompiledVariant(
+        name, variant, bundle.variant(variant).precision, _count_float32_products(ir.load(bundle.onnx(variant)))
+    )
+    started = clock.now_ns()
+    try:
+        compiled = compile_variant(compiler, bundle, variant, options)
+    except GanrtError as error:
+        return replace(found, error=str(error))
+    profiles = map(_count, parse_layers(compiled.layers))
+    return replace(
+        found,
+        plan_bytes=len(compiled.plan),
+        seconds=round((clock.now_ns() - started) / 1e9, 2),
+        profiles=dict(zip(options.batches, profiles, strict=False)),
+    )
+
+
+def _count(launches: list[Launch]) -> ProfileCounts:
+    products = Counter(launch.types for launch in launches if launch.is_product)
+    others = [launch for launch in launches if not launch.is_product]
+    requantizing = sum(_REQUANTIZING in launch.name for launch in others)
+    return ProfileCounts(dict(sorted(products.items())), len(others), requantizing)
+
+
+def _count_float32_products(model: ir.Model) -> int:
+    """The number of convolutions and matrix products whose first factor is float32."""
+    kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
+    return sum(
+        node.op_type in kinds and node.inputs[0] is not None and node.inputs[0].dtype == ir.DataType.FLOAT
+        for node in model.graph
+    )
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("names", nargs=-1, type=click.Choice(list(RECIPES)))
+@click.option("--suite", is_flag=True, help="Only the generators of the suite, not the families in small.")
+def main(folder: Path, names: tuple[str, ...], suite: bool) -> None:
+    """Compile the generators NAMES, by default all, and write a table."""
+    found: list[CompiledVariant] = []
+    with Compiler() as compiler:
+        for name in names or (GENERATORS if suite else RECIPES):
+            _log(name)
+            found.extend(compile_generator(name, compiler))
+    version = library_version(BACKENDS["tensorrt-rtx"].package)
+    sweep = Sweep(version, USUAL_TARGETS, tuple(found))
+    write_file(folder / "sweep.json", sweep.to_json().encode())
+    write_file(folder / "summary.md", format_summary(sweep).encode())
+    problems = find_problems(sweep.variants)
+    for problem in problems:
+        _log(problem)
+    sys.exit(bool(problems))
+
+
+if __name__ == "__main__":
+    main()
