@@ -1,4 +1,4 @@
-"""What the linter says of traced graphs: TensorRT's parser, version by version, and large tensors."""
+"""What the linter says of traced graphs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
@@ -18,7 +17,6 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 import ganrt
-from ganrt.export.lint import tensorrt_parser
 from ganrt.export.lint.dry_run import check_dry_run
 from ganrt.export.lint.findings import Finding
 from ganrt.export.lint.graph import check_graph, describe_node
@@ -38,77 +36,6 @@ SPEC = ganrt.Spec("made", (ganrt.Latent("z", (16,)),), ganrt.Output(1, (-1.0, 1.
 
 def nobody(place: int, axis: int) -> str:
     pytest.fail("no side is frozen")
-
-
-def refusals(made: ir.Node, opset: int = 20) -> list[str]:
-    return list(tensorrt_parser.list_rejections(made, opset))
-
-
-@pytest.mark.parametrize(
-    ("made", "words"),
-    [
-        (node("Col2Im"), "rejects Col2Im in all versions up to 10.15"),
-        (node("LayerNormalization"), "rejects LayerNormalization before version 8.6"),
-        (node("DeformConv"), "rejects DeformConv before version 10.1"),
-        (node("Gelu", approximate="tanh"), "does not list Gelu in version 9.2, and lists it in 10.15"),
-        (node("FusedMatMul", domain="com.microsoft"), "rejects com.microsoft.FusedMatMul without a plugin"),
-        (node("Resize", mode="linear", antialias=1), "Resize with antialias in all versions up to 10.15, and OpenVINO"),
-        (node("Resize", coordinate_transformation_mode="tf_crop_and_resize"), "the coordinates tf_crop_and_resize"),
-        (node("Resize", keep_aspect_ratio_policy="not_larger"), "Resize that keeps the aspect ratio"),
-        (node("Pad", mode="wrap"), "rejects circular Pad before version 10.0"),
-        (node("Pad", value(1), value(8), None, value(4)), "Pad with computed axes before version 10.4"),
-        (node("Unsqueeze", value(1), value(1)), "Unsqueeze with computed axes before version 10.7"),
-        (node("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), "MaxPool with dilation in all versions"),
-        (node("GridSample", value("n", 3, 4, 8, 8), value("n", 4, 8, 8, 3)), "GridSample of volumes"),
-        (node("ScatterND", reduction="add"), "ScatterND with a reduction in all versions"),
-        (node("ScatterElements", reduction="add"), "ScatterElements with a reduction before version 10.0"),
-        (node("RandomNormal", shape=[1]), "TensorRT ignores the seed of RandomNormal"),
-    ],
-)
-def test_operators_that_the_parser_rejects(made: ir.Node, words: str) -> None:
-    found = refusals(made)
-    assert len(found) == 1 and words in found[0]
-
-
-def test_group_norm_changed_with_an_operator_set() -> None:
-    assert "before version 8.6" in refusals(node("GroupNormalization"))[0]
-    assert "of operator set 21 before version 10.9" in refusals(node("GroupNormalization"), 21)[0]
-
-
-def test_indices_of_pooling_are_rejected_where_they_are_used() -> None:
-    pool = node("MaxPool", outputs=2, kernel_shape=[2, 2])
-    assert refusals(pool) == []
-    node("Identity", pool.outputs[1])
-    assert "MaxPool with indices" in refusals(pool)[0]
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        node("Conv"),
-        node("InstanceNormalization"),
-        node("Resize", mode="nearest", coordinate_transformation_mode="asymmetric"),
-        node("Pad", mode="reflect"),
-        node("MaxPool", kernel_shape=[2, 2], dilations=[1, 1]),
-        node("GridSample", value("n", 3, 8, 8), value("n", 8, 8, 2)),
-        node("ScatterND"),
-    ],
-)
-def test_what_the_parser_takes(made: ir.Node) -> None:
-    assert refusals(made) == []
-
-
-def test_the_tables_name_operators_that_there_are() -> None:
-    known = {schema.name for schema in onnx.defs.get_all_schemas()}
-    tables = tensorrt_parser._NEVER.split(), tensorrt_parser._SINCE, tensorrt_parser._LISTED_LATE
-    named = [name for table in tables for name in table]
-    assert set(named) - known == set()
-    assert len(set(named)) == len(named)
-
-
-def test_newer_operator_sets_are_named() -> None:
-    assert tensorrt_parser.describe_new_opset(20) == ""
-    assert "operator set 23: TensorRT documents 8.6 to 17, 10.0 to 20" in tensorrt_parser.describe_new_opset(23)
 
 
 class Awkward(nn.Module):
