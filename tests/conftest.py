@@ -3,7 +3,6 @@
 What needs PyTorch is imported by the fixtures that use it, so that a test file without it starts in a moment.
 """
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -55,10 +54,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def rtx(monkeypatch: pytest.MonkeyPatch) -> None:
     """NVIDIA's compiler for RTX GPUs, which the other tests do not see."""
+    from helpers.rtx_parser import require_library
+
     for name in COMPILER:
         monkeypatch.delitem(sys.modules, name)
-    if all(importlib.util.find_spec(name) is None for name in COMPILER):
-        pytest.fail("TensorRT for RTX is not installed: pip install -e '.[dev]'", pytrace=False)
+    require_library(COMPILER)
 
 
 def _export(family: str, config: dict[str, int], folder: Path) -> Bundle:

@@ -49,22 +49,20 @@ _SINCE = {
 _PLUGINS = ("DFT", "DeformConv", "NonZero", "RoiAlign")
 """Supported by a plugin, which TensorRT for RTX does not have."""
 
+_REDUCTIONS = "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare"
 _COMPUTED_AXES = {
-    "Pad": (3, "10.4"),
-    "Slice": (3, "10.3"),
-    "Squeeze": (1, "10.7"),
-    "Unsqueeze": (1, "10.7"),
-    "CumSum": (1, "10.8"),
+    "Pad": (3, "before version 10.4"),
+    "Slice": (3, "before version 10.3"),
+    "CumSum": (1, "before version 10.8"),
+    **dict.fromkeys(
+        ("Squeeze", "Unsqueeze"), (1, "before version 10.7, and in later ones unless they fold to a constant")
+    ),
+    **dict.fromkeys(
+        [f"Reduce{kind}" for kind in _REDUCTIONS.split()],
+        (1, "in all versions up to 11"),
+    ),
 }
-"""Which input holds axes, and the first version that takes them when they are no constant."""
-_FOLDED_AXES = ("Squeeze", "Unsqueeze")
-"""Those for which the later versions must be able to compute the axes while they build."""
-
-_REDUCTIONS = [
-    f"Reduce{name}" for name in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
-]
-_REDUCTIONS_BY_INPUT = ("ReduceSum", "ReduceLogSum")
-"""Those whose axes versions before 10.0 take from an input; they look for an attribute of the others."""
+"""Which input holds axes, and the versions that reject axes that are no constant."""
 
 _GROUP_NORM_CHANGED = 21
 """Operator set since which GroupNormalization has a scale per channel."""
@@ -111,21 +109,10 @@ def _find_input(node: ir.Node, place: int) -> ir.Value | None:
 
 
 def _check_computed_axes(node: ir.Node) -> Iterator[str]:
-    place, version = _COMPUTED_AXES[node.op_type]
+    place, versions = _COMPUTED_AXES[node.op_type]
     axes = _find_input(node, place)
     if axes is not None and read_constant(axes) is None:
-        later = ", and in later ones unless they fold to a constant" if node.op_type in _FOLDED_AXES else ""
-        yield f"TensorRT's parser rejects {node.op_type} with computed axes before version {version}{later}"
-
-
-def _check_reduction(node: ir.Node) -> Iterator[str]:
-    axes = _find_input(node, 1)
-    if axes is None:
-        return
-    if read_constant(axes) is None:
-        yield f"TensorRT's parser rejects {node.op_type} with computed axes {_ALWAYS}"
-    if node.op_type not in _REDUCTIONS_BY_INPUT:
-        yield f"TensorRT's parser ignores the axes of {node.op_type} before version 10.0, and reduces all"
+        yield f"TensorRT's parser rejects {node.op_type} with computed axes {versions}"
 
 
 def _check_resize(node: ir.Node) -> Iterator[str]:
@@ -266,7 +253,6 @@ _CONDITIONS: dict[str, Callable[[ir.Node], Iterator[str]]] = {
     "NonMaxSuppression": _check_suppression,
     "Pad": _check_pad,
     **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _check_random),
-    **dict.fromkeys(_REDUCTIONS, _check_reduction),
     "Resize": _check_resize,
     **dict.fromkeys(("ScatterElements", "ScatterND"), _check_scatter),
     "TopK": _check_top_k,

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import onnx
 import pytest
 
-MODULE = "tensorrt_rtx_bindings"
+from ganrt.gpu import Library, load_tensorrt_rtx
+
 INSTALL = "pip install tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings"
 PLATFORMS = {("linux", "x86_64"), ("linux", "aarch64"), ("win32", "AMD64")}
 LAST_PYTHON = (3, 14)
@@ -36,14 +37,14 @@ class Verdict(NamedTuple):
     """The errors of that stage."""
 
 
-def require_parser() -> None:
-    """Fail where the library is missing and could be installed; skip where there is no wheel of it."""
-    if importlib.util.find_spec(MODULE) is not None:
+def require_library(modules: Sequence[str]) -> None:
+    """Fail where none of the modules is installed; skip where there is no wheel of them."""
+    if any(importlib.util.find_spec(name) is not None for name in modules):
         return
     if HERE not in PLATFORMS or sys.version_info[:2] > LAST_PYTHON or platform.python_implementation() != "CPython":
         python = f"{platform.python_implementation()} {platform.python_version()}"
         pytest.skip(f"there is no wheel of TensorRT for RTX for {python} on {HERE[0]} {HERE[1]}")
-    pytest.fail(f"TensorRT for RTX is not installed, against which the linter is checked: {INSTALL}", pytrace=False)
+    pytest.fail(f"TensorRT for RTX is not installed: {INSTALL}", pytrace=False)
 
 
 def parse_graphs(models: Sequence[onnx.ModelProto]) -> list[Verdict]:
@@ -79,38 +80,27 @@ def _work(arguments: Sequence[str]) -> None:
     """The process of its own: verdicts as lines of JSON on what was standard output."""
     results = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    trt: Any = importlib.import_module(MODULE)
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, text: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                self.errors.append(text)
-
-    log = Log()
-    builder = trt.Builder(log)
+    library = load_tensorrt_rtx()
+    builder = library.trt.Builder(library.log)
     if arguments[0] == "--operators":
-        parser = trt.OnnxParser(builder.create_network(0), log)
+        parser = library.trt.OnnxParser(builder.create_network(0), library.log)
         results.write(" ".join(name for name in arguments[1:] if not parser.supports_operator(name)))
         return
     for file in arguments:
-        log.errors.clear()
-        stage, text = _compile(trt, builder, log, file)
-        results.write(json.dumps([stage, text or " ".join(log.errors) if stage else ""]) + "\n")
+        stage = _find_refusal(library, builder, file)
+        errors = library.log.take_errors()
+        results.write(json.dumps([stage, errors if stage else ""]) + "\n")
 
 
-def _compile(trt: Any, builder: Any, log: Any, file: str) -> tuple[str, str]:
-    """The stage that refuses a graph, and what the parser says."""
+def _find_refusal(library: Library, builder: Any, file: str) -> str:
+    """The stage that refuses a graph."""
+    trt = library.trt
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(file):
-        return "parser", " ".join(parser.get_error(place).desc() for place in range(parser.num_errors))
+    if not trt.OnnxParser(network, library.log).parse_from_file(file):
+        return "parser"
     inputs = [network.get_input(place) for place in range(network.num_inputs)]
     if any(tensor.is_shape_tensor for tensor in inputs):  # would need values that fit
-        return "", ""
+        return ""
     profile = builder.create_optimization_profile()
     for tensor in inputs:
         shape = [2 if side < 0 else side for side in tensor.shape]
@@ -119,7 +109,7 @@ def _compile(trt: Any, builder: Any, log: Any, file: str) -> tuple[str, str]:
     config.add_optimization_profile(profile)
     config.num_compute_capabilities = 1
     assert config.set_compute_capability(trt.ComputeCapability.SM89, 0)
-    return ("", "") if builder.build_serialized_network(network, config) is not None else ("builder", "")
+    return "" if builder.build_serialized_network(network, config) is not None else "builder"
 
 
 if __name__ == "__main__":
