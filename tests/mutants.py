@@ -66,6 +66,12 @@ FAULTS = {
         ("for size in (1, rows) if", "for size in (rows, 1) if"),
         ("part.training = strip_wrappers(name) in in_training", "part.training = True"),
     ],
+    ("export/lint/tensorrt_parser.py", "tests/export/lint/test_tensorrt_parser.py"): [
+        ("not 8 < channels <= 256", "not 8 <= channels < 256"),
+        ("if strides != 1 and dilations != 1:", "if strides != 1 or dilations != 1:"),
+        ("any(scales[:-most] != 1)", "any(scales[most:] != 1)"),
+        ("constant is None or constant.any()", "constant is None or not constant.any()"),
+    ],
     ("ganrt/flat_parts.py", "tests/core/test_flat_parts.py"): [
         ("flat = before < _FLAT**2", "flat = before > _FLAT**2"),
         ("self.found - self.original", "self.found + self.original"),

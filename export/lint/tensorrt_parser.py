@@ -15,6 +15,8 @@ import onnx_ir as ir
 
 from ..passes import read_attribute, read_constant, read_shape
 
+_ALWAYS = "in all versions up to 11"
+
 _NEVER = """
     AffineGrid Bernoulli BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CausalConvWithState CenterCropPad
     Col2Im Compress ConcatFromSequence ConvInteger CumProd Det DynamicQuantizeLinear ImageDecoder LinearAttention
@@ -57,10 +59,7 @@ _COMPUTED_AXES = {
     **dict.fromkeys(
         ("Squeeze", "Unsqueeze"), (1, "before version 10.7, and in later ones unless they fold to a constant")
     ),
-    **dict.fromkeys(
-        [f"Reduce{kind}" for kind in _REDUCTIONS.split()],
-        (1, "in all versions up to 11"),
-    ),
+    **dict.fromkeys([f"Reduce{kind}" for kind in _REDUCTIONS.split()], (1, _ALWAYS)),
 }
 """Which input holds axes, and the versions that reject axes that are no constant."""
 
@@ -72,8 +71,6 @@ _NEWEST_OPSETS = (("8.6", 17), ("10.0", 20), ("10.15", 24), ("11.5", 25))
 _USUAL_OPSET = 20
 
 _MOST_OF_TOP_K = 3840
-
-_ALWAYS = "in all versions up to 11"
 
 
 def list_rejections(node: ir.Node, opset: int) -> Iterator[str]:
