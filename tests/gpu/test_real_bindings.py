@@ -1,4 +1,5 @@
-"""The API that ganrt uses, checked against TensorRT's real Python bindings, if they were downloaded: `make bindings`.
+"""The API that ganrt uses, checked against the real Python bindings of TensorRT for RTX, and against those of TensorRT if
+they were downloaded: `make bindings`.
 
 A wheel of bindings holds no TensorRT, which is gigabytes. Empty libraries with the same names are enough to import the
 bindings and to read their API.
@@ -15,30 +16,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpu.test_api_contract import CUDA_CORE, MODULES, SOURCES, TENSORRT
+from gpu.test_api_contract import CUDA_CORE, MODULES, RTX_API, TENSORRT, describe_version, select_sources
 from helpers import api_contract
 from helpers.foreign_api import Api, Signature, read_versions
 
 ROOT = Path(__file__).parents[2]
 TAG = f"-cp{sys.version_info[0]}{sys.version_info[1]}-"
 WHEELS = sorted(path for path in (ROOT / "out" / "bindings").glob("*.whl") if TAG in path.name)
-PARAMS: list[Path | None] = [*WHEELS] or [None]
+PARAMS: list[Path | None] = [None, *WHEELS]
 
 
-@pytest.fixture(scope="module", params=PARAMS, ids=lambda wheel: wheel.name if wheel else "none")
+@pytest.fixture(scope="module", params=PARAMS, ids=lambda wheel: wheel.name if wheel else "rtx")
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The API of a wheel."""
+    """The API of TensorRT for RTX, as installed, or that of a wheel."""
     if request.param is None:
-        pytest.skip("no binding wheels for this Python in out/bindings: make bindings")
+        return read_bindings([], {})
     if not (shutil.which("gcc") and shutil.which("nm") and shutil.which("readelf")):
         pytest.skip("gcc and binutils, which make the stand-in libraries, are not on this machine")
     folder = tmp_path_factory.mktemp("bindings")
     zipfile.ZipFile(request.param).extractall(folder)
     build_stand_ins(folder / "tensorrt_bindings" / "tensorrt.so", folder)
-    command = [sys.executable, str(ROOT / "tests" / "helpers" / "read_bindings.py"), str(folder)]
-    done = subprocess.run(command, env=os.environ | {"LD_LIBRARY_PATH": str(folder)}, capture_output=True, text=True)
+    return read_bindings([str(folder)], {"LD_LIBRARY_PATH": str(folder)})
+
+
+def read_bindings(arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "read_bindings.py"), *arguments]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     read: dict[str, Any] = json.loads(done.stdout)
+    if not arguments:
+        read["version"] = f"rtx-{read['version']}"
     return read
 
 
@@ -78,7 +85,8 @@ def parse_signature(text: str) -> Signature:
 def test_every_name_that_ganrt_uses_is_in_the_real_bindings(found: dict[str, Any]) -> None:
     real = to_api(found)
     apis = {"trt": real, "core": CUDA_CORE["1.2.2"]}
-    assert len(SOURCES) > 8 and api_contract.find_problems(SOURCES, apis, MODULES, real.number) == []
+    sources = select_sources(real)
+    assert len(sources) > 8 and api_contract.find_problems(sources, apis, MODULES, describe_version(real)) == []
 
 
 def test_the_recorded_api_of_a_version_is_that_of_its_bindings(found: dict[str, Any]) -> None:
@@ -100,6 +108,7 @@ def test_ganrts_modules_work_over_the_real_bindings(found: dict[str, Any]) -> No
     """Enums work as keys and in shifts, TensorRT can call the log, and torch is not needed to build and run engines."""
     assert found["log"] == "a line" and found["lean"] is False and found["torch"] is False
     assert found["dtypes"] == (6 if found["version"].startswith("8.") else 7)
+    assert tuple(found["api"]) == (RTX_API if found["version"].startswith("rtx-") else to_api(found).number[:2])
 
 
 def test_signatures_and_versions_are_parsed() -> None:

@@ -1,7 +1,8 @@
-"""A program that imports TensorRT's real Python bindings over stand-in libraries, imports ganrt's modules over the
-bindings, and prints the API of the bindings as JSON. Nothing of TensorRT is called.
+"""A program that imports TensorRT's real Python bindings over stand-in libraries, or the installed TensorRT for RTX,
+imports ganrt's modules over the bindings, and prints the API of the bindings as JSON. Nothing of TensorRT is called.
 
     python read_bindings.py FOLDER        FOLDER holds tensorrt_bindings/
+    python read_bindings.py               TensorRT for RTX
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ def import_bindings(folder: Path) -> Any:
     module.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)
     sys.modules["tensorrt"] = module
     return module
+
+
+def import_rtx() -> Any:
+    """Import TensorRT for RTX, its libraries included."""
+    return importlib.import_module("tensorrt_rtx_bindings")
 
 
 def stub_cuda() -> None:
@@ -69,17 +75,21 @@ def _signatures(name: str, value: Any) -> list[str]:
 
 
 def main() -> None:
-    trt = import_bindings(Path(sys.argv[1]))
+    is_rtx = len(sys.argv) == 1
+    trt = import_rtx() if is_rtx else import_bindings(Path(sys.argv[1]))
     stub_cuda()
     nvinfer = importlib.import_module("ganrt.gpu.nvinfer")
-    for name in ("ganrt.backends.tensorrt", "ganrt.export.engines.cached_build", "ganrt.cli.main"):
+    backend = "tensorrt_rtx" if is_rtx else "tensorrt"
+    for name in (f"ganrt.backends.{backend}", "ganrt.export.engines.cached_build", "ganrt.cli.main"):
         importlib.import_module(name)
-    nvinfer.LOG.log(trt.ILogger.ERROR, "a line")
-    nvinfer.LOG.log(trt.ILogger.WARNING, "no error")
+    library = nvinfer.load_tensorrt_rtx() if is_rtx else nvinfer.load_tensorrt()
+    library.log.log(trt.ILogger.ERROR, "a line")
+    library.log.log(trt.ILogger.WARNING, "no error")
     ours = {
-        "log": nvinfer.LOG.take_errors(),
-        "dtypes": len(nvinfer.DTYPES),
-        "lean": nvinfer.LEAN,
+        "log": library.log.take_errors(),
+        "dtypes": len(library.dtypes),
+        "lean": library.is_lean,
+        "api": library.api,
         "torch": "torch" in sys.modules,
     }
     json.dump({**collect_facts(trt), **ours}, sys.stdout)
