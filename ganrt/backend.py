@@ -208,7 +208,7 @@ BACKENDS = {
     ),
     "tensorrt-rtx": Entry(
         *("ganrt.backends.tensorrt_rtx", "tensorrt-rtx", "tensorrt-rtx-cu13-bindings"),
-        ("fp32", "fp16", "int8"),
+        ("fp32", "fp16", "int8", "fp8"),
         gpu=True,
         cpu=False,
         prebuilt=True,

@@ -23,6 +23,8 @@ from .options import FP8_TARGETS, TARGETS, USUAL_TARGETS, RtxEngineOptions
 
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 """Precisions of the variants that TensorRT for RTX compiles."""
+_NO_FLOAT32_PRODUCT = "FP32 GEMM is not supported"
+"""In the error of the compiler for Turing."""
 _TRIED_BATCHES = (1, 8)
 
 
@@ -54,7 +56,12 @@ def compile_variant(
         raise RequestError(f"{', '.join(older)} does not compute in fp8; name some of {', '.join(FP8_TARGETS)}")
     with tempfile.TemporaryDirectory() as folder:
         file = save_engine_graph(make_engine_graph(bundle, variant), Path(folder))
-        return compiler.compile(file, options, list_golden_sizes(bundle), progress)
+        try:
+            return compiler.compile(file, options, list_golden_sizes(bundle), progress)
+        except EngineError as error:
+            if _NO_FLOAT32_PRODUCT not in str(error):
+                raise
+            raise EngineError(f"{error}. Turing has no float32 matrix product: use fp16 for sm75") from error
 
 
 @dataclass(frozen=True)

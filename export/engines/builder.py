@@ -99,7 +99,8 @@ def _configure(
     config.clear_flag(lib.BuilderFlag.TF32)  # so that float32 is float32
     # Not cuDNN and cuBLAS: some machines lack them, and compatible engines may not use them.
     sources = (lib.TacticSource.EDGE_MASK_CONVOLUTIONS, lib.TacticSource.JIT_CONVOLUTIONS)
-    config.set_tactic_sources(sum(1 << int(source) for source in sources))
+    if not config.set_tactic_sources(sum(1 << int(source) for source in sources)):
+        raise EngineError(f"{library} rejects its sources of kernels: {library.log.take_errors()}")
     if isinstance(options, RtxEngineOptions):
         _set_targets(library, config, options.targets)
     elif isinstance(options, EngineOptions):

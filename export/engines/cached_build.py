@@ -56,7 +56,7 @@ def build(
     with the errors of the parser or the builder.
     """
     bundle = Bundle.of(bundle)
-    variant = variant or bundle.in_precision("fp32")[0]
+    variant = variant or bundle.in_precision("fp32", gpu=True)[0]
     if isinstance(options, RtxEngineOptions):
         return build_ahead(bundle, variant, options, rebuild, progress)
     options = options or EngineOptions()

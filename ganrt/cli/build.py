@@ -76,7 +76,7 @@ def build(
     _check_options(backend)
     engines = import_extra("ganrt.export.engines", backend, "building engines")
     read = ganrt.Bundle.read(bundle)
-    name = variant or read.in_precision(precision)[0]
+    name = variant or read.in_precision(precision, gpu=True)[0]
     wanted |= {
         "size": parse_size(wanted["size"]) if wanted["size"] else None,
         "batches": tuple(sorted(set(wanted["batches"]))) or (1, 8, 32),

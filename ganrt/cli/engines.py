@@ -77,7 +77,7 @@ def load_generator(bundle: Path, **loading: Any) -> Generator:
     engines = import_extra("ganrt.export.engines", backend, "building engines")
     read = ganrt.Bundle.read(bundle)
     precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
-    variant = loading["variant"] or read.in_precision(precision)[0]
+    variant = loading["variant"] or read.in_precision(precision, gpu=True)[0]
     with show_progress(f"building {variant}") as progress:
         options = make_engine_options(backend, loading["device"])
         engines.build(read, variant=variant, options=options, device=loading["device"], progress=progress)
