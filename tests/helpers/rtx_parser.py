@@ -70,10 +70,10 @@ def _run_worker(files: Sequence[Path]) -> Iterator[Verdict]:
     done = subprocess.run([sys.executable, __file__, *map(str, files)], capture_output=True, text=True)
     verdicts = [Verdict(*json.loads(line)) for line in done.stdout.splitlines()]
     yield from verdicts
-    if done.returncode < 0 and len(verdicts) < len(files):
+    if len(verdicts) < len(files):
+        if done.returncode >= 0:
+            raise AssertionError(done.stderr)
         yield Verdict("crash", f"the process ended with signal {-done.returncode}")
-    elif done.returncode:
-        raise AssertionError(done.stderr)
 
 
 def _work(arguments: Sequence[str]) -> None:
