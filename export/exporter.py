@@ -14,7 +14,7 @@ import torch
 
 from ganrt import atomic
 from ganrt._version import __version__
-from ganrt.backend import BACKENDS, import_backend, library_version
+from ganrt.backend import BACKENDS, import_backend, library_version, proves_gpu_variants
 from ganrt.bound_inputs import BoundInputs, check_bound_inputs, drop_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
 from ganrt.errors import MachineError, RequestError, VerificationError
@@ -101,12 +101,14 @@ def export(
     and VerificationError when no backend makes the original's images with a variant, or one that was named does not.
     After an error nothing is left at `out`.
     """
+    named = _list_names(backends or ())
     plan = _Plan(
         VariantOptions(
-            _list_names(precisions), _list_names(forms), quality, None if pictures is None else Path(pictures)
+            *(_list_names(precisions), _list_names(forms), quality, None if pictures is None else Path(pictures)),
+            for_gpu=not named or any(map(proves_gpu_variants, named)),
         ),
         dict(bind or {}),
-        *(opset, engine, _list_names(backends or ()), progress),
+        *(opset, engine, named, progress),
     )
     out = Path(out)
     atomic.check_output(out, overwrite, is_bundle)

@@ -44,6 +44,8 @@ class VariantOptions:
     """Worst PSNR in dB that variants in 8 bits must reach; fp16 too, where it is above `fp32_islands.QUALITY`."""
     pictures: Path | None = None
     """Folder of calibration pictures for image inputs; None: they are made up."""
+    for_gpu: bool = True
+    """Whether fp16 and int8 also get variants for NVIDIA GPUs."""
 
     def __post_init__(self) -> None:
         for what, values, known in (("precision", self.precisions, PRECISIONS), ("form", self.forms, tuple(FORMS))):
@@ -83,9 +85,10 @@ def add_variants(
         writer.add_form(form)
     if "fp16" in options.precisions:
         writer.add_fp16()
-    for precision in ("int8", "fp8"):
-        if precision in options.precisions:
-            writer.add_8_bits_for_gpu(precision)
+    if "int8" in options.precisions and options.for_gpu:
+        writer.add_8_bits_for_gpu("int8")
+    if "fp8" in options.precisions:
+        writer.add_8_bits_for_gpu("fp8")
     return writer.bundle
 
 
@@ -128,11 +131,12 @@ class _Writer:
 
     def add_fp16(self) -> None:
         """Add fp16 of every form, and beside them, for GPUs, of the graph whose up-sampling is left as traced."""
-        forms = dict.fromkeys((*map(self._find_form_for_gpu, self._options.forms), TRACED))
+        beside = (TRACED,) if self._options.for_gpu else ()
+        forms = dict.fromkeys((*map(self._find_form_for_gpu, self._options.forms), *beside))
         for form in forms:
             half = self._convert_to_half(form)
-            beside = form == TRACED and len(forms) > 1
-            self._save_for_gpu(f"fp16-{form}", half.model, "fp16", form, half.notes, beside)
+            for_gpu = form == TRACED and len(forms) > 1
+            self._save_for_gpu(f"fp16-{form}", half.model, "fp16", form, half.notes, for_gpu)
 
     def add_8_bits_for_gpu(self, precision: str) -> None:
         """Add convolutions in 8 bits between float16. Without int8 of this kind a GPU can still run that for CPUs."""

@@ -267,8 +267,15 @@ def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
         return True
     found = bundle.variant(variant)
     rebuilt = variant == FAITHFUL and bundle.model is not None
-    suits = entry.gpu or entry.slow or not found.for_gpu  # what is slow by design runs it for its proof alone
+    suits = proves_gpu_variants(backend) or not found.for_gpu
     return found.precision in entry.precisions and suits and (entry.graphs or rebuilt)
+
+
+def proves_gpu_variants(backend: str) -> bool:
+    """Return whether a backend runs variants that are made for NVIDIA GPUs: one that can use a GPU, and one that is
+    slow by design, which is for proofs anyway. True for an unknown backend."""
+    entry = backend_table().get(backend)
+    return entry is None or entry.gpu or entry.slow
 
 
 def import_backend(name: str) -> BackendModule:

@@ -93,7 +93,7 @@ def test_an_fp16_engine_is_proven(tmp_path: Path, bundle: Bundle) -> None:
     require_library("tensorrt")
     source = bundle.folder.with_suffix(".pth")
     lowered = export(str(source), tmp_path / "half.ganrt", precisions=("fp32", "fp16"))
-    variant = lowered.in_precision("fp16")[0]
+    variant = lowered.in_precision("fp16", gpu=True)[0]
     engine = build_engine(lowered, variant)
     assert engine.notes["computed in"]["fp16"] > 0.5
     golden = lowered.read_golden()
