@@ -101,15 +101,10 @@ def export(
     and VerificationError when no backend makes the original's images with a variant, or one that was named does not.
     After an error nothing is left at `out`.
     """
-    named = _list_names(backends or ())
-    plan = _Plan(
-        VariantOptions(
-            *(_list_names(precisions), _list_names(forms), quality, None if pictures is None else Path(pictures)),
-            for_gpu=not named or any(map(proves_gpu_variants, named)),
-        ),
-        dict(bind or {}),
-        *(opset, engine, named, progress),
-    )
+    named, folder = _list_names(backends or ()), None if pictures is None else Path(pictures)
+    for_gpu = not named or any(map(proves_gpu_variants, named))
+    options = VariantOptions(_list_names(precisions), _list_names(forms), quality, folder, for_gpu)
+    plan = _Plan(options, dict(bind or {}), opset, engine, named, progress)
     out = Path(out)
     atomic.check_output(out, overwrite, is_bundle)
     loaded, findings = _load(source, config, spec, progress)
