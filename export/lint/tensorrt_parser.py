@@ -187,6 +187,11 @@ def _check_product(node: ir.Node) -> Iterator[str]:
         )
 
 
+def _check_identity_matrix(node: ir.Node) -> Iterator[str]:
+    if None in read_shape(node.inputs[0]):
+        yield f"TensorRT's parser rejects EyeLike of a size that is not constant {_ALWAYS}"
+
+
 def _check_top_k(node: ir.Node) -> Iterator[str]:
     count = read_constant(_find_input(node, 1))
     if count is not None and count.item() > _MOST_OF_TOP_K:
@@ -244,6 +249,7 @@ _CONDITIONS: dict[str, Callable[[ir.Node], Iterator[str]]] = {
     **dict.fromkeys(("BatchNormalization", "Dropout"), _check_training),
     "Celu": _check_celu,
     "ConvTranspose": _check_transposed_convolution,
+    "EyeLike": _check_identity_matrix,
     "GridSample": _check_grid_sample,
     "LayerNormalization": _check_layer_norm,
     "MatMul": _check_product,

@@ -223,6 +223,7 @@ REJECTED: list[Case] = [
     case("Dropout", X, number(0.5), np.array(True)),
     case("Dropout", X, number(0.5), logical()),
     case("MatMul", (3,), (2, 3, 4)),
+    case("EyeLike", Given(("n", 3))),
     case("Celu", half(*X)),
     case("Attention", HEADS, HEADS, half(1, 2, 8, 32), opset=23),
     case("Attention", HEADS, HEADS, HEADS, softcap=1.0, opset=23),
