@@ -11,11 +11,11 @@ FLOAT32 = "Float -> Float"
 
 _TERMS = """\
 Made by `python -m ganrt.bench.rtx_sweep`: every variant, with its post-processing head, compiled ahead of time by
-TensorRT for RTX {version} for {targets}, batches of {batches}. **Nothing here has run on a GPU**, and the table says
-nothing about speed. A *product* is a kernel that computes a convolution or a matrix product, perhaps with what follows
-it; its types are those of its input and its output. *Requantizing* kernels are others that round to integers. Pictures
-may have any height and width. What a plan launches is read from the compiler's log, which is for diagnosis. Seconds
-are of one compilation on a CPU, and indicative."""
+TensorRT for RTX {version} for {targets} (fp8 for those that have it), batches of {batches}. **Nothing here has run on a
+GPU**, and the table says nothing about speed. A *product* is a kernel that computes a convolution or a matrix product,
+perhaps with what follows it; its types are the one that it computes in and that of its output. *Requantizing* kernels
+are others that round to integers. Pictures may have any height and width. What a plan launches is read from the
+compiler's log, which is for diagnosis. Seconds are of one compilation on a CPU, and indicative."""
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,18 @@ from ganrt.atomic import write_file
 from ganrt.backend import BACKENDS, library_version
 from ganrt.bundle import FAITHFUL, Bundle, Variant
 from ganrt.errors import GanrtError, VerificationError
-from ganrt.export.engines import USUAL_TARGETS, Compiler, Launch, RtxEngineOptions, compile_variant, parse_layers
+from ganrt.export.engines import (
+    FP8_TARGETS,
+    PRECISIONS,
+    USUAL_TARGETS,
+    Compiler,
+    Launch,
+    RtxEngineOptions,
+    compile_variant,
+    parse_layers,
+)
 from ganrt.export.tracing import DEFAULT_OPSET, trace
-from ganrt.export.variants import PRECISIONS, VariantOptions, add_variants, save_graph
+from ganrt.export.variants import QUALITY, VariantOptions, add_variants, save_graph
 from ganrt.models import get_family
 
 from . import clock
@@ -36,6 +45,7 @@ from .rtx_summary import CompiledVariant, ProfileCounts, Sweep, find_problems, f
 
 _log = partial(click.echo, err=True)
 BATCHES = (1, 8)
+_FORMS = ("phases",)
 _REQUANTIZING = "RounCast"
 """In the names of generated kernels that round to integers."""
 _SMALL = 32
@@ -70,30 +80,47 @@ class ExportedVariants(NamedTuple):
     """Precision -> why the generator has no variant in it."""
 
 
-def export_variants(recipe: GeneratorRecipe, folder: Path) -> ExportedVariants:
-    """Export a generator in all precisions that TensorRT for RTX takes."""
+def export_variants(recipe: GeneratorRecipe, folder: Path, quality: float) -> ExportedVariants:
+    """Export a generator in all precisions that TensorRT for RTX takes.
+
+    Args:
+        quality: worst PSNR in dB that variants in 8 bits must reach.
+    """
     family = get_family(recipe.family)
     spec = family.spec(family.configure(recipe.config))
     model = trace(make_generator(recipe), spec)
     bundle = Bundle(folder, spec, {FAITHFUL: Variant("model.onnx", DEFAULT_OPSET, "fp32")}, {}, None)
     bundle = bundle.with_files(*save_graph(model, bundle, "model.onnx"))
-    missing = {}
-    for precision in (name for name in PRECISIONS if name in BACKENDS["tensorrt-rtx"].precisions):
+    try:
+        return ExportedVariants(_add_variants(bundle, model, VariantOptions(PRECISIONS, _FORMS, quality)), {})
+    except VerificationError:
+        missing = {}
+    for precision in PRECISIONS:
         try:
-            bundle = add_variants(bundle, model, VariantOptions((precision,), ("phases",)), None, lambda _: None)
+            bundle = _add_variants(bundle, model, VariantOptions((precision,), _FORMS, quality))
         except VerificationError as error:
             missing[precision] = str(error)
     return ExportedVariants(bundle, missing)
 
 
-def compile_generator(name: str, compiler: Compiler) -> Iterator[CompiledVariant]:
-    """Yield every variant of a generator of RECIPES, compiled with its post-processing head."""
+def _add_variants(bundle: Bundle, model: ir.Model, options: VariantOptions) -> Bundle:
+    added: Bundle = add_variants(bundle, model, options, None, lambda _: None)
+    return added
+
+
+def compile_generator(name: str, compiler: Compiler, quality: float) -> Iterator[CompiledVariant]:
+    """Yield every variant of a generator of RECIPES, compiled with its post-processing head.
+
+    Args:
+        quality: worst PSNR in dB that variants in 8 bits must reach.
+    """
     recipe = RECIPES[name]
     with tempfile.TemporaryDirectory() as folder:
-        bundle, missing = export_variants(recipe, Path(folder))
+        bundle, missing = export_variants(recipe, Path(folder), quality)
         size = (recipe.picture, recipe.picture) if recipe.picture else None
-        for variant in bundle.variants:
-            yield _compile(name, bundle, variant, RtxEngineOptions(BATCHES, size), compiler)
+        for variant, found in bundle.variants.items():
+            targets = tuple(name for name in USUAL_TARGETS if found.precision != "fp8" or name in FP8_TARGETS)
+            yield _compile(name, bundle, variant, RtxEngineOptions(BATCHES, size, targets), compiler)
         for precision, reason in missing.items():
             yield CompiledVariant(name, precision, precision, 0, missing=reason)
 
@@ -136,13 +163,14 @@ def _count_float32_products(model: ir.Model) -> int:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("names", nargs=-1, type=click.Choice(list(RECIPES)))
 @click.option("--suite", is_flag=True, help="Only the generators of the suite, not the families in small.")
-def main(folder: Path, names: tuple[str, ...], suite: bool) -> None:
+@click.option("--quality", default=QUALITY, show_default=True, help="Worst PSNR in dB of variants in 8 bits.")
+def main(folder: Path, names: tuple[str, ...], suite: bool, quality: float) -> None:
     """Compile the generators NAMES, by default all, and write a table."""
     found: list[CompiledVariant] = []
     with Compiler() as compiler:
         for name in names or (GENERATORS if suite else RECIPES):
             _log(name)
-            found.extend(compile_generator(name, compiler))
+            found.extend(compile_generator(name, compiler, quality))
     version = library_version(BACKENDS["tensorrt-rtx"].package)
     sweep = Sweep(version, USUAL_TARGETS, tuple(found))
     write_file(folder / "sweep.json", sweep.to_json().encode())

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from .cached_build import build
     from .compiler import CompiledPlan, Compiler
     from .layers import Launch, parse_layers
-    from .options import TARGETS, USUAL_TARGETS, EngineOptions, RtxEngineOptions
+    from .options import FP8_TARGETS, TARGETS, USUAL_TARGETS, EngineOptions, RtxEngineOptions
 
 __all__ = [
+    "FP8_TARGETS",
     "PRECISIONS",
     "TARGETS",
     "USUAL_TARGETS",
@@ -38,6 +39,7 @@ __all__ = [
 _MODULES = {
     "PRECISIONS": "ahead",
     "CompilationTrial": "ahead",
+    "FP8_TARGETS": "options",
     "TARGETS": "options",
     "USUAL_TARGETS": "options",
     "CompiledPlan": "compiler",
