@@ -95,6 +95,30 @@ FAULTS = {
         ("error = max(", "error = min("),
         ("np.argmax(np.maximum(share, excess))", "np.argmin(np.maximum(share, excess))"),
     ],
+    ("export/precision/half_quantization.py", "tests/export/precision/test_half_quantization.py"): [
+        ('node.op_type == "Conv" and node.name not in islands', 'node.op_type == "Conv"'),
+        ("above = np.nextafter(nearest, np.float16(np.inf))", "above = nearest"),
+        ("if per_channel else None)", ")"),
+        ('for name in kept if precision == "int8" else ():', "for name in ():"),
+        ("np.rint(clipped).astype", "clipped.astype"),
+        ("headroom * float(found.peaks.max())", "found.high"),
+    ],
+    ("export/precision/calibration.py", "tests/export/precision/test_half_quantization.py"): [
+        ("ends = (share * most", "ends = (most"),
+    ],
+    ("export/variants.py", "tests/export/test_gpu_variants.py"): [
+        ("if not self._fewer_macs and find_half_layers(", "if find_half_layers("),
+        ("for_gpu = form == TRACED and len(forms) > 1", "for_gpu = form == TRACED"),
+        ("self._fewer_macs and form != TRACED", "self._fewer_macs"),
+        ('if precision == "fp8":', "if True:"),
+        ("beside = (TRACED,) if self._options.for_gpu else ()", "beside = (TRACED,)"),
+    ],
+    ("export/passes/pipeline.py", "tests/export/test_gpu_variants.py"): [
+        ("_FOR_CPU = (AFFINE, PACKING)", "_FOR_CPU = (PACKING,)"),
+    ],
+    ("bench/tuning.py", "tests/bench/test_tune.py"): [
+        ("in on_gpu or not bundle", "in on_gpu or bundle"),
+    ],
     ("ganrt/proving.py", "tests/core/test_proving.py"): [
         ("if not drift <= allowed", "if drift > allowed"),
         ("turned = np.roll(np.arange(count), 1)", "turned = np.arange(count)"),
@@ -135,6 +159,11 @@ FAULTS = {
     ("ganrt/generator.py", "tests/export/test_refusals.py"): [
         ("if not unproven:\n        reject_refused", "if unproven:\n        reject_refused"),
         ("    if not unproven:\n        reject_refused(bundle, config)\n", ""),
+    ],
+    ("ganrt/bundle.py", "tests/core/test_bundle.py"): [
+        ("if gpu or not self.variants[name].for_gpu", ""),
+        ("(not gpu and _FEWER_IDLE_LANES", "(_FEWER_IDLE_LANES"),
+        ("return not less, not variant.for_gpu,", "return not less, variant.for_gpu,"),
     ],
     ("ganrt/bundle.py", "tests/export/test_refusals.py"): [
         (" and proof.request not in requests", ""),
@@ -275,6 +304,8 @@ FAULTS = {
         ("number == 0 and", "number == 1 and"),
         ("self.variant is not None or self.precision", "self.precision"),
         ("config.options.get(name) == value", "True"),
+        ("entry.gpu and (kind", "(kind"),
+        ('or (kind == "auto" and has_nvidia_gpu())', 'or kind == "auto"'),
     ],
     ("ganrt/cli/demo.py", "tests/cli/test_demo.py"): [
         ('interpolation": resize(small, whole)', 'interpolation": original'),

@@ -15,7 +15,7 @@ from helpers.reports import ENVIRONMENT
 from rich.console import Console
 
 import ganrt
-from ganrt import tuned
+from ganrt import choosing, tuned
 from ganrt.bench import TuningResult, print_tuning, tune, tuning
 from ganrt.bench.cases import Setup
 from ganrt.bench.statistics import Estimate
@@ -103,6 +103,20 @@ def test_on_a_gpu_the_options_of_the_provider_are_measured(four_variants: Bundle
         "onnxruntime fp32-phases prefer_nhwc=True search=EXHAUSTIVE",
     ]
     assert all("prefer_nhwc=True" in str(verdict.winner) for verdict in result.verdicts)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_what_is_made_for_gpus_is_measured_on_a_gpu_alone(
+    gpu: bool, four_variants: Bundle, fake_workers: FakeWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "has_nvidia_gpu", lambda: gpu)
+    half = replace(four_variants.variants["int8-phases"], for_gpu=True)
+    bundle = replace(four_variants, variants={**four_variants.variants, "int8-half-phases": half})
+    started = fake_workers(lambda setup: replace(by_precision(setup), device="cuda:0" if gpu else "cpu"))
+    result = tune(bundle, quality=30, seconds=600, backends=["onnxruntime", "openvino"])
+    tried = {name for name in list_names(started) if "half" in name and "=" not in name}
+    assert tried == ({"onnxruntime int8-half-phases"} if gpu else set())
+    assert not any("half" in name for name in result.left_out)
 
 
 @pytest.mark.parametrize(
