@@ -1,5 +1,5 @@
-"""The API that ganrt uses, checked against the real Python bindings of TensorRT for RTX, and against those of TensorRT if
-they were downloaded: `make bindings`.
+"""The API that ganrt uses, checked against the real Python bindings of TensorRT for RTX, and against those of TensorRT
+if they were downloaded: `make bindings`.
 
 A wheel of bindings holds no TensorRT, which is gigabytes. Empty libraries with the same names are enough to import the
 bindings and to read their API.
