@@ -20,6 +20,7 @@ from .engine_graph import format_batches, list_golden_sizes, make_engine_graph, 
 from .inspection import count_precision_shares, require_precision
 from .layers import parse_layers
 from .options import FP8_TARGETS, TARGETS, USUAL_TARGETS, RtxEngineOptions
+from .turing import replace_gemms
 
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 """Precisions of the variants that TensorRT for RTX compiles."""
@@ -54,8 +55,11 @@ def compile_variant(
     older = [target for target in options.targets if precision == "fp8" and target not in FP8_TARGETS]
     if older:
         raise RequestError(f"{', '.join(older)} does not compute in fp8; name some of {', '.join(FP8_TARGETS)}")
+    graph = make_engine_graph(bundle, variant)
+    if "sm75" in options.targets:
+        graph = replace_gemms(graph)
     with tempfile.TemporaryDirectory() as folder:
-        file = save_engine_graph(make_engine_graph(bundle, variant), Path(folder))
+        file = save_engine_graph(graph, Path(folder))
         try:
             return compiler.compile(file, options, list_golden_sizes(bundle), progress)
         except EngineError as error:

@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
-from helpers.fp16_graphs import SPEC, chain
+from helpers.fp16_graphs import SPEC, Chain, chain
 from onnx import TensorProto, helper, numpy_helper
 
 from ganrt.bundle import Bundle, FileDigest, Variant
@@ -113,12 +113,16 @@ def test_nothing_of_the_library_reaches_standard_output(tmp_path: Path) -> None:
     assert done.stderr.strip()  # else the library has stopped printing, and this test shows nothing
 
 
-def test_a_target_that_rejects_a_variant_is_told_apart(worker: Compiler, bundle: Bundle) -> None:
-    """Turing has no float32 matrix product."""
+def test_turing_rejects_products_of_computed_matrices_with_advice(
+    worker: Compiler, bundle: Bundle, tmp_path: Path
+) -> None:
+    """It has no float32 matrix product. Constant weights become convolutions."""
     options = RtxEngineOptions((1,), targets=("sm75",))
+    assert ahead.compile_variant(worker, bundle, "fp32-phases", options).plan
+    made = Chain()
+    made.add_op("MatMul", made.last, made.add_op("Transpose", perm=[0, 1, 3, 2]))
     with pytest.raises(EngineError, match=r"FP32 GEMM is not supported.*\. Turing has no .*: use fp16"):
-        ahead.compile_variant(worker, bundle, "fp32-phases", options)
-    assert ahead.compile_variant(worker, bundle, "fp32", options).plan
+        ahead.compile_variant(worker, make_bundle(made.model(), tmp_path), "fp32", options)
 
 
 @pytest.mark.usefixtures("rtx")
