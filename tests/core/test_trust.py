@@ -249,3 +249,14 @@ def test_a_bare_onnx_file_cannot_be_proven(bundle: Bundle, tmp_path: Path) -> No
     assert str(caught.value).count("no golden samples") == 1
     with ganrt.load(path, unproven=True) as generator, ganrt.load(bundle.folder) as whole:
         np.testing.assert_array_equal(generator.sample(3, seed=1), whole.sample(3, seed=1))
+
+
+def test_the_failed_proof_of_an_engine_that_can_be_refitted_has_a_hint(unproven: Bundle) -> None:
+    """TensorRT 11.3 may drop the bias of a matrix product in such an engine."""
+    session = Black()
+    session.details = {**session.details, "refittable": "yes"}
+    with pytest.raises(UnprovenError, match="may drop the bias of a Gemm in an engine built with --refit: build it"):
+        trust.require_proof(unproven, "fp32", session)
+    session.details = dict(FakeSession().details)
+    with pytest.raises(UnprovenError, match="pass unproven=True to use it anyway"):
+        trust.require_proof(unproven, "fp32", session)
