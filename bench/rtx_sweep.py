@@ -2,7 +2,7 @@
 
     python -m ganrt.bench.rtx_sweep FOLDER [NAME ...]
 
-FOLDER gets `sweep.json` and `summary.md`: what each plan launches, in which types, and how large it is. The command
+FOLDER gets `sweep.json` and `README.md`: what each plan launches, in which types, and how large it is. The command
 fails if a variant does not compile, or if the plan of an fp16 variant computes more products in float32 than its graph.
 Nothing runs on a GPU, so the table says nothing about speed.
 """
@@ -174,7 +174,7 @@ def main(folder: Path, names: tuple[str, ...], suite: bool, quality: float) -> N
     version = library_version(BACKENDS["tensorrt-rtx"].package)
     sweep = Sweep(version, USUAL_TARGETS, tuple(found))
     write_file(folder / "sweep.json", sweep.to_json().encode())
-    write_file(folder / "summary.md", format_summary(sweep).encode())
+    write_file(folder / "README.md", format_summary(sweep).encode())
     problems = find_problems(sweep.variants)
     for problem in problems:
         _log(problem)

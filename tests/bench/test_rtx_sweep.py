@@ -99,6 +99,6 @@ def test_the_command_writes_both_files_and_fails_for_a_problem(
     run = CliRunner().invoke(rtx_sweep.main, [str(tmp_path), "--suite"])
     assert run.exit_code == code, run.output
     assert ("products in float32" in run.stderr) == bool(code)
-    rows = (tmp_path / "summary.md").read_text().splitlines()
+    rows = (tmp_path / "README.md").read_text().splitlines()
     assert [row.split(" | ")[0] for row in rows[-9:]] == [f"| {name}" for name in rtx_sweep.GENERATORS]
     assert '"version": "1.7' in (tmp_path / "sweep.json").read_text()

@@ -79,6 +79,23 @@ def test_each_product_is_counted_once_per_profile_in_its_type(
         assert [launch.types for launch in launches if launch.is_product] == [f"{kind} -> {kind}"]
 
 
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
+def test_a_product_that_is_generated_with_its_activation_is_one(
+    compiler: Compiler, operator: str, kind: str, tmp_path: Path
+) -> None:
+    """Between convolutions the compiler generates a kernel for all but the most usual activations."""
+    graph = Graph(kind, [16, 8, 8], [16, 8, 8])
+    graph.add_weight("w", 16, 16, 3, 3)
+    graph.add(operator, "x w", "first", pads=[1] * 4)
+    graph.add("LeakyRelu", "first", "activated")
+    graph.add("Conv", "activated w", "y", pads=[1] * 4)
+    (launches,) = launch_kernels(compiler, graph, tmp_path, (4,))
+    products = [launch for launch in launches if launch.is_product]
+    assert [launch.kind for launch in products] == ["runtime_fusion", "correlation"]
+    assert [launch.types for launch in products] == [f"{kind} -> {kind}"] * 2
+
+
 def test_a_kernel_names_the_nodes_that_it_computes(compiler: Compiler, tmp_path: Path) -> None:
     (launches,) = launch_kernels(compiler, make_product("Conv", "Half", "Relu"), tmp_path, (4,))
     (product,) = (launch for launch in launches if launch.is_product)
