@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,7 +30,7 @@ class Graph:
         self.inputs = [helper.make_tensor_value_info("x", self.type, ["N", *x])]
         self.output = helper.make_tensor_value_info("y", self.type, ["N", *y])
 
-    def add(self, operator: str, inputs: str, output: str, **attributes: object) -> None:
+    def add(self, operator: str, inputs: str, output: str, **attributes: Any) -> None:
         self.nodes.append(
             helper.make_node(operator, inputs.split(), [output], name=f"{operator} {output}", **attributes)
         )
@@ -51,7 +52,7 @@ def launch_kernels(compiler: Compiler, graph: Graph, folder: Path, batches: tupl
 
 def make_product(operator: str, kind: str, activation: str) -> Graph:
     """A convolution, transposed convolution or matrix product, and an activation."""
-    shapes = {
+    shapes: dict[str, Any] = {
         "Conv": ([16, 8, 8], [32, 8, 8], (32, 16, 3, 3), {"pads": [1] * 4}),
         "ConvTranspose": ([16, 8, 8], [32, 16, 16], (16, 32, 4, 4), {"pads": [1] * 4, "strides": [2, 2]}),
         "Gemm": ([64], [32], (32, 64), {"transB": 1}),
