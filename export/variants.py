@@ -140,21 +140,26 @@ class _Writer:
 
     def add_8_bits_for_gpu(self, precision: str) -> None:
         """Add convolutions in 8 bits between float16. Without int8 of this kind a GPU can still run that for CPUs."""
-        form = self._find_form_for_gpu(self._options.forms[0])
-        if not self._fewer_macs and find_half_layers(self._convert_to_half(TRACED)):
-            form = TRACED
-        name = f"int8-half-{form}" if precision == "int8" else f"{precision}-{form}"
-        half = self._convert_to_half(form)
-        quantizer = HalfQuantizer(half, self.bundle.spec, self._samples, self._options.quality)
-        self._progress(f"converting to {precision} for NVIDIA GPUs: {form}")
         try:
+            form = self._choose_form_for_8_bits()
+            name = f"int8-half-{form}" if precision == "int8" else f"{precision}-{form}"
+            half = self._convert_to_half(form)
+            self._progress(f"converting to {precision} for NVIDIA GPUs: {form}")
+            quantizer = HalfQuantizer(half, self.bundle.spec, self._samples, self._options.quality)
             lowered, notes = quantizer.convert(precision)
         except VerificationError as error:
             if precision == "fp8":
                 raise
-            self._progress(f"skipped: {name}: {error}")
+            self._progress(f"skipped: int8 between float16, for NVIDIA GPUs: {error}")
             return
         self._save_for_gpu(name, lowered, precision, form, notes, True)
+
+    def _choose_form_for_8_bits(self) -> str:
+        """The form that is tried first on a GPU, but one with convolutions to quantize."""
+        form = self._find_form_for_gpu(self._options.forms[0])
+        if self._fewer_macs or form == TRACED:
+            return form
+        return TRACED if find_half_layers(self._convert_to_half(TRACED)) else form
 
     def _find_form_for_gpu(self, form: str) -> str:
         """The form, or TRACED if this graph has no up-sampling that it changes."""

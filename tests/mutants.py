@@ -113,7 +113,8 @@ FAULTS = {
         ("ends = (share * most", "ends = (most"),
     ],
     ("export/variants.py", "tests/export/test_gpu_variants.py"): [
-        ("if not self._fewer_macs and find_half_layers(", "if find_half_layers("),
+        ("if self._fewer_macs or form == TRACED:", "if form == TRACED:"),
+        ("return TRACED if find_half_layers(", "return TRACED if not find_half_layers("),
         ("for_gpu = form == TRACED and len(forms) > 1", "for_gpu = form == TRACED"),
         ("self._fewer_macs and form != TRACED", "self._fewer_macs"),
         ('if precision == "fp8":', "if True:"),

@@ -12,7 +12,7 @@ from ganrt import tuned
 from ganrt.bundle import Bundle
 from ganrt.cli.info import collect_facts, print_info
 from ganrt.errors import VerificationError
-from ganrt.export import export
+from ganrt.export import export, variants
 from ganrt.export.engines import Compiler, Launch, RtxEngineOptions, parse_layers
 from ganrt.export.passes import TRACED, optimize_graph
 from ganrt.export.precision import HalfQuantizer
@@ -107,20 +107,24 @@ def test_a_backend_that_cannot_prove_them_gets_none(bundles: dict[str, Bundle], 
     assert list(made.variants) == ["fp32", "fp32-phases", "int8-phases"]
 
 
+@pytest.mark.parametrize("at", ["convert", "half"])
 def test_int8_that_does_not_come_out_for_gpus_is_left_out(
-    bundles: dict[str, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: str, bundles: dict[str, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """int8 for CPUs is there, which GPUs run too."""
 
-    def fail(quantizer: HalfQuantizer, precision: str) -> None:
-        raise VerificationError(f"no layer takes {precision}")
+    def fail(*given: Any) -> None:
+        raise VerificationError("no layer takes it")
 
-    monkeypatch.setattr(HalfQuantizer, "convert", fail)
+    if at == "convert":
+        monkeypatch.setattr(HalfQuantizer, "convert", fail)
+    else:
+        monkeypatch.setattr(variants, "convert_with_fp32_islands", fail)
     source, lines = str(bundles["dcgan"].folder / Bundle.WEIGHTS), list[str]()
     made = export(source, tmp_path / "x.ganrt", precisions="int8", progress=lines.append)
     assert list(made.variants) == ["fp32", "fp32-phases", "int8-phases"]
-    assert "skipped: int8-half-phases: no layer takes int8" in lines
-    with pytest.raises(VerificationError, match="no layer takes fp8"):
+    assert "skipped: int8 between float16, for NVIDIA GPUs: no layer takes it" in lines
+    with pytest.raises(VerificationError, match="no layer takes it"):
         export(source, tmp_path / "y.ganrt", precisions="fp8")
 
 
