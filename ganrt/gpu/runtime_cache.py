@@ -58,13 +58,14 @@ class RuntimeCache:
 
     def new_context(self) -> trt.IExecutionContext | None:
         """Return a context that uses memory given to it, its kernels compiled; None, with lines in the log, if that
-        fails. Keeps newly compiled kernels for later processes."""
+        fails. Newly compiled kernels are saved."""
         context: trt.IExecutionContext | None = self._engine.create_execution_context(self._config)
         if context is not None:
-            self._save()
+            self.save()
         return context
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Keep what was compiled since the last call, for later processes."""
         host: trt.IHostMemory | None = self._cache.serialize()
         kernels = b"" if host is None else bytes(host)
         if not kernels or kernels == self._known:

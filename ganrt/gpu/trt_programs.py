@@ -77,6 +77,8 @@ class TrtPrograms:
 
     def close(self) -> None:
         """Free everything, once all work is done."""
+        if self._engine.runtime_cache is not None:
+            self._engine.runtime_cache.save()  # kernels of profiles with a range are compiled at the first batch
         self._cache.close()
         self._free_unused_scratch()
 

@@ -440,10 +440,12 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             cuda.note("create_execution_context")
             if fake.is_rtx:
                 (config,) = args
-                config._cache._compile(self)
-                return trt.IExecutionContext(self, self._log, config._strategy == "USER_MANAGED", config._cache)
+                if config._static:
+                    config._cache._compile([self._header["profiles"], cuda.name])
+                cache, managed = config._cache, config._strategy == "USER_MANAGED"
+                return trt.IExecutionContext(self, self._log, managed, cache, None if config._static else cache)
             managed = bool(args) and args[0] is trt.ExecutionContextAllocationStrategy.USER_MANAGED
-            return trt.IExecutionContext(self, self._log, managed, None)
+            return trt.IExecutionContext(self, self._log, managed, None, None)
 
         def create_runtime_config(self) -> Any:
             return trt.IRuntimeConfig(self)
@@ -472,8 +474,8 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         def create_runtime_cache(self) -> Any:
             assert self._cuda_graph_strategy is trt.CudaGraphStrategy.DISABLED
             profiles = self._engine._header["profiles"]
-            static = all(least == most for profile in profiles for least, _, most in profile.values())
-            wanted = "NONE" if static else "EAGER"
+            self._static = all(least == most for profile in profiles for least, _, most in profile.values())
+            wanted = "NONE" if self._static else "EAGER"
             assert self._dynamic_shapes_kernel_specialization_strategy.name == wanted, "LAZY swaps kernels"
             return trt.IRuntimeCache()
 
@@ -496,8 +498,8 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         def serialize(self) -> Any:
             return _host(b"kernels " + json.dumps(self._kernels).encode())
 
-        def _compile(self, engine: Any) -> None:
-            shapes = json.dumps([engine._header["profiles"], cuda.name])
+        def _compile(self, what: Any) -> None:
+            shapes = json.dumps(what)
             if shapes not in self._kernels:
                 self._kernels.append(shapes)
                 fake.compiled.append(shapes.encode())
@@ -559,9 +561,11 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             return not self._errors
 
     class IExecutionContext:
-        def __init__(self, engine: Any, logger: Any, managed: bool, cache: Any) -> None:
+        def __init__(self, engine: Any, logger: Any, managed: bool, cache: Any, eager: Any) -> None:
             self._engine, self._log, self._managed = engine, logger, managed
             self._life = None if cache is None else ContextLife(cache._life)
+            self._eager = eager
+            """The cache, if kernels are compiled for each shape at its first batch."""
             self._scratch: tuple[int, int] | None = None
             self._profile: int | None = None
             self._shapes: dict[str, tuple[int, ...]] = {}
@@ -608,6 +612,9 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
             cuda.note("execute_async_v3")
             stream = cuda.streams[stream_handle]
             assert self._life is None or caches[self._life], "the runtime cache was freed"
+            if self._eager is not None:
+                assert stream._capture is None or self._ran, "kernels are compiled during a capture"
+                self._eager._compile([self._shapes, cuda.name])
             if stream._capture is not None:
                 assert fake.capturable
             if fake.executions_fail or set(self._addresses) != set(self._engine._io) or self.infer_shapes():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from fakes.gpu import FakeMachine, Start, start
+from gpu.test_tensorrt_pictures import make_darkening_bundle
 
 import ganrt
 from ganrt import machine as facts
@@ -57,6 +58,17 @@ def test_kernels_are_compiled_once_for_a_plan_a_gpu_and_a_driver(
     monkeypatch.setattr(machine.modules["ganrt.gpu.nvinfer"], "nvidia_details", lambda: {"driver": "999.1"})
     with open_rtx_session(machine, bundle) as session:
         assert np.array_equal(run_batches(session, bundle), right)
+    assert len(machine.trt.compiled) == 2
+
+
+def test_kernels_of_free_picture_sizes_are_compiled_at_the_first_batch_and_kept(start: Start, tmp_path: Path) -> None:
+    machine, bundle = start(), make_darkening_bundle(tmp_path)
+    options = machine.make_options((1,), size=(80, 60))
+    machine.engines.build(bundle, variant="fp32", options=options)
+    for _ in range(2):
+        with machine.backend.open(bundle, "fp32", "cuda") as session:
+            for sides in [(48, 64), (80, 60)]:
+                session.submit({"x": np.zeros((1, 3, *sides), np.float32)}).wait()
     assert len(machine.trt.compiled) == 2
 
 
