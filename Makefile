@@ -4,10 +4,10 @@ PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: help demo test mutants lint bindings bench-cpu rtx-check rtx-table test-gpu bench-gpu clean
+.PHONY: help demo test mutants lint bindings bench-cpu rtx-check rtx-table gpu-bundles gpu-1 gpu-2 gpu-3 gpu-4 bench-gpu clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY) ## train, export, verify, sample and measure on real data: less than 4 minutes on 2 cores
 	$(VENV)/bin/ganrt demo --out out/demo
@@ -55,23 +55,40 @@ rtx-check: $(READY) ## compile the nine generators with TensorRT for RTX, withou
 rtx-table: $(READY) ## write the table of what TensorRT for RTX makes of all variants: minutes
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m ganrt.bench.rtx_sweep bench/results/rtx
 
-# On a machine with a GPU: what is installed for $(PYTHON) there (torch, onnxruntime-gpu, tensorrt, cuda-core) is used as
-# it is. Both write what they found into bench/results/gpu, with the date, the machine and the versions.
-GPU_VENV := .venv-gpu
+# On a machine with an NVIDIA GPU, with or without a network: nothing is installed. $(PYTHON) is used with what it has, and
+# with the packages in the folder $(SITE), if that is given. ganrt is found in a folder of links. Carry the bundles there.
+# GPU_ARGS=--rehearse runs each check as far as it goes without a GPU.
+SITE ?=
+GPU_ARGS ?=
+GPU_BUNDLES ?= out/gpu-bundles
+GPU_RESULTS ?= bench/results/gpu
+GPU_TREE := $(CURDIR)/out/gpu-tree
+GPU_PYTHON = cd $(GPU_TREE) && PYTHONPATH="$(GPU_TREE)$(if $(SITE),:$(abspath $(SITE)))$${PYTHONPATH:+:$$PYTHONPATH}" \
+  $(if $(findstring /,$(PYTHON)),$(abspath $(PYTHON)),$(PYTHON))
 
-test-gpu: $(GPU_VENV)/ready ## run the tests that need an NVIDIA GPU
-	$(GPU_VENV)/bin/python -m pytest -m gpu tests/on_gpu
+gpu-bundles: $(READY) ## export the bundles for gpu-1 to gpu-4, without a GPU: a minute
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m ganrt.bench.gpu_bundles $(GPU_BUNDLES)
 
-bench-gpu: $(GPU_VENV)/ready ## measure on an NVIDIA GPU
-	$(GPU_VENV)/bin/python -m ganrt.bench.gpu bench/results/gpu
+gpu-1: ## on a GPU: kernels, streams, CUDA graphs, DLPack, PyTorch: 3 minutes
+gpu-2: ## on a GPU: TensorRT for RTX: 2 minutes
+gpu-3: ## on a GPU: ONNX Runtime's CUDA provider, with PyTorch as baseline: 4 minutes
+gpu-4: ## on a GPU: TensorRT: 6 minutes
+gpu-1 gpu-2 gpu-3 gpu-4: $(GPU_TREE)
+	$(GPU_PYTHON) -m ganrt.bench.gpu_steps $(@:gpu-%=%) $(abspath $(GPU_RESULTS)) \
+	  --bundles $(abspath $(GPU_BUNDLES)) $(GPU_ARGS)
 
-$(GPU_VENV)/ready: pyproject.toml
-	$(PYTHON) -m venv --system-site-packages $(GPU_VENV)
-	$(GPU_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+bench-gpu: $(GPU_TREE) ## on a GPU: throughput and memory of four generators with TensorRT: an hour
+	$(GPU_PYTHON) -m ganrt.bench.gpu $(abspath $(GPU_RESULTS))
+
+$(GPU_TREE): FORCE
+	rm -rf $@
+	mkdir -p $@/ganrt
+	ln -s $(CURDIR)/ganrt/* $(CURDIR)/export $(CURDIR)/bench $@/ganrt
+
+FORCE:
 
 clean: ## remove the environments and everything that was built
-	rm -rf $(VENV) $(GPU_VENV) out build dist *.egg-info
+	rm -rf $(VENV) out build dist *.egg-info
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

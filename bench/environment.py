@@ -10,22 +10,10 @@ from pathlib import Path
 import psutil
 import pynvml
 
-from ganrt._version import __version__
-from ganrt.backend import library_version
 from ganrt.machine import cpu_name, has_nvidia_gpu, usable_cores
 
-_LIBRARIES = (
-    "numpy",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "torch",
-    "onnx",
-    "tensorrt",
-    "tensorrt_lean",
-    "tensorrt-rtx-cu13-bindings",
-    "cuda-core",
-)
+from .libraries import read_versions
+
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _BUSY_STATES = ("user", "nice", "system", "irq", "softirq", "steal")
 
@@ -79,8 +67,7 @@ class MachineMonitor:
             governor=_GOVERNOR.read_text(encoding="ascii").strip() if _GOVERNOR.exists() else None,
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
-            libraries={"ganrt": __version__}
-            | {name: version for name in _LIBRARIES if (version := library_version(name)) != "?"},
+            libraries=read_versions(),
             gpus=_describe_gpus(),
             load_before=round(self._load, 2),
             load_after=round(os.getloadavg()[0], 2),

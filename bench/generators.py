@@ -90,8 +90,12 @@ def write_checkpoint(name: str, folder: Path) -> Path:
 
     Raises MachineError when the file cannot be written.
     """
-    state = make_generator(GENERATORS[name]).state_dict()
-    path = folder / f"{name}.safetensors"
+    return write_generator(GENERATORS[name], folder / f"{name}.safetensors")
+
+
+def write_generator(recipe: GeneratorRecipe, path: Path) -> Path:
+    """`write_checkpoint` of any recipe. Returns `path`."""
+    state = make_generator(recipe).state_dict()
     write_file(path, save({key: tensor.contiguous() for key, tensor in state.items()}))
     return path
 

@@ -10,93 +10,37 @@ roofline peaks of the GPU. It keeps the raw rates of every round, with the machi
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-import numpy as np
 
 import ganrt
 from ganrt import feeds
 from ganrt.atomic import write_file
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError
-from ganrt.images import to_uint8
 from ganrt.machine import has_nvidia_gpu
 
 from . import clock
 from .arithmetic import count_macs, count_traffic
 from .environment import MachineMonitor
 from .generators import GENERATORS, write_checkpoint
+from .gpu_rates import Rates, make_replay, make_sampler, measure_rates
 
 _log = partial(click.echo, err=True)
 NAMES = ("dcgan-64", "biggan-128", "biggan-deep-128", "srresnet-x4")
 BATCHES = (1, 8, 32)
-_ROUNDS, _ROUND_S = 7, 2.0
-_BATCHES_PER_CALL = 16
+_ROUNDS = (7, 2.0)
+"""Number of rounds, and seconds of each."""
 _STREAM_S, _MEMORY_PERIOD_S = 600.0, 10.0
 _FP16_BYTES = 2
-
-Rates = list[float]
-"""Images per second, of each round."""
-
-
-def measure_rates(act: Callable[[], int], rounds: int = _ROUNDS, seconds: float = _ROUND_S) -> Rates:
-    """Return how many images `act` makes per second in each round. `act` returns how many it made; its first call is a
-    warm-up."""
-    act()
-    found = []
-    for _ in range(rounds):
-        started, made = clock.now_ns(), 0
-        while clock.now_ns() - started < seconds * 1e9:
-            made += act()
-        found.append(made * 1e9 / (clock.now_ns() - started))
-    return found
-
-
-def make_sampler(generator: ganrt.Generator, batch: int, size: tuple[int, int] | None) -> Callable[[], int]:
-    """Return a function that makes new samples, or transforms pictures of a size, many batches at a time."""
-    spec, count = generator.spec, batch * _BATCHES_PER_CALL
-    if size is not None:
-        given = feeds.draw_feeds(spec, 0, 0, count, size=size)
-        pictures = [to_uint8(given[item.name], item.range) for item in spec.images]
-        return lambda: len(generator.transform(*pictures, tile=0))
-    start = itertools.count(0, count)
-    return lambda: len(generator.sample(count, start=next(start)))
-
-
-def make_replay(bundle: Bundle, variant: str, given: feeds.Feeds) -> Callable[[], int]:
-    """Return a function that replays the engine alone, on inputs that stay on the device."""
-    from ganrt.gpu import Gpu, TrtPrograms, engine_cache, load_engine, load_tensorrt
-
-    gpu, library = Gpu(0), load_tensorrt()
-    engine = engine_cache.find_engine(bundle.digest(variant), library.describe_machine(gpu.name, gpu.capability))
-    loaded, stream = load_engine(library, engine_cache.read_plan(engine)), gpu.new_stream()
-    batch = len(next(iter(given.values())))
-    program = TrtPrograms(gpu, loaded, stream, lambda _: None).get_program(
-        batch, {name: array.shape for name, array in given.items()}
-    )
-    for name, array in given.items():
-        pinned = gpu.allocate_pinned(array.shape, program.dtypes[name])
-        np.copyto(pinned.array, array, casting="same_kind")
-        program.inputs[name].copy_from(pinned.buffer, stream=stream)
-        stream.sync()
-
-    def act() -> int:
-        for _ in range(_BATCHES_PER_CALL):
-            program.enqueue(stream)
-        stream.sync()
-        return batch * _BATCHES_PER_CALL
-
-    return act
 
 
 def record_memory(generator: ganrt.Generator, seconds: float, period: float) -> dict[str, list[int]]:
@@ -139,10 +83,10 @@ def measure(name: str, work: Path) -> dict[str, Any]:
         with ganrt.load(folder, "tensorrt", device="cuda", variant=variant, batches=(batch,)) as generator:
             given = feeds.draw_feeds(bundle.spec, 0, 0, batch, size=size)
             found[str(batch)] = {
-                "ganrt, everything included": measure_rates(make_sampler(generator, batch, size)),
-                "engine alone": measure_rates(make_replay(bundle, variant, given)),
-                "torch eager fp32": measure_rates(gpu_torch.make_eager(module, given)),
-                "torch compiled fp16": measure_rates(gpu_torch.make_compiled(module, given)),
+                "ganrt, everything included": measure_rates(make_sampler(generator, batch, size), *_ROUNDS),
+                "engine alone": measure_rates(make_replay(bundle, "tensorrt", variant, given), *_ROUNDS),
+                "torch eager fp32": measure_rates(gpu_torch.make_eager(module, given), *_ROUNDS),
+                "torch compiled fp16": measure_rates(gpu_torch.make_compiled(module, given), *_ROUNDS),
             }
             details = dict(generator.session.details)
     card = gpu_torch.measure_peaks()

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING
 from ganrt.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from ganrt.gpu import engine_cache
-    from ganrt.gpu.device import Gpu, translate_errors
+    from ganrt.gpu import engine_cache, latents, pictures
+    from ganrt.gpu.device import BorrowedArray, DeviceArray, Gpu, translate_errors
     from ganrt.gpu.nvinfer import Library, LoadedEngine, load_engine, load_tensorrt, load_tensorrt_rtx
     from ganrt.gpu.ort_programs import OrtPrograms
     from ganrt.gpu.session import DeviceSession, parse_deadline
     from ganrt.gpu.standard_output import redirect_to_stderr
     from ganrt.gpu.tensor_names import FINITENESS_TENSOR, PICTURES_TENSOR
     from ganrt.gpu.trt_programs import TrtPrograms
-    from ganrt.gpu.trt_session import open_engine_session
+    from ganrt.gpu.trt_session import load_cached_engine, open_engine_session
 
 __all__ = [
     "FINITENESS_TENSOR",
     "PICTURES_TENSOR",
+    "BorrowedArray",
+    "DeviceArray",
     "DeviceSession",
     "Gpu",
     "Library",
@@ -31,11 +33,14 @@ __all__ = [
     "OrtPrograms",
     "TrtPrograms",
     "engine_cache",
+    "latents",
+    "load_cached_engine",
     "load_engine",
     "load_tensorrt",
     "load_tensorrt_rtx",
     "open_engine_session",
     "parse_deadline",
+    "pictures",
     "redirect_to_stderr",
     "translate_errors",
 ]
@@ -43,6 +48,8 @@ __all__ = [
 _MODULES = {
     "FINITENESS_TENSOR": "tensor_names",
     "PICTURES_TENSOR": "tensor_names",
+    "BorrowedArray": "device",
+    "DeviceArray": "device",
     "DeviceSession": "session",
     "Gpu": "device",
     "Library": "nvinfer",
@@ -50,6 +57,9 @@ _MODULES = {
     "OrtPrograms": "ort_programs",
     "TrtPrograms": "trt_programs",
     "engine_cache": "",
+    "latents": "",
+    "pictures": "",
+    "load_cached_engine": "trt_session",
     "load_engine": "nvinfer",
     "load_tensorrt": "nvinfer",
     "load_tensorrt_rtx": "nvinfer",

@@ -46,13 +46,8 @@ def open_engine_session(
         raise MachineError(f"the {backend} backend needs an NVIDIA GPU, and this machine has none: use onnxruntime")
     gpu = Gpu(number)
     found = _find_plan(library, bundle, variant, gpu, options)
-    engine = load_engine(library, found.plan, found.portable)
+    engine = _load_plan(library, found, gpu)
     _check_tensors(bundle.spec, engine)
-    if library.is_rtx:
-        machine = library.describe_machine(gpu.name, gpu.capability)
-        static = all(least == most for profile in engine.list_profiles() for least, _, most in profile.values())
-        file = engine_cache.find_kernels(found.sha256, machine)
-        engine.runtime_cache = RuntimeCache(library, engine.engine, file, static)
     name = (backend, bundle.variant(variant).precision)
     details = {backend: library.version, "engine": found.sha256, "computed in": found.computed_in}
     if not library.is_rtx:
@@ -70,6 +65,12 @@ def open_engine_session(
         )
     session.restrict_batches(options.get("batches", session.batch_sizes))
     return session
+
+
+def load_cached_engine(library: Library, bundle: Bundle, variant: str, gpu: Gpu) -> LoadedEngine:
+    """Return the engine of this machine's cache that `open_engine_session` would use. Raises NoEngineError, EngineError
+    for a plan that the library does not load."""
+    return _load_plan(library, _find_plan(library, bundle, variant, gpu, {}), gpu)
 
 
 class _Plan(NamedTuple):
@@ -103,6 +104,16 @@ def _find_plan(library: Library, bundle: Bundle, variant: str, gpu: Gpu, options
         computed_in or "the types of the graph",
         bool(engine.key.options.get("refittable")),
     )
+
+
+def _load_plan(library: Library, found: _Plan, gpu: Gpu) -> LoadedEngine:
+    engine = load_engine(library, found.plan, found.portable)
+    if library.is_rtx:
+        machine = library.describe_machine(gpu.name, gpu.capability)
+        static = all(least == most for profile in engine.list_profiles() for least, _, most in profile.values())
+        file = engine_cache.find_kernels(found.sha256, machine)
+        engine.runtime_cache = RuntimeCache(library, engine.engine, file, static)
+    return engine
 
 
 def _check_tensors(spec: Spec, engine: LoadedEngine) -> None:

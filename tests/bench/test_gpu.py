@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from fakes.gpu import Start, start
 
 import ganrt
-from ganrt.bench import gpu
+from ganrt.bench import gpu, gpu_rates
 from ganrt.bundle import Bundle
 from ganrt.feeds import draw_feeds
 
@@ -21,8 +21,8 @@ def test_rates_are_images_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
         time[0] += 500_000_000
         return 8
 
-    monkeypatch.setattr(gpu.clock, "now_ns", lambda: time[0])
-    assert gpu.measure_rates(act, rounds=3, seconds=2.0) == [16.0, 16.0, 16.0]
+    monkeypatch.setattr(gpu_rates.clock, "now_ns", lambda: time[0])
+    assert gpu_rates.measure_rates(act, rounds=3, seconds=2.0) == [16.0, 16.0, 16.0]
 
 
 def test_samples_are_new_ones_and_the_engine_alone_replays_its_graph(start: Start, bundle: Bundle) -> None:
@@ -37,10 +37,10 @@ def test_samples_are_new_ones_and_the_engine_alone_replays_its_graph(start: Star
             return sample(n, start=start)
 
         generator.sample = seen  # type: ignore[method-assign, assignment]
-        act = gpu.make_sampler(generator, 2, None)
+        act = gpu_rates.make_sampler(generator, 2, None)
         assert [act(), act()] == [32, 32] and starts == [0, 32]
     before = machine.cuda.count_calls("graph.launch")
-    alone = gpu.make_replay(bundle, "fp32", draw_feeds(bundle.spec, 0, 0, 2))
+    alone = gpu_rates.make_replay(bundle, "tensorrt", "fp32", draw_feeds(bundle.spec, 0, 0, 2))
     assert alone() == 32 and machine.cuda.count_calls("graph.launch") - before == 14
 
 

@@ -13,7 +13,7 @@ MODULES = {"tensorrt": "trt", "cuda.core": "core"}
 RTX_API = (11, 4)
 SOURCES = {
     str(path.relative_to(ROOT)): text
-    for folder in ("ganrt", "export")
+    for folder in ("ganrt", "export", "bench")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if re.search(r"\btrt\.|import cuda\.core|from cuda\.core", text := path.read_text())
     or (path.name == "options.py" and path.parent.name == "engines")  # builder.py uses its attributes beside TensorRT's

@@ -1,0 +1,123 @@
+"""Step 3 on a GPU machine: ONNX Runtime's CUDA provider, with PyTorch as the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from ganrt.errors import MachineError
+
+from .gpu_bundles import SPEED
+from .gpu_rates import measure_rates
+from .gpu_runner import Check, Setting
+from .gpu_sessions import (
+    BATCHES,
+    ROUNDS,
+    check_contract,
+    check_graphs,
+    draw_inputs,
+    format_rate,
+    measure_variant,
+    prove_variant,
+    read_bundle,
+    run_each,
+    share_pictures,
+)
+
+BACKEND = "onnxruntime"
+_OPTIONS: tuple[Mapping[str, Any], ...] = ({}, {"graph": False}, {"prefer_nhwc": True}, {"search": "EXHAUSTIVE"})
+"""Of the CUDA provider."""
+
+
+def report_provider(setting: Setting) -> str:
+    """ONNX Runtime has its CUDA provider."""
+    import onnxruntime
+
+    providers = onnxruntime.get_available_providers()
+    setting.require_gpu(f"ONNX Runtime {onnxruntime.__version__} with {', '.join(providers)}")
+    if "CUDAExecutionProvider" not in providers:
+        raise MachineError(f"ONNX Runtime has only {', '.join(providers)}: install onnxruntime-gpu")
+    return f"ONNX Runtime {onnxruntime.__version__} with {', '.join(providers)}"
+
+
+def keep_contract(setting: Setting, name: str, options: Mapping[str, Any]) -> str:
+    """The provider keeps the contract of a session; in a rehearsal, the CPU provider without options does."""
+    text = check_contract(setting, BACKEND, name, "fp32", **({} if setting.rehearsal else options))
+    setting.require_gpu(f"{text} on the CPU")
+    return text
+
+
+def prove_variants(setting: Setting, name: str) -> str:
+    """Every variant makes the images of the original."""
+    variants = [key for key, found in read_bundle(setting, name).variants.items() if found.precision in _PRECISIONS]
+    text = run_each(partial(prove_variant, setting, BACKEND, name), variants)
+    setting.require_gpu(f"{text} on the CPU")
+    return text
+
+
+_PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def capture_graphs(setting: Setting, options: Mapping[str, Any]) -> str:
+    """The later runs of a batch size, which replay a CUDA graph, make the same images."""
+    text = check_graphs(setting, BACKEND, "fp32", **({} if setting.rehearsal else options))
+    setting.require_gpu(f"{text} on the CPU")
+    return text
+
+
+def share_with_torch(setting: Setting) -> str:
+    """Pictures and latents are shared with torch."""
+    return share_pictures(setting, BACKEND, "fp32")
+
+
+def measure_provider(setting: Setting, precision: str, options: Mapping[str, Any]) -> str:
+    """Images per second with some options; of the graph as traced, which is what PyTorch runs too."""
+    bundle = read_bundle(setting)
+    variant = "fp32" if precision == "fp32" else bundle.in_precision(precision, gpu=True)[0]
+    text = measure_variant(setting, BACKEND, variant, **({} if setting.rehearsal else options))
+    setting.require_gpu(f"{text} on the CPU")
+    return text
+
+
+def measure_torch(setting: Setting, compiled: bool) -> str:
+    """Images per second of PyTorch: eager in float32, or compiled in float16 with CUDA graphs."""
+    from . import gpu_torch
+
+    bundle = read_bundle(setting)
+    setting.require_gpu("PyTorch as a baseline needs a GPU")
+    module, make = gpu_torch.load_original(bundle), gpu_torch.make_compiled if compiled else gpu_torch.make_eager
+    rates = {batch: measure_rates(make(module, draw_inputs(bundle, batch)), *ROUNDS) for batch in BATCHES}
+    return "; ".join(f"batch {batch}: {format_rate(found)}" for batch, found in rates.items())
+
+
+def _name_options(options: Mapping[str, Any]) -> str:
+    return "".join(f", {name}={value}" for name, value in options.items())
+
+
+CHECKS = (
+    Check("the CUDA provider is there", report_provider),
+    *(
+        Check(f"the contract: {name}{_name_options(options)}", partial(keep_contract, name=name, options=options), 90)
+        for name, options in (
+            *((SPEED, options) for options in _OPTIONS[:3]),
+            *((name, _OPTIONS[0]) for name in ("labels", "pictures")),
+        )
+    ),
+    *(
+        Check(f"prove all variants: {name}", partial(prove_variants, name=name), 90)
+        for name in (SPEED, "labels", "pictures")
+    ),
+    Check("CUDA graphs", partial(capture_graphs, options=_OPTIONS[0])),
+    Check("DLPack with torch", share_with_torch),
+    *(
+        Check(
+            f"throughput: {precision}{_name_options(options)}",
+            partial(measure_provider, precision=precision, options=options),
+        )
+        for precision in ("fp32", "fp16")
+        for options in _OPTIONS
+    ),
+    Check("throughput: torch eager fp32", partial(measure_torch, compiled=False)),
+    Check("throughput: torch compiled fp16", partial(measure_torch, compiled=True), 150),
+)

@@ -1,0 +1,275 @@
+"""The steps on a GPU machine: the runner, and the checks over the fakes of CUDA and NVIDIA's libraries."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fakes import gpu_checks
+from fakes.gpu import FakeMachine, Start, start
+
+from ganrt.bench import (
+    gpu_bundles,
+    gpu_engines,
+    gpu_kernels,
+    gpu_rtx,
+    gpu_runner,
+    gpu_sessions,
+    gpu_steps,
+    gpu_tensorrt,
+)
+from ganrt.bench.gpu_runner import Check, GpuNeededError, Outcome, Setting
+from ganrt.bundle import Bundle
+from ganrt.cli.main import main as ganrt_main
+from ganrt.errors import BackendError, MachineError
+from ganrt.export import export
+
+__all__ = ["start"]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    """On a machine with a GPU."""
+    return Setting(tmp_path / "bundles", tmp_path, rehearsal=False)
+
+
+def run(setting: Setting, *acts: Callable[[Setting], str], limit: float = 60.0) -> list[Outcome]:
+    checks = [Check(act.__name__, act, limit) for act in acts]
+    return gpu_runner.run_checks("Some checks", checks, setting, setting.results / gpu_checks.RECORD)
+
+
+def test_a_failed_check_is_recorded_and_the_next_one_runs(setting: Setting) -> None:
+    acts = (gpu_checks.fail, gpu_checks.fail_elsewhere, gpu_checks.crash, gpu_checks.stop, gpu_checks.count_outcomes)
+    outcomes = run(setting, *acts)
+    assert [(outcome.state, outcome.text) for outcome in outcomes] == [
+        ("failed", "BackendError: the images differ"),
+        ("failed", "ValueError: first line"),
+        ("failed", "its process was killed by SIGSEGV"),
+        ("failed", "its process ended with exit code 7"),
+        ("passed", "4"),
+    ]
+    record = json.loads((setting.results / gpu_checks.RECORD).read_text())
+    assert [outcome["check"] for outcome in record["outcomes"]] == [act.__name__ for act in acts]
+    assert record["machine"]["libraries"]["ganrt"] and record["date"].startswith("20") and not record["rehearsal"]
+    assert all(outcome["seconds"] > 0 for outcome in record["outcomes"])
+
+
+def test_a_check_runs_in_a_process_of_its_own(setting: Setting) -> None:
+    first, second = run(setting, gpu_checks.name_process, gpu_checks.name_process)
+    assert len({first.text, second.text, str(os.getpid())}) == 3
+
+
+def test_a_check_that_takes_too_long_ends_with_what_it_started(setting: Setting) -> None:
+    outcomes = run(setting, gpu_checks.hang, gpu_checks.count_outcomes, limit=4.0)
+    assert [outcome.text for outcome in outcomes] == ["it took longer than 4 s", "1"]
+    status = Path("/proc") / (setting.results / "child").read_text() / "stat"
+    assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_rehearsal_says_what_needs_the_gpu(setting: Setting) -> None:
+    rehearsal = Setting(setting.bundles, setting.results, rehearsal=True)
+    assert gpu_runner.run_here(gpu_checks.need_gpu, rehearsal) == ("needs a GPU", "two graphs read")
+    assert gpu_runner.run_here(gpu_checks.need_gpu, setting) == ("passed", "ran on the GPU")
+    assert (rehearsal.device, setting.device) == ("cpu", "cuda")
+
+
+def invoke(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, act: Any = gpu_checks.need_gpu) -> Any:
+    steps = {"1": gpu_steps.Step("Some checks", (Check("one [check]", act), Check("two", gpu_checks.need_gpu)))}
+    monkeypatch.setattr(gpu_steps, "STEPS", steps)
+    return CliRunner().invoke(gpu_steps.main, ["1", str(folder / "results"), *options])
+
+
+def test_without_a_gpu_it_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = invoke(monkeypatch, tmp_path)
+    assert done.exit_code == 1 and not (tmp_path / "results").exists()
+    assert "this machine has no NVIDIA GPU; --rehearse runs each check as far as it goes" in done.output
+
+
+def test_a_step_ends_with_a_table_and_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = invoke(monkeypatch, tmp_path, "--rehearse")
+    assert done.exit_code == 0 and done.stdout.startswith("Step 1: Some checks")
+    assert "one [check]" in done.stdout and "two graphs read" in done.stdout and "needs a GPU" in done.stdout
+    record = json.loads((tmp_path / "results" / "step-1.json").read_text())
+    assert record["rehearsal"] and len(record["outcomes"]) == 2
+    done = invoke(monkeypatch, tmp_path, "--rehearse", act=gpu_checks.fail)
+    assert done.exit_code == 1 and "BackendError: the images differ" in done.stdout and "two graphs" in done.stdout
+
+
+def test_the_names_of_checks_are_unique() -> None:
+    for step in gpu_steps.STEPS.values():
+        names = [check.name for check in step.checks]
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("command", ["gpu-1", "gpu-4"])
+def test_make_finds_ganrt_in_a_folder_of_links(command: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    arguments = [f"GPU_TREE={tree}", f"PYTHON={sys.executable}", f"SITE={tmp_path}", "GPU_ARGS=--help"]
+    done = subprocess.run(["make", command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Run the checks of a step" in done.stdout, done.stderr
+    assert (tree / "ganrt" / "bench" / "gpu_steps.py").samefile(ROOT / "bench" / "gpu_steps.py")
+
+
+def test_a_missing_bundle_names_the_command(setting: Setting) -> None:
+    with pytest.raises(MachineError, match=r"labels\.ganrt is not there; make it with `make gpu-bundles`"):
+        gpu_bundles.list_bundles(setting.bundles)
+
+
+def add_late(cuda: Any, config: Any, memory: Any, count: Any, added: Any, cycles: Any) -> None:
+    cuda.get_memory(memory._address).view(np.float32)[: int(count)] += added
+
+
+def test_step_1_compares_the_device_with_the_host(start: Start, setting: Setting) -> None:
+    machine = start()
+    machine.cuda.kernels["ganrt_add_late"] = add_late
+    assert "gpu NVIDIA Fake 100" in gpu_kernels.report_gpu(setting)
+    assert gpu_kernels.compare_draws(setting) == "15 draws, 617120 values, all bits equal"
+    assert gpu_kernels.compare_pictures(setting).startswith("36 launches, all bits equal")
+    assert "5 replays of a graph" in gpu_kernels.order_streams(setting)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "act", "message"),
+    [
+        ("ganrt_uniform", gpu_kernels.compare_draws, "uniform of Draw"),
+        ("ganrt_label_int64", gpu_kernels.compare_draws, "index of Draw"),
+        ("ganrt_pictures", gpu_kernels.compare_pictures, "the pictures of"),
+        ("ganrt_add_late", gpu_kernels.order_streams, "what the second stream reads"),
+    ],
+)
+def test_one_wrong_bit_is_found(kernel: str, act: Any, message: str, start: Start, setting: Setting) -> None:
+    machine = start()
+    machine.cuda.kernels["ganrt_add_late"] = add_late
+    right = machine.cuda.kernels[kernel]
+
+    def flip(cuda: Any, config: Any, first: Any, *others: Any) -> None:
+        right(cuda, config, first, *others)
+        written = others[0] if kernel == "ganrt_pictures" else first
+        cuda.get_memory(written._address)[0] ^= 1
+
+    machine.cuda.kernels[kernel] = flip
+    with pytest.raises(BackendError, match=rf"{message}.*bytes of \d+ differ between the device and the host"):
+        act(setting)
+
+
+def test_images_that_are_not_finite_must_be_marked(start: Start, setting: Setting) -> None:
+    machine = start()
+    right = machine.cuda.kernels["ganrt_pictures"]
+
+    def forget(cuda: Any, config: Any, image: Any, pictures: Any, finiteness: Any, *others: Any) -> None:
+        right(cuda, config, image, pictures, finiteness, *others)
+        cuda.get_memory(finiteness._address)[:] = 0
+
+    machine.cuda.kernels["ganrt_pictures"] = forget
+    with pytest.raises(BackendError, match="the marks of images with nan"):
+        gpu_kernels.compare_pictures(setting)
+
+
+@pytest.fixture(scope="module")
+def lowered(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bundles as `gpu_bundles` writes it, each the same tiny generator."""
+    folder = tmp_path_factory.mktemp("lowered")
+    first = export(
+        str(bundle.folder.with_suffix(".pth")), folder / "dcgan-64.ganrt", precisions=("fp32", "fp16", "int8")
+    ).folder
+    for name in ("labels", "pictures"):
+        shutil.copytree(first, folder / f"{name}.ganrt")
+    return folder
+
+
+def run_in_process(*arguments: str) -> tuple[int, str, str]:
+    """`gpu_engines.run_ganrt` over the fakes, which another process would not have."""
+    done = CliRunner().invoke(ganrt_main, list(arguments))
+    return done.exit_code, done.stdout.strip(), done.stderr.strip().rpartition("error: ")[2]
+
+
+def prepare(machine: FakeMachine, lowered: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    monkeypatch.setattr(gpu_engines, "run_ganrt", run_in_process)
+    monkeypatch.setattr(gpu_tensorrt, "run_ganrt", run_in_process)
+    monkeypatch.setattr(gpu_engines, "BATCHES", (1, 2))
+    monkeypatch.setattr(gpu_sessions, "BATCHES", (1, 2))
+    monkeypatch.setattr(gpu_sessions, "ROUNDS", (1, 0.0))
+    return Setting(lowered, results, rehearsal=False)
+
+
+def test_step_2_over_the_fakes(start: Start, lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = prepare(start("rtx-1.7.1"), lowered, tmp_path, monkeypatch)
+    built = [gpu_rtx.compile_variants(setting, "dcgan-64", precision) for precision in ("fp32", "fp16", "int8")]
+    assert all("proven on NVIDIA Fake 4090" in text for text in built)
+    variants = gpu_engines.list_variants(setting)
+    assert {"fp16-phases", "fp16-traced"} < set(variants)
+    for check in gpu_rtx.CHECKS:
+        if check.name.startswith(("compile", "DLPack")):
+            continue
+        text = check.act(setting)
+        if check.name == "start without compiled kernels":
+            assert "bytes of kernels" in text
+    files = {file.name for file in tmp_path.glob("tensorrt-rtx-*.json")}
+    assert files == {f"tensorrt-rtx-{variant}.json" for variant in variants}
+    assert "Layers" in json.loads((tmp_path / "tensorrt-rtx-fp32.json").read_text())
+
+
+def test_a_graph_that_cannot_be_captured_fails_the_check(
+    start: Start, lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = start("rtx-1.7.1")
+    setting = prepare(machine, lowered, tmp_path, monkeypatch)
+    gpu_rtx.compile_variants(setting, "dcgan-64", "fp32")
+    variant = gpu_engines.list_variants(setting)[0]
+    assert gpu_sessions.check_graphs(setting, "tensorrt-rtx", variant) == f"{variant} for batches of 1, 2"
+    machine.trt.capturable = False
+    with pytest.raises(BackendError, match=f"{variant}: a batch of 1 cannot be captured as a CUDA graph"):
+        gpu_sessions.check_graphs(setting, "tensorrt-rtx", variant)
+
+
+@pytest.mark.parametrize("version", ["8.6.0", "10.16.1"])
+def test_step_4_over_the_fakes(
+    version: str, start: Start, lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = prepare(start(version), lowered, tmp_path, monkeypatch)
+    found = {check.name: check.act(setting) for check in gpu_tensorrt.CHECKS}
+    assert "proven on NVIDIA Fake 100" in found["build dcgan-64, fp16"]
+    assert found["TensorRT is there"].startswith(f"TensorRT {version}")
+    if version == "8.6.0":
+        assert "cannot refit" in found["refit"] and found["refit"].startswith("refused, exit code")
+    else:
+        assert "proven on" in found["refit"]
+
+
+def test_a_build_that_fails_is_reported_with_its_error(
+    start: Start, lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = start()
+    setting = prepare(machine, lowered, tmp_path, monkeypatch)
+    machine.trt.build_errors = ["no memory for a tactic"]
+    with pytest.raises(BackendError, match=r"MachineError: dcgan-64, fp16-\w+: .*no memory for a tactic"):
+        gpu_tensorrt.build_variants(setting, "dcgan-64", "fp16")
+
+
+def test_the_variants_after_a_failed_one_still_run() -> None:
+    def act(variant: str) -> str:
+        if variant == "b":
+            raise ValueError("odd")
+        return variant
+
+    with pytest.raises(BackendError, match=r"^ValueError: odd; a; c$"):
+        gpu_sessions.run_each(act, ["a", "b", "c"])
+    assert gpu_sessions.run_each(act, ["a", "c"]) == "a; c"
+
+
+def test_a_rehearsal_of_engines_needs_no_library(lowered: Path, tmp_path: Path) -> None:
+    rehearsal = Setting(lowered, tmp_path, rehearsal=True)
+    for check in (*gpu_rtx.CHECKS, *gpu_tensorrt.CHECKS):
+        if not check.name.startswith(("compile", "TensorRT is there")):
+            with pytest.raises(GpuNeededError):
+                check.act(rehearsal)
