@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 FLOAT32 = "Float -> Float"
 """Types of a product in float32."""
@@ -64,8 +66,29 @@ class Sweep:
     targets: tuple[str, ...]
     variants: tuple[CompiledVariant, ...]
 
+    @classmethod
+    def read(cls, file: Path, version: str, targets: tuple[str, ...]) -> Sweep:
+        """Read what `to_json` wrote. Without variants, if there is no file, or another version or targets are in it."""
+        if not file.is_file():
+            return cls(version, targets, ())
+        raw = json.loads(file.read_text())
+        variants = tuple(_read_variant(each) for each in raw["variants"])
+        same = (raw["version"], tuple(raw["targets"])) == (version, targets)
+        return cls(version, targets, variants if same else ())
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
+
+    def replace_generator(self, name: str, variants: tuple[CompiledVariant, ...], order: Sequence[str]) -> Sweep:
+        """Return a copy with these variants of a generator, and without generators that are not in the order given."""
+        others = (found for found in self.variants if found.generator != name and found.generator in order)
+        every = (*others, *variants)
+        return replace(self, variants=tuple(sorted(every, key=lambda found: order.index(found.generator))))
+
+
+def _read_variant(raw: Mapping[str, Any]) -> CompiledVariant:
+    profiles = {int(batch): ProfileCounts(**counts) for batch, counts in raw["profiles"].items()}
+    return CompiledVariant(**{**raw, "profiles": profiles})
 
 
 def find_problems(variants: Sequence[CompiledVariant]) -> list[str]:

@@ -2,9 +2,10 @@
 
     python -m ganrt.bench.rtx_sweep FOLDER [NAME ...]
 
-FOLDER gets `sweep.json` and `README.md`: what each plan launches, in which types, and how large it is. The command
-fails if a variant does not compile, or if the plan of an fp16 variant computes more products in float32 than its graph.
-Nothing runs on a GPU, so the table says nothing about speed.
+FOLDER gets `sweep.json` and `README.md`: what each plan launches, in which types, and how large it is. What they have
+of other generators stays, if the same version of the library compiled it. The command fails if a variant does not
+compile, or if the plan of an fp16 variant computes more products in float32 than its graph. Nothing runs on a GPU, so
+the table says nothing about speed.
 """
 
 from __future__ import annotations
@@ -166,15 +167,14 @@ def _count_float32_products(model: ir.Model) -> int:
 @click.option("--quality", default=QUALITY, show_default=True, help="Worst PSNR in dB of variants in 8 bits.")
 def main(folder: Path, names: tuple[str, ...], suite: bool, quality: float) -> None:
     """Compile the generators NAMES, by default all, and write a table."""
-    found: list[CompiledVariant] = []
+    version = library_version(BACKENDS["tensorrt-rtx"].package)
+    sweep = Sweep.read(folder / "sweep.json", version, USUAL_TARGETS)
     with Compiler() as compiler:
         for name in names or (GENERATORS if suite else RECIPES):
             _log(name)
-            found.extend(compile_generator(name, compiler, quality))
-    version = library_version(BACKENDS["tensorrt-rtx"].package)
-    sweep = Sweep(version, USUAL_TARGETS, tuple(found))
-    write_file(folder / "sweep.json", sweep.to_json().encode())
-    write_file(folder / "README.md", format_summary(sweep).encode())
+            sweep = sweep.replace_generator(name, tuple(compile_generator(name, compiler, quality)), list(RECIPES))
+            write_file(folder / "sweep.json", sweep.to_json().encode())
+            write_file(folder / "README.md", format_summary(sweep).encode())
     problems = find_problems(sweep.variants)
     for problem in problems:
         _log(problem)

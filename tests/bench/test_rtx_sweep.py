@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from ganrt.backend import library_version
 from ganrt.bench import rtx_sweep
 from ganrt.bench.rtx_summary import CompiledVariant, ProfileCounts, Sweep, find_problems, format_summary
 from ganrt.bench.rtx_sweep import RECIPES, compile_generator
-from ganrt.export.engines import Compiler
+from ganrt.export.engines import USUAL_TARGETS, Compiler
 from ganrt.models import FAMILIES
 
 MISSING = {("small mlp", "int8"), ("small mlp", "fp8")}
 """Families that have no variant in a precision: 8 bits are for convolutions."""
 QUALITY = 10.0
-"""In dB: low, so that all convolutions are computed in 8 bits, and none is searched that must not be."""
+"""In dB: what random weights reach."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,12 @@ def test_every_family_is_compiled_in_small() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_variant_compiles_in_the_types_of_its_graph(family: str, compiler: Compiler) -> None:
+def test_every_variant_compiles_in_the_types_of_its_graph(
+    family: str, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All convolutions are computed in 8 bits: the search for those that must not be takes most of an export."""
+    for module in ("float_layers", "half_quantization"):
+        monkeypatch.setattr(f"ganrt.export.precision.{module}.choose_kept_layers", lambda *_, **__: ((), {}))
     found = list(compile_generator(f"small {family}", compiler, QUALITY))
     assert find_problems(found) == []
     assert {(each.generator, each.variant) for each in found if each.missing} == {
@@ -102,3 +108,14 @@ def test_the_command_writes_both_files_and_fails_for_a_problem(
     rows = (tmp_path / "README.md").read_text().splitlines()
     assert [row.split(" | ")[0] for row in rows[-9:]] == [f"| {name}" for name in rtx_sweep.GENERATORS]
     assert '"version": "1.7' in (tmp_path / "sweep.json").read_text()
+
+
+def test_what_other_generators_have_stays_if_the_library_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtx_sweep, "compile_generator", lambda name, compiler, quality: [replace(FP16, generator=name)])
+    for name in ("style", "dcgan-64", "style"):
+        assert CliRunner().invoke(rtx_sweep.main, [str(tmp_path), name]).exit_code == 0
+    found = Sweep.read(tmp_path / "sweep.json", library_version("tensorrt-rtx-cu13-bindings"), USUAL_TARGETS)
+    assert found.variants == (FP16, replace(FP16, generator="style"))
+    assert Sweep.read(tmp_path / "sweep.json", "1.8", USUAL_TARGETS).variants == ()
