@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ganrt.atomic import write_file
 from ganrt.backend import open_session
+from ganrt.bundle import Bundle
 from ganrt.errors import MachineError
 from ganrt.session_config import SessionConfig
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from ganrt.gpu import Gpu, Library, LoadedEngine
 
+_SIZE = "128x128"
+"""Of pictures; engines take those of the golden samples too."""
 _PRECISIONS = ("fp32", "fp16", "int8")
 
 
@@ -41,8 +44,10 @@ def build_variant(setting: Setting, backend: str, name: str, variant: str, *opti
     Returns what it reports, and the seconds. Raises MachineError with its error.
     """
     folder = find_bundle(setting.bundles, name)
-    batches = [text for batch in BATCHES for text in ("--batch", str(batch))]
-    command = ["build", str(folder), "--backend", backend, "--variant", variant, *batches, *options]
+    shapes = [text for batch in BATCHES for text in ("--batch", str(batch))]
+    if Bundle.read(folder).spec.images:
+        shapes += ["--size", _SIZE]
+    command = ["build", str(folder), "--backend", backend, "--variant", variant, *shapes, *options]
     started = clock.now_ns()
     code, output, errors = run_ganrt(*command)
     if code:
@@ -59,12 +64,17 @@ def run_ganrt(*arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout.strip(), (errors or lines)[-1]
 
 
+def choose_variants(bundle: Bundle, precision: str) -> list[str]:
+    """Return the variants of a precision that engines are built of: all forms in float16, else the first choice for a
+    GPU."""
+    names = bundle.in_precision(precision, gpu=True)
+    return names if precision == "fp16" else names[:1]
+
+
 def list_variants(setting: Setting) -> list[str]:
-    """Return the variants of the bundle for throughput: all in float16, and of each other precision the first choice
-    for a GPU."""
+    """Return the variants of the bundle for throughput that engines are built of."""
     bundle = read_bundle(setting)
-    found = {precision: bundle.in_precision(precision, gpu=True) for precision in _PRECISIONS}
-    return [name for precision, names in found.items() for name in (names if precision == "fp16" else names[:1])]
+    return [name for precision in _PRECISIONS for name in choose_variants(bundle, precision)]
 
 
 def inspect_engines(setting: Setting, backend: str) -> str:

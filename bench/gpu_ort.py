@@ -84,9 +84,9 @@ def measure_torch(setting: Setting, compiled: bool) -> str:
     """Images per second of PyTorch: eager in float32, or compiled in float16 with CUDA graphs."""
     from . import gpu_torch
 
-    bundle = read_bundle(setting)
-    setting.require_gpu("PyTorch as a baseline needs a GPU")
-    module, make = gpu_torch.load_original(bundle), gpu_torch.make_compiled if compiled else gpu_torch.make_eager
+    bundle, make = read_bundle(setting), gpu_torch.make_compiled if compiled else gpu_torch.make_eager
+    module = gpu_torch.load_original(bundle, setting.device)
+    setting.require_gpu("the original is loaded")
     rates = {batch: measure_rates(make(module, draw_inputs(bundle, batch)), *ROUNDS) for batch in BATCHES}
     return "; ".join(f"batch {batch}: {format_rate(found)}" for batch, found in rates.items())
 

@@ -8,6 +8,7 @@ from .gpu_bundles import SPEED
 from .gpu_engines import (
     build_variant,
     capture_graphs,
+    choose_variants,
     inspect_engines,
     keep_contract,
     measure_engines,
@@ -29,7 +30,7 @@ def compile_variants(setting: Setting, name: str, precision: str) -> str:
     def compile_one(variant: str) -> str:
         return build_variant(setting, BACKEND, name, variant, "--target", _TARGET)
 
-    text = run_each(compile_one, read_bundle(setting, name).in_precision(precision, gpu=True))
+    text = run_each(compile_one, choose_variants(read_bundle(setting, name), precision))
     setting.require_gpu(text)
     return text
 

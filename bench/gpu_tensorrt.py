@@ -11,6 +11,7 @@ from .gpu_bundles import SPEED, find_bundle
 from .gpu_engines import (
     build_variant,
     capture_graphs,
+    choose_variants,
     inspect_engines,
     keep_contract,
     load_library,
@@ -28,22 +29,20 @@ _NO_REFIT = (10, 0)
 
 
 def report_library(setting: Setting) -> str:
-    """TensorRT is installed, and without a GPU `ganrt build` says in one sentence that it needs one."""
+    """TensorRT is installed."""
     library = load_library(BACKEND)
-    if not setting.rehearsal:
-        return str(library)
-    code, _, error = run_ganrt("build", str(find_bundle(setting.bundles, SPEED)), "--precision", "fp16")
-    if code != MachineError.exit_code:
-        raise BackendError(f"without a GPU `ganrt build` ended with exit code {code}: {error}")
-    setting.require_gpu(f"{library}; ganrt build: {error}")
-    return ""
+    setting.require_gpu(str(library))
+    return str(library)
 
 
 def build_variants(setting: Setting, name: str, precision: str) -> str:
-    """Build the variants of a precision, and prove them."""
-    variants = read_bundle(setting, name).in_precision(precision, gpu=True)
-    chosen = variants if precision == "fp16" else variants[:1]
-    setting.require_gpu(", ".join(chosen))
+    """Build the variants of a precision, and prove them. Without a GPU, `ganrt build` must say that it needs one."""
+    chosen = choose_variants(read_bundle(setting, name), precision)
+    if setting.rehearsal:
+        code, _, error = run_ganrt("build", str(find_bundle(setting.bundles, name)), "--variant", chosen[0])
+        if code != MachineError.exit_code or "NVIDIA GPU" not in error:
+            raise BackendError(f"without a GPU `ganrt build` ended with exit code {code}: {error}")
+        setting.require_gpu(f"ganrt build: {error}")
     options = () if name == SPEED else _FAST
     return run_each(lambda variant: build_variant(setting, BACKEND, name, variant, *options), chosen)
 
@@ -51,7 +50,7 @@ def build_variants(setting: Setting, name: str, precision: str) -> str:
 def build_ranged(setting: Setting) -> str:
     """An engine for a range of batch sizes keeps the contract."""
     setting.require_gpu("an engine for a range of batch sizes")
-    built = build_variant(setting, BACKEND, "labels", "fp32", "--ranged", *_FAST)
+    built = build_variant(setting, BACKEND, "labels", _choose_variant(setting), "--ranged", *_FAST)
     return f"{built}; {keep_contract(setting, BACKEND, 'labels')}"
 
 
@@ -60,12 +59,16 @@ def refit_engine(setting: Setting) -> str:
     setting.require_gpu("refitting")
     library = load_library(BACKEND)
     if library.api >= _NO_REFIT:
-        return build_variant(setting, BACKEND, "labels", "fp32", "--refit", "--strip", *_FAST)
+        return build_variant(setting, BACKEND, "labels", _choose_variant(setting), "--refit", "--strip", *_FAST)
     folder = str(find_bundle(setting.bundles, "labels"))
-    code, _, error = run_ganrt("build", folder, "--refit", "--variant", "fp32", *_FAST)
+    code, _, error = run_ganrt("build", folder, "--refit", "--variant", _choose_variant(setting), *_FAST)
     if code == 0 or "cannot refit" not in error:
         raise BackendError(f"{library} cannot refit, but `ganrt build --refit` ended with exit code {code}: {error}")
     return f"refused, exit code {code}: {error}"
+
+
+def _choose_variant(setting: Setting) -> str:
+    return choose_variants(read_bundle(setting, "labels"), "fp32")[0]
 
 
 CHECKS = (

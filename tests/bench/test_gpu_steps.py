@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from fakes import gpu_checks
 from fakes.gpu import FakeMachine, Start, start
 
+from ganrt import machine as machine_facts
 from ganrt.bench import (
     gpu_bundles,
     gpu_engines,
@@ -270,6 +271,21 @@ def test_the_variants_after_a_failed_one_still_run() -> None:
 def test_a_rehearsal_of_engines_needs_no_library(lowered: Path, tmp_path: Path) -> None:
     rehearsal = Setting(lowered, tmp_path, rehearsal=True)
     for check in (*gpu_rtx.CHECKS, *gpu_tensorrt.CHECKS):
-        if not check.name.startswith(("compile", "TensorRT is there")):
+        if not check.name.startswith(("compile", "build", "TensorRT is there")):
             with pytest.raises(GpuNeededError):
                 check.act(rehearsal)
+
+
+def test_a_rehearsal_of_builds_expects_the_sentence_of_ganrt_build(
+    start: Start, lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(start(), lowered, tmp_path, monkeypatch)
+    rehearsal = Setting(lowered, tmp_path, rehearsal=True)
+    with pytest.raises(BackendError, match="ended with exit code 0"):  # there is a GPU
+        gpu_tensorrt.build_variants(rehearsal, "labels", "fp32")
+    monkeypatch.setattr(machine_facts, "_NVIDIA_NODES", ())
+    with pytest.raises(GpuNeededError, match=r"^ganrt build: .*this machine has no NVIDIA GPU"):
+        gpu_tensorrt.build_variants(rehearsal, "labels", "fp32")
+    monkeypatch.setattr(gpu_tensorrt, "run_ganrt", lambda *_: (MachineError.exit_code, "", "needs onnx-ir"))
+    with pytest.raises(BackendError, match="ended with exit code 3: needs onnx-ir"):
+        gpu_tensorrt.build_variants(rehearsal, "labels", "fp32")
