@@ -48,8 +48,14 @@ def test_the_convolution_computes_the_product(bias: tuple[int, ...] | None, turn
 
 @pytest.mark.parametrize(
     "model",
-    [make_gemm((7,), alpha=2.0), make_gemm((7,), beta=0.5), make_gemm((3, 7)), make_gemm((7,), np.float16)],
-    ids=["alpha", "beta", "matrix", "half"],
+    [
+        make_gemm((7,), alpha=2.0),
+        make_gemm((7,), beta=0.5),
+        make_gemm((3, 7)),
+        make_gemm((7, 1)),
+        make_gemm((7,), np.float16),
+    ],
+    ids=["alpha", "beta", "matrix", "column", "half"],
 )
 def test_other_products_stay(model: ir.Model) -> None:
     assert list_operators(replace_gemms(model)) == ["Gemm"]
