@@ -28,6 +28,7 @@ from ganrt.spec import Spec
 
 from . import variants
 from .bind_inputs import bind_inputs
+from .card import write_card
 from .lint import (
     Finding,
     check_dry_run,
@@ -44,7 +45,7 @@ from .precision import PictureCrops, read_crops
 from .sources import Source, describe_source, open_source
 from .tracing import DEFAULT_OPSET, count_macs, make_example_inputs, run_original, trace
 from .variants import QUALITY, VariantOptions
-from .verification import Progress, prove_bundle
+from .verification import Progress, Verification, prove_bundle
 
 if TYPE_CHECKING:
     from .engines import EngineOptions
@@ -179,6 +180,11 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
         _build_engines(bundle, plan)
     find_difference = partial(_find_difference, loaded, plan.bind)
     found = prove_bundle(bundle, plan.backends, "auto", plan.progress, find_difference)
+    for name in [name for name in bundle.variants if _is_left_out(found, name)]:
+        reasons = "; ".join(f"{proof.backend} {proof.refusal}" for proof in found.proofs[name])
+        plan.progress(f"{name}, made for NVIDIA GPUs, is left out: {reasons}")
+        found = _leave_out(found, name)
+        bundle = found.bundle
     if not found.passed:
         advice = "; `--backend reference` evaluates the graph without a library, which is slow"
         if plan.backends or "does not make the original's images" in found.failures[0]:
@@ -189,6 +195,24 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
         tried = f"none of the backends {', '.join(plan.backends)}" if plan.backends else "nothing on this machine"
         raise VerificationError(f"{loaded.name} was not exported: {tried} runs {', '.join(unproven)}")
     return found.bundle
+
+
+def _is_left_out(found: Verification, name: str) -> bool:
+    """Whether a variant that was added for NVIDIA GPUs, without its precision being named for it, does not make the
+    original's images."""
+    variant = found.bundle.variant(name)
+    return variant.for_gpu and variant.precision != "fp8" and name in found.proofs and not found.is_proven(name)
+
+
+def _leave_out(found: Verification, name: str) -> Verification:
+    """The bundle, its files and its proofs without a variant."""
+    kept = {other: variant for other, variant in found.bundle.variants.items() if other != name}
+    starts = (found.bundle.variant(name).file, f"worst-{name}-")
+    files = [file for file in found.bundle.files if file.startswith(starts)]
+    bundle = write_card(replace(found.bundle.without_files(*files), variants=kept))
+    for file in files:
+        (bundle.folder / file).unlink()
+    return replace(found, bundle=bundle, proofs={other: p for other, p in found.proofs.items() if other != name})
 
 
 def _read_crops(spec: Spec, plan: _Plan) -> PictureCrops | None:

@@ -120,6 +120,10 @@ FAULTS = {
         ('if precision == "fp8":', "if True:"),
         ("beside = (TRACED,) if self._options.for_gpu else ()", "beside = (TRACED,)"),
     ],
+    ("export/exporter.py", "tests/export/test_gpu_variants.py"): [
+        ('variant.precision != "fp8" and name', "name"),
+        ("(found.bundle.variant(name).file, f", "(f"),
+    ],
     ("export/passes/pipeline.py", "tests/export/test_gpu_variants.py"): [
         ("_FOR_CPU = (AFFINE, PACKING)", "_FOR_CPU = (PACKING,)"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 import onnx_ir as ir
 import pytest
 import torch
+from helpers.optional import unwrap
 
 from ganrt import tuned
 from ganrt.bundle import Bundle
@@ -125,6 +126,30 @@ def test_int8_that_does_not_come_out_for_gpus_is_left_out(
     assert list(made.variants) == ["fp32", "fp32-phases", "int8-phases"]
     assert "skipped: int8 between float16, for NVIDIA GPUs: no layer takes it" in lines
     with pytest.raises(VerificationError, match="no layer takes it"):
+        export(source, tmp_path / "y.ganrt", precisions="fp8")
+
+
+def test_one_that_makes_other_images_is_left_out(
+    bundles: dict[str, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export goes on, but for fp8, which was asked for."""
+
+    def spoil(quantizer: HalfQuantizer, precision: str) -> tuple[ir.Model, dict[str, object]]:
+        made = quantizer._half.model.clone()
+        for value in made.graph.initializers.values():
+            if value.dtype == ir.DataType.FLOAT16:
+                value.const_value = ir.tensor(-unwrap(value.const_value).numpy(), name=value.name)
+        return made, {}
+
+    monkeypatch.setattr(HalfQuantizer, "convert", spoil)
+    source, lines = str(bundles["dcgan"].folder / Bundle.WEIGHTS), list[str]()
+    made = export(source, tmp_path / "x.ganrt", precisions=("int8", "fp16"), progress=lines.append)
+    assert "int8-phases" in made.variants and "fp16-traced" in made.variants
+    assert not any("int8-half" in text for text in [*made.variants, *made.files, *map(str, made.folder.iterdir())])
+    assert Bundle.read(made.folder) == made and "int8-half" not in (made.folder / Bundle.CARD).read_text()
+    start = "int8-half-phases, made for NVIDIA GPUs, is left out: onnxruntime does not make the original's images"
+    assert any(line.startswith(start) for line in lines)
+    with pytest.raises(VerificationError, match="fp8-phases on onnxruntime does not make the original's images"):
         export(source, tmp_path / "y.ganrt", precisions="fp8")
 
 
