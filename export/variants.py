@@ -134,8 +134,14 @@ class _Writer:
         beside = (TRACED,) if self._options.for_gpu else ()
         forms = dict.fromkeys((*map(self._find_form_for_gpu, self._options.forms), *beside))
         for form in forms:
-            half = self._convert_to_half(form)
             for_gpu = form == TRACED and len(forms) > 1
+            try:
+                half = self._convert_to_half(form)
+            except VerificationError as error:
+                if not for_gpu:
+                    raise
+                self._progress(f"skipped: fp16-{form}, for NVIDIA GPUs: {error}")
+                continue
             self._save_for_gpu(f"fp16-{form}", half.model, "fp16", form, half.notes, for_gpu)
 
     def add_8_bits_for_gpu(self, precision: str) -> None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,12 @@ def test_doctor_names_the_library_of_another_packages_backend() -> None:
     found = {check.subject: check for check in run_checks()}
     assert found["abacus"].passed and found["abacus"].text == f"numpy {np.__version__}"
     assert not found["broken"].passed and "cannot be imported" in found["broken"].text
+
+
+def test_backends_without_a_gpu_run_what_is_made_for_gpus_only_if_they_are_slow_by_design(bundle: Bundle) -> None:
+    half = replace(bundle.variants["fp32"], precision="int8", for_gpu=True)
+    made = replace(bundle, variants={"int8-half-traced": half, "int8-traced": replace(half, for_gpu=False)})
+    wanted = {"onnxruntime": True, "tensorrt": True, "reference": True, "openvino": False, "pytorch": False}
+    assert {name: supports_variant(name, made, "int8-half-traced") for name in wanted} == wanted
+    assert supports_variant("openvino", made, "int8-traced")
+    assert supports_variant("nobody", made, "int8-half-traced")

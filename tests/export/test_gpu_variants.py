@@ -16,7 +16,7 @@ from ganrt.errors import VerificationError
 from ganrt.export import export, variants
 from ganrt.export.engines import Compiler, Launch, RtxEngineOptions, parse_layers
 from ganrt.export.passes import TRACED, optimize_graph
-from ganrt.export.precision import HalfQuantizer
+from ganrt.export.precision import HalfGraph, HalfQuantizer
 from ganrt.models import build_generator
 from ganrt.session_config import SessionConfig
 from ganrt.tuned import Timing, Tuned, TunedConfig
@@ -127,6 +127,23 @@ def test_int8_that_does_not_come_out_for_gpus_is_left_out(
     assert "skipped: int8 between float16, for NVIDIA GPUs: no layer takes it" in lines
     with pytest.raises(VerificationError, match="no layer takes it"):
         export(source, tmp_path / "y.ganrt", precisions="fp8")
+
+
+def test_fp16_of_the_traced_graph_may_fail(
+    bundles: dict[str, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert, lines = variants.convert_with_fp32_islands, list[str]()
+
+    def fail_on_transposed(model: ir.Model, *given: Any) -> HalfGraph:
+        if any(node.op_type == "ConvTranspose" for node in model.graph):
+            raise VerificationError("it overflows")
+        return convert(model, *given)
+
+    monkeypatch.setattr(variants, "convert_with_fp32_islands", fail_on_transposed)
+    source = str(bundles["dcgan"].folder / Bundle.WEIGHTS)
+    made = export(source, tmp_path / "x.ganrt", precisions="fp16", progress=lines.append)
+    assert [name for name in made.variants if name.startswith("fp16")] == ["fp16-phases"]
+    assert "skipped: fp16-traced, for NVIDIA GPUs: it overflows" in lines
 
 
 def test_one_that_makes_other_images_is_left_out(
