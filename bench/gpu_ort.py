@@ -28,10 +28,12 @@ from .gpu_sessions import (
 BACKEND = "onnxruntime"
 _OPTIONS: tuple[Mapping[str, Any], ...] = ({}, {"graph": False}, {"prefer_nhwc": True}, {"search": "EXHAUSTIVE"})
 """Of the CUDA provider."""
+_PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def report_provider(setting: Setting) -> str:
     """ONNX Runtime has its CUDA provider."""
+    load_cuda_libraries(setting)
     import onnxruntime
 
     providers = onnxruntime.get_available_providers()
@@ -41,8 +43,16 @@ def report_provider(setting: Setting) -> str:
     return f"ONNX Runtime {onnxruntime.__version__} with {', '.join(providers)}"
 
 
+def load_cuda_libraries(setting: Setting) -> None:
+    """Import torch on a GPU machine: with it come the CUDA libraries that the provider needs. ONNX Runtime finds them
+    itself only where it is installed beside them, not in a folder of `PYTHONPATH`."""
+    if not setting.rehearsal:
+        import torch  # noqa: F401
+
+
 def keep_contract(setting: Setting, name: str, options: Mapping[str, Any]) -> str:
     """The provider keeps the contract of a session; in a rehearsal, the CPU provider without options does."""
+    load_cuda_libraries(setting)
     text = check_contract(setting, BACKEND, name, "fp32", **({} if setting.rehearsal else options))
     setting.require_gpu(f"{text} on the CPU")
     return text
@@ -50,17 +60,16 @@ def keep_contract(setting: Setting, name: str, options: Mapping[str, Any]) -> st
 
 def prove_variants(setting: Setting, name: str) -> str:
     """Every variant makes the images of the original."""
+    load_cuda_libraries(setting)
     variants = [key for key, found in read_bundle(setting, name).variants.items() if found.precision in _PRECISIONS]
     text = run_each(partial(prove_variant, setting, BACKEND, name), variants)
     setting.require_gpu(f"{text} on the CPU")
     return text
 
 
-_PRECISIONS = ("fp32", "fp16", "int8")
-
-
 def capture_graphs(setting: Setting, options: Mapping[str, Any]) -> str:
     """The later runs of a batch size, which replay a CUDA graph, make the same images."""
+    load_cuda_libraries(setting)
     text = check_graphs(setting, BACKEND, "fp32", **({} if setting.rehearsal else options))
     setting.require_gpu(f"{text} on the CPU")
     return text
@@ -68,11 +77,13 @@ def capture_graphs(setting: Setting, options: Mapping[str, Any]) -> str:
 
 def share_with_torch(setting: Setting) -> str:
     """Pictures and latents are shared with torch."""
+    load_cuda_libraries(setting)
     return share_pictures(setting, BACKEND, "fp32")
 
 
 def measure_provider(setting: Setting, precision: str, options: Mapping[str, Any]) -> str:
     """Images per second with some options; of the graph as traced, which is what PyTorch runs too."""
+    load_cuda_libraries(setting)
     bundle = read_bundle(setting)
     variant = "fp32" if precision == "fp32" else bundle.in_precision(precision, gpu=True)[0]
     text = measure_variant(setting, BACKEND, variant, **({} if setting.rehearsal else options))

@@ -130,6 +130,19 @@ FAULTS = {
     ("bench/tuning.py", "tests/bench/test_tune.py"): [
         ("in on_gpu or not bundle", "in on_gpu or bundle"),
     ],
+    ("bench/gpu_runner.py", "tests/bench/test_gpu_steps.py"): [
+        ("if self.rehearsal:", "if not self.rehearsal:"),
+        ("os.killpg(process.pid or 0, signal.SIGKILL)", "os.killpg(process.pid or 0, 0)"),
+        ('"failed", f"its process {how}"', '"passed", f"its process {how}"'),
+    ],
+    ("bench/gpu_sessions.py", "tests/bench/test_gpu_steps.py"): [
+        ("if not drift < 1e-3:", "if drift < 1e-3:"),
+        ("if warnings:", "if not warnings:"),
+    ],
+    ("bench/gpu_kernels.py", "tests/bench/test_gpu_steps.py"): [
+        ("right.dtype or different:", "right.dtype and different:"),
+        ("marked[-1] = broken is not None", "marked[0] = broken is not None"),
+    ],
     ("ganrt/proving.py", "tests/core/test_proving.py"): [
         ("if not drift <= allowed", "if drift > allowed"),
         ("turned = np.roll(np.arange(count), 1)", "turned = np.arange(count)"),

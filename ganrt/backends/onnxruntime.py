@@ -5,7 +5,9 @@ There is no fallback: a session runs on the provider that was asked for, or open
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -86,7 +88,8 @@ def _open_on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str
         ) from error
     deadline = parse_deadline(options)
     gpu, chosen = Gpu(number), _parse_cuda_options(options)
-    ort.preload_dlls(directory="")
+    with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+        ort.preload_dlls(directory="")
 
     def make_programs(stream: Any, before_close: Any) -> OrtPrograms:
         settings = _make_session_options(thread_count(options))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,12 @@ from fakes import gpu_checks
 from fakes.gpu import FakeMachine, Start, start
 
 from ganrt import machine as machine_facts
+from ganrt.backend import Ready
 from ganrt.bench import (
     gpu_bundles,
     gpu_engines,
     gpu_kernels,
+    gpu_ort,
     gpu_rtx,
     gpu_runner,
     gpu_sessions,
@@ -35,7 +36,6 @@ from ganrt.errors import BackendError, MachineError
 from ganrt.export import export
 
 __all__ = ["start"]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -110,15 +110,6 @@ def test_the_names_of_checks_are_unique() -> None:
     for step in gpu_steps.STEPS.values():
         names = [check.name for check in step.checks]
         assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize("command", ["gpu-1", "gpu-4"])
-def test_make_finds_ganrt_in_a_folder_of_links(command: str, tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    arguments = [f"GPU_TREE={tree}", f"PYTHON={sys.executable}", f"SITE={tmp_path}", "GPU_ARGS=--help"]
-    done = subprocess.run(["make", command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "Run the checks of a step" in done.stdout, done.stderr
-    assert (tree / "ganrt" / "bench" / "gpu_steps.py").samefile(ROOT / "bench" / "gpu_steps.py")
 
 
 def test_a_missing_bundle_names_the_command(setting: Setting) -> None:
@@ -289,3 +280,56 @@ def test_a_rehearsal_of_builds_expects_the_sentence_of_ganrt_build(
     monkeypatch.setattr(gpu_tensorrt, "run_ganrt", lambda *_: (MachineError.exit_code, "", "needs onnx-ir"))
     with pytest.raises(BackendError, match="ended with exit code 3: needs onnx-ir"):
         gpu_tensorrt.build_variants(rehearsal, "labels", "fp32")
+
+
+class DriftingSession:
+    """Makes other images each time."""
+
+    batch_sizes = (1,)
+
+    def __init__(self, name: str) -> None:
+        self._name, self._runs = name, 0
+
+    def submit(self, feeds: Any) -> Ready:
+        self._runs += 1
+        return Ready({self._name: np.full((1, 3, 2, 2), 0.01 * self._runs, np.float32)})
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def test_a_replay_that_makes_other_images_fails_the_check(
+    lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(lowered, tmp_path, rehearsal=False)
+    name = Bundle.read(lowered / "dcgan-64.ganrt").spec.output.name
+    monkeypatch.setattr(gpu_sessions, "open_session", lambda *_: DriftingSession(name))
+    with pytest.raises(BackendError, match=r"fp32: run 5 of a batch of 1 differs from the first by 0\.04"):
+        gpu_sessions.check_graphs(setting, "tensorrt", "fp32")
+
+
+def test_a_proof_that_fails_fails_the_check(lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rehearsal = Setting(lowered, tmp_path, rehearsal=True)
+    prove = gpu_sessions.prove
+    assert gpu_sessions.prove_variant(rehearsal, "onnxruntime", "labels", "fp32").startswith("fp32 1")
+
+    def fail(*arguments: Any) -> Any:
+        comparison = prove(*arguments)
+        return replace(comparison, proof=replace(comparison.proof, failures=("sample 3: 12 dB",)))
+
+    monkeypatch.setattr(gpu_sessions, "prove", fail)
+    with pytest.raises(BackendError, match="fp32: sample 3: 12 dB"):
+        gpu_sessions.prove_variant(rehearsal, "onnxruntime", "labels", "fp32")
+
+
+def test_step_3_is_rehearsed_on_the_cpu(lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rehearsal = Setting(lowered, tmp_path, rehearsal=True)
+    monkeypatch.setattr(gpu_sessions, "ROUNDS", (1, 0.0))
+    monkeypatch.setattr(gpu_sessions, "BATCHES", (1, 2))
+    for check in gpu_ort.CHECKS:
+        with pytest.raises(GpuNeededError):
+            check.act(rehearsal)
+    assert gpu_sessions.format_rate([2.0, 4.0, 3.0]) == "3/s [2 to 4]"

@@ -36,6 +36,15 @@ def test_it_keeps_the_contract(machine: FakeMachine, bundle: Bundle) -> None:
     check_backend("onnxruntime", bundle, device="cuda")
 
 
+def test_nothing_is_printed_on_standard_output(
+    machine: FakeMachine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda **_: print("Failed to load libcudnn.so.9"))  # noqa: T201
+    open_session(bundle, SessionConfig("onnxruntime", "fp32", "cuda")).close()
+    found = capsys.readouterr()
+    assert found.out == "" and "libcudnn.so.9" in found.err
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_it_keeps_the_contract_in_any_order(
     start: Start, seed: int, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
