@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -59,6 +61,8 @@ def build_variant(setting: Setting, backend: str, name: str, variant: str, *opti
 def run_ganrt(*arguments: str) -> tuple[int, str, str]:
     """Run a command of ganrt. Returns its exit code, standard output, and its error or last line of standard error."""
     done = subprocess.run([sys.executable, "-m", "ganrt.cli", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        return done.returncode, done.stdout.strip(), f"it was killed by {signal.Signals(-done.returncode).name}"
     lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return done.returncode, done.stdout.strip(), (errors or lines)[-1]
@@ -146,6 +150,7 @@ def time_start(setting: Setting, backend: str, kernels: bool) -> str:
     setting.require_gpu(variant)
     from ganrt.gpu import Gpu, engine_cache
 
+    os.environ["CUDA_CACHE_DISABLE"] = str(int(not kernels))  # the driver keeps kernels too; read when CUDA starts
     library, gpu = load_library(backend), Gpu(0)
     machine = library.describe_machine(gpu.name, gpu.capability)
     engine = engine_cache.find_engine(bundle.digest(variant), machine)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +137,7 @@ def test_step_1_compares_the_device_with_the_host(start: Start, setting: Setting
     [
         ("ganrt_uniform", gpu_kernels.compare_draws, "uniform of Draw"),
         ("ganrt_label_int64", gpu_kernels.compare_draws, "index of Draw"),
+        ("ganrt_label_int32", gpu_kernels.compare_draws, "index of Draw"),
         ("ganrt_pictures", gpu_kernels.compare_pictures, "the pictures of"),
         ("ganrt_add_late", gpu_kernels.order_streams, "what the second stream reads"),
     ],
@@ -186,6 +189,7 @@ def run_in_process(*arguments: str) -> tuple[int, str, str]:
 
 
 def prepare(machine: FakeMachine, lowered: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    monkeypatch.setenv("CUDA_CACHE_DISABLE", "0")  # put back after the test
     monkeypatch.setattr(gpu_engines, "run_ganrt", run_in_process)
     monkeypatch.setattr(gpu_tensorrt, "run_ganrt", run_in_process)
     monkeypatch.setattr(gpu_engines, "BATCHES", (1, 2))
@@ -209,6 +213,30 @@ def test_step_2_over_the_fakes(start: Start, lowered: Path, tmp_path: Path, monk
     files = {file.name for file in tmp_path.glob("tensorrt-rtx-*.json")}
     assert files == {f"tensorrt-rtx-{variant}.json" for variant in variants}
     assert "Layers" in json.loads((tmp_path / "tensorrt-rtx-fp32.json").read_text())
+
+
+def test_a_cold_start_compiles_the_kernels_again(
+    start: Start, lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = start("rtx-1.7.1")
+    setting = prepare(machine, lowered, tmp_path, monkeypatch)
+    gpu_rtx.compile_variants(setting, "dcgan-64", "fp16")
+    compiled = []
+    for kernels in (True, False, True):
+        before = len(machine.trt.compiled)
+        text = gpu_engines.time_start(setting, "tensorrt-rtx", kernels)
+        compiled.append(len(machine.trt.compiled) - before)
+        assert re.search(r"opened in \d+ ms, first batch \d+ ms, \d+ bytes of kernels$", text)
+    assert compiled == [0, 1, 0]
+
+
+def test_a_command_that_crashes_names_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    crashed = subprocess.CompletedProcess([], -11, stdout="", stderr="50% compiling\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: crashed)
+    assert gpu_engines.run_ganrt("build") == (-11, "", "it was killed by SIGSEGV")
+    failed = subprocess.CompletedProcess([], 3, stdout="", stderr="10% done\nerror: no GPU\nlater\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    assert gpu_engines.run_ganrt("build") == (3, "", "no GPU")
 
 
 def test_a_graph_that_cannot_be_captured_fails_the_check(
