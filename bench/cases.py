@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from ganrt.backend import backend_names, supports_variant
 from ganrt.bundle import Bundle
 from ganrt.checks import is_whole
+from ganrt.choosing import runs_on_gpu
 from ganrt.errors import RequestError
 from ganrt.golden import proof_picture_size
 from ganrt.session_config import SessionConfig
@@ -99,7 +100,7 @@ def list_setups(
 
     Args:
         backends: names, or a mapping of names to the variants of each; None: all backends for the device.
-        variants: names; None: all of the bundle.
+        variants: names; None: all of the bundle, but on a CPU none that is made for GPUs.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         size: as `check_size` returns it.
 
@@ -114,7 +115,8 @@ def list_setups(
     for variant in variants or ():
         bundle.variant(variant)
     own = backends if isinstance(backends, Mapping) else {}
-    pairs = [(name, variant) for name in chosen for variant in own.get(name) or variants or bundle.variants]
+    suiting = {name: _list_suiting_variants(bundle, name, device) for name in chosen}
+    pairs = [(name, variant) for name in chosen for variant in own.get(name) or variants or suiting[name]]
     configs = [
         SessionConfig(backend, variant, device)
         for backend, variant in pairs
@@ -123,6 +125,11 @@ def list_setups(
     if not configs:
         raise RequestError(f"none of {', '.join(chosen)} runs {', '.join(variants or bundle.variants)}")
     return [Setup(bundle.folder, config, size) for config in configs]
+
+
+def _list_suiting_variants(bundle: Bundle, backend: str, device: str) -> list[str]:
+    gpu = runs_on_gpu(backend, device)
+    return [name for name, variant in bundle.variants.items() if gpu or not variant.for_gpu]
 
 
 def check_batches(batches: Sequence[int]) -> list[int]:

@@ -13,7 +13,7 @@ import psutil
 from ganrt import batching, tuned
 from ganrt.backend import backend_table
 from ganrt.bundle import Bundle
-from ganrt.choosing import LoadRequest, backends_to_try, candidates_by_rule, runs_on_gpu
+from ganrt.choosing import LoadRequest, backends_to_try, candidates_by_rule
 from ganrt.errors import MachineError, RequestError
 from ganrt.machine import usable_cores
 from ganrt.session_config import SessionConfig
@@ -124,7 +124,7 @@ def tune(
         raise RequestError(f"a quality of {quality} dB was asked for; give a number from 0")
     table = backend_table()
     chosen = [name for name in backends_to_try(device) if not table[name].slow]
-    setups = _list_sensible_setups(bundle, chosen if backends is None else backends, device, size)
+    setups = cases.list_setups(bundle, chosen if backends is None else backends, None, device, size)
     monitor = MachineMonitor()
     with ExitStack() as stack:
 
@@ -144,13 +144,6 @@ def tune(
     result = _make_result(race, bundle, untuned, monitor.finish(), (clock.now_ns() - started) / 1e9)
     tuned.save_record(result.record)
     return result
-
-
-def _list_sensible_setups(bundle: Bundle, backends: Sequence[str], device: str, size: Size | None) -> list[Setup]:
-    """The setups of all variants, without those that are made for a GPU and would run on the CPU."""
-    setups = cases.list_setups(bundle, backends, None, device, size)
-    on_gpu = {name for name in backends if runs_on_gpu(name, device)}
-    return [s for s in setups if s.config.backend in on_gpu or not bundle.variant(s.config.variant).for_gpu]
 
 
 def _check_batches(output: Output, batches: Sequence[int] | None) -> list[int]:

@@ -127,8 +127,9 @@ FAULTS = {
     ("export/passes/pipeline.py", "tests/export/test_gpu_variants.py"): [
         ("_FOR_CPU = (AFFINE, PACKING)", "_FOR_CPU = (PACKING,)"),
     ],
-    ("bench/tuning.py", "tests/bench/test_tune.py"): [
-        ("in on_gpu or not bundle", "in on_gpu or bundle"),
+    ("bench/cases.py", "tests/bench/test_tune.py"): [
+        ("if gpu or not variant.for_gpu", "if gpu or variant.for_gpu"),
+        ("if gpu or not variant.for_gpu", ""),
     ],
     ("bench/gpu_runner.py", "tests/bench/test_gpu_steps.py"): [
         ("if self.rehearsal:", "if not self.rehearsal:"),
