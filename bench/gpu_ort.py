@@ -67,10 +67,10 @@ def prove_variants(setting: Setting, name: str) -> str:
     return text
 
 
-def capture_graphs(setting: Setting, options: Mapping[str, Any]) -> str:
+def capture_graphs(setting: Setting) -> str:
     """The later runs of a batch size, which replay a CUDA graph, make the same images."""
     load_cuda_libraries(setting)
-    text = check_graphs(setting, BACKEND, "fp32", **({} if setting.rehearsal else options))
+    text = check_graphs(setting, BACKEND, "fp32")
     setting.require_gpu(f"{text} on the CPU")
     return text
 
@@ -119,7 +119,7 @@ CHECKS = (
         Check(f"prove all variants: {name}", partial(prove_variants, name=name), 90)
         for name in (SPEED, "labels", "pictures")
     ),
-    Check("CUDA graphs", partial(capture_graphs, options=_OPTIONS[0])),
+    Check("CUDA graphs", capture_graphs),
     Check("DLPack with torch", share_with_torch),
     *(
         Check(

@@ -104,6 +104,7 @@ def run_checks(title: str, checks: Sequence[Check], setting: Setting, file: Path
         _log(f"{number} of {len(checks)}: {check.name}")
         started = clock.now_ns()
         state, text = run_apart(check, setting)
+        text = text.replace(f"{setting.bundles}/", "").replace(str(Path.home()), "~")  # the file may be published
         _log(f"  {state}: {text}")
         outcomes.append(Outcome(check.name, state, text, round((clock.now_ns() - started) / 1e9, 1)))
         body["outcomes"] = [asdict(outcome) for outcome in outcomes]

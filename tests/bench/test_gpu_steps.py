@@ -72,6 +72,10 @@ def test_a_check_runs_in_a_process_of_its_own(setting: Setting) -> None:
     assert len({first.text, second.text, str(os.getpid())}) == 3
 
 
+def test_a_record_has_no_paths_of_the_machine(setting: Setting) -> None:
+    assert [outcome.text for outcome in run(setting, gpu_checks.name_paths)] == ["x.ganrt, ~/.cache"]
+
+
 def test_a_check_that_takes_too_long_ends_with_what_it_started(setting: Setting) -> None:
     outcomes = run(setting, gpu_checks.hang, gpu_checks.count_outcomes, limit=4.0)
     assert [outcome.text for outcome in outcomes] == ["it took longer than 4 s", "1"]

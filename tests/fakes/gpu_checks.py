@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from ganrt.bench.gpu_runner import Setting
 from ganrt.errors import BackendError
@@ -40,6 +41,10 @@ def crash(setting: Setting) -> str:
 
 def stop(setting: Setting) -> str:
     os._exit(7)
+
+
+def name_paths(setting: Setting) -> str:
+    return f"{setting.bundles}/x.ganrt, {Path.home()}/.cache"
 
 
 def need_gpu(setting: Setting) -> str:
