@@ -50,10 +50,10 @@ bench-cpu: $(READY) ## measure nine generators on this CPU: over an hour
 # NVIDIA's compiler needs no GPU. `make test` compiles every family in small, these two the generators of the suite too.
 # Finding the layers that must stay in float takes most of the time; the check puts all of them into 8 bits.
 rtx-check: $(READY) ## compile the nine generators with TensorRT for RTX, without a GPU: minutes
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m ganrt.bench.rtx_sweep out/rtx --suite --quality 10
+	cd tests && OMP_NUM_THREADS=1 $(CURDIR)/$(VENV)/bin/python -m rtx.sweep $(CURDIR)/out/rtx --suite --quick
 
 rtx-table: $(READY) ## write the table of what TensorRT for RTX makes of all variants: minutes
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m ganrt.bench.rtx_sweep bench/results/rtx
+	cd tests && OMP_NUM_THREADS=1 $(CURDIR)/$(VENV)/bin/python -m rtx.sweep $(CURDIR)/bench/results/rtx
 
 # On a machine with an NVIDIA GPU, with or without a network: nothing is installed. $(PYTHON) is used with what it has, and
 # with the packages in the folder $(SITE), if that is given. ganrt is found in a folder of links. Carry the bundles there.

@@ -41,7 +41,7 @@ ARROWS = {
     "ganrt.export.precision": {"ganrt", "ganrt.export.passes"},
     "ganrt.export.passes": {"ganrt"},
     "ganrt.export.engines": {"ganrt", "ganrt.gpu"},
-    "ganrt.bench": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.export", "ganrt.export.engines"},
+    "ganrt.bench": {"ganrt", "ganrt.gpu", "ganrt.models"},
     "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},
 }
 """Package -> the other packages that it may import, at import time or later. The command line also imports training,

@@ -12,7 +12,7 @@ FLOAT32 = "Float -> Float"
 """Types of a product in float32."""
 
 _TERMS = """\
-Made by `python -m ganrt.bench.rtx_sweep`: every variant, with its post-processing head, compiled ahead of time by
+Made by `make rtx-table`: every variant, with its post-processing head, compiled ahead of time by
 TensorRT for RTX {version} for {targets} (fp8 for those that have it), batches of {batches}. **Nothing here has run on a
 GPU**, and the table says nothing about speed. A *product* is a kernel that computes a convolution or a matrix product,
 perhaps with what follows it; its types are the one that it computes in and that of its output. *Requantizing* kernels

@@ -1,6 +1,6 @@
 """Compile every variant of every family, and of the suite's generators, with TensorRT for RTX, which needs no GPU.
 
-    python -m ganrt.bench.rtx_sweep FOLDER [NAME ...]
+    cd tests && python -m rtx.sweep FOLDER [NAME ...]
 
 FOLDER gets `sweep.json` and `README.md`: what each plan launches, in which types, and how large it is. What they have
 of other generators stays, if the same version of the library compiled it. The command fails if a variant does not
@@ -14,16 +14,21 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import click
 import onnx_ir as ir
+from rtx.summary import CompiledVariant, ProfileCounts, Sweep, find_problems, format_summary
 
 from ganrt.atomic import write_file
 from ganrt.backend import BACKENDS, library_version
+from ganrt.bench import clock
+from ganrt.bench.generators import GENERATORS, GeneratorRecipe, make_generator
 from ganrt.bundle import FAITHFUL, Bundle, Variant
 from ganrt.errors import GanrtError, VerificationError
 from ganrt.export.engines import (
@@ -40,12 +45,10 @@ from ganrt.export.tracing import DEFAULT_OPSET, trace
 from ganrt.export.variants import QUALITY, VariantOptions, add_variants, save_graph
 from ganrt.models import get_family
 
-from . import clock
-from .generators import GENERATORS, GeneratorRecipe, make_generator
-from .rtx_summary import CompiledVariant, ProfileCounts, Sweep, find_problems, format_summary
-
 _log = partial(click.echo, err=True)
 BATCHES = (1, 8)
+ANY_QUALITY = 1.0
+"""In dB."""
 _FORMS = ("phases",)
 _REQUANTIZING = "RounCast"
 """In the names of generated kernels that round to integers."""
@@ -79,6 +82,16 @@ class ExportedVariants(NamedTuple):
     bundle: Bundle
     missing: Mapping[str, str]
     """Precision -> why the generator has no variant in it."""
+
+
+@contextmanager
+def skip_search() -> Iterator[None]:
+    """Put all convolutions into 8 bits: the search for those that must not be takes most of an export."""
+    with ExitStack() as stack:
+        for module in ("float_layers", "half_quantization"):
+            name = f"ganrt.export.precision.{module}.choose_kept_layers"
+            stack.enter_context(patch(name, lambda *_, **__: ((), {})))
+        yield
 
 
 def export_variants(recipe: GeneratorRecipe, folder: Path, quality: float) -> ExportedVariants:
@@ -164,12 +177,13 @@ def _count_float32_products(model: ir.Model) -> int:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("names", nargs=-1, type=click.Choice(list(RECIPES)))
 @click.option("--suite", is_flag=True, help="Only the generators of the suite, not the families in small.")
-@click.option("--quality", default=QUALITY, show_default=True, help="Worst PSNR in dB of variants in 8 bits.")
-def main(folder: Path, names: tuple[str, ...], suite: bool, quality: float) -> None:
+@click.option("--quick", is_flag=True, help="Put all convolutions into 8 bits, whatever becomes of the images.")
+def main(folder: Path, names: tuple[str, ...], suite: bool, quick: bool) -> None:
     """Compile the generators NAMES, by default all, and write a table."""
     version = library_version(BACKENDS["tensorrt-rtx"].package)
     sweep = Sweep.read(folder / "sweep.json", version, USUAL_TARGETS)
-    with Compiler() as compiler:
+    quality = ANY_QUALITY if quick else QUALITY
+    with Compiler() as compiler, skip_search() if quick else nullcontext():
         for name in names or (GENERATORS if suite else RECIPES):
             _log(name)
             sweep = sweep.replace_generator(name, tuple(compile_generator(name, compiler, quality)), list(RECIPES))
