@@ -55,6 +55,11 @@ def compile_variant(
     older = [target for target in options.targets if precision == "fp8" and target not in FP8_TARGETS]
     if older:
         raise RequestError(f"{', '.join(older)} does not compute in fp8; name some of {', '.join(FP8_TARGETS)}")
+    if precision == "int8" and "sm75" in options.targets:
+        raise RequestError(
+            "with sm75 among its targets, an engine of TensorRT for RTX computes int8 in float, on all of them: leave "
+            "sm75 out, or use fp16 for it"
+        )
     graph = make_engine_graph(bundle, variant)
     if "sm75" in options.targets:
         graph = replace_gemms(graph)

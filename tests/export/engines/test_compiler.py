@@ -210,6 +210,12 @@ def test_fp8_is_for_ada_and_later(worker: Compiler, bundle: Bundle) -> None:
         ahead.compile_variant(worker, fp8, "fp8", RtxEngineOptions())
 
 
+def test_turing_computes_no_int8(worker: Compiler, bundle: Bundle) -> None:
+    int8 = Bundle(bundle.folder, bundle.spec, {"int8": Variant("model.onnx", 20, "int8")}, bundle.files)
+    with pytest.raises(RequestError, match=r"with sm75 among its targets, an engine .* computes int8 in float"):
+        ahead.compile_variant(worker, int8, "int8", RtxEngineOptions(targets=("sm75", "sm89")))
+
+
 def test_bf16_is_not_compiled(worker: Compiler, bundle: Bundle) -> None:
     bf16 = Bundle(bundle.folder, bundle.spec, {"bf16": Variant("model.onnx", 20, "bf16")}, bundle.files)
     with pytest.raises(RequestError, match="bf16 is bf16; engines are built of fp32, fp16, int8, fp8"):
