@@ -106,6 +106,9 @@ def test_a_backend_that_cannot_prove_them_gets_none(bundles: dict[str, Bundle], 
     source = str(bundles["dcgan"].folder / Bundle.WEIGHTS)
     made = export(source, tmp_path / "x.ganrt", precisions="int8", quality=32.0, backends="openvino")
     assert list(made.variants) == ["fp32", "fp32-phases", "int8-phases"]
+    options = variants.VariantOptions(("fp16",), ("phases",), for_gpu=False)
+    added = variants.add_variants(made, ir.load(made.onnx("fp32")), options, None, lambda _: None)
+    assert [name for name in added.variants if name.startswith("fp16")] == ["fp16-phases"]
 
 
 @pytest.mark.parametrize("at", ["convert", "half"])
