@@ -106,6 +106,15 @@ def test_rules_try_what_is_made_for_gpus_on_a_gpu_alone(bundle: Bundle, monkeypa
         rules(precision="fp8")
 
 
+def test_each_backend_has_the_order_of_its_own_device(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = bundle.variants["fp32"]
+    several = replace(bundle, variants={"fp32": plain, "fp32-phases": replace(plain, passes=("packing",))})
+    monkeypatch.setattr(choosing, "has_nvidia_gpu", lambda: True)
+    found = [str(one) for one in candidates_by_rule(several, LoadRequest())]
+    assert found.index("onnxruntime") < found.index("onnxruntime fp32-phases")
+    assert found.index("openvino fp32-phases") < found.index("openvino")
+
+
 def test_the_tuned_choice_comes_before_the_rules(bundle: Bundle) -> None:
     remember(bundle, choice("onnxruntime", 1, 30), choice("openvino", 2, 6))
     found = list(find_candidates(bundle, LoadRequest()))
