@@ -67,18 +67,18 @@ GPU_PYTHON = cd $(GPU_TREE) && PYTHONPATH="$(GPU_TREE)$(if $(SITE),:$(abspath $(
   $(if $(findstring /,$(PYTHON)),$(abspath $(PYTHON)),$(PYTHON))
 
 gpu-bundles: $(READY) ## export the bundles for gpu-1 to gpu-4, without a GPU: a minute
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m ganrt.bench.gpu_bundles $(GPU_BUNDLES)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m ganrt.bench.gpu.bundles $(GPU_BUNDLES)
 
 gpu-1: ## on a GPU: kernels, streams, CUDA graphs, DLPack, PyTorch: 3 minutes
 gpu-2: ## on a GPU: TensorRT for RTX: 2 minutes
 gpu-3: ## on a GPU: ONNX Runtime's CUDA provider, with PyTorch as baseline: 4 minutes
 gpu-4: ## on a GPU: TensorRT: 6 minutes
 gpu-1 gpu-2 gpu-3 gpu-4: $(GPU_TREE)
-	$(GPU_PYTHON) -m ganrt.bench.gpu_steps $(@:gpu-%=%) $(abspath $(GPU_RESULTS)) \
+	$(GPU_PYTHON) -m ganrt.bench.gpu.steps $(@:gpu-%=%) $(abspath $(GPU_RESULTS)) \
 	  --bundles $(abspath $(GPU_BUNDLES)) $(GPU_ARGS)
 
 bench-gpu: $(GPU_TREE) ## on a GPU: throughput and memory of four generators with TensorRT: an hour
-	$(GPU_PYTHON) -m ganrt.bench.gpu $(abspath $(GPU_RESULTS))
+	$(GPU_PYTHON) -m ganrt.bench.gpu.throughput $(abspath $(GPU_RESULTS))
 
 $(GPU_TREE): FORCE
 	rm -rf $@

@@ -131,16 +131,16 @@ FAULTS = {
         ("if gpu or not variant.for_gpu", "if gpu or variant.for_gpu"),
         ("if gpu or not variant.for_gpu", ""),
     ],
-    ("bench/gpu_runner.py", "tests/bench/test_gpu_steps.py"): [
+    ("bench/gpu/runner.py", "tests/bench/test_gpu_steps.py"): [
         ("if self.rehearsal:", "if not self.rehearsal:"),
         ("os.killpg(process.pid or 0, signal.SIGKILL)", "os.killpg(process.pid or 0, 0)"),
         ('"failed", f"its process {how}"', '"passed", f"its process {how}"'),
     ],
-    ("bench/gpu_sessions.py", "tests/bench/test_gpu_steps.py"): [
+    ("bench/gpu/session_checks.py", "tests/bench/test_gpu_steps.py"): [
         ("if not drift < 1e-3:", "if drift < 1e-3:"),
         ("if warnings:", "if not warnings:"),
     ],
-    ("bench/gpu_kernels.py", "tests/bench/test_gpu_steps.py"): [
+    ("bench/gpu/kernel_checks.py", "tests/bench/test_gpu_steps.py"): [
         ("right.dtype or different:", "right.dtype and different:"),
         ("marked[-1] = broken is not None", "marked[0] = broken is not None"),
     ],

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from fakes.gpu import Start, start
 
 import ganrt
-from ganrt.bench import gpu, gpu_rates
+from ganrt.bench.gpu import rates, throughput
 from ganrt.bundle import Bundle
 from ganrt.feeds import draw_feeds
 
@@ -21,8 +21,8 @@ def test_rates_are_images_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
         time[0] += 500_000_000
         return 8
 
-    monkeypatch.setattr(gpu_rates.clock, "now_ns", lambda: time[0])
-    assert gpu_rates.measure_rates(act, rounds=3, seconds=2.0) == [16.0, 16.0, 16.0]
+    monkeypatch.setattr(rates.clock, "now_ns", lambda: time[0])
+    assert rates.measure_rates(act, rounds=3, seconds=2.0) == [16.0, 16.0, 16.0]
 
 
 def test_samples_are_new_ones_and_the_engine_alone_replays_its_graph(start: Start, bundle: Bundle) -> None:
@@ -37,10 +37,10 @@ def test_samples_are_new_ones_and_the_engine_alone_replays_its_graph(start: Star
             return sample(n, start=start)
 
         generator.sample = seen  # type: ignore[method-assign, assignment]
-        act = gpu_rates.make_sampler(generator, 2, None)
+        act = rates.make_sampler(generator, 2, None)
         assert [act(), act()] == [32, 32] and starts == [0, 32]
     before = machine.cuda.count_calls("graph.launch")
-    alone = gpu_rates.make_replay(bundle, "tensorrt", "fp32", draw_feeds(bundle.spec, 0, 0, 2))
+    alone = rates.make_replay(bundle, "tensorrt", "fp32", draw_feeds(bundle.spec, 0, 0, 2))
     assert alone() == 32 and machine.cuda.count_calls("graph.launch") - before == 14
 
 
@@ -52,12 +52,14 @@ def test_the_figures_that_are_asked_for() -> None:
         "torch compiled fp16": 500.0,
     }
     card = {"matrix operations per second": 1e5, "bytes moved per second": 1e6}
-    found = gpu._summarize(median, 2, gpu.ImageCost(operations=10, tensor_bytes=60, weight_bytes=80), card)
+    found = throughput._summarize(
+        median, 2, throughput.ImageCost(operations=10, tensor_bytes=60, weight_bytes=80), card
+    )
     assert found["share of the engine alone"] == 0.95 and found["times torch eager fp32"] == 9.5
     assert found["times torch compiled fp16"] == 1.9 and found["share of the card's matrix rate"] == 0.095
     assert found["share of the card's memory rate"] == 0.095
 
 
 def test_without_a_gpu_there_is_nothing_to_measure(tmp_path: Any) -> None:
-    done = CliRunner().invoke(gpu.main, [str(tmp_path)])
+    done = CliRunner().invoke(throughput.main, [str(tmp_path)])
     assert done.exit_code == 1 and "this machine has no NVIDIA GPU" in done.output

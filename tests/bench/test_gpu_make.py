@@ -15,4 +15,4 @@ def test_make_finds_ganrt_in_a_folder_of_links(command: str, tmp_path: Path) -> 
     arguments = [f"GPU_TREE={tree}", f"PYTHON={sys.executable}", f"SITE={tmp_path}", "GPU_ARGS=--help"]
     done = subprocess.run(["make", command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "Run the checks of a step" in done.stdout, done.stderr
-    assert (tree / "ganrt" / "bench" / "gpu_steps.py").samefile(ROOT / "bench" / "gpu_steps.py")
+    assert (tree / "ganrt" / "bench" / "gpu" / "steps.py").samefile(ROOT / "bench" / "gpu" / "steps.py")

@@ -20,18 +20,18 @@ from fakes.gpu import FakeMachine, Start, start
 
 from ganrt import machine as machine_facts
 from ganrt.backend import Ready
-from ganrt.bench import (
-    gpu_bundles,
-    gpu_engines,
-    gpu_kernels,
-    gpu_ort,
-    gpu_rtx,
-    gpu_runner,
-    gpu_sessions,
-    gpu_steps,
-    gpu_tensorrt,
+from ganrt.bench.gpu import (
+    bundles,
+    engine_checks,
+    kernel_checks,
+    ort_checks,
+    rtx_checks,
+    runner,
+    session_checks,
+    steps,
+    trt_checks,
 )
-from ganrt.bench.gpu_runner import Check, GpuNeededError, Outcome, Setting
+from ganrt.bench.gpu.runner import Check, GpuNeededError, Outcome, Setting
 from ganrt.bundle import Bundle
 from ganrt.cli.main import main as ganrt_main
 from ganrt.errors import BackendError, MachineError
@@ -48,7 +48,7 @@ def setting(tmp_path: Path) -> Setting:
 
 def run(setting: Setting, *acts: Callable[[Setting], str], limit: float = 60.0) -> list[Outcome]:
     checks = [Check(act.__name__, act, limit) for act in acts]
-    return gpu_runner.run_checks("Some checks", checks, setting, setting.results / gpu_checks.RECORD)
+    return runner.run_checks("Some checks", checks, setting, setting.results / gpu_checks.RECORD)
 
 
 def test_a_failed_check_is_recorded_and_the_next_one_runs(setting: Setting) -> None:
@@ -85,15 +85,15 @@ def test_a_check_that_takes_too_long_ends_with_what_it_started(setting: Setting)
 
 def test_a_rehearsal_says_what_needs_the_gpu(setting: Setting) -> None:
     rehearsal = Setting(setting.bundles, setting.results, rehearsal=True)
-    assert gpu_runner.run_here(gpu_checks.need_gpu, rehearsal) == ("needs a GPU", "two graphs read")
-    assert gpu_runner.run_here(gpu_checks.need_gpu, setting) == ("passed", "ran on the GPU")
+    assert runner.run_here(gpu_checks.need_gpu, rehearsal) == ("needs a GPU", "two graphs read")
+    assert runner.run_here(gpu_checks.need_gpu, setting) == ("passed", "ran on the GPU")
     assert (rehearsal.device, setting.device) == ("cpu", "cuda")
 
 
 def invoke(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, act: Any = gpu_checks.need_gpu) -> Any:
-    steps = {"1": gpu_steps.Step("Some checks", (Check("one [check]", act), Check("two", gpu_checks.need_gpu)))}
-    monkeypatch.setattr(gpu_steps, "STEPS", steps)
-    return CliRunner().invoke(gpu_steps.main, ["1", str(folder / "results"), *options])
+    table = {"1": steps.Step("Some checks", (Check("one [check]", act), Check("two", gpu_checks.need_gpu)))}
+    monkeypatch.setattr(steps, "STEPS", table)
+    return CliRunner().invoke(steps.main, ["1", str(folder / "results"), *options])
 
 
 def test_without_a_gpu_it_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,14 +113,14 @@ def test_a_step_ends_with_a_table_and_an_exit_code(tmp_path: Path, monkeypatch: 
 
 
 def test_the_names_of_checks_are_unique() -> None:
-    for step in gpu_steps.STEPS.values():
+    for step in steps.STEPS.values():
         names = [check.name for check in step.checks]
         assert len(set(names)) == len(names)
 
 
 def test_a_missing_bundle_names_the_command(setting: Setting) -> None:
     with pytest.raises(MachineError, match=r"labels\.ganrt is not there; make it with `make gpu-bundles`"):
-        gpu_bundles.list_bundles(setting.bundles)
+        bundles.list_bundles(setting.bundles)
 
 
 def add_late(cuda: Any, config: Any, memory: Any, count: Any, added: Any, cycles: Any) -> None:
@@ -130,20 +130,20 @@ def add_late(cuda: Any, config: Any, memory: Any, count: Any, added: Any, cycles
 def test_step_1_compares_the_device_with_the_host(start: Start, setting: Setting) -> None:
     machine = start()
     machine.cuda.kernels["ganrt_add_late"] = add_late
-    assert "gpu NVIDIA Fake 100" in gpu_kernels.report_gpu(setting)
-    assert gpu_kernels.compare_draws(setting) == "15 draws, 617120 values, all bits equal"
-    assert gpu_kernels.compare_pictures(setting).startswith("36 launches, all bits equal")
-    assert "5 replays of a graph" in gpu_kernels.order_streams(setting)
+    assert "gpu NVIDIA Fake 100" in kernel_checks.report_gpu(setting)
+    assert kernel_checks.compare_draws(setting) == "15 draws, 617120 values, all bits equal"
+    assert kernel_checks.compare_pictures(setting).startswith("36 launches, all bits equal")
+    assert "5 replays of a graph" in kernel_checks.order_streams(setting)
 
 
 @pytest.mark.parametrize(
     ("kernel", "act", "message"),
     [
-        ("ganrt_uniform", gpu_kernels.compare_draws, "uniform of Draw"),
-        ("ganrt_label_int64", gpu_kernels.compare_draws, "index of Draw"),
-        ("ganrt_label_int32", gpu_kernels.compare_draws, "index of Draw"),
-        ("ganrt_pictures", gpu_kernels.compare_pictures, "the pictures of"),
-        ("ganrt_add_late", gpu_kernels.order_streams, "what the second stream reads"),
+        ("ganrt_uniform", kernel_checks.compare_draws, "uniform of Draw"),
+        ("ganrt_label_int64", kernel_checks.compare_draws, "index of Draw"),
+        ("ganrt_label_int32", kernel_checks.compare_draws, "index of Draw"),
+        ("ganrt_pictures", kernel_checks.compare_pictures, "the pictures of"),
+        ("ganrt_add_late", kernel_checks.order_streams, "what the second stream reads"),
     ],
 )
 def test_one_wrong_bit_is_found(kernel: str, act: Any, message: str, start: Start, setting: Setting) -> None:
@@ -171,12 +171,12 @@ def test_images_that_are_not_finite_must_be_marked(start: Start, setting: Settin
 
     machine.cuda.kernels["ganrt_pictures"] = forget
     with pytest.raises(BackendError, match="the marks of images with nan"):
-        gpu_kernels.compare_pictures(setting)
+        kernel_checks.compare_pictures(setting)
 
 
 @pytest.fixture(scope="module")
 def lowered(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of bundles as `gpu_bundles` writes it, each the same tiny generator."""
+    """A folder of bundles as `bundles` writes it, each the same tiny generator."""
     folder = tmp_path_factory.mktemp("lowered")
     first = export(
         str(bundle.folder.with_suffix(".pth")), folder / "dcgan-64.ganrt", precisions=("fp32", "fp16", "int8")
@@ -187,28 +187,28 @@ def lowered(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_in_process(*arguments: str) -> tuple[int, str, str]:
-    """`gpu_engines.run_ganrt` over the fakes, which another process would not have."""
+    """`engine_checks.run_ganrt` over the fakes, which another process would not have."""
     done = CliRunner().invoke(ganrt_main, list(arguments))
     return done.exit_code, done.stdout.strip(), done.stderr.strip().rpartition("error: ")[2]
 
 
 def prepare(machine: FakeMachine, lowered: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
     monkeypatch.setenv("CUDA_CACHE_DISABLE", "0")  # put back after the test
-    monkeypatch.setattr(gpu_engines, "run_ganrt", run_in_process)
-    monkeypatch.setattr(gpu_tensorrt, "run_ganrt", run_in_process)
-    monkeypatch.setattr(gpu_engines, "BATCHES", (1, 2))
-    monkeypatch.setattr(gpu_sessions, "BATCHES", (1, 2))
-    monkeypatch.setattr(gpu_sessions, "ROUNDS", (1, 0.0))
+    monkeypatch.setattr(engine_checks, "run_ganrt", run_in_process)
+    monkeypatch.setattr(trt_checks, "run_ganrt", run_in_process)
+    monkeypatch.setattr(engine_checks, "BATCHES", (1, 2))
+    monkeypatch.setattr(session_checks, "BATCHES", (1, 2))
+    monkeypatch.setattr(session_checks, "ROUNDS", (1, 0.0))
     return Setting(lowered, results, rehearsal=False)
 
 
 def test_step_2_over_the_fakes(start: Start, lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = prepare(start("rtx-1.7.1"), lowered, tmp_path, monkeypatch)
-    built = [gpu_rtx.compile_variants(setting, "dcgan-64", precision) for precision in ("fp32", "fp16", "int8")]
+    built = [rtx_checks.compile_variants(setting, "dcgan-64", precision) for precision in ("fp32", "fp16", "int8")]
     assert all("proven on NVIDIA Fake 4090" in text for text in built)
-    variants = gpu_engines.list_variants(setting)
+    variants = engine_checks.list_variants(setting)
     assert {"fp16-phases", "fp16-traced"} < set(variants)
-    for check in gpu_rtx.CHECKS:
+    for check in rtx_checks.CHECKS:
         if check.name.startswith(("compile", "DLPack")):
             continue
         text = check.act(setting)
@@ -224,11 +224,11 @@ def test_a_cold_start_compiles_the_kernels_again(
 ) -> None:
     machine = start("rtx-1.7.1")
     setting = prepare(machine, lowered, tmp_path, monkeypatch)
-    gpu_rtx.compile_variants(setting, "dcgan-64", "fp16")
+    rtx_checks.compile_variants(setting, "dcgan-64", "fp16")
     compiled = []
     for kernels in (True, False, True):
         before = len(machine.trt.compiled)
-        text = gpu_engines.time_start(setting, "tensorrt-rtx", kernels)
+        text = engine_checks.time_start(setting, "tensorrt-rtx", kernels)
         compiled.append(len(machine.trt.compiled) - before)
         assert re.search(r"opened in \d+ ms, first batch \d+ ms, \d+ bytes of kernels$", text)
     assert compiled == [0, 1, 0]
@@ -237,10 +237,10 @@ def test_a_cold_start_compiles_the_kernels_again(
 def test_a_command_that_crashes_names_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     crashed = subprocess.CompletedProcess([], -11, stdout="", stderr="50% compiling\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: crashed)
-    assert gpu_engines.run_ganrt("build") == (-11, "", "it was killed by SIGSEGV")
+    assert engine_checks.run_ganrt("build") == (-11, "", "it was killed by SIGSEGV")
     failed = subprocess.CompletedProcess([], 3, stdout="", stderr="10% done\nerror: no GPU\nlater\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    assert gpu_engines.run_ganrt("build") == (3, "", "no GPU")
+    assert engine_checks.run_ganrt("build") == (3, "", "no GPU")
 
 
 def test_a_graph_that_cannot_be_captured_fails_the_check(
@@ -248,12 +248,12 @@ def test_a_graph_that_cannot_be_captured_fails_the_check(
 ) -> None:
     machine = start("rtx-1.7.1")
     setting = prepare(machine, lowered, tmp_path, monkeypatch)
-    gpu_rtx.compile_variants(setting, "dcgan-64", "fp32")
-    variant = gpu_engines.list_variants(setting)[0]
-    assert gpu_sessions.check_graphs(setting, "tensorrt-rtx", variant) == f"{variant} for batches of 1, 2"
+    rtx_checks.compile_variants(setting, "dcgan-64", "fp32")
+    variant = engine_checks.list_variants(setting)[0]
+    assert session_checks.check_graphs(setting, "tensorrt-rtx", variant) == f"{variant} for batches of 1, 2"
     machine.trt.capturable = False
     with pytest.raises(BackendError, match=f"{variant}: a batch of 1 cannot be captured as a CUDA graph"):
-        gpu_sessions.check_graphs(setting, "tensorrt-rtx", variant)
+        session_checks.check_graphs(setting, "tensorrt-rtx", variant)
 
 
 @pytest.mark.parametrize("version", ["8.6.0", "10.16.1"])
@@ -261,7 +261,7 @@ def test_step_4_over_the_fakes(
     version: str, start: Start, lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = prepare(start(version), lowered, tmp_path, monkeypatch)
-    found = {check.name: check.act(setting) for check in gpu_tensorrt.CHECKS}
+    found = {check.name: check.act(setting) for check in trt_checks.CHECKS}
     assert "proven on NVIDIA Fake 100" in found["build dcgan-64, fp16"]
     assert found["TensorRT is there"].startswith(f"TensorRT {version}")
     if version == "8.6.0":
@@ -277,7 +277,7 @@ def test_a_build_that_fails_is_reported_with_its_error(
     setting = prepare(machine, lowered, tmp_path, monkeypatch)
     machine.trt.build_errors = ["no memory for a tactic"]
     with pytest.raises(BackendError, match=r"MachineError: dcgan-64, fp16-\w+: .*no memory for a tactic"):
-        gpu_tensorrt.build_variants(setting, "dcgan-64", "fp16")
+        trt_checks.build_variants(setting, "dcgan-64", "fp16")
 
 
 def test_the_variants_after_a_failed_one_still_run() -> None:
@@ -287,13 +287,13 @@ def test_the_variants_after_a_failed_one_still_run() -> None:
         return variant
 
     with pytest.raises(BackendError, match=r"^ValueError: odd; a; c$"):
-        gpu_sessions.run_each(act, ["a", "b", "c"])
-    assert gpu_sessions.run_each(act, ["a", "c"]) == "a; c"
+        session_checks.run_each(act, ["a", "b", "c"])
+    assert session_checks.run_each(act, ["a", "c"]) == "a; c"
 
 
 def test_a_rehearsal_of_engines_needs_no_library(lowered: Path, tmp_path: Path) -> None:
     rehearsal = Setting(lowered, tmp_path, rehearsal=True)
-    for check in (*gpu_rtx.CHECKS, *gpu_tensorrt.CHECKS):
+    for check in (*rtx_checks.CHECKS, *trt_checks.CHECKS):
         if not check.name.startswith(("compile", "build", "TensorRT is there")):
             with pytest.raises(GpuNeededError):
                 check.act(rehearsal)
@@ -305,13 +305,13 @@ def test_a_rehearsal_of_builds_expects_the_sentence_of_ganrt_build(
     prepare(start(), lowered, tmp_path, monkeypatch)
     rehearsal = Setting(lowered, tmp_path, rehearsal=True)
     with pytest.raises(BackendError, match="ended with exit code 0"):  # there is a GPU
-        gpu_tensorrt.build_variants(rehearsal, "labels", "fp32")
+        trt_checks.build_variants(rehearsal, "labels", "fp32")
     monkeypatch.setattr(machine_facts, "_NVIDIA_NODES", ())
     with pytest.raises(GpuNeededError, match=r"^ganrt build: .*this machine has no NVIDIA GPU"):
-        gpu_tensorrt.build_variants(rehearsal, "labels", "fp32")
-    monkeypatch.setattr(gpu_tensorrt, "run_ganrt", lambda *_: (MachineError.exit_code, "", "needs onnx-ir"))
+        trt_checks.build_variants(rehearsal, "labels", "fp32")
+    monkeypatch.setattr(trt_checks, "run_ganrt", lambda *_: (MachineError.exit_code, "", "needs onnx-ir"))
     with pytest.raises(BackendError, match="ended with exit code 3: needs onnx-ir"):
-        gpu_tensorrt.build_variants(rehearsal, "labels", "fp32")
+        trt_checks.build_variants(rehearsal, "labels", "fp32")
 
 
 class DriftingSession:
@@ -338,30 +338,30 @@ def test_a_replay_that_makes_other_images_fails_the_check(
 ) -> None:
     setting = Setting(lowered, tmp_path, rehearsal=False)
     name = Bundle.read(lowered / "dcgan-64.ganrt").spec.output.name
-    monkeypatch.setattr(gpu_sessions, "open_session", lambda *_: DriftingSession(name))
+    monkeypatch.setattr(session_checks, "open_session", lambda *_: DriftingSession(name))
     with pytest.raises(BackendError, match=r"fp32: run 5 of a batch of 1 differs from the first by 0\.04"):
-        gpu_sessions.check_graphs(setting, "tensorrt", "fp32")
+        session_checks.check_graphs(setting, "tensorrt", "fp32")
 
 
 def test_a_proof_that_fails_fails_the_check(lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rehearsal = Setting(lowered, tmp_path, rehearsal=True)
-    prove = gpu_sessions.prove
-    assert gpu_sessions.prove_variant(rehearsal, "onnxruntime", "labels", "fp32").startswith("fp32 1")
+    prove = session_checks.prove
+    assert session_checks.prove_variant(rehearsal, "onnxruntime", "labels", "fp32").startswith("fp32 1")
 
     def fail(*arguments: Any) -> Any:
         comparison = prove(*arguments)
         return replace(comparison, proof=replace(comparison.proof, failures=("sample 3: 12 dB",)))
 
-    monkeypatch.setattr(gpu_sessions, "prove", fail)
+    monkeypatch.setattr(session_checks, "prove", fail)
     with pytest.raises(BackendError, match="fp32: sample 3: 12 dB"):
-        gpu_sessions.prove_variant(rehearsal, "onnxruntime", "labels", "fp32")
+        session_checks.prove_variant(rehearsal, "onnxruntime", "labels", "fp32")
 
 
 def test_step_3_is_rehearsed_on_the_cpu(lowered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rehearsal = Setting(lowered, tmp_path, rehearsal=True)
-    monkeypatch.setattr(gpu_sessions, "ROUNDS", (1, 0.0))
-    monkeypatch.setattr(gpu_sessions, "BATCHES", (1, 2))
-    for check in gpu_ort.CHECKS:
+    monkeypatch.setattr(session_checks, "ROUNDS", (1, 0.0))
+    monkeypatch.setattr(session_checks, "BATCHES", (1, 2))
+    for check in ort_checks.CHECKS:
         with pytest.raises(GpuNeededError):
             check.act(rehearsal)
-    assert gpu_sessions.format_rate([2.0, 4.0, 3.0]) == "3/s [2 to 4]"
+    assert session_checks.format_rate([2.0, 4.0, 3.0]) == "3/s [2 to 4]"

@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from ganrt.bench.gpu_runner import Setting
+from ganrt.bench.gpu.runner import Setting
 from ganrt.errors import BackendError
 
 RECORD = "step.json"

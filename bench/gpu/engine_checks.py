@@ -15,10 +15,10 @@ from ganrt.bundle import Bundle
 from ganrt.errors import MachineError
 from ganrt.session_config import SessionConfig
 
-from . import clock
-from .gpu_bundles import SPEED, find_bundle
-from .gpu_runner import Setting
-from .gpu_sessions import (
+from .. import clock
+from .bundles import SPEED, find_bundle
+from .runner import Setting
+from .session_checks import (
     BATCHES,
     check_contract,
     check_graphs,

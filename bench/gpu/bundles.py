@@ -1,6 +1,6 @@
 """The bundles that the steps on a GPU machine use, exported and proven beforehand on a machine with all of ganrt.
 
-    python -m ganrt.bench.gpu_bundles FOLDER        also as `make gpu-bundles`
+    python -m ganrt.bench.gpu.bundles FOLDER        also as `make gpu-bundles`
 
 They are small enough to carry: some 30 MB together.
 """
@@ -42,7 +42,7 @@ def list_bundles(folder: Path) -> list[Path]:
 
 def export_bundle(name: str, folder: Path) -> Path:
     """Export and prove a bundle, unless it is there. Raises MachineError if that fails."""
-    from .generators import GeneratorRecipe, write_generator
+    from ..generators import GeneratorRecipe, write_generator
 
     path = folder / f"{name}.ganrt"
     if path.is_dir():

@@ -15,9 +15,9 @@ from ganrt.images import to_uint8
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
 from ganrt.testing import check_backend
 
-from . import clock
-from .gpu_bundles import list_bundles
-from .gpu_runner import Check, Setting, read_gpu_facts
+from .. import clock
+from .bundles import list_bundles
+from .runner import Check, Setting, read_gpu_facts
 
 if TYPE_CHECKING:
     import cuda.core as core

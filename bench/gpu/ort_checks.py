@@ -8,10 +8,10 @@ from typing import Any
 
 from ganrt.errors import MachineError
 
-from .gpu_bundles import SPEED
-from .gpu_rates import measure_rates
-from .gpu_runner import Check, Setting
-from .gpu_sessions import (
+from .bundles import SPEED
+from .rates import measure_rates
+from .runner import Check, Setting
+from .session_checks import (
     BATCHES,
     ROUNDS,
     check_contract,
@@ -93,10 +93,10 @@ def measure_provider(setting: Setting, precision: str, options: Mapping[str, Any
 
 def measure_torch(setting: Setting, compiled: bool) -> str:
     """Images per second of PyTorch: eager in float32, or compiled in float16 with CUDA graphs."""
-    from . import gpu_torch
+    from . import torch_baseline
 
-    bundle, make = read_bundle(setting), gpu_torch.make_compiled if compiled else gpu_torch.make_eager
-    module = gpu_torch.load_original(bundle, setting.device)
+    bundle, make = read_bundle(setting), torch_baseline.make_compiled if compiled else torch_baseline.make_eager
+    module = torch_baseline.load_original(bundle, setting.device)
     setting.require_gpu("the original is loaded")
     rates = {batch: measure_rates(make(module, draw_inputs(bundle, batch)), *ROUNDS) for batch in BATCHES}
     return "; ".join(f"batch {batch}: {format_rate(found)}" for batch, found in rates.items())

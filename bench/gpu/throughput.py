@@ -28,11 +28,11 @@ from ganrt.bundle import Bundle
 from ganrt.errors import MachineError
 from ganrt.machine import has_nvidia_gpu
 
-from . import clock
-from .arithmetic import count_macs, count_traffic
-from .environment import MachineMonitor
-from .generators import GENERATORS, write_checkpoint
-from .gpu_rates import Rates, make_replay, make_sampler, measure_rates
+from .. import clock
+from ..arithmetic import count_macs, count_traffic
+from ..environment import MachineMonitor
+from ..generators import GENERATORS, write_checkpoint
+from .rates import Rates, make_replay, make_sampler, measure_rates
 
 _log = partial(click.echo, err=True)
 NAMES = ("dcgan-64", "biggan-128", "biggan-deep-128", "srresnet-x4")
@@ -65,7 +65,7 @@ def record_memory(generator: ganrt.Generator, seconds: float, period: float) -> 
 
 def measure(name: str, work: Path) -> dict[str, Any]:
     """Make, export, build and measure one generator. `work` gets its files."""
-    from . import gpu_torch
+    from . import torch_baseline
 
     folder, monitor = work / f"{name}.ganrt", MachineMonitor()
     _run_command("export", str(write_checkpoint(name, work)), "--out", str(folder), "--precision", "fp32,fp16")
@@ -76,7 +76,7 @@ def measure(name: str, work: Path) -> dict[str, Any]:
     batches = [part for batch in BATCHES for part in ("--batch", str(batch))]
     _run_command("build", str(folder), "--precision", "fp16", *batches, *sides)
     variant = bundle.in_precision("fp16", gpu=True)[0]
-    module = gpu_torch.load_original(bundle)
+    module = torch_baseline.load_original(bundle)
     found: dict[str, dict[str, Rates]] = {}
     for batch in BATCHES:
         _log(f"{name}: batches of {batch}")
@@ -85,11 +85,11 @@ def measure(name: str, work: Path) -> dict[str, Any]:
             found[str(batch)] = {
                 "ganrt, everything included": measure_rates(make_sampler(generator, batch, size), *_ROUNDS),
                 "engine alone": measure_rates(make_replay(bundle, "tensorrt", variant, given), *_ROUNDS),
-                "torch eager fp32": measure_rates(gpu_torch.make_eager(module, given), *_ROUNDS),
-                "torch compiled fp16": measure_rates(gpu_torch.make_compiled(module, given), *_ROUNDS),
+                "torch eager fp32": measure_rates(torch_baseline.make_eager(module, given), *_ROUNDS),
+                "torch compiled fp16": measure_rates(torch_baseline.make_compiled(module, given), *_ROUNDS),
             }
             details = dict(generator.session.details)
-    card = gpu_torch.measure_peaks()
+    card = torch_baseline.measure_peaks()
     medians = {batch: {what: statistics.median(r) for what, r in of.items()} for batch, of in found.items()}
     graph = (bundle.onnx(variant), bundle.spec, size)
     cost = ImageCost(2 * count_macs(*graph), *(_FP16_BYTES * values for values in count_traffic(*graph)))

@@ -33,8 +33,8 @@ from ganrt.backend import first_line
 from ganrt.errors import GanrtError
 from ganrt.machine import cpu_name, nvidia_details, usable_cores
 
-from . import clock
-from .libraries import read_versions
+from .. import clock
+from ..libraries import read_versions
 
 _log = partial(click.echo, err=True)
 _QUERY = ("name", "driver_version", "compute_cap", "memory.total", "clocks.max.sm", "clocks.max.mem", "power.limit")
@@ -53,7 +53,7 @@ class Setting:
     """What a check works with."""
 
     bundles: Path
-    """Folder of the bundles that `ganrt.bench.gpu_bundles` writes."""
+    """Folder of the bundles that `ganrt.bench.gpu.bundles` writes."""
     results: Path
     """Folder of the results; a check may add files."""
     rehearsal: bool

@@ -12,7 +12,7 @@ from ganrt import feeds
 from ganrt.bundle import Bundle
 from ganrt.images import to_uint8
 
-from . import clock
+from .. import clock
 
 BATCHES_PER_CALL = 16
 

@@ -7,8 +7,8 @@ from functools import partial
 
 from ganrt.errors import BackendError, MachineError
 
-from .gpu_bundles import SPEED, find_bundle
-from .gpu_engines import (
+from .bundles import SPEED, find_bundle
+from .engine_checks import (
     build_variant,
     capture_graphs,
     choose_variants,
@@ -19,8 +19,8 @@ from .gpu_engines import (
     prove_engines,
     run_ganrt,
 )
-from .gpu_runner import Check, Setting
-from .gpu_sessions import read_bundle, run_each
+from .runner import Check, Setting
+from .session_checks import read_bundle, run_each
 
 BACKEND = "tensorrt"
 _FAST = ("--optimization-level", "1")

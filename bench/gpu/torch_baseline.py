@@ -16,7 +16,7 @@ from ganrt.errors import BundleError
 from ganrt.feeds import Feeds
 from ganrt.models import build_generator
 
-from . import clock
+from .. import clock
 
 _CALLS = 16
 _SIDE, _BYTES = 8192, 2**30

@@ -1,6 +1,6 @@
 """The steps on a machine with an NVIDIA GPU, each a few minutes long.
 
-    python -m ganrt.bench.gpu_steps STEP FOLDER        also as `make gpu-1` to `make gpu-4`
+    python -m ganrt.bench.gpu.steps STEP FOLDER        also as `make gpu-1` to `make gpu-4`
 
 FOLDER gets step-STEP.json, which is written again after each check, and the engine inspector's reports. The exit code
 is 1 if a check failed.
@@ -17,8 +17,8 @@ import click
 from ganrt.errors import MachineError
 from ganrt.machine import has_nvidia_gpu
 
-from . import gpu_kernels, gpu_ort, gpu_rtx, gpu_tensorrt
-from .gpu_runner import Check, Setting, print_outcomes, run_checks
+from . import kernel_checks, ort_checks, rtx_checks, trt_checks
+from .runner import Check, Setting, print_outcomes, run_checks
 
 
 class Step(NamedTuple):
@@ -29,10 +29,10 @@ class Step(NamedTuple):
 
 
 STEPS = {
-    "1": Step("Kernels, streams and PyTorch", gpu_kernels.CHECKS),
-    "2": Step("TensorRT for RTX", gpu_rtx.CHECKS),
-    "3": Step("ONNX Runtime's CUDA provider", gpu_ort.CHECKS),
-    "4": Step("TensorRT", gpu_tensorrt.CHECKS),
+    "1": Step("Kernels, streams and PyTorch", kernel_checks.CHECKS),
+    "2": Step("TensorRT for RTX", rtx_checks.CHECKS),
+    "3": Step("ONNX Runtime's CUDA provider", ort_checks.CHECKS),
+    "4": Step("TensorRT", trt_checks.CHECKS),
 }
 
 

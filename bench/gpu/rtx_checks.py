@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from .gpu_bundles import SPEED
-from .gpu_engines import (
+from .bundles import SPEED
+from .engine_checks import (
     build_variant,
     capture_graphs,
     choose_variants,
@@ -16,8 +16,8 @@ from .gpu_engines import (
     share_with_torch,
     time_start,
 )
-from .gpu_runner import Check, Setting
-from .gpu_sessions import read_bundle, run_each
+from .runner import Check, Setting
+from .session_checks import read_bundle, run_each
 
 BACKEND = "tensorrt-rtx"
 _TARGET = "ampere+"

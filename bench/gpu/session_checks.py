@@ -20,9 +20,9 @@ from ganrt.proving import prove
 from ganrt.session_config import SessionConfig
 from ganrt.testing import check_backend
 
-from .gpu_bundles import SPEED, find_bundle
-from .gpu_rates import make_replay, make_sampler, measure_rates
-from .gpu_runner import Setting
+from .bundles import SPEED, find_bundle
+from .rates import make_replay, make_sampler, measure_rates
+from .runner import Setting
 
 BATCHES = (1, 8, 32)
 """Batch sizes of engines and of throughput."""
@@ -33,7 +33,7 @@ _RUNS = 5
 
 
 def read_bundle(setting: Setting, name: str = SPEED) -> Bundle:
-    """Read a bundle of `gpu_bundles`. Raises MachineError if it is not there."""
+    """Read a bundle of `bundles`. Raises MachineError if it is not there."""
     return Bundle.read(find_bundle(setting.bundles, name))
 
 
