@@ -103,32 +103,21 @@ class HalfQuantizer:
             raise VerificationError(
                 f"{precision} was asked for, but this graph has no convolutions in float16 with constant weights"
             )
-        make_narrow_judge = cache(lambda: self._judge.narrow(self._quantize(precision, names)))
-
-        def error(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
-            return self._judge.measure(self._quantize(precision, lowered, per_channel)).error
-
-        def estimate(lowered: Collection[str]) -> float:
-            return make_narrow_judge().measure(self._quantize(precision, lowered)).error
-
-        kept, alone = choose_kept_layers(names, error, 1.0, self._count_macs, estimate)
-        per_channel: tuple[str, ...] = ()
-        for name in kept if precision == "int8" else ():
-            lowered = [layer for layer in names if layer not in kept or layer in (*per_channel, name)]
-            if error(lowered, (*per_channel, name)) <= 1.0:
-                per_channel = (*per_channel, name)
-        kept = tuple(name for name in kept if name not in per_channel)
+        # Beside the error of 8 bits that of float16 is small, and it takes several times as long to compute on a CPU.
+        choice = self._choose_layers(precision, in_half=False)
+        if self._judge.measure(self._quantize_as(precision, choice)).error > 1.0:
+            choice = self._choose_layers(precision, in_half=True)
+        kept, per_channel, alone = choice
         if len(kept) == len(names):
             raise VerificationError(
                 f"{precision} was asked for, but no convolution of this model reaches {self._quality:g} dB in it "
                 "without a texture on flat parts; ask for less with --quality"
             )
-        lowered = [name for name in names if name not in kept]
-        made = self._quantize(precision, lowered, per_channel)
+        made = self._quantize_as(precision, choice)
         notes: dict[str, object] = {
             "calibrated on": self._samples.origin,
             **self._judge.measure(made).describe(),
-            f"layers in {precision}": len(lowered),
+            f"layers in {precision}": len(names) - len(kept),
             "kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
         }
         if per_channel:
@@ -139,19 +128,57 @@ class HalfQuantizer:
         weights = [read_constant(node.inputs[1]) for node in self._layers[name].nodes]
         return float(self._ranges[name].pixels * sum(weight.size for weight in weights if weight is not None))
 
-    def _quantize(self, precision: str, lowered: Collection[str], per_channel: Collection[str] = ()) -> ir.Model:
+    def _choose_layers(self, precision: str, in_half: bool) -> _LayerChoice:
+        """Choose by graphs in float32 around their pairs, or in float16."""
+        names = list(self._layers)
+        make_narrow_judge = cache(lambda: self._judge.narrow(self._quantize(precision, names, in_half)))
+
+        def error(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
+            return self._judge.measure(self._quantize(precision, lowered, in_half, per_channel)).error
+
+        def estimate(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
+            return make_narrow_judge().measure(self._quantize(precision, lowered, in_half, per_channel)).error
+
+        kept, alone = choose_kept_layers(names, error, 1.0, self._count_macs, estimate)
+        per_channel: tuple[str, ...] = ()
+        for name in kept if precision == "int8" else ():
+            tried = (*per_channel, name)
+            lowered = [layer for layer in names if layer not in kept or layer in tried]
+            if estimate(lowered, tried) <= 1.0 and error(lowered, tried) <= 1.0:
+                per_channel = tried
+        return _LayerChoice(tuple(name for name in kept if name not in per_channel), per_channel, alone)
+
+    def _quantize_as(self, precision: str, choice: _LayerChoice) -> ir.Model:
+        lowered = [name for name in self._layers if name not in choice.kept]
+        return self._quantize(precision, lowered, True, choice.per_channel)
+
+    def _quantize(
+        self, precision: str, lowered: Collection[str], in_half: bool, per_channel: Collection[str] = ()
+    ) -> ir.Model:
         scales = {name: name in per_channel for name in lowered}
-        return quantize_half(self._half, self._ranges, FORMATS[precision], scales, self._samples.headroom or 1.0)
+        made = quantize_convs(self._half, self._ranges, FORMATS[precision], scales, self._samples.headroom or 1.0)
+        return convert_rest_to_half(made, self._half) if in_half else made
 
 
-def quantize_half(
+class _LayerChoice(NamedTuple):
+    """What becomes of the layers; those that are not named are in 8 bits with one scale."""
+
+    kept: tuple[str, ...]
+    """In float16."""
+    per_channel: tuple[str, ...]
+    """In 8 bits, with a scale per output channel."""
+    alone: Mapping[str, float]
+    """Name -> its error on its own, where that was measured."""
+
+
+def quantize_convs(
     half: HalfGraph,
     ranges: Mapping[str, QuantizationRange],
     numbers: NumberFormat,
     scales: Mapping[str, bool],
     headroom: float = 1.0,
 ) -> ir.Model:
-    """Return the graph with pairs in front of convolutions.
+    """Return the graph in float32 with pairs in front of convolutions.
 
     Args:
         ranges: name of a layer -> symmetric quantization range of its input tensor.
@@ -170,7 +197,12 @@ def quantize_half(
     copy.graph.sort()
     RemoveUnusedNodesPass()(copy)  # and the float weights
     NameFixPass()(copy)
-    return fp16.convert_nodes(fp16.prepare_graph(copy), half.islands)
+    return copy
+
+
+def convert_rest_to_half(quantized: ir.Model, half: HalfGraph) -> ir.Model:
+    """Return a graph of `quantize_convs` with float16 around its pairs, but for the islands."""
+    return fp16.convert_nodes(fp16.prepare_graph(quantized), half.islands)
 
 
 def _quantize_weight(node: ir.Node, numbers: NumberFormat, per_channel: bool, mean: Array) -> None:

@@ -19,7 +19,13 @@ from ganrt.export.passes import read_constant
 from ganrt.export.precision import calibration, half_quantization
 from ganrt.export.precision.calibration import Evaluator, measure_ranges
 from ganrt.export.precision.fp32_islands import HalfGraph, convert_with_fp32_islands
-from ganrt.export.precision.half_quantization import FORMATS, HalfQuantizer, find_half_layers, quantize_half
+from ganrt.export.precision.half_quantization import (
+    FORMATS,
+    HalfQuantizer,
+    convert_rest_to_half,
+    find_half_layers,
+    quantize_convs,
+)
 
 SAMPLES = calibration.draw_samples(SPEC, 8)
 STEPS = ["conv", "relu", "conv", "skip", "relu", "conv"]
@@ -32,7 +38,8 @@ def to_half(model: ir.Model) -> HalfGraph:
 def quantize_all(half: HalfGraph, precision: str, per_channel: bool = False) -> ir.Model:
     names = [layer.name for layer in find_half_layers(half)]
     ranges = measure_ranges(half.source, names, SAMPLES, symmetric=True)
-    return quantize_half(half, ranges, FORMATS[precision], dict.fromkeys(names, per_channel))
+    made = quantize_convs(half, ranges, FORMATS[precision], dict.fromkeys(names, per_channel))
+    return convert_rest_to_half(made, half)
 
 
 def measure_psnr(made: ir.Model, half: HalfGraph) -> float:
