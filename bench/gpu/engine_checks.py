@@ -68,22 +68,24 @@ def run_ganrt(*arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout.strip(), (errors or lines)[-1]
 
 
-def choose_variants(bundle: Bundle, precision: str) -> list[str]:
+def choose_variants(bundle: Bundle, precision: str, backend: str) -> list[str]:
     """Return the variants of a precision that engines are built of: all forms in float16, else the first choice for a
     GPU."""
-    names = bundle.in_precision(precision, gpu=True)
+    from ganrt.gpu import list_engine_variants
+
+    names = list_engine_variants(bundle, precision, backend)
     return names if precision == "fp16" else names[:1]
 
 
-def list_variants(setting: Setting) -> list[str]:
+def list_variants(setting: Setting, backend: str) -> list[str]:
     """Return the variants of the bundle for throughput that engines are built of."""
     bundle = read_bundle(setting)
-    return [name for precision in _PRECISIONS for name in choose_variants(bundle, precision)]
+    return [name for precision in _PRECISIONS for name in choose_variants(bundle, precision, backend)]
 
 
 def inspect_engines(setting: Setting, backend: str) -> str:
     """Deserialize the engines, and keep the inspector's JSON in BACKEND-VARIANT.json beside the results."""
-    variants = list_variants(setting)
+    variants = list_variants(setting, backend)
     setting.require_gpu(", ".join(variants))
     from ganrt.gpu import Gpu
 
@@ -114,14 +116,14 @@ def _inspect_engine(setting: Setting, library: Library, gpu: Gpu, variant: str) 
 
 def prove_engines(setting: Setting, backend: str) -> str:
     """Every engine makes the images of the original."""
-    variants = list_variants(setting)
+    variants = list_variants(setting, backend)
     setting.require_gpu(", ".join(variants))
     return run_each(partial(prove_variant, setting, backend, SPEED), variants)
 
 
 def capture_graphs(setting: Setting, backend: str) -> str:
     """The work of every engine and batch size is captured as a CUDA graph, whose replay makes the same images."""
-    variants = list_variants(setting)
+    variants = list_variants(setting, backend)
     setting.require_gpu(", ".join(variants))
     return run_each(partial(check_graphs, setting, backend), variants)
 
@@ -146,7 +148,7 @@ def time_start(setting: Setting, backend: str, kernels: bool) -> str:
     Args:
         kernels: whether TensorRT for RTX finds the kernels that it compiled before.
     """
-    bundle, variant = read_bundle(setting), list_variants(setting)[1]
+    bundle, variant = read_bundle(setting), list_variants(setting, backend)[1]
     setting.require_gpu(variant)
     from ganrt.gpu import Gpu, engine_cache
 
@@ -170,6 +172,6 @@ def time_start(setting: Setting, backend: str, kernels: bool) -> str:
 
 def measure_engines(setting: Setting, backend: str) -> str:
     """Images per second of every engine and batch size."""
-    variants = list_variants(setting)
+    variants = list_variants(setting, backend)
     setting.require_gpu(", ".join(variants))
     return run_each(partial(measure_variant, setting, backend), variants)

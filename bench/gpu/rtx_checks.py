@@ -30,7 +30,7 @@ def compile_variants(setting: Setting, name: str, precision: str) -> str:
     def compile_one(variant: str) -> str:
         return build_variant(setting, BACKEND, name, variant, "--target", _TARGET)
 
-    text = run_each(compile_one, choose_variants(read_bundle(setting, name), precision))
+    text = run_each(compile_one, choose_variants(read_bundle(setting, name), precision, BACKEND))
     setting.require_gpu(text)
     return text
 

@@ -37,7 +37,7 @@ def report_library(setting: Setting) -> str:
 
 def build_variants(setting: Setting, name: str, precision: str) -> str:
     """Build the variants of a precision, and prove them. Without a GPU, `ganrt build` must say that it needs one."""
-    chosen = choose_variants(read_bundle(setting, name), precision)
+    chosen = choose_variants(read_bundle(setting, name), precision, BACKEND)
     if setting.rehearsal:
         code, _, error = run_ganrt("build", str(find_bundle(setting.bundles, name)), "--variant", chosen[0])
         if code != MachineError.exit_code or "NVIDIA GPU" not in error:
@@ -68,7 +68,7 @@ def refit_engine(setting: Setting) -> str:
 
 
 def _choose_variant(setting: Setting) -> str:
-    return choose_variants(read_bundle(setting, "labels"), "fp32")[0]
+    return choose_variants(read_bundle(setting, "labels"), "fp32", BACKEND)[0]
 
 
 CHECKS = (

@@ -17,7 +17,7 @@ from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Size
 from ganrt.gpu import Library, engine_cache, load_engine
-from ganrt.machine import parse_device
+from ganrt.machine import has_nvidia_gpu, parse_device
 
 from .ahead import build_ahead
 from .builder import TimingCache, build_plan, refit_engine
@@ -66,12 +66,19 @@ def build(
     precision = bundle.variant(variant).precision
     if precision not in _PRECISIONS:
         raise RequestError(f"{variant} is {precision}; engines are built of {', '.join(_PRECISIONS)}")
+    if not has_nvidia_gpu():
+        raise MachineError(
+            "TensorRT builds engines on the GPU that they are for, and this machine has no NVIDIA GPU; tensorrt-rtx "
+            "compiles them on any machine"
+        )
     try:
         library, card = gpu.load_tensorrt(), gpu.Gpu(number)
     except ModuleNotFoundError as error:  # cuda-core is not needed to compile for RTX GPUs, so it is imported here
         raise MissingLibraryError(error.name or "tensorrt", "tensorrt", "building engines") from error
     if library.is_lean:
         raise MachineError("only TensorRT's lean runtime is installed, which builds no engines: pip install tensorrt")
+    if not library.runs_half_pairs(bundle.variant(variant)):
+        raise RequestError(f"{library} takes no 8 bits between float16, as {variant} has them; name another variant")
     machine = library.describe_machine(card.name, card.capability)
     key = engine_cache.Key(bundle.digest(variant), name_options(options, precision), machine)
     with engine_cache.lock(key):

@@ -20,7 +20,7 @@ from ganrt.cli.options import (
 )
 from ganrt.cli.terminal import show_progress
 from ganrt.errors import RequestError
-from ganrt.gpu import engine_cache
+from ganrt.gpu import engine_cache, list_engine_variants
 from ganrt.images import parse_size
 from ganrt.machine import has_nvidia_gpu
 
@@ -76,7 +76,7 @@ def build(
     _check_options(backend)
     engines = import_extra("ganrt.export.engines", backend, "building engines")
     read = ganrt.Bundle.read(bundle)
-    name = variant or read.in_precision(precision, gpu=True)[0]
+    name = variant or list_engine_variants(read, precision, backend)[0]
     wanted |= {
         "size": parse_size(wanted["size"]) if wanted["size"] else None,
         "batches": tuple(sorted(set(wanted["batches"]))) or (1, 8, 32),

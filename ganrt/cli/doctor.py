@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from dataclasses import dataclass
+from typing import Any
 
 from ganrt.backend import backend_names, backend_table, import_backend, library_version
 from ganrt.errors import GanrtError
@@ -41,7 +42,7 @@ def run_checks() -> list[Check]:
 
 def _check_backend(name: str) -> Check:
     try:
-        import_backend(name)
+        module: Any = import_backend(name)
     except GanrtError as error:
         return Check(name, False, str(error))
     library = backend_table()[name].package
@@ -51,15 +52,10 @@ def _check_backend(name: str) -> Check:
         providers = ", ".join(p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers())
         return Check(name, True, f"{library} {onnxruntime.__version__}, providers: {providers}")
     if name == "tensorrt":
-        from ganrt.gpu import load_tensorrt
-
-        tensorrt = load_tensorrt()
-        runtime = "the lean runtime, which builds no engines" if tensorrt.is_lean else "with its builder"
-        return Check(name, True, f"{tensorrt}, {runtime}")
+        runtime = "the lean runtime, which builds no engines" if module.LIBRARY.is_lean else "with its builder"
+        return Check(name, True, f"{module.LIBRARY}, {runtime}")
     if name == "tensorrt-rtx":
-        from ganrt.gpu import load_tensorrt_rtx
-
-        return Check(name, True, f"{load_tensorrt_rtx()}, compiles engines for RTX GPUs on this machine")
+        return Check(name, True, f"{module.LIBRARY}, compiles engines for RTX GPUs on this machine")
     return Check(name, True, f"{library} {library_version(library)}")
 
 

@@ -14,6 +14,7 @@ from ganrt.cli.terminal import log, show_progress
 from ganrt.errors import GanrtError, MachineError, NoEngineError
 from ganrt.generator import Generator
 from ganrt.golden import proof_picture_size
+from ganrt.gpu import list_engine_variants
 from ganrt.machine import has_nvidia_gpu
 
 
@@ -77,7 +78,7 @@ def load_generator(bundle: Path, **loading: Any) -> Generator:
     engines = import_extra("ganrt.export.engines", backend, "building engines")
     read = ganrt.Bundle.read(bundle)
     precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
-    variant = loading["variant"] or read.in_precision(precision, gpu=True)[0]
+    variant = loading["variant"] or list_engine_variants(read, precision, backend)[0]
     with show_progress(f"building {variant}") as progress:
         options = make_engine_options(backend, loading["device"])
         engines.build(read, variant=variant, options=options, device=loading["device"], progress=progress)

@@ -13,7 +13,14 @@ from ganrt.lazy import lazy_exports
 if TYPE_CHECKING:
     from ganrt.gpu import engine_cache, latents, pictures
     from ganrt.gpu.device import BorrowedArray, DeviceArray, Gpu, translate_errors
-    from ganrt.gpu.nvinfer import Library, LoadedEngine, load_engine, load_tensorrt, load_tensorrt_rtx
+    from ganrt.gpu.nvinfer import (
+        Library,
+        LoadedEngine,
+        list_engine_variants,
+        load_engine,
+        load_tensorrt,
+        load_tensorrt_rtx,
+    )
     from ganrt.gpu.ort_programs import OrtPrograms
     from ganrt.gpu.session import DeviceSession, parse_deadline
     from ganrt.gpu.standard_output import redirect_to_stderr
@@ -34,6 +41,7 @@ __all__ = [
     "TrtPrograms",
     "engine_cache",
     "latents",
+    "list_engine_variants",
     "load_cached_engine",
     "load_engine",
     "load_tensorrt",
@@ -59,6 +67,7 @@ _MODULES = {
     "engine_cache": "",
     "latents": "",
     "pictures": "",
+    "list_engine_variants": "nvinfer",
     "load_cached_engine": "trt_session",
     "load_engine": "nvinfer",
     "load_tensorrt": "nvinfer",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import cuda.core as core
     import tensorrt as trt
 
+    from ganrt.bundle import Bundle, Variant
     from ganrt.gpu.runtime_cache import RuntimeCache
 
 _KEPT_ERRORS = 12
@@ -62,6 +63,10 @@ class Library:
 
     def __str__(self) -> str:
         return f"{'TensorRT for RTX' if self.is_rtx else 'TensorRT'} {self.version}"
+
+    def runs_half_pairs(self, variant: Variant) -> bool:
+        """Return whether the library takes a variant's 8 bits between float16, if it has them: from 10.0 on."""
+        return self.api >= (10, 0) or not (variant.for_gpu and variant.precision in ("int8", "fp8"))
 
     @cached_property
     def dtypes(self) -> dict[Any, np.dtype[Any]]:
@@ -142,6 +147,17 @@ def load_tensorrt() -> Library:
 def load_tensorrt_rtx() -> Library:
     """Return TensorRT for RTX. Raises ModuleNotFoundError if it is not installed."""
     return Library("tensorrt-rtx", _import_first("tensorrt_rtx", "tensorrt_rtx_bindings"))
+
+
+def list_engine_variants(bundle: Bundle, precision: str, backend: str) -> list[str]:
+    """Return the variants of a precision that engines of a backend are built of, in the order in which to try them.
+    Raises RequestError if there is none."""
+    names = bundle.in_precision(precision, gpu=True)
+    try:
+        library = load_tensorrt_rtx() if backend == "tensorrt-rtx" else load_tensorrt()
+    except ModuleNotFoundError:
+        return names
+    return [name for name in names if library.runs_half_pairs(bundle.variant(name))] or names
 
 
 def _import_first(name: str, other: str) -> ModuleType:

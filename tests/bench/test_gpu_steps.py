@@ -206,7 +206,7 @@ def test_step_2_over_the_fakes(start: Start, lowered: Path, tmp_path: Path, monk
     setting = prepare(start("rtx-1.7.1"), lowered, tmp_path, monkeypatch)
     built = [rtx_checks.compile_variants(setting, "dcgan-64", precision) for precision in ("fp32", "fp16", "int8")]
     assert all("proven on NVIDIA Fake 4090" in text for text in built)
-    variants = engine_checks.list_variants(setting)
+    variants = engine_checks.list_variants(setting, "tensorrt-rtx")
     assert {"fp16-phases", "fp16-traced"} < set(variants)
     for check in rtx_checks.CHECKS:
         if check.name.startswith(("compile", "DLPack")):
@@ -249,7 +249,7 @@ def test_a_graph_that_cannot_be_captured_fails_the_check(
     machine = start("rtx-1.7.1")
     setting = prepare(machine, lowered, tmp_path, monkeypatch)
     rtx_checks.compile_variants(setting, "dcgan-64", "fp32")
-    variant = engine_checks.list_variants(setting)[0]
+    variant = engine_checks.list_variants(setting, "tensorrt-rtx")[0]
     assert session_checks.check_graphs(setting, "tensorrt-rtx", variant) == f"{variant} for batches of 1, 2"
     machine.trt.capturable = False
     with pytest.raises(BackendError, match=f"{variant}: a batch of 1 cannot be captured as a CUDA graph"):

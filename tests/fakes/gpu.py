@@ -123,10 +123,10 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
             modules[name] = importlib.import_module(name)
             parent, _, last = name.rpartition(".")
             monkeypatch.setattr(sys.modules[parent], last, modules[name], raising=False)
-        machine = FakeMachine(cuda, trt, modules)
+        made = FakeMachine(cuda, trt, modules)
         if trt.is_rtx:
             ahead = modules["ganrt.export.engines.ahead"]
-            monkeypatch.setattr(ahead, "Compiler", lambda: InProcessCompiler(machine))
-        return machine
+            monkeypatch.setattr(ahead, "Compiler", lambda: InProcessCompiler(made))
+        return made
 
     return make

@@ -464,9 +464,12 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
 
     class IRuntimeConfig:
         def __init__(self, engine: Any) -> None:
-            self._engine, self._cache, self._strategy = engine, None, "STATIC"
+            self._engine, self._strategy = engine, "STATIC"
+            self._cache: Any = None
 
         cuda_graph_strategy = dynamic_shapes_kernel_specialization_strategy = None
+        _cuda_graph_strategy: Any = None
+        _dynamic_shapes_kernel_specialization_strategy: Any = None
 
         def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
             self._strategy = strategy.name

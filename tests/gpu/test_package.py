@@ -8,6 +8,7 @@ from fakes.gpu import Start, start
 
 import ganrt.export.engines
 import ganrt.gpu
+from ganrt import machine as facts
 from ganrt.bundle import Bundle
 from ganrt.errors import MissingLibraryError
 
@@ -26,6 +27,7 @@ def test_without_tensorrt_building_names_the_extra_and_the_options_still_load(
 ) -> None:
     for name in [name for name in sys.modules if name.startswith(("ganrt.gpu.nvinfer", "ganrt.export.engines."))]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(facts, "_NVIDIA_NODES", ("/dev/null",))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "cuda", None)
     assert ganrt.export.engines.EngineOptions().batches == (1, 8, 32)

@@ -266,7 +266,7 @@ def test_without_a_gpu_the_builder_is_not_called(
     ):
         machine.engines.build(small["fp32"], variant="fp32", device="cuda:3")
     monkeypatch.setattr(facts, "_NVIDIA_NODES", ())
-    with pytest.raises(MachineError, match="cuda:0 was asked for, but this machine has no NVIDIA GPU"):
+    with pytest.raises(MachineError, match="machine has no NVIDIA GPU; tensorrt-rtx compiles them on any"):
         machine.engines.build(small["fp32"], variant="fp32")
 
 
@@ -360,3 +360,11 @@ def test_a_command_that_names_tensorrt_builds_the_engine_that_is_missing(
     newer = start("11.4.0")
     assert CliRunner().invoke(main, [*arguments, str(tmp_path / "c.png")]).exit_code == 0 and newer.trt.builds == 1
     assert len({(tmp_path / f"{name}.png").read_bytes() for name in "abc"}) == 1
+
+
+def test_8_bits_between_float16_need_tensorrt_10(start: Start, small: dict[str, Bundle]) -> None:
+    bundle = small["int8"]
+    variants = {"int8-half-traced": dataclasses.replace(bundle.variants["int8"], for_gpu=True)}
+    with pytest.raises(RequestError, match=r"8\.6\.0 takes no 8 bits between float16, as int8-half-traced has them"):
+        build(start("8.6.0"), dataclasses.replace(bundle, variants=variants))
+    assert build(start("10.16.1"), dataclasses.replace(bundle, variants=variants)).path.is_file()

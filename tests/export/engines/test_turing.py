@@ -1,6 +1,7 @@
 """Matrix products for Turing, as convolutions."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -14,10 +15,11 @@ from ganrt.export.engines.turing import replace_gemms
 from ganrt.export.precision import Evaluator
 
 
-def make_gemm(bias: tuple[int, ...] | None, kind: type = np.float32, **attributes: float) -> ir.Model:
+def make_gemm(bias: tuple[int, ...] | None, kind: type = np.float32, **attributes: Any) -> ir.Model:
     """x (N, 5) -> Gemm -> y (N, 7)."""
     random = np.random.default_rng(0)
-    weights = {"w": random.normal(size=(7, 5) if attributes.get("transB") else (5, 7)).astype(kind)}
+    shape = (7, 5) if attributes.get("transB") else (5, 7)
+    weights: dict[str, np.ndarray] = {"w": random.normal(size=shape).astype(kind)}
     if bias is not None:
         weights["b"] = random.normal(size=bias).astype(kind)
     node = helper.make_node("Gemm", ["x", *weights], ["y"], name="head/Gemm", **attributes)
