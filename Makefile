@@ -47,7 +47,7 @@ bindings: $(READY) ## fetch TensorRT's Python bindings, which the tests then use
 bench-cpu: $(READY) ## measure nine generators on this CPU: over an hour
 	$(VENV)/bin/python -m ganrt.bench.suite bench/results/cpu
 
-# NVIDIA's compiler needs no GPU. `make test` compiles every family in small, these two the generators of the suite too.
+# NVIDIA's compiler needs no GPU. `make test` compiles a small model of each family, and these two the suite's generators.
 # Finding the layers that must stay in float takes most of the time; the check puts all of them into 8 bits.
 rtx-check: $(READY) ## compile the nine generators with TensorRT for RTX, without a GPU: minutes
 	cd tests && OMP_NUM_THREADS=1 $(CURDIR)/$(VENV)/bin/python -m rtx.sweep $(CURDIR)/out/rtx --suite --quick

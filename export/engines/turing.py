@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 
 def replace_gemms(model: ir.Model) -> ir.Model:
-    """Turn matrix products with constant float32 weights into convolutions of one pixel, in place. What multiplies two
-    computed matrices, as attention does, stays."""
+    """Turn each Gemm with constant float32 weights into a convolution of one pixel, in place. A MatMul stays, whatever
+    it multiplies."""
     for node in list(model.graph):
         found = _read_weights(node)
         if found is None:
