@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import weakref
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -111,22 +112,20 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
     caches: list[bool] = []
     """Whether each runtime cache is still there."""
 
-    class CacheLife(int):
-        """Ends with a runtime cache. The garbage collector does not track it, so that `__del__` is called when it is
-        freed, as that of the real object is."""
+    lives: list[weakref.ref[Any]] = []
 
-        __slots__ = ()
+    def watch_life(end: Callable[[], None]) -> Any:
+        """Return an object that calls `end` when it is freed: an array, because the garbage collector does not track
+        arrays, just as it does not track the real library's objects. It calls finalizers of what it tracks earlier."""
+        life = np.empty(0)
+        lives.append(weakref.ref(life, lambda _: end()))
+        return life
 
-        def __del__(self) -> None:
-            caches[self] = False
+    def end_cache(number: int) -> None:
+        caches[number] = False
 
-    class ContextLife(int):
-        """Ends with a context of the runtime cache of this number."""
-
-        __slots__ = ()
-
-        def __del__(self) -> None:
-            assert caches[self], "the runtime cache was freed before its context: the real library crashes here"
+    def end_context(number: int) -> None:
+        assert caches[number], "the runtime cache was freed before its context: the real library crashes here"
 
     def dtype_of(elem_type: int) -> str:
         kind = _TYPES[elem_type]
@@ -489,7 +488,8 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
     class IRuntimeCache:
         def __init__(self) -> None:
             self._kernels: list[str] = []
-            self._life = CacheLife(len(caches))
+            self._number = len(caches)
+            self._life = watch_life(partial(end_cache, self._number))
             caches.append(True)
 
         def deserialize(self, blob: bytes) -> bool:
@@ -566,7 +566,8 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
     class IExecutionContext:
         def __init__(self, engine: Any, logger: Any, managed: bool, cache: Any, eager: Any) -> None:
             self._engine, self._log, self._managed = engine, logger, managed
-            self._life = None if cache is None else ContextLife(cache._life)
+            self._cache_number = None if cache is None else cache._number
+            self._life = None if cache is None else watch_life(partial(end_context, cache._number))
             self._eager = eager
             """The cache, if kernels are compiled for each shape at its first batch."""
             self._scratch: tuple[int, int] | None = None
@@ -614,7 +615,7 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         def execute_async_v3(self, stream_handle: int) -> bool:
             cuda.note("execute_async_v3")
             stream = cuda.streams[stream_handle]
-            assert self._life is None or caches[self._life], "the runtime cache was freed"
+            assert self._cache_number is None or caches[self._cache_number], "the runtime cache was freed"
             if self._eager is not None:
                 assert stream._capture is None or self._ran, "kernels are compiled during a capture"
                 self._eager._compile([self._shapes, cuda.name])
@@ -659,7 +660,7 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         names = [o.name for o in engine._session.get_outputs()]
         return dict(zip(names, engine._session.run(names, given), strict=True))
 
-    return {n: v for n, v in locals().items() if isinstance(v, type) and n not in ("CacheLife", "ContextLife")}
+    return {n: v for n, v in locals().items() if isinstance(v, type)}
 
 
 def _list_layers(plan: bytes) -> str:

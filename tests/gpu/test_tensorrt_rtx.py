@@ -1,6 +1,7 @@
 """What the session of TensorRT for RTX does beside that of TensorRT, on strict fakes: kernels that are compiled on the
 device and kept, captures that are refused, and engines for named GPUs."""
 
+import gc
 import hashlib
 import logging
 from pathlib import Path
@@ -21,6 +22,7 @@ from ganrt.cli.engines import compile_rtx_engines
 from ganrt.cli.main import main
 from ganrt.errors import ArtifactError, BackendError, EngineError, MissingLibraryError, NoEngineError, RequestError
 from ganrt.feeds import draw_feeds
+from ganrt.golden import proof_picture_size
 from ganrt.gpu import engine_cache
 
 __all__ = ["start"]
@@ -51,10 +53,13 @@ def test_kernels_are_compiled_once_for_a_plan_a_gpu_and_a_driver(
 ) -> None:
     machine = start()
     build_engine(machine, bundle)
+    written = set()
     for _ in range(2):
         with open_rtx_session(machine, bundle) as session:
             right = run_batches(session, bundle)
-    assert len(machine.trt.compiled) == 1
+        (file,) = engine_cache.ensure_folder("tensorrt-rtx").glob("*.kernels")
+        written.add(file.stat().st_ino)
+    assert len(machine.trt.compiled) == 1 and len(written) == 1
     monkeypatch.setattr(machine.modules["ganrt.gpu.nvinfer"], "nvidia_details", lambda: {"driver": "999.1"})
     with open_rtx_session(machine, bundle) as session:
         assert np.array_equal(run_batches(session, bundle), right)
@@ -97,6 +102,16 @@ def test_damaged_kernels_are_compiled_again(
         assert file.read_bytes() == content
 
 
+def test_a_session_that_is_not_closed_frees_contexts_before_the_runtime_cache(start: Start, bundle: Bundle) -> None:
+    machine = start()
+    build_engine(machine, bundle)
+    session: Any = open_rtx_session(machine, bundle)
+    run_batches(session, bundle)
+    session.itself = session
+    del session
+    gc.collect()
+
+
 def test_a_cache_that_is_rejected_is_an_error(start: Start, bundle: Bundle) -> None:
     machine = start()
     build_engine(machine, bundle)
@@ -136,6 +151,8 @@ def test_an_engine_for_other_gpus_does_not_fit(start: Start, bundle: Bundle) -> 
 def test_turing_is_older_than_ampere(start: Start, bundle: Bundle) -> None:
     machine = start()
     build_engine(machine, bundle, "ampere+")
+    machine.cuda.capability = (8, 0)
+    open_rtx_session(machine, bundle).close()
     machine.cuda.capability = (7, 5)
     with pytest.raises(NoEngineError, match=r"one for ampere\+, and this GPU is sm75"):
         open_rtx_session(machine, bundle)
@@ -185,12 +202,14 @@ def test_the_command_builds_for_this_gpu_and_proves(start: Start, bundle: Bundle
 
 def test_the_command_does_not_prove_an_engine_for_other_gpus(start: Start, bundle: Bundle) -> None:
     start()
-    arguments = ["build", str(bundle.folder), "--backend", "tensorrt-rtx", "--target", "sm86,sm120", "--batch", "2"]
+    arguments = ["build", str(bundle.folder), "--backend", "tensorrt-rtx", "--target", "sm86,sm120"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert done.stdout.endswith(
         "fp32 for sm86, sm120, in fp32 100%; built, not proven: the first load on such a GPU proves it\n"
     )
+    (engine,) = engine_cache.iterate_engines(backend="tensorrt-rtx")
+    assert engine.key.options["batches"] == [1, 8, 32]
 
 
 @pytest.mark.parametrize(
@@ -258,6 +277,23 @@ def test_tuning_compiles_what_has_no_engine_yet(
     machine.trt.build_errors = ["FP32 GEMM is not supported"]
     compile_rtx_engines(bundle.folder, "auto", (), (2,), None)
     assert "fp32 is not compiled for this GPU: " in capsys.readouterr().err
+
+
+def test_tuning_compiles_for_the_size_of_the_pictures(start: Start, tmp_path: Path) -> None:
+    start()
+    bundle = make_darkening_bundle(tmp_path)
+    bundle.write_manifest()
+    for size in ((80, 60), None):
+        compile_rtx_engines(bundle.folder, "auto", (), (1,), size)
+    sizes = [engine.key.options["size"] for engine in engine_cache.iterate_engines(backend="tensorrt-rtx")]
+    assert sorted(sizes) == sorted([[80, 60], list(proof_picture_size(bundle.spec) or ())])
+
+
+def test_tuning_without_a_gpu_compiles_nothing(start: Start, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = start(count=0)
+    monkeypatch.setattr(facts, "_NVIDIA_NODES", ())
+    compile_rtx_engines(bundle.folder, "auto", ("tensorrt-rtx",), (1,), None)
+    assert machine.trt.builds == 0
 
 
 def test_tuning_without_the_library_goes_on(

@@ -22,7 +22,7 @@ from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.export import verification
 from ganrt.export.engines import ahead, compiler
 from ganrt.export.engines.ahead import try_compilation
-from ganrt.export.engines.compiler import Compiler
+from ganrt.export.engines.compiler import CompiledPlan, Compiler
 from ganrt.export.engines.options import RtxEngineOptions
 from ganrt.gpu import engine_cache
 from ganrt.machine import has_nvidia_gpu
@@ -130,6 +130,37 @@ def test_all_usual_targets_take_a_variant(worker: Compiler, bundle: Bundle) -> N
     trial = try_compilation(worker, bundle, "fp32")
     assert trial.targets == ("sm86", "sm89", "sm120") and trial.reasons == {}
     assert trial.library.startswith("TensorRT for RTX 1.")
+
+
+class PickyCompiler(Compiler):
+    """Rejects sm86."""
+
+    def __init__(self) -> None:
+        self.tried: list[tuple[str, ...]] = []
+
+    def compile(self, file: Path, options: RtxEngineOptions, *_: object) -> CompiledPlan:
+        self.tried.append(options.targets)
+        if "sm86" in options.targets:
+            raise EngineError("no sm86")
+        return CompiledPlan(b"plan", "")
+
+
+@pytest.mark.usefixtures("rtx")
+def test_if_one_target_is_rejected_each_is_tried_alone(bundle: Bundle) -> None:
+    picky = PickyCompiler()
+    trial = try_compilation(picky, bundle, "fp32")
+    assert picky.tried == [("sm86", "sm89", "sm120"), ("sm86",), ("sm89",), ("sm120",)]
+    assert trial.targets == ("sm89", "sm120") and trial.reasons == {"sm86": "no sm86"}
+    text = verification._describe_trial(bundle, "fp32", trial)
+    assert text.endswith("takes it for sm89, sm120; rejects it for sm86: no sm86")
+
+
+@pytest.mark.usefixtures("rtx")
+def test_fp8_is_tried_for_ada_and_later(bundle: Bundle) -> None:
+    fp8 = Bundle(bundle.folder, bundle.spec, {"fp8": Variant("model.onnx", 20, "fp8")}, bundle.files)
+    picky = PickyCompiler()
+    assert try_compilation(picky, fp8, "fp8").targets == ("sm89", "sm120")
+    assert picky.tried == [("sm89", "sm120")]
 
 
 @pytest.mark.usefixtures("rtx")

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ganrt.export.engines import Compiler, Launch, RtxEngineOptions, parse_layers
+from ganrt.export.engines.inspection import count_precision_shares
 
 TYPES = {"Float": (TensorProto.FLOAT, np.float32), "Half": (TensorProto.FLOAT16, np.float16)}
 
@@ -151,3 +152,9 @@ def test_a_profile_of_several_graphs_is_one_list() -> None:
 
 def test_a_text_that_names_no_kernel_gives_no_profile() -> None:
     assert parse_layers("") == parse_layers("a new format\nName: x\n") == []
+
+
+def test_precision_shares_are_of_products_if_there_are_any() -> None:
+    product, cast = (Launch("", kind, (inputs,), (), (), ()) for kind, inputs in [("gemm", "Half"), ("kgen", "Float")])
+    assert count_precision_shares([product, cast, cast]) == {"fp16": 1.0}
+    assert count_precision_shares([cast]) == {"fp32": 1.0}
