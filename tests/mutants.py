@@ -103,6 +103,57 @@ FAULTS = {
         ("np.rint(clipped).astype", "clipped.astype"),
         ("headroom * float(found.peaks.max())", "found.high"),
     ],
+    ("ganrt/gpu/runtime_cache.py", "tests/gpu/test_tensorrt_rtx.py"): [
+        ("strategies.NONE if static", "strategies.NONE if not static"),
+        ("lib.CudaGraphStrategy.DISABLED", "lib.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE"),
+        ("if self._known and not cache.deserialize", "if not self._known and not cache.deserialize"),
+        ("if not config.set_runtime_cache(cache)", "if config.set_runtime_cache(cache)"),
+        ("            self.save()", "            pass"),
+        ("if not kernels or kernels == self._known", "if not kernels or kernels != self._known"),
+        ("if hashlib.sha256(kernels).digest() != digest", "if not digest"),
+    ],
+    ("ganrt/gpu/trt_program.py", "tests/gpu/test_tensorrt_rtx.py"): [
+        ('self.__dict__.pop("_context", None)', "pass"),
+        ("is_rtx and not self._context.is_stream_capturable", "is_rtx and self._context.is_stream_capturable"),
+    ],
+    ("ganrt/gpu/trt_programs.py", "tests/gpu/test_tensorrt_rtx.py"): [
+        ("self._engine.runtime_cache.save()", "pass"),
+    ],
+    ("ganrt/gpu/engine_cache.py", "tests/gpu/test_tensorrt_rtx.py"): [
+        ("if listed or later:", "if listed:"),
+        ("_parse_version(machine.capability) >= (8, 0)\n        if listed", "True\n        if listed"),
+        ("json.dumps([plan_sha256, asdict(machine)]", "json.dumps([plan_sha256]"),
+    ],
+    ("ganrt/gpu/nvinfer.py", "tests/gpu/test_lean_runtime.py"): [
+        ("ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))", "pass"),
+        ("    if library.log.has_errors:", "    if False:"),
+    ],
+    ("export/engines/inspection.py", "tests/export/engines/test_build.py"): [
+        ("if not _WHOLE.search(_join_texts(layer))", "if True"),
+        ("if not shares and not strongly_typed:", "if not shares:"),
+        ("if shares and precision not in shares:", "if precision not in shares:"),
+    ],
+    ("export/engines/compiler.py", "tests/export/engines/test_compiler.py"): [
+        ("        self.close()\n        ended", "        ended"),
+        ('if "progress" not in answer:', 'if "progress" in answer:'),
+        ("            progress(answer", "            (answer"),
+    ],
+    ("export/engines/compile_worker.py", "tests/export/engines/test_compiler.py"): [
+        ("os.dup2(2, 1)", "pass"),
+        ("except GanrtError as error:", "except KeyError as error:"),
+    ],
+    ("export/engines/builder.py", "tests/export/engines/test_compiler.py"): [
+        ("@redirect_to_stderr()\ndef build_plan", "def build_plan"),
+    ],
+    ("export/engines/builder.py", "tests/gpu/test_tensorrt_rtx.py"): [
+        ("config.set_flag(lib.BuilderFlag.REQUIRE_USER_ALLOCATION)", "pass"),
+        ("config.num_compute_capabilities = len(targets)", "pass"),
+    ],
+    ("export/engines/ahead.py", "tests/export/engines/test_compiler.py"): [
+        ("            del reasons[targets[0]]", "            pass"),
+        ('if precision == "fp8" and target not in FP8_TARGETS', 'if precision == "fp8"'),
+        ('precision == "int8" and "sm75" in', 'precision == "int8" or "sm75" in'),
+    ],
     ("export/engines/turing.py", "tests/export/engines/test_turing.py"): [
         ('weight if numbers.get("transB", 0) else weight.T', "weight.T"),
         ('numbers.get("beta", 1.0) != 1.0', "False"),

@@ -177,11 +177,9 @@ def explain_misfit(key: Key, machine: Machine) -> str | None:
         targets = options.get("targets") or ()
         listed = format_target(machine.capability) in targets
         later = ANY_TARGET in targets and _parse_version(machine.capability) >= (8, 0)
-        return (
-            None
-            if listed or later
-            else f"for {', '.join(targets)}, and this GPU is {format_target(machine.capability)}"
-        )
+        if listed or later:
+            return None
+        return f"for {', '.join(targets)}, and this GPU is {format_target(machine.capability)}"
     hardware = options.get("hardware_compatible", "none")
     runs = {
         "none": built.gpu == machine.gpu,
