@@ -173,9 +173,12 @@ def _note_compilation(bundle: Bundle, progress: Progress) -> Bundle:
             progress(f"compiling {name} for RTX GPUs")
             try:
                 trial = try_compilation(compiler, bundle, name)
+            except BundleError as error:  # which the proofs have reported already
+                progress(f"skipped: {error}")
+                continue
             except MachineError as error:
                 progress(f"skipped: {error}")
-                return bundle
+                break
             noted = replace(variant, notes={**variant.notes, _COMPILER_NOTE: _describe_trial(bundle, name, trial)})
             bundle = replace(bundle, variants={**bundle.variants, name: noted})
     bundle.write_manifest()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ganrt import gpu
 from ganrt.bundle import Bundle
-from ganrt.errors import EngineError, MissingLibraryError, RequestError
+from ganrt.errors import EngineError, MachineError, MissingLibraryError, RequestError
 from ganrt.golden import proof_picture_size
 from ganrt.gpu import Library, engine_cache, load_tensorrt_rtx
 from ganrt.machine import has_nvidia_gpu, parse_device
@@ -30,11 +30,14 @@ _TRIED_BATCHES = (1, 8)
 
 
 def require_library() -> Library:
-    """Return TensorRT for RTX. Raises MissingLibraryError, which names the extra."""
+    """Return TensorRT for RTX. Raises MissingLibraryError, which names the extra, and MachineError if the library is
+    broken."""
     try:
         return load_tensorrt_rtx()
     except ModuleNotFoundError as error:
         raise MissingLibraryError("tensorrt_rtx", "tensorrt-rtx", "compiling for RTX GPUs") from error
+    except (ImportError, OSError) as error:
+        raise MachineError(f"TensorRT for RTX is installed but broken ({error}): install it again") from error
 
 
 def compile_variant(

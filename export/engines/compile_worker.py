@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -27,6 +28,7 @@ _writing = threading.Lock()
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes, and the other one ends this one
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -47,7 +49,7 @@ def _answer(request: dict[str, Any], answers: IO[str]) -> dict[str, str]:
         )
         atomic.write_file(Path(request["plan"]), plan)
         return {"error": "", "layers": library.log.layers}
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         return {"error": f"TensorRT for RTX cannot be imported: {error}", "kind": MachineError.__name__}
     except GanrtError as error:
         return {"error": str(error), "kind": type(error).__name__}

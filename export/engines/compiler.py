@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,23 +81,28 @@ class Compiler:
 
     def close(self) -> None:
         """End the worker. May be called twice."""
-        if self._worker is not None:
-            for pipe in (self._worker.stdin, self._worker.stdout):
-                _require_pipe(pipe).close()
-            self._worker.wait()
-            self._worker = None
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            with suppress(BrokenPipeError):  # it ended by itself
+                _require_pipe(worker.stdin).close()
+            _require_pipe(worker.stdout).close()
+            worker.wait()
 
     def _ask(self, request: dict[str, Any], progress: Callable[[float], None]) -> dict[str, Any]:
         """Send a request and return the answer to it."""
         worker = self._worker = self._worker or _start_worker()
-        requests = _require_pipe(worker.stdin)
-        requests.write(json.dumps(request) + "\n")
-        requests.flush()
-        for line in _require_pipe(worker.stdout):
-            answer: dict[str, Any] = json.loads(line)
-            if "progress" not in answer:
-                return answer
-            progress(answer["progress"])
+        try:
+            with suppress(BrokenPipeError):  # it ended by itself, which reading shows
+                print(json.dumps(request), file=worker.stdin, flush=True)
+            for line in _require_pipe(worker.stdout):
+                answer: dict[str, Any] = json.loads(line)
+                if "progress" not in answer:
+                    return answer
+                progress(answer["progress"])
+        except BaseException:
+            worker.kill()  # it is still compiling, and its answer would be taken for that to the next request
+            self.close()
+            raise
         status = worker.wait()
         self.close()
         ended = f"signal {-status}" if status < 0 else f"exit code {status}"
@@ -107,7 +113,9 @@ class Compiler:
 
 
 def _start_worker() -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", _WORKER]
+    # With `python -m`, modules in the current folder would be imported instead of those of this process.
+    path = f"import sys; sys.path[:] = {list(map(str, sys.path))!r}"
+    command = [sys.executable, "-c", f"{path}; import runpy; runpy.run_module({_WORKER!r}, run_name='__main__')"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
 
 

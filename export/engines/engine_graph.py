@@ -9,6 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from ganrt.bundle import Bundle
+from ganrt.errors import BundleError
 from ganrt.feeds import Size
 from ganrt.golden import proof_sizes
 
@@ -21,8 +22,16 @@ _REVISION = 1
 
 
 def make_engine_graph(bundle: Bundle, variant: str) -> ir.Model:
-    """Return the graph of a variant with the post-processing head, and int8 as NVIDIA's libraries take it."""
-    return make_symmetric(add_post_processing_head(ir.load(bundle.onnx(variant)), bundle.spec))
+    """Return the graph of a variant with the post-processing head, and int8 as NVIDIA's libraries take it. Raises
+    BundleError for a file that is not an ONNX graph with the model's output."""
+    file = bundle.onnx(variant)
+    try:
+        graph = ir.load(file)
+    except Exception as error:  # protobuf's, onnx-ir's, the system's
+        raise BundleError(f"{file} cannot be read as an ONNX graph: {error}") from error
+    if bundle.spec.output.name not in [value.name for value in graph.graph.outputs]:
+        raise BundleError(f"{file} has no output {bundle.spec.output.name}, which {bundle.folder} describes")
+    return make_symmetric(add_post_processing_head(graph, bundle.spec))
 
 
 def save_engine_graph(model: ir.Model, folder: Path) -> Path:

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 import ganrt
+from ganrt.atomic import check_output
 from ganrt.cli.engines import make_engine_options
 from ganrt.cli.options import (
     FILE,
@@ -73,6 +74,8 @@ def build(
     compiles it on any machine, for the GPUs named by --target; on a machine with such a GPU it is verified too. Engines
     are kept in this machine's engine cache.
     """
+    if out is not None:
+        check_output(out, overwrite=True)
     _check_options(backend)
     engines = import_extra("ganrt.export.engines", backend, "building engines")
     read = ganrt.Bundle.read(bundle)

@@ -155,7 +155,7 @@ def list_engine_variants(bundle: Bundle, precision: str, backend: str) -> list[s
     names = bundle.in_precision(precision, gpu=True)
     try:
         library = load_tensorrt_rtx() if backend == "tensorrt-rtx" else load_tensorrt()
-    except ModuleNotFoundError:
+    except (ImportError, OSError):  # building raises it with a sentence
         return names
     return [name for name in names if library.runs_half_pairs(bundle.variant(name))] or names
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,36 @@ def test_pictures_of_any_size_need_one(worker: Compiler, tmp_path: Path) -> None
     with pytest.raises(RequestError, match=r"x takes pictures of any size, .* give it with --size"):
         worker.compile(tmp_path / "free.onnx", ONE)
     assert worker.compile(tmp_path / "free.onnx", RtxEngineOptions((1, 2), (32, 48), ("sm86",)), [(16, 64)]).plan
+
+
+def test_modules_of_the_current_folder_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])])
+    for name in ("json", "numpy", "runpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a module of the current folder')")
+    monkeypatch.chdir(tmp_path)
+    with Compiler() as opened:
+        assert opened.compile(file, ONE).plan
+
+
+def test_an_interrupted_compilation_ends_the_worker(tmp_path: Path) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    file = save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])])
+    with Compiler() as opened:
+        with pytest.raises(KeyboardInterrupt):
+            opened.compile(file, ONE, progress=interrupt)
+        assert opened._worker is None
+        assert opened.compile(file, ONE).plan
+
+
+def test_a_worker_that_was_killed_is_an_error(tmp_path: Path) -> None:
+    with Compiler() as opened:
+        opened._worker = compiler._start_worker()
+        opened._worker.kill()
+        opened._worker.wait()
+        with pytest.raises(EngineError, match="signal 9"):
+            opened.compile(tmp_path / "model.onnx", ONE)
 
 
 def test_progress_is_reported(worker: Compiler, tmp_path: Path) -> None:
@@ -205,6 +236,46 @@ def test_a_compiler_that_does_not_start_is_reported_and_skipped(
     lines: list[str] = []
     assert verification.verify(copied, backends="onnxruntime", progress=lines.append).passed
     assert "skipped: TensorRT for RTX cannot be imported: libcudart is missing" in lines
+
+
+@pytest.mark.parametrize("damage", ["no graph", "another output"])
+def test_a_graph_that_cannot_be_compiled_does_not_end_verify(copied: Bundle, damage: str, rtx: None) -> None:
+    file = copied.onnx("fp32-phases")
+    graph = onnx.load(file)
+    graph.graph.output[0].name = graph.graph.node[-1].output[0] = "other"
+    file.write_bytes(b"no graph" if damage == "no graph" else graph.SerializeToString())
+    replace(copied, files={**copied.files, file.name: FileDigest.of(file)}).write_manifest()
+    lines: list[str] = []
+    found = verification.verify(copied.folder, backends="onnxruntime", progress=lines.append)
+    assert len(found.failures) == 1 and "compiling fp32 for RTX GPUs" in lines
+    assert any(line.startswith(f"skipped: {file} ") for line in lines)
+    assert "NVIDIA's compiler" in Bundle.read(copied.folder).variants["fp32"].notes
+
+
+@pytest.mark.parametrize("kind", ["ImportError", "OSError"])
+def test_a_broken_library_is_reported(
+    copied: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rtx: None, kind: str
+) -> None:
+    (tmp_path / "tensorrt_rtx.py").write_text(f"raise {kind}('libtensorrt_rtx.so.1 is missing')")
+    monkeypatch.syspath_prepend(tmp_path)
+    ahead.load_tensorrt_rtx.cache_clear()
+    lines: list[str] = []
+    assert verification.verify(copied, backends="onnxruntime", progress=lines.append).passed
+    text = "TensorRT for RTX is installed but broken (libtensorrt_rtx.so.1 is missing): install it again"
+    assert f"skipped: {text}" in lines
+    done = CliRunner().invoke(main, ["build", str(copied.folder), "--backend", "tensorrt-rtx"])
+    assert done.exit_code == MachineError.exit_code and text in done.stderr
+
+
+@pytest.mark.parametrize("out", ["", ".", "file/x.plan"])
+def test_a_copy_that_cannot_be_written_is_an_error_before_the_build(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["build", str(bundle.folder), "--backend", "tensorrt-rtx", "--out", out])
+    assert done.exit_code in (RequestError.exit_code, MachineError.exit_code)
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
 def test_building_without_it_names_the_extra(bundle: Bundle) -> None:
