@@ -181,7 +181,6 @@ def _note_compilation(bundle: Bundle, progress: Progress) -> Bundle:
                 break
             noted = replace(variant, notes={**variant.notes, _COMPILER_NOTE: _describe_trial(bundle, name, trial)})
             bundle = replace(bundle, variants={**bundle.variants, name: noted})
-    bundle.write_manifest()
     return bundle
 
 

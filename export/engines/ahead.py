@@ -101,17 +101,20 @@ def try_compilation(compiler: Compiler, bundle: Bundle, variant: str) -> Compila
         usual = tuple(target for target in usual if target in FP8_TARGETS)
     library = str(require_library())
     reasons: dict[str, str] = {}
+    together = ""
     for targets in (usual, *((target,) for target in usual)):
         options = RtxEngineOptions(_TRIED_BATCHES, proof_picture_size(bundle.spec), targets)
         try:
             compile_variant(compiler, bundle, variant, options)
         except EngineError as error:
+            together = together or str(error)
             reasons |= {target: str(error) for target in targets}
         else:
             if targets == usual:
                 return CompilationTrial(library, usual, {})
             del reasons[targets[0]]
-    return CompilationTrial(library, tuple(target for target in usual if target not in reasons), reasons)
+    accepted = tuple(target for target in usual if target not in reasons)
+    return CompilationTrial(library, accepted, reasons or {"all of them together": together})
 
 
 def choose_targets(device: str) -> tuple[str, ...]:
@@ -121,7 +124,11 @@ def choose_targets(device: str) -> tuple[str, ...]:
         device: `auto`, `cuda` or `cuda:N`.
     """
     if has_nvidia_gpu():
-        target = engine_cache.format_target(gpu.Gpu(parse_device(device)[1]).capability)
+        try:
+            card = gpu.Gpu(parse_device(device)[1])
+        except ModuleNotFoundError as error:
+            raise MissingLibraryError(error.name or "cuda.core", "tensorrt-rtx", "compiling for this GPU") from error
+        target = engine_cache.format_target(card.capability)
         if target in TARGETS:
             return (target,)
     return USUAL_TARGETS
@@ -144,7 +151,7 @@ def build_ahead(
         found = None if rebuild else engine_cache.find_exact(key)
         if found is not None:
             progress(1.0, f"the engine of {variant} for batches of {batches} is there already")
-            return found
+            return engine_cache.make_newest(found)
         text = f"compiling {variant} for batches of {batches} on {', '.join(options.targets)}"
         with Compiler() as compiler:
             compiled = compile_variant(compiler, bundle, variant, options, lambda share: progress(share, text))

@@ -46,6 +46,7 @@ def build_plan(
     """
     lib = library.trt
     library.log.take_errors()
+    library.log.layers = ""
     builder: trt.Builder = lib.Builder(library.log)
     network = _parse_network(library, builder, file, nodes)
     config = _configure(library, builder, network, precision, options, golden)

@@ -19,13 +19,11 @@ from ganrt.feeds import Size
 from ganrt.gpu import Library, engine_cache, load_engine
 from ganrt.machine import has_nvidia_gpu, parse_device
 
-from .ahead import build_ahead
+from .ahead import PRECISIONS, build_ahead
 from .builder import TimingCache, build_plan, refit_engine
 from .engine_graph import format_batches, list_golden_sizes, make_engine_graph, name_options, save_engine_graph
 from .inspection import read_precision_shares, require_precision
 from .options import EngineOptions, RtxEngineOptions
-
-_PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done and what is being done."""
@@ -64,8 +62,8 @@ def build(
     if kind == "cpu":
         raise MachineError("engines are built for an NVIDIA GPU; the CPU was asked for")
     precision = bundle.variant(variant).precision
-    if precision not in _PRECISIONS:
-        raise RequestError(f"{variant} is {precision}; engines are built of {', '.join(_PRECISIONS)}")
+    if precision not in PRECISIONS:
+        raise RequestError(f"{variant} is {precision}; engines are built of {', '.join(PRECISIONS)}")
     if not has_nvidia_gpu():
         raise MachineError(
             "TensorRT builds engines on the GPU that they are for, and this machine has no NVIDIA GPU; tensorrt-rtx "
@@ -85,7 +83,7 @@ def build(
         found = None if rebuild else engine_cache.find_exact(key)
         if found is not None:
             progress(1.0, f"the engine of {variant} for batches of {format_batches(options)} is there already")
-            return found
+            return engine_cache.make_newest(found)
         with tempfile.TemporaryDirectory() as folder:
             model = make_engine_graph(bundle, variant)
             file = save_engine_graph(model, Path(folder))

@@ -105,10 +105,11 @@ class Compiler:
             raise
         status = worker.wait()
         self.close()
-        ended = f"signal {-status}" if status < 0 else f"exit code {status}"
+        if status >= 0:
+            raise EngineError(f"the process of the compiler ended with exit code {status}; what it printed says why")
         raise EngineError(
-            f"the compiler of TensorRT for RTX crashed on this graph ({ended}): export it without the operator that "
-            "crashes it, or use another backend"
+            f"the compiler of TensorRT for RTX crashed on this graph (signal {-status}): export it without the "
+            "operator that crashes it, or use another backend"
         )
 
 

@@ -33,6 +33,8 @@ class ProfileOptions:
             require_whole("a batch size", size)
         if not self.batches or list(self.batches) != sorted(set(self.batches)):
             raise RequestError(f"batches are {self.batches}; name whole numbers from 1, ascending")
+        for side in self.size or ():
+            require_whole("a side of the pictures", side)
 
 
 @dataclass(frozen=True)

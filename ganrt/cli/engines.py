@@ -25,11 +25,12 @@ def make_engine_options(backend: str, device: str, targets: tuple[str, ...] | No
         targets: GPUs to compile for; default: the one of this machine if TensorRT for RTX names it, else the usual.
         wanted: options of both libraries, by the names of `EngineOptions`.
     """
+    import_extra("onnx_ir", backend, "building engines")
     engines = import_extra("ganrt.export.engines", backend, "building engines")
     if backend == "tensorrt":
         return engines.EngineOptions(**wanted)
     own = {name: wanted[name] for name in ("batches", "size") if name in wanted}
-    return engines.RtxEngineOptions(targets=targets or engines.choose_targets(device), **own)
+    return engines.RtxEngineOptions(targets=engines.choose_targets(device) if targets is None else targets, **own)
 
 
 def compile_rtx_engines(
@@ -45,19 +46,19 @@ def compile_rtx_engines(
     """
     if not has_nvidia_gpu() or "tensorrt-rtx" not in (backends or backends_to_try(device)):
         return
+    read = ganrt.Bundle.read(bundle)
+    free = any(item.size is None for item in read.spec.images)
+    wanted: dict[str, Any] = {"batches": tuple(sorted(set(batches)))} if batches else {}
+    wanted["size"] = (size or proof_picture_size(read.spec)) if free else None
     try:
         import_backend("tensorrt-rtx")
+        engines = import_extra("ganrt.export.engines", "tensorrt-rtx", "building engines")
+        options = make_engine_options("tensorrt-rtx", device, **wanted)
     except MachineError as error:
         if backends:
             raise
         log(f"tensorrt-rtx is left out: {error}")
         return
-    engines = import_extra("ganrt.export.engines", "tensorrt-rtx", "building engines")
-    read = ganrt.Bundle.read(bundle)
-    free = any(item.size is None for item in read.spec.images)
-    wanted: dict[str, Any] = {"batches": tuple(sorted(set(batches)))} if batches else {}
-    wanted["size"] = (size or proof_picture_size(read.spec)) if free else None
-    options = make_engine_options("tensorrt-rtx", device, **wanted)
     for name in read.variants:
         if supports_variant("tensorrt-rtx", read, name):
             try:

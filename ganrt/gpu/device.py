@@ -31,6 +31,11 @@ _never = threading.Event()
 """Waiting for it sleeps; only the clock of the benchmark imports `time`."""
 
 
+def is_out_of_memory(reason: str) -> bool:
+    """Return whether an error of CUDA, or of a library above it, is that of a failed allocation."""
+    return any(text in reason for text in _OUT_OF_MEMORY)
+
+
 @contextmanager
 def translate_errors(action: str) -> Iterator[None]:
     """Turn CUDA's exceptions into DeviceMemoryError, after which the session works on, or DeviceLostError, after which
@@ -44,7 +49,7 @@ def translate_errors(action: str) -> Iterator[None]:
         raise
     except Exception as error:  # cuda-core's exceptions have no common base but this
         reason = first_line(error)
-        if isinstance(error, MemoryError) or any(text in reason for text in _OUT_OF_MEMORY):
+        if isinstance(error, MemoryError) or is_out_of_memory(reason):
             raise DeviceMemoryError(f"{action}: the GPU has too little memory left ({reason})") from error
         raise DeviceLostError(f"{action} failed: {reason}; load the bundle again") from error
 

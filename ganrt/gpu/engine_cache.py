@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -100,6 +101,14 @@ def store(key: Key, plan: bytes, notes: Mapping[str, Any]) -> Engine:
     for old in folder.glob(f"{digest[:16]}-*.plan"):
         if old.name != name:
             old.unlink(missing_ok=True)
+            for kernels in folder.glob(f"{old.stem.removeprefix(f'{digest[:16]}-')}-*.kernels"):
+                kernels.unlink(missing_ok=True)
+    return engine
+
+
+def make_newest(engine: Engine) -> Engine:
+    """Have `find_engine` prefer an engine to others that fit, as if it had just been built. Returns it."""
+    os.utime(engine.path)
     return engine
 
 

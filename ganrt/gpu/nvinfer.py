@@ -151,7 +151,8 @@ def load_tensorrt_rtx() -> Library:
 
 def list_engine_variants(bundle: Bundle, precision: str, backend: str) -> list[str]:
     """Return the variants of a precision that engines of a backend are built of, in the order in which to try them.
-    Raises RequestError if there is none."""
+    Where the library runs none of them, all, so that building raises the reason. Raises RequestError if there is none.
+    """
     names = bundle.in_precision(precision, gpu=True)
     try:
         library = load_tensorrt_rtx() if backend == "tensorrt-rtx" else load_tensorrt()

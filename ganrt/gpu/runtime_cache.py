@@ -28,11 +28,11 @@ class RuntimeCache:
     """How contexts of an engine are made, and the kernels that were compiled for them. It must outlive the contexts:
     TensorRT keeps pointers to the cache without owning it, and freeing it first crashes the process."""
 
-    def __init__(self, library: Library, engine: trt.ICudaEngine, file: Path, static: bool) -> None:
+    def __init__(self, library: Library, engine: trt.ICudaEngine, file: Path | None, static: bool) -> None:
         """
         Args:
             engine: the engine.
-            file: where the kernels are kept; it need not exist.
+            file: where the kernels are kept; it need not exist. None: they are not kept.
             static: whether each profile of the engine has one shape.
 
         Raises BackendError if TensorRT rejects the cache.
@@ -47,7 +47,7 @@ class RuntimeCache:
         strategies = lib.DynamicShapesKernelSpecializationStrategy
         config.dynamic_shapes_kernel_specialization_strategy = strategies.NONE if static else strategies.EAGER
         cache: trt.IRuntimeCache = config.create_runtime_cache()
-        self._known = _read_file(file)
+        self._known = b"" if file is None else _read_file(file)
         if self._known and not cache.deserialize(self._known):
             _log.warning("TensorRT rejects the compiled kernels in %s, and compiles them again", file)
         if not config.set_runtime_cache(cache):
@@ -68,7 +68,7 @@ class RuntimeCache:
         """Keep what was compiled since the last call, for later processes."""
         host: trt.IHostMemory | None = self._cache.serialize()
         kernels = b"" if host is None else bytes(host)
-        if not kernels or kernels == self._known:
+        if self._file is None or not kernels or kernels == self._known:
             return
         self._known = kernels
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
@@ -23,9 +24,12 @@ def redirect_to_stderr() -> Iterator[None]:
             return
         if sys.stdout is not None:
             sys.stdout.flush()
+        flush_all = ctypes.CDLL(None).fflush  # of C, whose buffers are its own
+        flush_all(None)
         try:
             os.dup2(2, 1)
             yield
         finally:
+            flush_all(None)
             os.dup2(kept, 1)
             os.close(kept)

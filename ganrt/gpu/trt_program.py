@@ -13,7 +13,7 @@ from cuda.core.graph import Graph, GraphBuilder
 
 from ganrt.backend import first_line
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError
-from ganrt.gpu.device import Gpu, translate_errors
+from ganrt.gpu.device import Gpu, is_out_of_memory, translate_errors
 from ganrt.gpu.nvinfer import LoadedEngine, new_context
 
 if TYPE_CHECKING:
@@ -57,9 +57,10 @@ class TrtProgram:
         self._library.log.take_errors()
         context: trt.IExecutionContext | None = new_context(loaded, scratch)
         if context is None:
-            raise DeviceMemoryError(
-                f"a batch of {size} does not fit into the memory of {gpu.name}: {self._library.log.take_errors()}"
-            )
+            reason = self._library.log.take_errors()
+            if self._library.is_rtx and not is_out_of_memory(reason):  # a kernel that does not compile, perhaps
+                raise BackendError(f"{self._library} makes no context for a batch of {size} on {gpu.name}: {reason}")
+            raise DeviceMemoryError(f"a batch of {size} does not fit into the memory of {gpu.name}: {reason}")
         self._context: trt.IExecutionContext = context
         self._keep_alive = loaded, scratch  # the context points to both
         self._graph: Graph | None = None
@@ -102,7 +103,9 @@ class TrtProgram:
             if self._graph is not None:
                 self._graph.launch(stream)
             elif not self._context.execute_async_v3(int(stream.handle)):
-                raise DeviceLostError(f"TensorRT did not run a batch of {self.size}: {self._library.log.take_errors()}")
+                raise DeviceLostError(
+                    f"{self._library} did not run a batch of {self.size}: {self._library.log.take_errors()}"
+                )
 
     def close(self) -> None:
         """Free the memory, once all work is done."""
@@ -137,4 +140,6 @@ class TrtProgram:
 
     def _check(self, accepted: bool, what: str) -> None:
         if not accepted:
-            raise BackendError(f"TensorRT rejects {what} for a batch of {self.size}: {self._library.log.take_errors()}")
+            raise BackendError(
+                f"{self._library} rejects {what} for a batch of {self.size}: {self._library.log.take_errors()}"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from ganrt.gpu.trt_programs import TrtPrograms
 from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.spec import Spec
 
+_log = logging.getLogger(__name__)
 _OPTIONS = ("batches", "engine", "sha256", "deadline")
 
 
@@ -111,7 +113,11 @@ def _load_plan(library: Library, found: _Plan, gpu: Gpu) -> LoadedEngine:
     if library.is_rtx:
         machine = library.describe_machine(gpu.name, gpu.capability)
         static = all(least == most for profile in engine.list_profiles() for least, _, most in profile.values())
-        file = engine_cache.find_kernels(found.sha256, machine)
+        try:
+            file = engine_cache.find_kernels(found.sha256, machine)
+        except MachineError as error:  # a plan from elsewhere needs no cache
+            _log.warning("kernels are compiled again in each process: %s", error)
+            file = None
         engine.runtime_cache = RuntimeCache(library, engine.engine, file, static)
     return engine
 

@@ -117,12 +117,13 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
         backend = "ganrt.backends.tensorrt_rtx" if trt.is_rtx else "ganrt.backends.tensorrt"
         names = (*OURS, backend, *(() if lean else BUILDER))
         for name in names:
-            monkeypatch.setitem(sys.modules, name, None)  # so that the module of before comes back afterwards
+            # So that the module of before comes back afterwards, in both places where Python keeps it.
+            monkeypatch.setitem(sys.modules, name, None)
             del sys.modules[name]
+            parent, _, last = name.rpartition(".")
+            monkeypatch.setattr(importlib.import_module(parent), last, None, raising=False)
         for name in names:
             modules[name] = importlib.import_module(name)
-            parent, _, last = name.rpartition(".")
-            monkeypatch.setattr(sys.modules[parent], last, modules[name], raising=False)
         made = FakeMachine(cuda, trt, modules)
         if trt.is_rtx:
             ahead = modules["ganrt.export.engines.ahead"]

@@ -54,7 +54,8 @@ class FakeTensorRT:
         self.silently_float32 = False
         self.no_deserialise = ""
         self.no_context_from: int | None = None
-        """There is no memory for contexts of this batch size or more."""
+        """There are no contexts of this batch size or more, for this reason."""
+        self.no_context_reason = "IExecutionContext: out of memory"
         self.executions_fail = self.executions_fail_when_captured = False
         self.capturable = True
         """What TensorRT for RTX answers before a capture."""
@@ -434,7 +435,7 @@ def define_classes(fake: FakeTensorRT) -> dict[str, type]:
         def create_execution_context(self, *args: Any) -> Any:
             most = max(shapes[2][0] for profile in self._header["profiles"] for shapes in profile.values())
             if fake.no_context_from is not None and most >= fake.no_context_from and len(self._header["profiles"]) == 1:
-                self._log.log(trt.ILogger.ERROR, "IExecutionContext: out of memory")
+                self._log.log(trt.ILogger.ERROR, fake.no_context_reason)
                 return None
             cuda.note("create_execution_context")
             if fake.is_rtx:

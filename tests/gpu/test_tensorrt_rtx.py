@@ -286,7 +286,7 @@ def test_tuning_compiles_for_the_size_of_the_pictures(start: Start, tmp_path: Pa
     for size in ((80, 60), None):
         compile_rtx_engines(bundle.folder, "auto", (), (1,), size)
     sizes = [engine.key.options["size"] for engine in engine_cache.iterate_engines(backend="tensorrt-rtx")]
-    assert sorted(sizes) == sorted([[80, 60], list(proof_picture_size(bundle.spec) or ())])
+    assert sorted(sizes) == sorted([[80, 60], list(proof_picture_size(bundle.spec))])
 
 
 def test_tuning_without_a_gpu_compiles_nothing(start: Start, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,3 +309,82 @@ def test_tuning_without_the_library_goes_on(
     assert "tensorrt-rtx is left out: the tensorrt-rtx backend needs tensorrt_rtx" in capsys.readouterr().err
     with pytest.raises(MissingLibraryError):
         compile_rtx_engines(bundle.folder, "auto", ("tensorrt-rtx",), (), None)
+
+
+def test_an_engine_that_is_built_again_is_the_one_that_is_loaded(start: Start, bundle: Bundle) -> None:
+    """Of several engines that fit, the one that was asked for last."""
+    machine = start()
+    first = build_engine(machine, bundle, batches=(1,))
+    build_engine(machine, bundle, batches=(2,))
+    assert build_engine(machine, bundle, batches=(1,)) == first and machine.trt.builds == 2
+    with open_rtx_session(machine, bundle) as session:
+        assert session.details["engine"] == first.sha256 and session.batch_sizes == (1,)
+
+
+def test_the_kernels_of_a_replaced_plan_are_deleted(start: Start, bundle: Bundle) -> None:
+    machine = start()
+    engine = build_engine(machine, bundle)
+    with open_rtx_session(machine, bundle) as session:
+        run_batches(session, bundle)
+    (file,) = engine_cache.ensure_folder("tensorrt-rtx").glob("*.kernels")
+    engine_cache.store(engine.key, b"another plan", {})
+    assert not file.exists() and not engine.path.exists()
+
+
+def test_a_kernel_that_does_not_compile_is_no_lack_of_memory(start: Start, bundle: Bundle) -> None:
+    machine = start()
+    build_engine(machine, bundle, batches=(2,))
+    machine.trt.no_context_from, machine.trt.no_context_reason = 1, "NVRTC: kernel compilation failed"
+    with (
+        open_rtx_session(machine, bundle) as session,
+        pytest.raises(BackendError, match=r"makes no context for a batch of 2 on .*: NVRTC: kernel compilation failed"),
+    ):
+        session.submit(draw_feeds(bundle.spec, 5, 0, 2))
+
+
+def test_a_plan_from_elsewhere_needs_no_cache(
+    start: Start, bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine = start()
+    engine = build_engine(machine, bundle)
+    plan = tmp_path / "x.plan"
+    plan.write_bytes(engine_cache.read_plan(engine))
+    engine_cache.ensure_folder("tensorrt-rtx").chmod(0o777)
+    with open_rtx_session(machine, bundle, engine=plan, sha256=engine.sha256) as session:
+        run_batches(session, bundle)
+    assert "kernels are compiled again in each process" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--target", ""], 2, "target is ''; choose some of sm75"),
+        (["--size", "64"], 2, "--size is for models that take pictures of any size"),
+        (["--device", "cpu"], 3, "engines are built for NVIDIA GPUs; the CPU was asked for"),
+        (["--device", "nonsense"], 2, "there is no device 'nonsense'"),
+        (["--out", "."], 2, ""),
+    ],
+)
+def test_arguments_that_do_not_fit(start: Start, bundle: Bundle, arguments: list[str], code: int, message: str) -> None:
+    start()
+    done = CliRunner().invoke(main, ["build", str(bundle.folder), "--backend", "tensorrt-rtx", *arguments])
+    assert done.exit_code == code and message in done.stderr, done.output
+
+
+def test_targets_may_have_spaces_between_them_and_a_copy_is_not_overwritten(
+    start: Start, bundle: Bundle, tmp_path: Path
+) -> None:
+    start()
+    command = ["build", str(bundle.folder), "--backend", "tensorrt-rtx", "--target", "sm86, sm120", "--batch", "1"]
+    command += ["--out", str(tmp_path / "x.plan")]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 2 and "--overwrite" in again.stderr
+    assert CliRunner().invoke(main, [*command, "--overwrite"]).exit_code == 0
+
+
+def test_a_bare_graph_is_built_and_never_proven(start: Start, bundle: Bundle) -> None:
+    start()
+    command = ["build", str(bundle.folder / "model.onnx"), "--backend", "tensorrt-rtx", "--batch", "1"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0 and "never proven: a bare ONNX file has no golden samples" in done.stdout, done.output

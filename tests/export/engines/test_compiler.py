@@ -322,3 +322,34 @@ def test_bf16_is_not_compiled(worker: Compiler, bundle: Bundle) -> None:
     bf16 = Bundle(bundle.folder, bundle.spec, {"bf16": Variant("model.onnx", 20, "bf16")}, bundle.files)
     with pytest.raises(RequestError, match="bf16 is bf16; engines are built of fp32, fp16, int8, fp8"):
         ahead.compile_variant(worker, bf16, "bf16", ONE)
+
+
+class FussyCompiler(Compiler):
+    """Compiles for one target at a time."""
+
+    def compile(self, file: Path, options: RtxEngineOptions, *_: object) -> CompiledPlan:  # type: ignore[override]
+        if len(options.targets) > 1:
+            raise EngineError("too many targets")
+        return CompiledPlan(b"plan", "")
+
+
+@pytest.mark.usefixtures("rtx")
+def test_what_fails_for_all_targets_together_only_is_noted(bundle: Bundle) -> None:
+    trial = try_compilation(FussyCompiler(), bundle, "fp32")
+    assert trial.targets == ("sm86", "sm89", "sm120")
+    text = verification._describe_trial(bundle, "fp32", trial)
+    assert text.endswith("takes it for sm86, sm89, sm120; rejects it for all of them together: too many targets")
+
+
+def test_a_worker_that_fails_by_itself_is_no_crash_of_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "_WORKER", "helpers.no_such_worker")
+    file = save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])])
+    with (
+        Compiler() as opened,
+        pytest.raises(
+            EngineError, match="the process of the compiler ended with exit code 1; what it printed says why"
+        ),
+    ):
+        opened.compile(file, ONE)
