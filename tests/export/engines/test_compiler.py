@@ -327,7 +327,7 @@ def test_bf16_is_not_compiled(worker: Compiler, bundle: Bundle) -> None:
 class FussyCompiler(Compiler):
     """Compiles for one target at a time."""
 
-    def compile(self, file: Path, options: RtxEngineOptions, *_: object) -> CompiledPlan:  # type: ignore[override]
+    def compile(self, file: Path, options: RtxEngineOptions, *_: object) -> CompiledPlan:
         if len(options.targets) > 1:
             raise EngineError("too many targets")
         return CompiledPlan(b"plan", "")
@@ -348,8 +348,6 @@ def test_a_worker_that_fails_by_itself_is_no_crash_of_the_graph(
     file = save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])])
     with (
         Compiler() as opened,
-        pytest.raises(
-            EngineError, match="the process of the compiler ended with exit code 1; what it printed says why"
-        ),
+        pytest.raises(EngineError, match="process of the compiler ended with exit code 1; what it printed says"),
     ):
         opened.compile(file, ONE)
