@@ -124,7 +124,7 @@ FAULTS = {
         ("_parse_version(machine.capability) >= (8, 0)\n        if listed", "True\n        if listed"),
         ("json.dumps([plan_sha256, asdict(machine)]", "json.dumps([plan_sha256]"),
     ],
-    ("ganrt/gpu/nvinfer.py", "tests/gpu/test_lean_runtime.py"): [
+    ("ganrt/gpu/loaded_engine.py", "tests/gpu/test_lean_runtime.py"): [
         ("ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))", "pass"),
         ("    if library.log.has_errors:", "    if False:"),
     ],

@@ -13,14 +13,8 @@ from ganrt.lazy import lazy_exports
 if TYPE_CHECKING:
     from ganrt.gpu import engine_cache, latents, pictures
     from ganrt.gpu.device import BorrowedArray, DeviceArray, Gpu, translate_errors
-    from ganrt.gpu.nvinfer import (
-        Library,
-        LoadedEngine,
-        list_engine_variants,
-        load_engine,
-        load_tensorrt,
-        load_tensorrt_rtx,
-    )
+    from ganrt.gpu.loaded_engine import LoadedEngine, load_engine
+    from ganrt.gpu.nvinfer import Library, list_engine_variants, load_tensorrt, load_tensorrt_rtx
     from ganrt.gpu.ort_programs import OrtPrograms
     from ganrt.gpu.session import DeviceSession, parse_deadline
     from ganrt.gpu.standard_output import redirect_to_stderr
@@ -61,7 +55,7 @@ _MODULES = {
     "DeviceSession": "session",
     "Gpu": "device",
     "Library": "nvinfer",
-    "LoadedEngine": "nvinfer",
+    "LoadedEngine": "loaded_engine",
     "OrtPrograms": "ort_programs",
     "TrtPrograms": "trt_programs",
     "engine_cache": "",
@@ -69,7 +63,7 @@ _MODULES = {
     "pictures": "",
     "list_engine_variants": "nvinfer",
     "load_cached_engine": "trt_session",
-    "load_engine": "nvinfer",
+    "load_engine": "loaded_engine",
     "load_tensorrt": "nvinfer",
     "load_tensorrt_rtx": "nvinfer",
     "open_engine_session": "trt_session",

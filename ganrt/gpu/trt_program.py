@@ -14,7 +14,7 @@ from cuda.core.graph import Graph, GraphBuilder
 from ganrt.backend import first_line
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError
 from ganrt.gpu.device import Gpu, is_out_of_memory, translate_errors
-from ganrt.gpu.nvinfer import LoadedEngine, new_context
+from ganrt.gpu.loaded_engine import LoadedEngine, new_context
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -8,7 +8,7 @@ import cuda.core as core
 
 from ganrt.errors import RequestError
 from ganrt.gpu.device import Gpu
-from ganrt.gpu.nvinfer import LoadedEngine, Profile, get_scratch_bytes
+from ganrt.gpu.loaded_engine import LoadedEngine, Profile, get_scratch_bytes
 from ganrt.gpu.program_cache import ProgramCache, Shapes
 from ganrt.gpu.trt_program import TrtProgram
 

@@ -12,7 +12,8 @@ from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, RequestError
 from ganrt.gpu import engine_cache
 from ganrt.gpu.device import Gpu, translate_errors
-from ganrt.gpu.nvinfer import Library, LoadedEngine, load_engine
+from ganrt.gpu.loaded_engine import LoadedEngine, load_engine
+from ganrt.gpu.nvinfer import Library
 from ganrt.gpu.runtime_cache import RuntimeCache
 from ganrt.gpu.session import DeviceSession, parse_deadline
 from ganrt.gpu.tensor_names import FINITENESS_TENSOR, PICTURES_TENSOR

@@ -19,6 +19,8 @@ from fakes.tensorrt import FakeTensorRT
 OURS = (
     "ganrt.gpu.device",
     "ganrt.gpu.nvinfer",
+    "ganrt.gpu.runtime_cache",
+    "ganrt.gpu.loaded_engine",
     "ganrt.gpu.trt_program",
     "ganrt.gpu.trt_programs",
     "ganrt.gpu.requests",
@@ -27,7 +29,6 @@ OURS = (
     "ganrt.gpu.pictures",
     "ganrt.gpu.session",
     "ganrt.gpu.ort_programs",
-    "ganrt.gpu.runtime_cache",
     "ganrt.gpu.trt_session",
 )
 BUILDER = (

@@ -112,5 +112,5 @@ def test_a_name_that_one_version_lacks_is_reported_for_that_version_only() -> No
 
 def test_the_checked_sources_include_those_that_use_the_libraries() -> None:
     assert {
-        f"ganrt/gpu/{name}.py" for name in ("device", "nvinfer", "ort_programs", "runtime_cache", "trt_program")
+        f"ganrt/gpu/{name}.py" for name in ("device", "loaded_engine", "nvinfer", "runtime_cache", "trt_program")
     } | {f"export/engines/{name}.py" for name in ("builder", "inspection", "options")} <= set(SOURCES)
