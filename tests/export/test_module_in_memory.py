@@ -168,7 +168,7 @@ def test_one_call_makes_a_bundle_and_its_engines(start: Start, tmp_path: Path) -
         engine=options,
         progress=lines.append,
     )
-    assert machine.trt.builds == 1 and "building an engine of fp16-phases; this takes minutes" in lines
+    assert machine.trt.builds == 1 and "building an engine of fp16-traced; this takes minutes" in lines
     proofs = {name: [p.backend for p in variant.proofs] for name, variant in bundle.variants.items()}
     assert "tensorrt" in proofs["fp16-phases"] and "tensorrt" not in proofs["fp32"]
     with ganrt.load(bundle.folder, "tensorrt", precision="fp16") as generator:
