@@ -354,7 +354,11 @@ def test_inputs_that_do_not_fit_are_rejected(inputs: dict[str, Any], message: st
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"backend": "tensorflow"}, RequestError, "no backend 'tensorflow'; choose one of tensorrt, tensorrt-rtx, onnxruntime"),
+        (
+            {"backend": "tensorflow"},
+            RequestError,
+            "no backend 'tensorflow'; choose one of tensorrt, tensorrt-rtx, onnxruntime",
+        ),
         ({"precision": "int8"}, RequestError, "has no int8 variant; it has fp32"),
         ({"device": "tpu"}, RequestError, "there is no device 'tpu'; choose auto, cpu, cuda or cuda:N"),
         ({"backend": "openvino", "device": "cuda"}, MachineError, "runs on the CPU only; cuda was asked for"),

@@ -170,7 +170,7 @@ def test_one_call_makes_a_bundle_and_its_engines(start: Start, tmp_path: Path) -
     )
     assert machine.trt.builds == 1 and "building an engine of fp16-traced; this takes minutes" in lines
     proofs = {name: [p.backend for p in variant.proofs] for name, variant in bundle.variants.items()}
-    assert "tensorrt" in proofs["fp16-phases"] and "tensorrt" not in proofs["fp32"]
+    assert "tensorrt" in proofs["fp16-traced"] and "tensorrt" not in proofs["fp32"]
     with ganrt.load(bundle.folder, "tensorrt", precision="fp16") as generator:
         assert generator.sample(2, seed=1).shape == (2, 8, 8, 1)
 
