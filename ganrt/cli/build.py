@@ -12,7 +12,7 @@ import ganrt
 from ganrt.atomic import check_output
 from ganrt.backend import import_backend
 from ganrt.bundle import Bundle
-from ganrt.cli.engines import make_engine_options
+from ganrt.cli.engines import choose_variant, make_engine_options
 from ganrt.cli.options import (
     FILE,
     bundle_argument,
@@ -24,7 +24,7 @@ from ganrt.cli.options import (
 )
 from ganrt.cli.terminal import show_progress
 from ganrt.errors import MachineError, RequestError
-from ganrt.gpu import engine_cache, list_engine_variants
+from ganrt.gpu import engine_cache
 from ganrt.images import parse_size
 from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.spec import Spec
@@ -85,7 +85,7 @@ def build(
     _check_options(backend, device)
     engines = import_extra("ganrt.export.engines", backend, "building engines")
     read = ganrt.Bundle.read(bundle)
-    name = variant or list_engine_variants(read, precision, backend)[0]
+    name = variant or choose_variant(read, precision, backend)
     wanted |= {
         "size": _parse_size(read.spec, wanted["size"]),
         "batches": tuple(sorted(set(wanted["batches"]))) or (1, 8, 32),

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import ganrt
+from ganrt import tuned
 from ganrt.backend import import_backend, supports_variant
-from ganrt.choosing import backends_to_try
+from ganrt.bundle import Bundle
+from ganrt.choosing import LoadRequest, backends_to_try
 from ganrt.cli.options import import_extra
 from ganrt.cli.terminal import log, show_progress
 from ganrt.errors import GanrtError, MachineError, NoEngineError
@@ -16,6 +18,14 @@ from ganrt.generator import Generator
 from ganrt.golden import proof_picture_size
 from ganrt.gpu import list_engine_variants
 from ganrt.machine import has_nvidia_gpu
+
+
+def choose_variant(bundle: Bundle, precision: str, backend: str) -> str:
+    """Return the variant of a precision to build an engine of: the one that `ganrt tune` found fastest on this machine,
+    else the first by the rule of `Bundle.in_precision`. Raises RequestError if there is none."""
+    record = tuned.find_record(bundle)
+    picked = record and record.pick(None, LoadRequest(backend, precision=precision).allows)
+    return picked[0].config.variant if picked else list_engine_variants(bundle, precision, backend)[0]
 
 
 def make_engine_options(backend: str, device: str, targets: tuple[str, ...] | None = None, **wanted: Any) -> Any:
@@ -79,7 +89,7 @@ def load_generator(bundle: Path, **loading: Any) -> Generator:
     engines = import_extra("ganrt.export.engines", backend, "building engines")
     read = ganrt.Bundle.read(bundle)
     precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
-    variant = loading["variant"] or list_engine_variants(read, precision, backend)[0]
+    variant = loading["variant"] or choose_variant(read, precision, backend)
     with show_progress(f"building {variant}") as progress:
         options = make_engine_options(backend, loading["device"])
         engines.build(read, variant=variant, options=options, device=loading["device"], progress=progress)

@@ -15,6 +15,7 @@ from gpu.test_tensorrt_pictures import make_darkening_bundle
 
 import ganrt
 from ganrt import machine as facts
+from ganrt import tuned
 from ganrt.backend import Session
 from ganrt.bundle import Bundle
 from ganrt.cli import engines
@@ -24,6 +25,8 @@ from ganrt.errors import ArtifactError, BackendError, EngineError, MissingLibrar
 from ganrt.feeds import draw_feeds
 from ganrt.golden import proof_picture_size
 from ganrt.gpu import engine_cache
+from ganrt.session_config import SessionConfig
+from ganrt.tuned import Timing, Tuned, TunedConfig
 
 __all__ = ["start"]
 pytestmark = pytest.mark.parametrize("start", ["rtx-1.7.1"], indirect=True)
@@ -388,3 +391,13 @@ def test_a_bare_graph_is_built_and_never_proven(start: Start, bundle: Bundle) ->
     command = ["build", str(bundle.folder / "model.onnx"), "--backend", "tensorrt-rtx", "--batch", "1"]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0 and "never proven: a bare ONNX file has no golden samples" in done.stdout, done.output
+
+
+def test_the_variant_that_was_measured_fastest_is_built(start: Start, bundle: Bundle) -> None:
+    start()
+    command = ["build", str(bundle.folder), "--backend", "tensorrt-rtx", "--batch", "1"]
+    assert "fp32 for sm89" in CliRunner().invoke(main, command).stdout
+    config = SessionConfig("tensorrt-rtx", "fp32-phases", "cuda:0")
+    choice = TunedConfig(config, "fp32", 120.0, {1: Timing(0.001, None, None)})
+    tuned.save_record(Tuned(tuned.tuned_key(bundle), 60.0, "2026-11-26", {}, (choice,), {1: 0}))
+    assert "fp32-phases for sm89" in CliRunner().invoke(main, command).stdout
