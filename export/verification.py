@@ -191,8 +191,8 @@ def _describe_trial(bundle: Bundle, variant: str, trial: CompilationTrial) -> st
         rejecting.setdefault(reason, []).append(target)
     for reason, targets in rejecting.items():
         where = _locate_operators(bundle, variant, reason)
-        parts.append(f"rejects it for {', '.join(targets)}: {reason.removeprefix(f'{trial.library} ')}{where}")
-    return f"{trial.library} {'; '.join(parts)}"
+        parts.append(f"rejects it for {', '.join(targets)}: {reason.removeprefix(f'{trial.compiler} ')}{where}")
+    return f"{trial.compiler} {'; '.join(parts)}"
 
 
 def _prove(bundle: Bundle, config: SessionConfig, golden: Golden) -> tuple[Proof, GoldenComparison | None]:

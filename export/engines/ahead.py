@@ -80,8 +80,8 @@ def compile_variant(
 class CompilationTrial:
     """Whether NVIDIA's compiler takes a variant."""
 
-    library: str
-    """Name and version."""
+    compiler: str
+    """Name and version of its library."""
     targets: tuple[str, ...]
     """GPUs that it compiles the variant for."""
     reasons: Mapping[str, str]

@@ -95,7 +95,7 @@ def build(
 class _Job:
     """An engine of TensorRT to be built."""
 
-    library: Library
+    tensorrt: Library
     variant: str
     golden: tuple[Size, ...]
     """Heights and widths of the golden pictures."""
@@ -109,7 +109,7 @@ class _Job:
 
 
 def _build_or_refit(job: _Job, rebuild: bool) -> engine_cache.Engine:
-    options, library = job.options, job.library
+    options, library = job.options, job.tensorrt
     architecture = _digest_architecture(job.model)
     donor = _find_donor(job.key, architecture, options) if options.refittable and not rebuild else None
     if donor is not None:
@@ -135,7 +135,7 @@ def _build_plan(job: _Job) -> bytes:
     timings = TimingCache(engine_cache.ensure_folder() / f"timings-{_digest_machine(job.key.machine)}.cache")
     precision = str(job.key.options["precision"])
     return build_plan(
-        *(job.library, job.file, names, precision, job.options, job.golden),
+        *(job.tensorrt, job.file, names, precision, job.options, job.golden),
         progress=lambda share: job.progress(share, text),
         timings=timings,
     )

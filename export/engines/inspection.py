@@ -36,7 +36,7 @@ def read_precision_shares(loaded: LoadedEngine) -> dict[str, float]:
     """Return precision -> the share of convolutions and matrix products that take their inputs in it, the largest
     first; of all layers, if there are no such. Empty if the inspector names no types: from 11.0 on TensorRT may compile
     a whole network into one layer. The engine must have been built with detailed verbosity."""
-    lib = loaded.library.trt
+    lib = loaded.nvinfer.trt
     inspector: trt.EngineInspector = loaded.engine.create_engine_inspector()
     return parse_precision_shares(inspector.get_engine_information(lib.LayerInformationFormat.JSON))
 

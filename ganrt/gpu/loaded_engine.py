@@ -43,7 +43,8 @@ class Tensor(NamedTuple):
 class LoadedEngine:
     """A deserialized plan."""
 
-    library: Library
+    nvinfer: Library
+    """The library that loaded it."""
     runtime: trt.Runtime
     """Must outlive the engine."""
     engine: trt.ICudaEngine
@@ -52,12 +53,12 @@ class LoadedEngine:
 
     def list_tensors(self) -> list[Tensor]:
         """Return all inputs and outputs."""
-        lib = self.library.trt
+        lib = self.nvinfer.trt
         names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
         return [
             Tensor(
                 name,
-                self.library.dtypes[self.engine.get_tensor_dtype(name)],
+                self.nvinfer.dtypes[self.engine.get_tensor_dtype(name)],
                 self.engine.get_tensor_mode(name) == lib.TensorIOMode.INPUT,
             )
             for name in names
@@ -75,7 +76,7 @@ class LoadedEngine:
 def get_scratch_bytes(loaded: LoadedEngine, profile: int) -> int | None:
     """Return the scratch memory that a context needs for a profile; None before 10.3, where each context allocates its
     own, enough for the largest profile."""
-    library = loaded.library
+    library = loaded.nvinfer
     if library.api < (10, 3):
         return None
     return int(loaded.engine.get_device_memory_size_for_profile_v2(profile))
@@ -86,13 +87,13 @@ def new_context(loaded: LoadedEngine, scratch: core.Buffer | None) -> trt.IExecu
     too little memory."""
     with redirect_to_stderr():
         context: trt.IExecutionContext | None = _create_context(loaded, scratch is not None)
-    if loaded.library.api >= (10, 3) and context is not None and scratch is not None:
+    if loaded.nvinfer.api >= (10, 3) and context is not None and scratch is not None:
         context.set_device_memory(int(scratch.handle), int(scratch.size))
     return context
 
 
 def _create_context(loaded: LoadedEngine, memory_given: bool) -> trt.IExecutionContext | None:
-    library = loaded.library
+    library = loaded.nvinfer
     engine: trt.ICudaEngine = loaded.engine
     if library.api < (10, 3) or not memory_given:
         return engine.create_execution_context()

@@ -53,7 +53,7 @@ class TrtProgram:
         self.size = size = next(iter(shapes.values()))[0]
         self.profile = profile
         self._gpu, self._stream = gpu, stream
-        self._library = loaded.library
+        self._library = loaded.nvinfer
         self._library.log.take_errors()
         context: trt.IExecutionContext | None = new_context(loaded, scratch)
         if context is None:

@@ -130,5 +130,5 @@ def _check_tensors(spec: Spec, engine: LoadedEngine) -> None:
     if found != wanted:
         raise MachineError(
             f"the engine has the tensors {', '.join(sorted(found))}, which are not those of this model: build it "
-            f"anew with `ganrt build BUNDLE --backend {engine.library.backend} --rebuild`"
+            f"anew with `ganrt build BUNDLE --backend {engine.nvinfer.backend} --rebuild`"
         )

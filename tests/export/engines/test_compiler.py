@@ -160,7 +160,7 @@ def test_turing_rejects_products_of_computed_matrices_with_advice(
 def test_all_usual_targets_take_a_variant(worker: Compiler, bundle: Bundle) -> None:
     trial = try_compilation(worker, bundle, "fp32")
     assert trial.targets == ("sm86", "sm89", "sm120") and trial.reasons == {}
-    assert trial.library.startswith("TensorRT for RTX 1.")
+    assert trial.compiler.startswith("TensorRT for RTX 1.")
 
 
 class PickyCompiler(Compiler):
