@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from ganrt.backend import backend_names, supports_variant
 from ganrt.bundle import Bundle
 from ganrt.checks import is_whole
-from ganrt.choosing import runs_on_gpu
+from ganrt.choosing import backends_to_try, runs_on_gpu
 from ganrt.errors import RequestError
 from ganrt.golden import proof_picture_size
 from ganrt.session_config import SessionConfig
@@ -99,7 +99,8 @@ def list_setups(
     """Return one setup per backend and variant that it runs.
 
     Args:
-        backends: names, or a mapping of names to the variants of each; None: all backends for the device.
+        backends: names, or a mapping of names to the variants of each; None: all backends for the device; `auto` without
+            an NVIDIA GPU leaves out those that need one.
         variants: names; None: all of the bundle, but on a CPU none that is made for GPUs.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         size: as `check_size` returns it.
@@ -107,7 +108,7 @@ def list_setups(
     Raises RequestError for an unknown backend or variant, or when no backend runs any of the variants.
     """
     known = backend_names()
-    chosen = backend_names(device) if backends is None else list(dict.fromkeys(backends))
+    chosen = backends_to_try(device) if backends is None else list(dict.fromkeys(backends))
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
         problem = f"there is no backend {unknown[0]!r}" if unknown else "no backend was named"

@@ -12,9 +12,10 @@ import pytest
 from helpers.optional import unwrap
 
 import ganrt
-from ganrt.backend import HostSession
+from ganrt import machine
+from ganrt.backend import BACKENDS, HostSession
 from ganrt.bench import Report, harness, measure
-from ganrt.bench.cases import Setup
+from ganrt.bench.cases import Setup, list_setups
 from ganrt.bench.process import Worker, WorkerFailed
 from ganrt.bench.worker import Failure, RoundRequest, select_sheet, time_round
 from ganrt.bundle import Bundle
@@ -197,3 +198,13 @@ def test_sheets_of_few_and_of_many_samples_show_the_same_pictures_first(bundle: 
     many, few = (select_sheet(chosen.groups[0].images, 4) for chosen in (golden, golden.subset(1)))
     assert len(few) == 4
     np.testing.assert_array_equal(many[:4], few)
+
+
+def test_without_a_gpu_what_needs_one_is_left_out(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where TensorRT for RTX is installed as a compiler, `ganrt bench` must not fail for want of a GPU."""
+    only_gpu = {name for name, entry in BACKENDS.items() if not entry.cpu}
+    for nodes in ((), ("/dev/null",)):
+        monkeypatch.setattr(machine, "_NVIDIA_NODES", nodes)
+        found = {setup.config.backend for setup in list_setups(bundle, None, None, "auto")}
+        assert found & only_gpu == (only_gpu if nodes else set())
+    assert [setup.config.backend for setup in list_setups(bundle, ["tensorrt"], ["fp32"], "auto")] == ["tensorrt"]
