@@ -99,8 +99,8 @@ def list_setups(
     """Return one setup per backend and variant that it runs.
 
     Args:
-        backends: names, or a mapping of names to the variants of each; None: all backends for the device; `auto` without
-            an NVIDIA GPU leaves out those that need one.
+        backends: names, or a mapping of names to the variants of each; None: all backends for the device; `auto`
+            without an NVIDIA GPU leaves out those that need one.
         variants: names; None: all of the bundle, but on a CPU none that is made for GPUs.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         size: as `check_size` returns it.
