@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from ganrt import forking
 from ganrt.agreement import THRESHOLDS
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.checks import require_whole
@@ -65,6 +66,30 @@ class Session(ABC):
     """Batch sizes that `submit` takes, ascending; () means any size from 1."""
     details: Mapping[str, str]
     """Everything else that results depend on, such as library versions and options. Part of the key of a proof."""
+    _generation: int
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        session = super().__new__(cls)
+        session._generation = forking.track(session)
+        return session
+
+    @property
+    def is_inherited(self) -> bool:
+        """True in a forked child of the process that opened the session. There it must not be used or freed."""
+        return self._generation != forking.generation()
+
+    def reject_inherited(self) -> None:
+        """Raise BackendError if the session is inherited."""
+        if self.is_inherited:
+            raise BackendError(
+                f"this {self.backend} session was opened before the process forked, and its library does not survive a "
+                "fork: load the bundle after the fork"
+            )
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise RequestError(
+            f"a session of {self.backend} cannot be pickled or copied; pickle the Generator, which opens a new one"
+        )
 
     @abstractmethod
     def submit(self, feeds: Feeds) -> Pending:
@@ -75,12 +100,14 @@ class Session(ABC):
                 written to. The caller may change them as soon as `submit` returns.
 
         Raises a GanrtError if the feeds do not fit the Spec (see `ganrt.feeds.check_feeds`) or the batch size is not in
-        `batch_sizes`; the session stays usable. Exceptions of other libraries are translated to a GanrtError.
+        `batch_sizes`; the session stays usable. Exceptions of other libraries are translated to a GanrtError. In a
+        process that was forked after the session was opened, it raises BackendError; it never hangs.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Free all resources. May be called twice; `submit` afterwards raises BackendError."""
+        """Free all resources. May be called twice; `submit` afterwards raises BackendError. An inherited session frees
+        nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -139,9 +166,11 @@ class HostSession(Session):
     def submit(self, feeds: Feeds) -> Pending:
         if self._closed:
             raise BackendError(f"this {self.backend} session is closed; load the bundle again")
+        self.reject_inherited()
         size = check_feeds(self._spec, feeds, self.batch_sizes)
         try:
-            return Ready({self._spec.output.name: self.run(feeds)})
+            with forking.computing:
+                return Ready({self._spec.output.name: self.run(feeds)})
         except GanrtError:
             raise
         except MemoryError as error:
@@ -152,7 +181,8 @@ class HostSession(Session):
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self.release()
+            if not self.is_inherited:
+                self.release()
 
 
 class BackendModule(Protocol):
@@ -323,7 +353,8 @@ def open_session(bundle: Bundle, config: SessionConfig) -> Session:
         made_for = ", made for NVIDIA GPUs" if bundle.variant(config.variant).for_gpu and not entry.gpu else ""
         raise RequestError(f"the {config.backend} backend does not run {config.variant}{made_for}; it runs {supported}")
     try:
-        return module.open(bundle, config.variant, config.device, **config.options)
+        with forking.computing:
+            return module.open(bundle, config.variant, config.device, **config.options)
     except GanrtError:
         raise
     except Exception as error:

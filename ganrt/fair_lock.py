@@ -6,6 +6,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from ganrt import forking
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -20,13 +22,15 @@ class FairLock:
     """Mutual exclusion in order of arrival, as a context manager.
 
     A thread that releases a `threading.Lock` and takes it again at once usually gets it, however long others have
-    waited. Here it goes to the back of the queue. Not reentrant.
+    waited. Here it goes to the back of the queue. Not reentrant. In a forked child, the lock is free unless the thread
+    that forked holds it.
     """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._waiting: deque[_Waiter] = deque()
         self._owner: int | None = None
+        forking.renew_in_child(self)
 
     @property
     def contended(self) -> bool:
@@ -58,6 +62,12 @@ class FairLock:
     ) -> None:
         with self._guard:
             self._hand_over()
+
+    def start_child(self) -> None:
+        """Forget the other threads, which do not exist in a forked child."""
+        self._guard = threading.Lock()
+        self._waiting = deque()
+        self._owner = self._owner if self.is_mine else None
 
     def _hand_over(self) -> None:
         if self._waiting:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ganrt import batching, choosing, feeds
+from ganrt import batching, choosing, feeds, forking
 from ganrt.backend import PictureSession, Session, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
 from ganrt.checks import require_whole
 from ganrt.choosing import Candidate, LoadRequest
-from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
+from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
+from ganrt.fair_lock import FairLock
 from ganrt.feeds import Draw, Feeds, Labels
 from ganrt.images import Floats, Pictures, to_uint8
 from ganrt.info import Info
@@ -83,9 +84,9 @@ def load(
         for skipped, reason in failed:
             if skipped.seconds or not isinstance(reason, MissingLibraryError):
                 _log.warning("%s is skipped%s: %s", skipped, " although it was tuned" * bool(skipped.seconds), reason)
-        info = Info.of_session(session, read, candidate.config, proof, candidate.reason)
-        _log.info("%s: %s (%s)", read.folder, info.config, info.reason)
-        return Generator(read.spec, session, candidate.seconds, info)
+        generator = _make_generator(read, candidate, session, proof)
+        _log.info("%s: %s (%s)", read.folder, generator.info.config, candidate.reason)
+        return generator
     raise _combine_errors(read, [error for _, error in failed])
 
 
@@ -115,15 +116,34 @@ def _open_with_proof(bundle: Bundle, config: SessionConfig, unproven: bool) -> t
         raise
 
 
+def _make_generator(bundle: Bundle, candidate: Candidate, session: Session, proof: Proof | None) -> Generator:
+    info = Info.of_session(session, bundle, candidate.config, proof, candidate.reason)
+    return Generator(bundle.spec, session, candidate.seconds, info, bundle)
+
+
+def _load_again(path: Path, candidate: Candidate, unproven: bool) -> Generator:
+    """Load what a pickled generator was loaded from."""
+    bundle = Bundle.read(path)
+    return _make_generator(bundle, candidate, *_open_with_proof(bundle, candidate.config, unproven))
+
+
 class Generator:
-    """A loaded model. Threads may share one; a lock lets one call at a time use the session.
+    """A loaded model. Threads may share one; a lock lets one batch at a time use the session.
+
+    A forked child opens a session of its own when it first uses the generator; one on a GPU raises BackendError there.
+    A pickled or copied generator is its bundle's path and its configuration, with which it is loaded again.
 
     Picture k of `sample` is sample number `start + k` of its seed: the same in every batch, on every backend and
     machine, up to rounding.
     """
 
     def __init__(
-        self, spec: Spec, session: Session, seconds: Mapping[int, float] | None = None, info: Info | None = None
+        self,
+        spec: Spec,
+        session: Session,
+        seconds: Mapping[int, float] | None = None,
+        info: Info | None = None,
+        bundle: Bundle | None = None,
     ) -> None:
         """Take ownership of a session; `close` closes it.
 
@@ -132,16 +152,33 @@ class Generator:
             session: computes the images.
             seconds: batch size -> measured seconds, with which `ganrt.batching.plan_batches` splits requests.
             info: origin of the images; by default the facts of the session.
+            bundle: opens another session in a forked child or another process; None if neither is needed.
         """
         self.spec = spec
         """Inputs and output of the model."""
-        self.session = session
-        """The session that computes the images; owned by the generator."""
+        self._session = session
+        self._bundle = bundle
+        self._closed = False
         self.seconds = dict(seconds or {})
         """Batch size -> measured seconds; empty if not tuned."""
         self.info = info or Info.of_session(session)
         """Bundle, variant, backend, device, library versions, proof and reason of the choice."""
         self._lock = threading.Lock()
+        self._opening = FairLock()
+
+    @property
+    def session(self) -> Session:
+        """The session that computes the images; owned by the generator. A forked child gets a new one."""
+        with self._opening:
+            if self._session.is_inherited and self._bundle and self.info.config.device == "cpu" and not self._closed:
+                self._session = open_session(self._bundle, self.info.config)
+            return self._session
+
+    def __reduce__(self) -> tuple[Callable[..., Generator], tuple[Any, ...]]:
+        if self._bundle is None:
+            raise RequestError("this generator was made from a session, so it cannot be pickled; load a bundle instead")
+        candidate = Candidate(self.info.config, self.info.reason, self.seconds)
+        return _load_again, (absolute(self._bundle.path), candidate, self.info.proof is None)
 
     @overload
     def sample(
@@ -293,7 +330,8 @@ class Generator:
     def close(self) -> None:
         """Close the session. May be called twice."""
         with self._lock:
-            self.session.close()
+            self._closed = True
+            self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -324,12 +362,20 @@ class Generator:
 
 
 def _compute_ahead(compute: Callable[[int], Pictures], starts: range) -> Iterator[Pictures]:
-    """Yield `compute(start)` for every start; a thread computes the next one meanwhile."""
+    """Yield `compute(start)` for every start; a thread computes the next one meanwhile. Raises BackendError in a forked
+    child, where that thread does not exist."""
+    generation = forking.generation()
+
+    def wait(future: Future[Pictures]) -> Pictures:
+        if forking.generation() != generation:
+            raise BackendError("this stream was started before the process forked: start one in the child")
+        return future.result()
+
     with ThreadPoolExecutor(1, "ganrt-stream") as worker:
         ahead: Future[Pictures] | None = None
         for start in starts:
             current, ahead = ahead, worker.submit(compute, start)
             if current is not None:
-                yield current.result()
+                yield wait(current)
         if ahead is not None:
-            yield ahead.result()
+            yield wait(ahead)

@@ -3,13 +3,15 @@ bundle."""
 
 from __future__ import annotations
 
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load_file
 
+from ganrt import forking
 from ganrt.backend import Pending, Session, check_options, first_line, library_version
 from ganrt.bound_inputs import BoundInputs, check_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, Bundle
@@ -52,20 +54,34 @@ class _TorchSession(Session):
         self._whole, self._bound = _read_bound_inputs(bundle)
         self._module: Any = torch.compile(module, dynamic=True) if compiled else module
 
+        # OpenMP keeps its threads per calling thread. In a forked child those of the forking thread are gone, and using
+        # them hangs; a new thread gets new ones.
+        self._thread = ThreadPoolExecutor(1, "ganrt-pytorch") if forking.generation() else None
+
     def submit(self, feeds: Feeds) -> Pending:
         if self._module is None:
             raise BackendError("this pytorch session is closed; load the bundle again")
+        self.reject_inherited()
         size = check_feeds(self._spec, feeds)
         try:
-            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                every = feeds | make_bound_feeds(self._whole, self._bound, size)
-                inputs = [_to_tensor(every[item.name]).to(self._torch_device) for item in self._whole.inputs]
-                return _TorchPending(self._spec.output.name, self._module(*inputs))
+            with forking.computing:
+                images = (
+                    self._thread.submit(self._run, feeds, size).result() if self._thread else self._run(feeds, size)
+                )
+                return _TorchPending(self._spec.output.name, images)
         except Exception as error:  # torch raises exceptions of many kinds
             raise BackendError(f"pytorch failed on a batch of {size}: {first_line(error)}") from error
 
+    def _run(self, feeds: Feeds, size: int) -> torch.Tensor:
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            every = feeds | make_bound_feeds(self._whole, self._bound, size)
+            inputs = [_to_tensor(every[item.name]).to(self._torch_device) for item in self._whole.inputs]
+            return cast(torch.Tensor, self._module(*inputs))
+
     def close(self) -> None:
         self._module = None
+        if self._thread is not None and not self.is_inherited:
+            self._thread.shutdown()
 
 
 class _TorchPending(Pending):

@@ -126,6 +126,8 @@ class DeviceSession(PictureSession):
         if self._closed_reason:
             return
         self._closed_reason = "is closed; load the bundle again"
+        if self.is_inherited:  # a CUDA context does not survive a fork
+            return
         try:
             self._gpu.make_current()
             for slot in self._slots:
@@ -246,6 +248,7 @@ class DeviceSession(PictureSession):
     def _check_open(self) -> None:
         if self._closed_reason:
             raise BackendError(f"this {self.backend} session {self._closed_reason}")
+        self.reject_inherited()
 
 
 class _DevicePending(Pending):
