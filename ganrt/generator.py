@@ -84,7 +84,7 @@ def load(
             if skipped.seconds or not isinstance(reason, MissingLibraryError):
                 _log.warning("%s is skipped%s: %s", skipped, " although it was tuned" * bool(skipped.seconds), reason)
         info = Info.of_session(session, read, candidate.config, proof, candidate.reason)
-        _log.info("%s: %s (%s)", read.folder, info.config, info.reason)
+        _log.info("%s: %s (%s)", read.path, info.config, info.reason)
         return Generator(read.spec, session, candidate.seconds, info)
     raise _combine_errors(read, [error for _, error in failed])
 
@@ -99,9 +99,7 @@ def _combine_errors(bundle: Bundle, errors: list[GanrtError]) -> GanrtError:
     reasons = dict.fromkeys(map(str, errors))
     if len(reasons) == 1:
         return errors[0]
-    return kind(
-        f"no backend on this machine can run {bundle.folder}:\n" + "\n".join(f"- {reason}" for reason in reasons)
-    )
+    return kind(f"no backend on this machine can run {bundle.path}:\n" + "\n".join(f"- {reason}" for reason in reasons))
 
 
 def _open_with_proof(bundle: Bundle, config: SessionConfig, unproven: bool) -> tuple[Session, Proof | None]:
