@@ -53,8 +53,8 @@ def end_to_end_scope(takes_pictures: bool) -> Scope:
 class Setup:
     """A bundle and a configuration, which one worker process loads."""
 
-    bundle: Path
-    """Folder of the bundle."""
+    bundle: Path | str
+    """Path of the bundle."""
     config: SessionConfig
     """Backend, variant, device and options of the session."""
     size: Size | None = None
@@ -84,9 +84,9 @@ class Case:
 
 
 def open_bundle(bundle: str | Path | Bundle) -> Bundle:
-    """Read a bundle unless it is one, and make its folder absolute. Raises BundleError."""
+    """Read a bundle unless it is one, and make its path absolute. Raises BundleError."""
     found = Bundle.of(bundle)
-    return replace(found, folder=found.folder.resolve())
+    return replace(found, store=found.store.resolve())
 
 
 def list_setups(
@@ -125,7 +125,7 @@ def list_setups(
     ]
     if not configs:
         raise RequestError(f"none of {', '.join(chosen)} runs {', '.join(variants or bundle.variants)}")
-    return [Setup(bundle.folder, config, size) for config in configs]
+    return [Setup(bundle.path, config, size) for config in configs]
 
 
 def _list_suiting_variants(bundle: Bundle, backend: str, device: str) -> list[str]:

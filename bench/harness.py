@@ -62,7 +62,7 @@ def measure(
     facts, tracks = _run_workers(setups, sizes, started + round(seconds * 1e9), log)
     return Report(
         schema=SCHEMA,
-        bundle=bundle.folder.name,
+        bundle=Path(bundle.path).name,
         digest=bundle.digest(FAITHFUL),
         family=bundle.spec.family,
         image=_describe_image(bundle.spec.output, size),
@@ -124,7 +124,7 @@ def _summarize(setup: Setup, facts: Facts | Failure, tracks: Sequence[Track], op
     failure = facts if isinstance(facts, Failure) else next((t.failure for t in mine if t.failure), None)
     if failure is not None:
         missing = optional and failure.kind == "MissingLibraryError"
-        reason = failure.reason.replace(f"{setup.bundle.parent}/", "")  # reports are published
+        reason = failure.reason.replace(f"{Path(setup.bundle).parent}/", "")  # reports are published
         return BackendResult(setup.name, "not installed" if missing else "failed", reason)
     assert isinstance(facts, Facts)
     rounds = [r for track in mine for r in (*track.warm_up, *track.rounds.values())]

@@ -164,7 +164,7 @@ def _enter_all(race: Race, bundle: Bundle, setups: Sequence[Setup], device: str,
     are still in the race, other numbers of threads, or the backend's options on a GPU. Returns the first."""
     untuned = None
     for rule in candidates_by_rule(bundle, LoadRequest(device=device)):
-        setup = Setup(bundle.folder, rule.config, size, reuse_proof=True)
+        setup = Setup(bundle.path, rule.config, size, reuse_proof=True)
         eligible = _without_options(setup) in map(_without_options, setups)
         untuned = race.enter(setup, eligible=eligible, baseline=True)
         if untuned is not None:
@@ -230,7 +230,7 @@ def _make_result(
     winners = {batch: pair for batch in race.batches if (pair := race.find_winner(batch)) is not None}
     if not winners:
         reasons = "".join(f"\n- {name}: {reason}" for name, reason in race.left_out.items())
-        raise MachineError(f"nothing on this machine runs {bundle.folder} at {race.quality:g} dB or more:{reasons}")
+        raise MachineError(f"nothing on this machine runs {bundle.path} at {race.quality:g} dB or more:{reasons}")
     racers = [racer for racer in race.racers if racer.eligible and not racer.failure_reason]
     record = Tuned(
         key=tuned.tuned_key(bundle),
@@ -242,7 +242,7 @@ def _make_result(
     )
     verdicts = tuple(_make_verdict(batch, *pair, untuned) for batch, pair in winners.items())
     name = None if untuned is None else untuned.setup.name
-    return TuningResult(bundle.folder.name, record, name, verdicts, race.left_out, environment, seconds)
+    return TuningResult(Path(bundle.path).name, record, name, verdicts, race.left_out, environment, seconds)
 
 
 def _make_tuned_config(racer: Racer) -> TunedConfig:

@@ -179,7 +179,7 @@ def _compare(bundle: Bundle, session: Session) -> dict[str, Any]:
     """Compare the session with the golden samples. Returns the fields of Facts that follow from it."""
     golden = bundle.read_golden()
     if golden is None:
-        raise UnprovenError(f"{bundle.folder} has no golden samples to compare with: measure the bundle it came from")
+        raise UnprovenError(f"{bundle.path} has no golden samples to compare with: measure the bundle it came from")
     compared = compare_with_golden(session, bundle.spec, golden)
     if compared.failures:
         raise UnprovenError(f"it does not make the original's images: {compared.failures[0]}")

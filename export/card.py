@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ganrt import atomic, notes
 from ganrt.bundle import Bundle, Variant
 from ganrt.golden import Golden
@@ -45,7 +47,7 @@ def write_card(bundle: Bundle) -> Bundle:
 
 def _format_card(bundle: Bundle, golden: Golden) -> str:
     spec = bundle.spec
-    name = bundle.provenance.get("bundle", bundle.folder.name)
+    name = bundle.provenance.get("bundle", Path(bundle.path).name)
     inputs = "\n".join(f"| `{item.name}` | {item} |" for item in spec.inputs)
     return f"""---
 library_name: ganrt

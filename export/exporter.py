@@ -16,7 +16,7 @@ from ganrt import atomic
 from ganrt._version import __version__
 from ganrt.backend import BACKENDS, import_backend, library_version, proves_gpu_variants
 from ganrt.bound_inputs import BoundInputs, check_bound_inputs, drop_bound_inputs, make_bound_feeds
-from ganrt.bundle import FAITHFUL, MANIFEST, Bundle, Variant
+from ganrt.bundle import FAITHFUL, Bundle, Variant
 from ganrt.errors import MachineError, RequestError, VerificationError
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import Golden, proof_sizes
@@ -25,6 +25,7 @@ from ganrt.machine import has_nvidia_gpu, usable_cores
 from ganrt.proving import BATCH, GoldenComparison, count_proof_samples
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
+from ganrt.stores import MANIFEST, FolderStore
 
 from . import variants
 from .bind_inputs import bind_inputs
@@ -112,7 +113,7 @@ def export(
     check_bound_inputs(loaded.spec, plan.bind)
     with atomic.new_folder(out, overwrite, is_bundle) as draft:
         bundle = _make_bundle(loaded, draft, out.name, plan, findings)
-    return replace(bundle, folder=out)
+    return replace(bundle, store=FolderStore(out))
 
 
 def is_bundle(folder: Path) -> bool:
@@ -272,7 +273,9 @@ def _write_faithful(
     spec, bind = drop_bound_inputs(loaded.spec, plan.bind), plan.bind
     if bind:
         model = bind_inputs(model, make_bound_feeds(loaded.spec, bind, 1), spec)
-    bundle = Bundle(folder, spec, {FAITHFUL: Variant(_GRAPH, plan.opset, "fp32")}, {}, _describe_model(loaded, bind))
+    bundle = Bundle(
+        FolderStore(folder), spec, {FAITHFUL: Variant(_GRAPH, plan.opset, "fp32")}, {}, _describe_model(loaded, bind)
+    )
     names = [*variants.save_graph(model, bundle, _GRAPH), Bundle.GOLDEN]
     golden = _make_golden(loaded, spec, bind, plan, held_out)
     golden.save(folder / Bundle.GOLDEN)

@@ -137,9 +137,7 @@ def prove_bundle(
     """`verify`; with the original at hand, wrong images are traced to the module that they come from."""
     golden = bundle.read_golden()
     if golden is None:
-        raise RequestError(
-            f"{bundle.folder} is a bare ONNX file without golden samples; verify the bundle it came from"
-        )
+        raise RequestError(f"{bundle.path} is a bare ONNX file without golden samples; verify the bundle it came from")
     named = (backends,) if isinstance(backends, str) else tuple(backends or ())
     proofs: dict[str, tuple[Proof, ...]] = {}
     for backend in named or installed_backends(device):

@@ -1,4 +1,4 @@
-"""`Bundle`, an exported model on disk: a folder with a manifest, ONNX graphs, weights and golden samples.
+"""`Bundle`, an exported model: a folder with a manifest, ONNX graphs, weights and golden samples.
 
     faces.ganrt/
       ganrt.json            manifest: format, Spec, digest of every file, provenance, proofs
@@ -8,7 +8,8 @@
       golden.npz            seeds, and the float32 images that PyTorch made from them
       README.md             model card with a sample grid
 
-The size and sha256 of every file are checked against the manifest before it is used.
+Reading a bundle reads the manifest alone. The size and sha256 of a file are checked against it when the file is used
+(`ganrt.stores`), so files that nobody uses cost nothing and need not be there.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from ganrt.agreement import THRESHOLDS
 from ganrt.checks import is_finite, is_whole
 from ganrt.errors import BundleError, RequestError
 from ganrt.golden import Golden
-from ganrt.json_reader import parse_json, read_bytes
+from ganrt.json_reader import parse_json
 from ganrt.onnx_metadata import read_metadata
 from ganrt.proof import Proof
 from ganrt.spec import Spec
+from ganrt.stores import MANIFEST, BareStore, FileDigest, Store, open_store
 
 FORMAT = 4
 """Format of the manifest. 1 had one variant per precision and no notes; 2 had the keys `lighter`, `moved` and `fixed`
@@ -37,8 +39,6 @@ for `fewer_macs`, `batch_drift` and `bound`; 3 had no `for_gpu`, and `fewer_macs
 are read."""
 FAITHFUL = "fp32"
 """Name of the variant with the graph as traced, in float32."""
-MANIFEST = "ganrt.json"
-"""File name of the manifest."""
 METADATA_KEY = "ganrt.spec"
 """Metadata key, in every ONNX file, of the Spec as JSON."""
 PRECISION_KEY = "ganrt.precision"
@@ -46,9 +46,7 @@ PRECISION_KEY = "ganrt.precision"
 
 _FEWER_IDLE_LANES = "packing"
 """Graph pass that fills idle SIMD lanes of a CPU."""
-_MAX_MANIFEST = 2**24
 _MAX_BARE_ONNX = 2**31
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An exported model, read and checked: a bundle folder, or a bare ONNX file, which has no golden samples."""
+    """An exported model whose manifest was read and checked, or a bare ONNX file, which has no golden samples."""
 
-    folder: Path
-    """The bundle's folder, or the folder of the ONNX file."""
+    store: Store
+    """Where its files are."""
     spec: Spec
     """Inputs and output of the model."""
     variants: Mapping[str, Variant]
@@ -103,30 +101,41 @@ class Bundle:
 
     @classmethod
     def read(cls, path: str | Path) -> Bundle:
-        """Read a bundle folder or a bare .onnx file.
+        """Read the manifest of a bundle, or a bare .onnx file.
 
-        Raises BundleError, naming the file, if anything is missing, damaged, or written by a newer ganrt.
+        Raises BundleError if it is missing, damaged, or written by a newer ganrt. The other files are checked when they
+        are used: see `locate`.
         """
-        path = Path(path)
-        try:
-            if path.is_file() and path.suffix == ".onnx":
-                return _read_bare(path)
-            if not path.is_dir():
-                found = "a file" if path.exists() else "nothing"
-                raise BundleError(f"{path} is not a bundle: there is {found} where a folder with {MANIFEST} should be")
-            if not (path / MANIFEST).exists():
-                raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
-        bundle = _parse_manifest(path, _read_manifest(path / MANIFEST))
-        for name, digest in bundle.files.items():
-            digest.check(path / name)
+        store = open_store(path)
+        if isinstance(store, BareStore):
+            return _read_bare(store)
+        bundle = _parse_manifest(store, _read_manifest(store))
+        store.check_listing(bundle.files)
         return bundle
+
+    @property
+    def path(self) -> Path | str:
+        """What `ganrt.load` takes to read it again."""
+        return self.store.path
+
+    @property
+    def folder(self) -> Path:
+        """The bundle's folder, or that of the ONNX file. Raises RequestError for a bundle that cannot be changed."""
+        return self.store.folder
+
+    def locate(self, name: str) -> Path:
+        """Return the path of a file on this machine, its content checked against the manifest.
+
+        Raises BundleError if the file is not listed, missing or was changed.
+        """
+        if name not in self.files:
+            raise BundleError(f"{self.path} has no {name}: its manifest does not list it")
+        return self.store.locate(name, self.files[name])
 
     def variant(self, name: str) -> Variant:
         """Return a variant by its name. Raises RequestError, listing the names, if there is no such variant."""
         if name not in self.variants:
-            raise RequestError(f"{self.folder} has no variant {name!r}; it has {', '.join(self.variants)}")
+            raise RequestError(f"{self.path} has no variant {name!r}; it has {', '.join(self.variants)}")
         return self.variants[name]
 
     def in_precision(self, precision: str, gpu: bool = False) -> list[str]:
@@ -148,12 +157,12 @@ class Bundle:
         fitting = [name for name in names if gpu or not self.variants[name].for_gpu]
         if names and not fitting:
             raise RequestError(
-                f"{self.folder} has {precision} for NVIDIA GPUs only: {', '.join(names)}; name the variant to run it "
+                f"{self.path} has {precision} for NVIDIA GPUs only: {', '.join(names)}; name the variant to run it "
                 "elsewhere"
             )
         if not names:
             known = ", ".join(dict.fromkeys(variant.precision for variant in self.variants.values()))
-            raise RequestError(f"{self.folder} has no {precision} variant; it has {known}")
+            raise RequestError(f"{self.path} has no {precision} variant; it has {known}")
 
         def rank(name: str) -> tuple[bool, bool, bool]:
             variant = self.variants[name]
@@ -163,12 +172,17 @@ class Bundle:
         return sorted(fitting, key=rank)
 
     def onnx(self, name: str) -> Path:
-        """Return the path of a variant's ONNX file. Raises RequestError for an unknown name."""
-        return self.folder / self.variant(name).file
+        """Return the path of a variant's ONNX file, checked as by `locate`, with its external data beside it. Raises
+        RequestError for an unknown name, and what `locate` raises."""
+        graph = self.variant(name).file
+        for file in self.files:
+            if file.startswith(graph) and file != graph:
+                self.locate(file)
+        return self.locate(graph)
 
     def read_golden(self) -> Golden | None:
-        """Read the golden samples; None for a bare ONNX file. Raises BundleError if they are damaged."""
-        return Golden.load(self.folder / self.GOLDEN, self.spec) if self.GOLDEN in self.files else None
+        """Read the golden samples; None for a bare ONNX file. Raises BundleError if they are missing or damaged."""
+        return Golden.load(self.locate(self.GOLDEN), self.spec) if self.GOLDEN in self.files else None
 
     def digest(self, name: str) -> str:
         """Return a sha256 over the digests of everything that defines a variant: graph, external data and weights."""
@@ -178,7 +192,7 @@ class Bundle:
 
     def with_files(self, *names: str) -> Bundle:
         """Return a copy of the bundle with these files listed, their digests computed from the folder."""
-        return replace(self, files={**self.files, **{n: FileDigest.of(self.folder / n) for n in names}})
+        return replace(self, files={**self.files, **{n: self.store.measure(self.folder / n) for n in names}})
 
     def without_files(self, *names: str) -> Bundle:
         """Return a copy of the bundle that does not list these files. Nothing is deleted."""
@@ -219,46 +233,6 @@ class Bundle:
         atomic.write_file(self.folder / MANIFEST, _manifest_bytes(body))
 
 
-@dataclass(frozen=True)
-class FileDigest:
-    """Size and checksum of a file."""
-
-    size: int
-    """In bytes."""
-    sha256: str
-    """Hexadecimal."""
-
-    @classmethod
-    def of(cls, path: Path) -> FileDigest:
-        """Compute the digest of a file. Raises OSError if it cannot be read."""
-        return cls(path.stat().st_size, _sha256(path))
-
-    def check(self, path: Path) -> None:
-        """Raise BundleError unless the file has this size and checksum."""
-        try:
-            if path.exists() and not path.is_file():
-                raise BundleError(f"{path} is not a regular file: fetch the bundle again")
-            size = path.stat().st_size
-            if size != self.size:
-                raise BundleError(f"{path} has {size} bytes; the manifest lists {self.size}: fetch the bundle again")
-            if _sha256(path) != self.sha256:
-                raise BundleError(
-                    f"{path} was changed after the bundle was written (sha256 differs): fetch the bundle again"
-                )
-        except OSError as error:
-            raise BundleError(
-                f"{path} cannot be read ({error.strerror}); the manifest lists it: fetch the bundle again"
-            ) from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _canonical_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
@@ -267,9 +241,9 @@ def _manifest_bytes(body: dict[str, Any]) -> bytes:
     return json.dumps(body, indent=1, allow_nan=False).encode() + b"\n"
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    content = read_bytes(path, _MAX_MANIFEST, BundleError)
-    raw = parse_json(content, str(path), BundleError)
+def _read_manifest(store: Store) -> dict[str, Any]:
+    content, path = store.read_manifest(), f"{store.path}/{MANIFEST}"
+    raw = parse_json(content, path, BundleError)
     version = raw.get("format") if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or not is_whole(version) or version < 1:
         raise BundleError(f"{path} is not a manifest of ganrt")
@@ -286,7 +260,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _parse_manifest(folder: Path, raw: dict[str, Any]) -> Bundle:
+def _parse_manifest(store: Store, raw: dict[str, Any]) -> Bundle:
     try:
         files = {
             _check_file_name(name): FileDigest(int(d["size"]), str(d["sha256"])) for name, d in raw["files"].items()
@@ -295,11 +269,11 @@ def _parse_manifest(folder: Path, raw: dict[str, Any]) -> Bundle:
         unknown = sorted({variant.precision for variant in variants.values()} - set(THRESHOLDS))
         if unknown or not variants:
             what = f"variants of the unknown precision {unknown[0]!r}" if unknown else "no variants"
-            raise BundleError(f"{folder} has {what}: update ganrt, or export the model again")
+            raise BundleError(f"{store.path} has {what}: update ganrt, or export the model again")
         spec = Spec.from_dict(raw["spec"])
-        return Bundle(folder, spec, variants, files, _parse_model(raw["model"]), dict(raw["provenance"]))
+        return Bundle(store, spec, variants, files, _parse_model(raw["model"]), dict(raw["provenance"]))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise BundleError(f"{folder / MANIFEST} is incomplete: {error!r}") from error
+        raise BundleError(f"{store.path}/{MANIFEST} is incomplete: {error!r}") from error
 
 
 def _parse_variant(name: str, raw: dict[str, Any], files: Mapping[str, FileDigest]) -> Variant:
@@ -340,10 +314,14 @@ def _check_file_name(name: str) -> str:
     return name
 
 
-def _read_bare(path: Path) -> Bundle:
-    if path.stat().st_size > _MAX_BARE_ONNX:
-        raise BundleError(f"{path} is larger than {_MAX_BARE_ONNX} bytes: load the bundle it came from")
-    metadata = read_metadata(path.read_bytes(), str(path))
+def _read_bare(store: BareStore) -> Bundle:
+    path = store.path
+    try:
+        if path.stat().st_size > _MAX_BARE_ONNX:
+            raise BundleError(f"{path} is larger than {_MAX_BARE_ONNX} bytes: load the bundle it came from")
+        metadata, digest = read_metadata(path.read_bytes(), str(path)), store.measure(path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
     if METADATA_KEY not in metadata:
         raise BundleError(f"{path} has no Spec of ganrt in its metadata; export the model with `ganrt export`")
     spec = Spec.from_dict(parse_json(metadata[METADATA_KEY].encode(), f"the Spec in {path}", BundleError))
@@ -351,4 +329,4 @@ def _read_bare(path: Path) -> Bundle:
     if precision not in THRESHOLDS:
         raise BundleError(f"{path} has the unknown precision {precision!r}: update ganrt, or export the model again")
     variants = {precision: Variant(path.name, 0, precision)}
-    return Bundle(path.parent, spec, variants, {path.name: FileDigest.of(path)})
+    return Bundle(store, spec, variants, {path.name: digest})

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -85,7 +86,7 @@ def load(
             if skipped.seconds or not isinstance(reason, MissingLibraryError):
                 _log.warning("%s is skipped%s: %s", skipped, " although it was tuned" * bool(skipped.seconds), reason)
         generator = _make_generator(read, candidate, session, proof)
-        _log.info("%s: %s (%s)", read.folder, generator.info.config, candidate.reason)
+        _log.info("%s: %s (%s)", read.path, generator.info.config, candidate.reason)
         return generator
     raise _combine_errors(read, [error for _, error in failed])
 
@@ -100,9 +101,7 @@ def _combine_errors(bundle: Bundle, errors: list[GanrtError]) -> GanrtError:
     reasons = dict.fromkeys(map(str, errors))
     if len(reasons) == 1:
         return errors[0]
-    return kind(
-        f"no backend on this machine can run {bundle.folder}:\n" + "\n".join(f"- {reason}" for reason in reasons)
-    )
+    return kind(f"no backend on this machine can run {bundle.path}:\n" + "\n".join(f"- {reason}" for reason in reasons))
 
 
 def _open_with_proof(bundle: Bundle, config: SessionConfig, unproven: bool) -> tuple[Session, Proof | None]:
@@ -121,7 +120,7 @@ def _make_generator(bundle: Bundle, candidate: Candidate, session: Session, proo
     return Generator(bundle.spec, session, candidate.seconds, info, bundle)
 
 
-def _load_again(path: Path, candidate: Candidate, unproven: bool) -> Generator:
+def _load_again(path: str | Path, candidate: Candidate, unproven: bool) -> Generator:
     """Load what a pickled generator was loaded from."""
     bundle = Bundle.read(path)
     return _make_generator(bundle, candidate, *_open_with_proof(bundle, candidate.config, unproven))
@@ -157,7 +156,7 @@ class Generator:
         self.spec = spec
         """Inputs and output of the model."""
         self._session = session
-        self._bundle = bundle
+        self._bundle = bundle and replace(bundle, store=bundle.store.resolve())  # the current folder may change
         self._closed = False
         self.seconds = dict(seconds or {})
         """Batch size -> measured seconds; empty if not tuned."""
@@ -178,7 +177,7 @@ class Generator:
         if self._bundle is None:
             raise RequestError("this generator was made from a session, so it cannot be pickled; load a bundle instead")
         candidate = Candidate(self.info.config, self.info.reason, self.seconds)
-        return _load_again, (absolute(self._bundle.path), candidate, self.info.proof is None)
+        return _load_again, (self._bundle.path, candidate, self.info.proof is None)
 
     @overload
     def sample(

@@ -22,8 +22,8 @@ class Info:
     """Precision of the arithmetic: `fp32`, `bf16`, `fp16`, `int8` or `fp8`."""
     details: Mapping[str, str]
     """Library versions and other facts from the backend (`Session.details`)."""
-    bundle: Path | None = None
-    """Folder of the bundle; None for a session without one."""
+    bundle: Path | str | None = None
+    """Path of the bundle; None for a session without one."""
     digest: str | None = None
     """`Bundle.digest` of the variant; None without a bundle."""
     proof: Proof | None = None
@@ -54,7 +54,7 @@ class Info:
             config=replace(config, device=session.device),
             precision=session.precision,
             details=dict(session.details),
-            bundle=bundle.folder if bundle else None,
+            bundle=bundle.path if bundle else None,
             digest=bundle.digest(config.variant) if bundle else None,
             proof=proof,
             reason=reason,

@@ -55,7 +55,7 @@ def check_backend(
     """
     golden = bundle.read_golden()
     if golden is None:
-        raise RequestError(f"{bundle.folder} has no golden samples to compare with; use an exported bundle")
+        raise RequestError(f"{bundle.path} has no golden samples to compare with; use an exported bundle")
     module = import_backend(backend) if isinstance(backend, str) else backend
     check_session(
         lambda: module.open(bundle, variant, device, **options),

@@ -120,9 +120,9 @@ def reject_refused(bundle: Bundle, config: SessionConfig) -> None:
 def _unproven_error(bundle: Bundle, config: SessionConfig, proof: Proof) -> UnprovenError:
     if "refittable" in proof.details:
         advice = "; TensorRT 11 may drop the bias of a Gemm in an engine built with --refit: build it without"
-        return UnprovenError(f"{bundle.folder} on {config} {proof.refusal}{advice}")
+        return UnprovenError(f"{bundle.path} on {config} {proof.refusal}{advice}")
     advice = ", or pass unproven=True to use it anyway" if proof.samples else "; `ganrt verify` tries this one again"
-    return UnprovenError(f"{bundle.folder} on {config} {proof.refusal}. Use another backend{advice}")
+    return UnprovenError(f"{bundle.path} on {config} {proof.refusal}. Use another backend{advice}")
 
 
 def require_proof(bundle: Bundle, variant: str, session: Session) -> Proof:
@@ -152,7 +152,7 @@ def _prove_now(bundle: Bundle, variant: str, session: Session, key: str) -> Proo
             "the bundle it came from, or pass unproven=True to use it anyway"
         )
     config = SessionConfig(session.backend, variant, session.device)
-    _log.info("proving %s on %s for the first time on this machine", bundle.folder, config)
+    _log.info("proving %s on %s for the first time on this machine", bundle.path, config)
     proof = prove(session, bundle.spec, golden, key).proof
     try:
         atomic.write_file(cache_folder("proofs") / f"{key}.json", json.dumps(proof.to_dict()).encode())

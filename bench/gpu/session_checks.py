@@ -42,7 +42,7 @@ def prove_variant(setting: Setting, backend: str, name: str, variant: str, **opt
     bundle = read_bundle(setting, name)
     golden = bundle.read_golden()
     if golden is None:
-        raise MachineError(f"{bundle.folder} has no golden samples; make it with `make gpu-bundles`")
+        raise MachineError(f"{bundle.path} has no golden samples; make it with `make gpu-bundles`")
     with open_session(bundle, SessionConfig(backend, variant, setting.device, options)) as session:
         proof = prove(session, bundle.spec, golden, "").proof
     if not proof.passed:
@@ -81,7 +81,7 @@ def share_pictures(setting: Setting, backend: str, variant: str, **options: Any)
     from torch.utils.dlpack import from_dlpack
 
     bundle = read_bundle(setting)
-    with ganrt.load(bundle.folder, backend, device=setting.device, variant=variant, **options) as generator:
+    with ganrt.load(bundle.path, backend, device=setting.device, variant=variant, **options) as generator:
         right = generator.sample(8, seed=3)
         taken = from_dlpack(generator.sample(8, seed=3, output="dlpack"))
         _require_same(taken.cpu().numpy(), right, "pictures that torch reads")
@@ -104,7 +104,7 @@ def measure_variant(setting: Setting, backend: str, variant: str, **options: Any
         config = {"variant": variant, **options}
         if backend != "onnxruntime" or not setting.rehearsal:
             config["batches"] = (batch,)
-        with ganrt.load(bundle.folder, backend, device=setting.device, **config) as generator:
+        with ganrt.load(bundle.path, backend, device=setting.device, **config) as generator:
             rates = measure_rates(make_sampler(generator, batch, None), *ROUNDS)
         text = f"batch {batch}: {format_rate(rates)}"
         if backend.startswith("tensorrt"):

@@ -25,9 +25,9 @@ _SIDE, _BYTES = 8192, 2**30
 def load_original(bundle: Bundle, device: str = "cuda") -> nn.Module:
     """Return the generator of a bundle on a device, float32. Raises BundleError if the bundle has no weights."""
     if bundle.model is None:
-        raise BundleError(f"{bundle.folder} holds no weights of a ganrt family, so PyTorch cannot rebuild it")
+        raise BundleError(f"{bundle.path} holds no weights of a ganrt family, so PyTorch cannot rebuild it")
     module = build_generator(bundle.model["family"], bundle.model["config"])
-    module.load_state_dict(load_file(bundle.folder / Bundle.WEIGHTS), assign=True)
+    module.load_state_dict(load_file(bundle.locate(Bundle.WEIGHTS)), assign=True)
     return module.eval().to(device)
 
 

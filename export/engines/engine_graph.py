@@ -30,7 +30,7 @@ def make_engine_graph(bundle: Bundle, variant: str) -> ir.Model:
     except Exception as error:  # protobuf's, onnx-ir's, the system's
         raise BundleError(f"{file} cannot be read as an ONNX graph: {error}") from error
     if bundle.spec.output.name not in [value.name for value in graph.graph.outputs]:
-        raise BundleError(f"{file} has no output {bundle.spec.output.name}, which {bundle.folder} describes")
+        raise BundleError(f"{file} has no output {bundle.spec.output.name}, which {bundle.path} describes")
     return make_symmetric(add_post_processing_head(graph, bundle.spec))
 
 

@@ -20,6 +20,7 @@ from ganrt.bundle import FAITHFUL, Bundle, Variant
 from ganrt.feeds import Array, Feeds
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
+from ganrt.stores import FolderStore
 
 from ..passes import find_module_path
 from ..tracing import EXAMPLES
@@ -181,7 +182,7 @@ def make_backend_runner(spec: Spec, config: SessionConfig) -> RunGraph:
             ir.save(model, Path(folder) / "model.onnx", external_data="model.onnx.data")
             variant = Variant("model.onnx", model.opset_imports[""], "fp32")
             files = [path.name for path in Path(folder).iterdir()]
-            bundle = Bundle(Path(folder), spec, {FAITHFUL: variant}, {}).with_files(*files)
+            bundle = Bundle(FolderStore(Path(folder)), spec, {FAITHFUL: variant}, {}).with_files(*files)
             with open_session(bundle, replace(config, variant=FAITHFUL)) as session:
                 feeds = {item.name: given[item.name] for item in spec.inputs}
                 result: Array = session.submit(feeds).wait()[spec.output.name]

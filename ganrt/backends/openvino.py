@@ -45,8 +45,9 @@ class _OpenVinoSession(HostSession):
             "PERFORMANCE_HINT": "LATENCY",
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
         }
+        path = bundle.onnx(variant)
         try:
-            compiled = core.compile_model(core.read_model(bundle.onnx(variant)), "CPU", config)
+            compiled = core.compile_model(core.read_model(path), "CPU", config)
         except RuntimeError as error:
             raise BundleError(f"openvino cannot load {variant}: {_find_reason(error)}") from error
         shares = _measure_shares(compiled)

@@ -124,7 +124,7 @@ def _rebuild_module(bundle: Bundle) -> torch.nn.Module:
         raise BundleError(
             "pytorch cannot rebuild the module: the bundle holds no weights of a ganrt family; use onnxruntime"
         )
-    path = bundle.folder / Bundle.WEIGHTS
+    path = bundle.locate(Bundle.WEIGHTS)
     try:
         with torch.random.fork_rng(devices=[]):  # so that the caller's random state does not change
             module = build_generator(bundle.model["family"], bundle.model["config"])

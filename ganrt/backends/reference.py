@@ -26,8 +26,9 @@ class _ReferenceSession(HostSession):
 
     def __init__(self, bundle: Bundle, variant: str) -> None:
         super().__init__("reference", bundle.variant(variant).precision, bundle.spec, {"onnx": library_version("onnx")})
+        path = bundle.onnx(variant)
         try:
-            self._evaluator = ReferenceEvaluator(str(bundle.onnx(variant)))
+            self._evaluator = ReferenceEvaluator(str(path))
         except Exception as error:  # protobuf's, NotImplementedError and others: they have no common base but this
             raise BundleError(f"the reference evaluator cannot load {variant}: {first_line(error)}") from error
 

@@ -23,6 +23,7 @@ from ganrt.feeds import Array, Feeds
 from ganrt.generator import Generator
 from ganrt.golden import Golden
 from ganrt.session_config import SessionConfig
+from ganrt.stores import FolderStore
 from ganrt.trust import make_refusal
 
 
@@ -89,7 +90,7 @@ def test_a_backend_with_wrong_pictures_is_not_measured(bundle: Bundle, tmp_path:
     shutil.copytree(bundle.folder, folder)
     golden = unwrap(bundle.read_golden())
     Golden(tuple(replace(group, images=-group.images) for group in golden.groups)).save(folder / Bundle.GOLDEN)
-    replace(bundle, folder=folder).with_files(Bundle.GOLDEN).write_manifest()
+    replace(bundle, store=FolderStore(folder)).with_files(Bundle.GOLDEN).write_manifest()
     report = measure(folder, backends=["onnxruntime"], batches=[1], seconds=0.5, variants=["fp32"])
     assert report.backends[0].status == "failed"
     assert "does not make the original's images" in report.backends[0].reason
@@ -101,7 +102,7 @@ def test_a_broken_graph_is_one_backends_failure_and_its_reason_has_no_path(bundl
     folder = tmp_path / "broken.ganrt"
     shutil.copytree(bundle.folder, folder)
     (folder / "model.onnx").write_bytes(b"no graph")
-    replace(bundle, folder=folder).with_files("model.onnx").write_manifest()
+    replace(bundle, store=FolderStore(folder)).with_files("model.onnx").write_manifest()
     report = measure(folder, backends=["onnxruntime", "pytorch"], batches=[1], seconds=0.5, variants=["fp32"])
     assert [b.status for b in report.backends] == ["failed", "measured"]
     assert "onnxruntime cannot load fp32: " in report.backends[0].reason

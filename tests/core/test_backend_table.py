@@ -16,10 +16,11 @@ from ganrt.bundle import Bundle, Variant
 from ganrt.choosing import LoadRequest, candidates_by_rule
 from ganrt.errors import MachineError, RequestError
 from ganrt.session_config import SessionConfig
+from ganrt.stores import FolderStore
 from ganrt.tuned import installed_versions
 
 ROW = Entry("abacus.backend", "", "numpy", ("int8",), gpu=False, threads=True, slow=True)
-BUNDLE = Bundle(Path("x.ganrt"), SPEC, {n: Variant(f"{n}.onnx", 20, n) for n in ("fp32", "int8")}, {})
+BUNDLE = Bundle(FolderStore(Path("x.ganrt")), SPEC, {n: Variant(f"{n}.onnx", 20, n) for n in ("fp32", "int8")}, {})
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_a_bundle_that_was_read_is_used_as_it_is(folder: Path) -> None:
 
 def test_a_bundle_is_read_as_it_was_written(folder: Path, bundle: Bundle) -> None:
     found = Bundle.read(folder)
-    assert replace(found, folder=bundle.folder) == bundle == Bundle.read(str(bundle.folder))
+    assert replace(found, store=bundle.store) == bundle == Bundle.read(str(bundle.folder))
     before = (folder / "ganrt.json").read_bytes()
     found.write_manifest()
     assert (folder / "ganrt.json").read_bytes() == before
@@ -47,6 +47,13 @@ def test_a_bundle_is_read_as_it_was_written(folder: Path, bundle: Bundle) -> Non
 def test_every_file_is_listed(bundle: Bundle) -> None:
     assert set(FILES) <= {*bundle.files, "ganrt.json"}
     assert {item.name for item in bundle.folder.iterdir()} == {*bundle.files, "ganrt.json"}
+
+
+def use(folder: Path, name: str) -> None:
+    """Read a bundle and use one of its files."""
+    found = Bundle.read(folder)
+    if name != "ganrt.json":
+        assert found.locate(name) == folder / name
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -59,7 +66,7 @@ def test_a_flipped_bit_in_any_file_is_found(name: str, bit: int, folder: Path) -
         damaged[place] ^= 1 << bit
         path.write_bytes(damaged)
         with pytest.raises(BundleError, match=name.replace(".", r"\.")):
-            Bundle.read(folder)
+            use(folder, name)
 
 
 def test_any_changed_byte_of_a_manifest_is_found(folder: Path) -> None:
@@ -82,14 +89,14 @@ def test_a_truncated_file_is_found(name: str, keep: float, folder: Path) -> None
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(keep * len(content))])
     with pytest.raises(BundleError, match=name.replace(".", r"\.")):
-        Bundle.read(folder)
+        use(folder, name)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(name: str, folder: Path) -> None:
     (folder / name).unlink()
     with pytest.raises(BundleError, match=rf"({name} cannot be read|it has no {name})"):
-        Bundle.read(folder)
+        use(folder, name)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -102,7 +109,7 @@ def test_only_regular_files_are_read(name: str, kind: str, folder: Path) -> None
     else:
         path.symlink_to("/dev/zero" if kind == "device" else "nowhere")
     with pytest.raises(BundleError, match=name.replace(".", r"\.")):
-        Bundle.read(folder)
+        use(folder, name)
 
 
 def test_a_device_of_the_right_size_is_rejected(folder: Path) -> None:
@@ -111,7 +118,7 @@ def test_a_device_of_the_right_size_is_rejected(folder: Path) -> None:
     empty = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
     edit_manifest(folder, lambda raw: raw["files"].update({"README.md": empty}))
     with pytest.raises(BundleError, match=r"README\.md is not a regular file"):
-        Bundle.read(folder)
+        use(folder, "README.md")
 
 
 def test_links_to_good_files_are_followed(folder: Path, tmp_path: Path) -> None:
@@ -119,7 +126,8 @@ def test_links_to_good_files_are_followed(folder: Path, tmp_path: Path) -> None:
     for name in FILES:
         (folder / name).rename(tmp_path / f"blob-{name}")
         (folder / name).symlink_to(tmp_path / f"blob-{name}")
-    Bundle.read(folder)
+    for name in FILES:
+        use(folder, name)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from ganrt import cache as module
 from ganrt.cache import cache_folder, find_cache_folder
 from ganrt.errors import MachineError, MissingLibraryError
+from ganrt.stores import FolderStore
 
 
 def test_a_folder_is_private_to_its_user(cache: Path) -> None:
@@ -65,5 +66,5 @@ def test_proofs_and_tuned_records_that_others_can_write_are_not_trusted(caplog: 
         folder.chmod(0o777)
     with caplog.at_level(logging.WARNING):
         assert _read_proof("0" * 64) is None
-        assert find_record(Bundle(Path(), SPEC, {"fp32": Variant("model.onnx", 20, "fp32")}, {})) is None
+        assert find_record(Bundle(FolderStore(Path()), SPEC, {"fp32": Variant("model.onnx", 20, "fp32")}, {})) is None
     assert "proving again" in caplog.text and "the tuned record is ignored" in caplog.text

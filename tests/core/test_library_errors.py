@@ -16,6 +16,7 @@ from ganrt.backend import first_line, open_session
 from ganrt.bundle import Bundle, Variant
 from ganrt.errors import BackendError, BundleError, DeviceMemoryError, GanrtError
 from ganrt.session_config import SessionConfig
+from ganrt.stores import FolderStore
 
 SPEC = ganrt.Spec("square", (ganrt.Latent("x", (3, 8, 8)),), ganrt.Output(3, (-1.0, 1.0), (8, 8)))
 
@@ -29,7 +30,7 @@ def write_graph(folder: Path, *nodes: Any, **weights: list[int]) -> Bundle:
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("foreign", 1)]
     graph = helper.make_graph(list(nodes), "g", values[:1], values[1:], tensors)
     save(helper.make_model(graph, opset_imports=opsets, ir_version=10), folder / "model.onnx")
-    return Bundle(folder, SPEC, {"fp32": Variant("model.onnx", 20, "fp32")}, {})
+    return Bundle(FolderStore(folder), SPEC, {"fp32": Variant("model.onnx", 20, "fp32")}, {}).with_files("model.onnx")
 
 
 def make_node(op_type: str, *inputs: str, **attributes: Any) -> Any:
@@ -78,6 +79,7 @@ def test_the_reason_names_the_node_and_no_file(
 def test_a_file_that_is_no_graph(backend: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = write_graph(tmp_path, END)
     (tmp_path / "model.onnx").write_bytes(b"no graph")
+    bundle = bundle.with_files("model.onnx")
     with pytest.raises(BundleError, match=r"cannot load fp32: \w") as caught:
         open_session(bundle, SessionConfig(backend))
     assert str(tmp_path) not in str(caught.value)

@@ -23,6 +23,7 @@ from ganrt.feeds import Array, Feeds
 from ganrt.proof import Proof
 from ganrt.proving import prove
 from ganrt.session_config import SessionConfig
+from ganrt.stores import FolderStore
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ def test_the_proofs_of_the_exporting_machine_are_enough(bundle: Bundle, made: li
 @pytest.fixture
 def unrecorded(bundle: Bundle, tmp_path: Path) -> Bundle:
     """A copy of an exported bundle without its proofs, as another machine sees it."""
-    copied = replace(bundle, folder=Path(shutil.copytree(bundle.folder, tmp_path / "tiny.ganrt")))
+    copied = replace(bundle, store=FolderStore(Path(shutil.copytree(bundle.folder, tmp_path / "tiny.ganrt"))))
     copied = replace(copied, variants={"fp32": replace(copied.variants["fp32"], proofs=())})
     copied.write_manifest()
     return copied

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganrt import tuned
-from ganrt.bundle import Bundle, FileDigest
+from ganrt.bundle import Bundle
 from ganrt.errors import ArtifactError, MachineError, MissingLibraryError
 from ganrt.session_config import SessionConfig
+from ganrt.stores import FileDigest
 from ganrt.tuned import Timing, Tuned, TunedConfig
 
 

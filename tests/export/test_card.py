@@ -13,6 +13,7 @@ from ganrt.bundle import Bundle
 from ganrt.export import export
 from ganrt.export.card import write_card
 from ganrt.proof import Proof
+from ganrt.stores import FolderStore
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,9 @@ def test_a_proof_of_an_older_record_has_a_dash(made: Bundle, tmp_path: Path) -> 
     del raw["batch_drift"]
     (tmp_path / Bundle.GOLDEN).write_bytes((made.folder / Bundle.GOLDEN).read_bytes())
     variant = replace(made.variants["fp32"], proofs=(Proof.from_dict(raw),))
-    write_card(replace(made, folder=tmp_path, variants={"fp32": variant}, files={}).with_files(Bundle.GOLDEN))
+    write_card(
+        replace(made, store=FolderStore(tmp_path), variants={"fp32": variant}, files={}).with_files(Bundle.GOLDEN)
+    )
     assert "| - | passed | - |" in (tmp_path / Bundle.CARD).read_text()
 
 

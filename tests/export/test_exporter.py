@@ -19,6 +19,7 @@ from ganrt.bundle import METADATA_KEY, Bundle
 from ganrt.errors import RequestError, UnprovenError, VerificationError
 from ganrt.export import export, verify
 from ganrt.models import build_generator
+from ganrt.stores import FolderStore
 
 TINY = {"size": 16, "width": 4, "latent": 6, "channels": 1}
 
@@ -241,7 +242,7 @@ def test_verify_finds_the_wrong_model(exported: Path, tmp_path: Path) -> None:
     weights = onnx.numpy_helper.to_array(model.graph.initializer[0]).copy()
     model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights * 1.1, model.graph.initializer[0].name))
     onnx.save(model, impostor / "model.onnx")
-    bundle = dataclasses.replace(Bundle.read(exported), folder=impostor).with_files("model.onnx")
+    bundle = dataclasses.replace(Bundle.read(exported), store=FolderStore(impostor)).with_files("model.onnx")
     bundle.write_manifest()
 
     found = verify(str(impostor), backends=["onnxruntime", "pytorch"])

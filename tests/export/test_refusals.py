@@ -22,6 +22,7 @@ from ganrt.cli.main import main
 from ganrt.errors import BackendError, MachineError, RequestError, UnprovenError, VerificationError
 from ganrt.export import export, verify
 from ganrt.session_config import SessionConfig
+from ganrt.stores import FolderStore
 
 REFUSALS = {
     CANNOT_LOAD: r"cannot load fp32: no rule for Nonsense",
@@ -150,7 +151,7 @@ def test_what_fails_is_said_once_for_each_variant(folder: Path, monkeypatch: pyt
 def test_a_reason_without_an_operator_of_the_graph_stays_as_it_is(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied = replace(bundle, folder=Path(shutil.copytree(bundle.folder, tmp_path / "copy.ganrt")))
+    copied = replace(bundle, store=FolderStore(Path(shutil.copytree(bundle.folder, tmp_path / "copy.ganrt"))))
     backends.install(monkeypatch, a=CANNOT_LOAD)
     assert verify(copied).failures[0] == "a cannot load fp32: no rule for Nonsense"
 

@@ -6,6 +6,7 @@ from fakes.sessions import SPEC, images
 
 from ganrt.bundle import FAITHFUL, Bundle, Variant
 from ganrt.golden import Golden
+from ganrt.stores import FolderStore
 
 GRAPH = "model.onnx"
 
@@ -15,5 +16,5 @@ def write_bundle(folder: Path) -> Bundle:
     Golden.make(SPEC, lambda given: images(SPEC, given)).save(folder / Bundle.GOLDEN)
     for name in (GRAPH, Bundle.WEIGHTS):
         (folder / name).write_bytes(name.encode())
-    bundle = Bundle(folder, SPEC, {FAITHFUL: Variant(GRAPH, 18, "fp32")}, {})
+    bundle = Bundle(FolderStore(folder), SPEC, {FAITHFUL: Variant(GRAPH, 18, "fp32")}, {})
     return bundle.with_files(GRAPH, Bundle.WEIGHTS, Bundle.GOLDEN)

@@ -12,13 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 import ganrt
 from ganrt.backend import open_session
-from ganrt.bundle import Bundle, FileDigest, Variant
+from ganrt.bundle import Bundle, Variant
 from ganrt.errors import BackendError, DeviceMemoryError, RequestError
 from ganrt.feeds import Draw
 from ganrt.generator import Generator
 from ganrt.images import to_uint8
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
+from ganrt.stores import FileDigest, FolderStore
 
 __all__ = ["start"]
 CONDITIONAL = Spec(
@@ -52,7 +53,7 @@ def make_conditional_bundle(folder: Path) -> Bundle:
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "model.onnx"
     )
     files = {"model.onnx": FileDigest.of(folder / "model.onnx")}
-    return Bundle(folder, CONDITIONAL, {"fp32": Variant("model.onnx", 17, "fp32")}, files)
+    return Bundle(FolderStore(folder), CONDITIONAL, {"fp32": Variant("model.onnx", 17, "fp32")}, files)
 
 
 def open_trt_session(machine: FakeMachine, bundle: Bundle, *batches: int) -> Any:
@@ -196,7 +197,7 @@ def make_darkening_bundle(folder: Path) -> Bundle:
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "model.onnx"
     )
     files = {"model.onnx": FileDigest.of(folder / "model.onnx")}
-    return Bundle(folder, DARKER, {"fp32": Variant("model.onnx", 17, "fp32")}, files)
+    return Bundle(FolderStore(folder), DARKER, {"fp32": Variant("model.onnx", 17, "fp32")}, files)
 
 
 @both_libraries

@@ -44,6 +44,7 @@ from ganrt.export.engines import (
 from ganrt.export.tracing import DEFAULT_OPSET, trace
 from ganrt.export.variants import QUALITY, VariantOptions, add_variants, save_graph
 from ganrt.models import get_family
+from ganrt.stores import FolderStore
 
 _log = partial(click.echo, err=True)
 BATCHES = (1, 8)
@@ -103,7 +104,7 @@ def export_variants(recipe: GeneratorRecipe, folder: Path, quality: float) -> Ex
     family = get_family(recipe.family)
     spec = family.spec(family.configure(recipe.config))
     model = trace(make_generator(recipe), spec)
-    bundle = Bundle(folder, spec, {FAITHFUL: Variant("model.onnx", DEFAULT_OPSET, "fp32")}, {}, None)
+    bundle = Bundle(FolderStore(folder), spec, {FAITHFUL: Variant("model.onnx", DEFAULT_OPSET, "fp32")}, {}, None)
     bundle = bundle.with_files(*save_graph(model, bundle, "model.onnx"))
     try:
         return ExportedVariants(_add_variants(bundle, model, VariantOptions(PRECISIONS, _FORMS, quality)), {})

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from fakes.gpu import FakeMachine, Start, start
 from helpers.fp16_graphs import SPEC, chain
 
-from ganrt.bundle import Bundle, FileDigest, Variant
+from ganrt.bundle import Bundle, Variant
 from ganrt.cli.main import main
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.export.precision import fp16, fp32_islands, int8
 from ganrt.export.precision.calibration import draw_samples, measure_ranges
 from ganrt.gpu import engine_cache
 from ganrt.spec import Image, Output, Spec
+from ganrt.stores import FileDigest, FolderStore
 
 __all__ = ["start"]
 VERSIONS = ["8.6.0", "10.13.3", "10.16.1", "11.4.0"]
@@ -28,7 +29,7 @@ def make_bundle(model: ir.Model, folder: Path, precision: str = "fp32", spec: Sp
     """Make a bundle of one graph with all that a build reads."""
     ir.save(model, folder / "model.onnx")
     files = {"model.onnx": FileDigest.of(folder / "model.onnx")}
-    return Bundle(folder, spec, {precision: Variant("model.onnx", 20, precision)}, files)
+    return Bundle(FolderStore(folder), spec, {precision: Variant("model.onnx", 20, precision)}, files)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from helpers.fp16_graphs import SPEC, Chain, chain
 from onnx import TensorProto, helper, numpy_helper
 
-from ganrt.bundle import Bundle, FileDigest, Variant
+from ganrt.bundle import Bundle, Variant
 from ganrt.cli.main import main
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.export import verification
@@ -27,6 +27,7 @@ from ganrt.export.engines.compiler import CompiledPlan, Compiler
 from ganrt.export.engines.options import RtxEngineOptions
 from ganrt.gpu import engine_cache
 from ganrt.machine import has_nvidia_gpu
+from ganrt.stores import FileDigest, FolderStore
 
 WITHOUT_GPU = pytest.mark.skipif(has_nvidia_gpu(), reason="a machine with a GPU proves the engine")
 ONE = RtxEngineOptions((1,), targets=("sm89",))
@@ -60,7 +61,7 @@ def save(folder: Path, nodes: list[onnx.NodeProto], kind: int = TensorProto.FLOA
 def make_bundle(model: ir.Model, folder: Path) -> Bundle:
     ir.save(model, folder / "model.onnx")
     files = {"model.onnx": FileDigest.of(folder / "model.onnx")}
-    return Bundle(folder, SPEC, {"fp32": Variant("model.onnx", 20, "fp32")}, files)
+    return Bundle(FolderStore(folder), SPEC, {"fp32": Variant("model.onnx", 20, "fp32")}, files)
 
 
 def test_a_graph_that_crashes_the_compiler_is_an_error_and_the_next_one_is_compiled(
@@ -188,7 +189,7 @@ def test_if_one_target_is_rejected_each_is_tried_alone(bundle: Bundle) -> None:
 
 @pytest.mark.usefixtures("rtx")
 def test_fp8_is_tried_for_ada_and_later(bundle: Bundle) -> None:
-    fp8 = Bundle(bundle.folder, bundle.spec, {"fp8": Variant("model.onnx", 20, "fp8")}, bundle.files)
+    fp8 = Bundle(bundle.store, bundle.spec, {"fp8": Variant("model.onnx", 20, "fp8")}, bundle.files)
     picky = PickyCompiler()
     assert try_compilation(picky, fp8, "fp8").targets == ("sm89", "sm120")
     assert picky.tried == [("sm89", "sm120")]
@@ -307,19 +308,19 @@ def test_the_command_compiles_on_a_machine_without_a_gpu(bundle: Bundle, tmp_pat
 
 
 def test_fp8_is_for_ada_and_later(worker: Compiler, bundle: Bundle) -> None:
-    fp8 = Bundle(bundle.folder, bundle.spec, {"fp8": Variant("model.onnx", 20, "fp8")}, bundle.files)
+    fp8 = Bundle(bundle.store, bundle.spec, {"fp8": Variant("model.onnx", 20, "fp8")}, bundle.files)
     with pytest.raises(RequestError, match="sm86 does not compute in fp8; name some of sm89, sm120, sm121"):
         ahead.compile_variant(worker, fp8, "fp8", RtxEngineOptions())
 
 
 def test_turing_computes_no_int8(worker: Compiler, bundle: Bundle) -> None:
-    int8 = Bundle(bundle.folder, bundle.spec, {"int8": Variant("model.onnx", 20, "int8")}, bundle.files)
+    int8 = Bundle(bundle.store, bundle.spec, {"int8": Variant("model.onnx", 20, "int8")}, bundle.files)
     with pytest.raises(RequestError, match=r"with sm75 among its targets, an engine .* computes int8 in float"):
         ahead.compile_variant(worker, int8, "int8", RtxEngineOptions(targets=("sm75", "sm89")))
 
 
 def test_bf16_is_not_compiled(worker: Compiler, bundle: Bundle) -> None:
-    bf16 = Bundle(bundle.folder, bundle.spec, {"bf16": Variant("model.onnx", 20, "bf16")}, bundle.files)
+    bf16 = Bundle(bundle.store, bundle.spec, {"bf16": Variant("model.onnx", 20, "bf16")}, bundle.files)
     with pytest.raises(RequestError, match="bf16 is bf16; engines are built of fp32, fp16, int8, fp8"):
         ahead.compile_variant(worker, bf16, "bf16", ONE)
 

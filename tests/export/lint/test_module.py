@@ -243,7 +243,7 @@ def test_rejections_end_the_command(factories: str, tmp_path: Path) -> None:
 def test_info_of_a_manifest_that_says_something_else(bundle: Bundle, tmp_path: Path) -> None:
     assert bundle.provenance["lint"] == []
     for lint, shown in ((7, ""), ([3, {"level": "warning"}], "  warning: ?: ?\n")):
-        made = Bundle(bundle.folder, bundle.spec, bundle.variants, bundle.files, bundle.model, {"lint": lint})
+        made = Bundle(bundle.store, bundle.spec, bundle.variants, bundle.files, bundle.model, {"lint": lint})
         from ganrt.cli.info import print_info
 
         runner = CliRunner()

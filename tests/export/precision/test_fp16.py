@@ -34,6 +34,7 @@ from ganrt.export.precision.sensitivity import choose_kept_layers, release_layer
 from ganrt.fp16_emulation import emulate_fp16
 from ganrt.proving import prove
 from ganrt.session_config import SessionConfig
+from ganrt.stores import FolderStore
 
 CHAINS = st.lists(st.sampled_from(STEPS), min_size=1, max_size=8)
 UNMEASURED = Magnitudes({}, {})
@@ -350,7 +351,7 @@ def test_verify_finds_an_overflow_that_nobody_foresaw(made: Bundle, tmp_path: Pa
     assert golden is not None
     proofs = {}
     for name in graphs:
-        whole = replace(made, folder=tmp_path, variants=variants)
+        whole = replace(made, store=FolderStore(tmp_path), variants=variants, files={}).with_files(f"{name}.onnx")
         with open_session(whole, SessionConfig("onnxruntime", name, "cpu")) as session:
             proofs[name] = prove(session, made.spec, golden, "key").proof
     assert proofs["fp32"].passed
@@ -366,4 +367,7 @@ def test_fp16_on_the_cpu_needs_onnx(made: Bundle, monkeypatch: pytest.MonkeyPatc
 def test_a_damaged_graph_is_the_bundles_fault(made: Bundle, tmp_path: Path) -> None:
     (tmp_path / "model.fp16-phases.onnx").write_bytes(b"\x00damaged")
     with pytest.raises(BundleError, match="onnxruntime cannot load"):
-        open_session(replace(made, folder=tmp_path), SessionConfig("onnxruntime", "fp16-phases"))
+        open_session(
+            replace(made, store=FolderStore(tmp_path)).with_files("model.fp16-phases.onnx"),
+            SessionConfig("onnxruntime", "fp16-phases"),
+        )
