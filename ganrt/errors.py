@@ -64,8 +64,11 @@ class MissingLibraryError(MachineError):
     """
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
-        self.module, self.extra = library, extra
+        self.module, self.extra, self.purpose = library, extra, purpose
         super().__init__(f'{purpose} needs {library}, which is not installed: pip install "ganrt[{extra}]"')
+
+    def __reduce__(self) -> tuple[type[MissingLibraryError], tuple[str, str, str]]:
+        return type(self), (self.module, self.extra, self.purpose)
 
 
 class DeviceMemoryError(MachineError):
@@ -99,6 +102,9 @@ class ContractError(BackendError, AssertionError):
     def __init__(self, promise: str, found: str) -> None:
         self.promise, self.found = promise, found
         super().__init__(f"{promise}. But {found}")
+
+    def __reduce__(self) -> tuple[type[ContractError], tuple[str, str]]:
+        return type(self), (self.promise, self.found)
 
 
 class VerificationError(GanrtError):

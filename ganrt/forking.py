@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from types import TracebackType
 
+_REST_S = 0.005
+"""How long a fork waits after the last batch. When a batch is done, the threads of a library may still hold locks; a
+thread that ends may too."""
 _tracked: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()
 """Sessions by their id; they need not be hashable."""
 _has_tracked = False
@@ -50,7 +53,8 @@ def track(session: object) -> int:
 
 
 def generation() -> int:
-    """Return how many forks lie between this process and the one that imported ganrt."""
+    """Return how often this process and its ancestors were forked after a session had been opened. Above 0, libraries
+    may have been copied with threads missing."""
     return _generation
 
 
@@ -88,6 +92,8 @@ class _Computing:
             self._forks += 1
             while self._depths.keys() - {me}:
                 self._changed.wait()
+        if _has_tracked:
+            threading.Event().wait(_REST_S)
 
     def end_fork(self) -> None:
         """Let other threads in again."""
@@ -108,13 +114,18 @@ renew_in_child(computing)
 
 def _start_child() -> None:
     global _generation
-    _generation += 1
     for lock in list(_locks):
         lock.start_child()
-    for session in list(_tracked.values()):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
     if _has_tracked:
+        _generation += 1
+        for session in list(_tracked.values()):
+            keep_forever(session)
         _skip_exit_handlers()
+
+
+def keep_forever(thing: object) -> None:
+    """Never free an object, not even when the interpreter ends."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _skip_exit_handlers() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -162,7 +161,7 @@ class Generator:
         """Batch size -> measured seconds; empty if not tuned."""
         self.info = info or Info.of_session(session)
         """Bundle, variant, backend, device, library versions, proof and reason of the choice."""
-        self._lock = threading.Lock()
+        self._lock = FairLock()
         self._opening = FairLock()
 
     @property

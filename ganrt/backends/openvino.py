@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import openvino
 
+from ganrt import forking
 from ganrt.backend import HostSession, Session, check_options, first_line, library_version, thread_count
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, BundleError, MachineError
@@ -64,6 +65,8 @@ class _OpenVinoSession(HostSession):
         }
         super().__init__("openvino", precision, bundle.spec, details)
         self._request = compiled.create_infer_request()
+        if forking.generation():  # freeing it joins threads, which wait for locks that were copied while they were held
+            forking.keep_forever(self._request)
 
     def run(self, feeds: Feeds) -> Array:
         # The tensors share NumPy's memory, which OpenVINO allows for writeable arrays only. The result is copied,

@@ -1,17 +1,5 @@
-"""Check that a backend keeps the contract of `ganrt.backend.Session`, for the tests of its author:
-
-    import ganrt
-    from ganrt.testing import check_backend
-
-    import my_backend  # has open(bundle, variant, device, **options) -> Session
-
-
-    def test_contract():
-        check_backend(my_backend, ganrt.Bundle.read("tiny.ganrt"))
-
-Any exported bundle works; a small one is fast. Each promise of the contract has its own function below, whose docstring
-is the promise that a ContractError names.
-"""
+"""The promises of a session while it is used, each a function whose docstring is the promise that a ContractError
+names."""
 
 from __future__ import annotations
 
@@ -32,6 +20,7 @@ from ganrt.images import to_uint8
 from ganrt.machine import parse_device
 from ganrt.proving import BATCH, allowed_drift, find_drifts, take_rows
 from ganrt.spec import Spec
+from ganrt.testing.life_cycle import check_life_cycle
 
 _ANY = (1, 2, 5)
 """Batch sizes to try with a session that takes any size."""
@@ -40,15 +29,23 @@ _DLPACK_DEVICES = {"cpu": (1,), "cuda": (2, 13)}
 
 
 def check_backend(
-    backend: str | BackendModule, bundle: Bundle, *, variant: str = FAITHFUL, device: str = "cpu", **options: Any
+    backend: str | BackendModule,
+    bundle: Bundle,
+    *,
+    variant: str = FAITHFUL,
+    device: str = "cpu",
+    life_cycle: bool = True,
+    **options: Any,
 ) -> None:
-    """Check a backend's sessions with the golden samples of a bundle.
+    """Check a backend's sessions with the golden samples of a bundle: first the promises of this module, then those of
+    `check_life_cycle`.
 
     Args:
         backend: a module with `open`, or a name from the table of backends.
         bundle: an exported bundle.
         variant: name of the variant to open.
         device: `cpu`, `cuda` or `cuda:N`; not `auto`, because the session must run on the requested device.
+        life_cycle: False to skip `check_life_cycle`, which takes seconds.
         options: passed to `open`.
 
     Raises ContractError, naming the first broken promise; RequestError for a bundle without golden samples.
@@ -65,6 +62,8 @@ def check_backend(
         device,
         bundle.variant(variant).precision,
     )
+    if life_cycle:
+        check_life_cycle(backend, bundle, variant=variant, device=device, **options)
 
 
 def check_session(
