@@ -6,22 +6,20 @@ There is no fallback: a session runs on the provider that was asked for, or open
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
-
-# Without this, importing ONNX Runtime 1.32 writes a device number and a database of events below the home folder.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime as ort
 
 from ganrt.backend import HostSession, Session, check_options, first_line, library_version, thread_count
 from ganrt.bundle import Bundle
 from ganrt.errors import BundleError, MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import has_nvidia_gpu, parse_device
+from ganrt.telemetry import no_telemetry
+
+with no_telemetry():
+    import onnxruntime as ort
 
 if not hasattr(ort, "InferenceSession"):
     raise ImportError(
