@@ -16,6 +16,8 @@ from ganrt.errors import MachineError, MissingLibraryError
 
 VARIABLE = "GANRT_CACHE"
 """Environment variable with an absolute path, the folder of the caches; empty is as if it were not set."""
+OPTIONAL = ("proofs", "tuned")
+"""Names of the caches that ganrt can do without."""
 _log = logging.getLogger(__name__)
 _has_warned = False
 
@@ -76,6 +78,16 @@ def find_cache_folder(name: str, extra: str = "cpu") -> Path | None:
         return None
     except OSError as error:
         raise MachineError(f"{path}, the cache of {name}, cannot be read: {error.strerror}") from error
+
+
+def check_cache() -> None:
+    """Raise MachineError if proofs or tuned records cannot be kept, MissingLibraryError without platformdirs. Creates
+    nothing."""
+    for name in OPTIONAL:
+        path = find_cache_folder(name) or cache_root() / name
+        existing = next(folder for folder in (path, *path.parents) if folder.exists())
+        if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+            raise MachineError(f"{path}, the cache of {name}, cannot be written: {existing} does not allow it")
 
 
 def find_cached_file(folder: str, name: str) -> Path | None:
