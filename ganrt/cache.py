@@ -22,12 +22,13 @@ _log = logging.getLogger(__name__)
 _has_warned = False
 
 
-def cache_root(extra: str = "cpu") -> Path:
+def cache_root(extra: str = "cpu", purpose: str = "the cache") -> Path:
     """Return the folder that holds the caches, which need not exist: GANRT_CACHE, or else `ganrt` in the user's cache
     folder (XDG_CACHE_HOME, or `.cache` in the home folder).
 
     Args:
         extra: the extra of ganrt to install if platformdirs is missing.
+        purpose: what it is needed for then.
 
     Raises MachineError if there is none; MissingLibraryError without platformdirs.
     """
@@ -39,7 +40,7 @@ def cache_root(extra: str = "cpu") -> Path:
     try:
         import platformdirs
     except ImportError as error:
-        raise MissingLibraryError("platformdirs", extra, "the cache") from error
+        raise MissingLibraryError("platformdirs", extra, purpose) from error
     try:
         root = platformdirs.user_cache_path("ganrt")
     except RuntimeError:  # newer versions of platformdirs
@@ -61,7 +62,7 @@ def cache_folder(name: str, extra: str = "cpu") -> Path:
     Raises MachineError if there is no place for it, or if it cannot be created, belongs to another user or is writable
     by others; MissingLibraryError without platformdirs.
     """
-    path = cache_root(extra) / name
+    path = cache_root(extra, f"the cache of {name}") / name
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         return _require_private(path, name)
@@ -71,7 +72,7 @@ def cache_folder(name: str, extra: str = "cpu") -> Path:
 
 def find_cache_folder(name: str, extra: str = "cpu") -> Path | None:
     """Like `cache_folder`, but return None if the folder does not exist."""
-    path = cache_root(extra) / name
+    path = cache_root(extra, f"the cache of {name}") / name
     try:
         return _require_private(path, name)
     except (FileNotFoundError, NotADirectoryError):
