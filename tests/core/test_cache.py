@@ -109,6 +109,7 @@ def test_a_folder_that_was_removed_is_made_again(cache: Path) -> None:
     write_cached_file("proofs", "a", b"2")
     found = find_cached_file("proofs", "a")
     assert found is not None and found.read_bytes() == b"2"
+    assert find_cached_file("proofs", "b") is None
 
 
 def test_a_folder_that_vanishes_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,11 @@ def test_in_a_container_the_mount_point_shows_its_group(tmp_path: Path, group: s
     assert read_cpu_quota(make_v1(tmp_path / "v1", {"": ("150000", "100000")}, group, mounted)) == 1.5
 
 
+def test_nothing_outside_of_the_mount_is_read(tmp_path: Path) -> None:
+    root = make_v2(tmp_path, {"cpu.max": "150000 100000", "../cpu.max": "100 100000"}, "/../elsewhere")
+    assert read_cpu_quota(root) == 1.5
+
+
 def test_a_group_below_the_mounted_one_is_found(tmp_path: Path) -> None:
     root = make_v2(tmp_path, {"inner/cpu.max": "50000 100000", "cpu.max": "max"}, "/pod/inner", "/pod")
     assert read_cpu_quota(root) == 0.5
