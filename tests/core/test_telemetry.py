@@ -33,7 +33,7 @@ def test_the_package_of_openvino_cannot_be_imported_inside(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("found", [ModuleType(PACKAGE), None])
 def test_what_was_imported_before_comes_back(found: ModuleType | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, PACKAGE, found)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, PACKAGE, found)
     with no_telemetry(), pytest.raises(ModuleNotFoundError):
         importlib.import_module(PACKAGE)
     assert sys.modules[PACKAGE] is found

@@ -110,7 +110,7 @@ def main() -> int:
         ended, status = os.waitpid(child, 0 if server is None else os.WNOHANG)
         if ended:
             break
-        if name := _answer(server):
+        if server is not None and (name := _answer(server)):
             asked.append(name)
     Path(task["report"]).write_text(json.dumps({"asked": asked, "isolated": server is not None}))
     return os.waitstatus_to_exitcode(status)
