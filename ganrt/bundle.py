@@ -162,7 +162,9 @@ class Bundle:
             )
         if not names:
             known = ", ".join(dict.fromkeys(variant.precision for variant in self.variants.values()))
-            raise RequestError(f"{self.path} has no {precision} variant; it has {known}")
+            only_gpu = not gpu and all(v.precision == "fp16" or v.for_gpu for v in self.variants.values())
+            advice = ", made for GPUs: a CPU only emulates float16, for proofs. Export fp32 or int8 too for a CPU"
+            raise RequestError(f"{self.path} has no {precision} variant; it has {known}{advice * only_gpu}")
 
         def rank(name: str) -> tuple[bool, bool, bool]:
             variant = self.variants[name]

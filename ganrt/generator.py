@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganrt import batching, choosing, feeds, forking
-from ganrt.backend import PictureSession, Session, open_session
+from ganrt.backend import PictureSession, Session, backend_table, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
 from ganrt.checks import require_whole
@@ -87,7 +87,13 @@ def load(
         generator = _make_generator(read, candidate, session, proof)
         _log.info("%s: %s (%s)", read.path, generator.info.config, candidate.reason)
         return generator
-    raise _combine_errors(read, [error for _, error in failed])
+    reasons = [error for tried, error in failed if not _is_oracle_missing(tried, error)]
+    raise _combine_errors(read, reasons or [error for _, error in failed])
+
+
+def _is_oracle_missing(candidate: Candidate, error: GanrtError) -> bool:
+    """Whether a backend that is slow by design is not installed: no advice for a user who wants pictures."""
+    return isinstance(error, MissingLibraryError) and backend_table()[candidate.config.backend].slow
 
 
 def _combine_errors(bundle: Bundle, errors: list[GanrtError]) -> GanrtError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from pathlib import Path
 
+from ganrt.cgroups import read_cpu_quota
 from ganrt.errors import RequestError
 
 _NVIDIA_NODES = ("/dev/nvidia0", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
@@ -22,11 +24,39 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def machine_cores() -> int:
+    """Return the number of logical processors of this machine, whoever may use them."""
+    return os.sysconf("SC_NPROCESSORS_ONLN")
+
+
 def usable_cores() -> int:
-    """Return the number of logical processors that this process may use."""
+    """Return the number of logical processors that this process can keep busy, at least 1: those that it may run on, or
+    fewer where the quota of a container allows less time. A quota of 1.5 processors counts as 2.
+
+    From Python 3.13, PYTHON_CPU_COUNT and `-X cpu_count` replace the number of those that it may run on.
+    """
+    quota = read_cpu_quota()
+    allowed = _count_allowed()
+    return allowed if quota is None else min(allowed, math.ceil(quota))
+
+
+def _count_allowed() -> int:
+    if hasattr(os, "process_cpu_count"):
+        return int(os.process_cpu_count() or 1)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def default_threads() -> int | None:
+    """Return the number of threads to give a library if the user names none: `usable_cores`. None if that is the whole
+    machine, so that the library's own default fits.
+
+    Libraries count the processors of the machine. None of them reads a container's quota, and ONNX Runtime does not
+    read the affinity mask either.
+    """
+    usable = usable_cores()
+    return None if usable == machine_cores() else usable
 
 
 def has_nvidia_gpu() -> bool:

@@ -16,12 +16,11 @@ import json
 import logging
 from typing import Any
 
-from ganrt import atomic
 from ganrt._version import __version__
 from ganrt.backend import Session, backend_table, library_version
 from ganrt.bundle import Bundle
-from ganrt.cache import cache_folder, find_cache_folder
-from ganrt.errors import BundleError, MachineError, MissingLibraryError, UnprovenError
+from ganrt.cache import find_cached_file, write_cached_file
+from ganrt.errors import BundleError, UnprovenError
 from ganrt.json_reader import read_json
 from ganrt.machine import cpu_name, has_nvidia_gpu, nvidia_details
 from ganrt.proof import Proof
@@ -154,26 +153,18 @@ def _prove_now(bundle: Bundle, variant: str, session: Session, key: str) -> Proo
     config = SessionConfig(session.backend, variant, session.device)
     _log.info("proving %s on %s for the first time on this machine", bundle.path, config)
     proof = prove(session, bundle.spec, golden, key).proof
-    try:
-        atomic.write_file(cache_folder("proofs") / f"{key}.json", json.dumps(proof.to_dict()).encode())
-    except MissingLibraryError:
-        raise
-    except MachineError as error:
-        _log.warning("the proof cannot be cached, so the next load proves again: %s", error)
+    write_cached_file("proofs", f"{key}.json", json.dumps(proof.to_dict()).encode())
     return proof
 
 
 def _read_proof(key: str) -> Proof | None:
     """Read a proof from the cache; None if there is none, or none that can be trusted."""
+    path = find_cached_file("proofs", f"{key}.json")
+    if path is None:
+        return None
     try:
-        folder = find_cache_folder("proofs")
-        path = folder / f"{key}.json" if folder else None
-        if path is None or not path.is_file():
-            return None
         proof = Proof.from_dict(read_json(path, _MAX_BYTES, BundleError))
-    except MissingLibraryError:
-        raise
-    except (MachineError, BundleError) as error:
+    except BundleError as error:
         _log.warning("%s; proving again", error)
         return None
     return proof if proof.key == key else None

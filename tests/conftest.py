@@ -48,6 +48,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """The folder in which this test keeps its proofs and tuned records."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.delenv("GANRT_CACHE", raising=False)
+    monkeypatch.setattr("ganrt.cache._has_warned", False)  # each test is told
     return folder
 
 

@@ -57,7 +57,10 @@ COMPOSED = {"ganrt.training", "ganrt.export", "ganrt.export.engines", "ganrt.ben
 
 
 def package_of(module: str) -> str:
-    """The package that a module belongs to: the longest name that it begins with."""
+    """The package that a module belongs to: the longest name that it begins with. `python -m ganrt` is the command
+    line."""
+    if module == "ganrt.__main__":
+        return "ganrt.cli"
     return max((name for name in ARROWS if f"{module}.".startswith(f"{name}.")), key=len, default="")
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from ganrt.errors import MachineError
+from ganrt.telemetry import no_telemetry
 
 from .bundles import SPEED
 from .rates import measure_rates
@@ -34,7 +35,8 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 def report_provider(setting: Setting) -> str:
     """ONNX Runtime has its CUDA provider."""
     load_cuda_libraries(setting)
-    import onnxruntime
+    with no_telemetry():
+        import onnxruntime
 
     providers = onnxruntime.get_available_providers()
     setting.require_gpu(f"ONNX Runtime {onnxruntime.__version__} with {', '.join(providers)}")

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
@@ -21,10 +20,14 @@ from ganrt.feeds import Array, Feeds
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 from ganrt.stores import FolderStore
+from ganrt.telemetry import no_telemetry
 
 from ..passes import find_module_path
 from ..tracing import EXAMPLES
 from .findings import join_paths
+
+with no_telemetry():
+    import onnxruntime as ort
 
 _TOLERANCE = 1e-3
 

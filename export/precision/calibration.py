@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 
 from ganrt import feeds
 from ganrt.backend import first_line
@@ -19,8 +18,12 @@ from ganrt.fp16_emulation import emulate_fp16
 from ganrt.golden import proof_picture_size
 from ganrt.images import from_uint8
 from ganrt.spec import Spec
+from ganrt.telemetry import no_telemetry
 
 from .pictures import Crops, PictureCrops
+
+with no_telemetry():
+    import onnxruntime as ort
 
 SEED = 2024
 """Of samples that are no golden ones: what is chosen on some pictures is proven on others."""

@@ -6,22 +6,20 @@ There is no fallback: a session runs on the provider that was asked for, or open
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-# Without this, importing ONNX Runtime 1.32 writes a device number and a database of events below the home folder.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime as ort
-
 from ganrt.backend import HostSession, Session, check_options, first_line, library_version, thread_count
 from ganrt.bundle import Bundle
-from ganrt.errors import BundleError, MachineError, MissingLibraryError, RequestError
+from ganrt.errors import BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import has_nvidia_gpu, parse_device
+from ganrt.telemetry import no_telemetry
+
+with no_telemetry():
+    import onnxruntime as ort
 
 if not hasattr(ort, "InferenceSession"):
     raise ImportError(
@@ -137,9 +135,9 @@ def _open_session(
     path = bundle.onnx(variant)
     spelled_out = providers == [_CPU] and _has_fp16(bundle, variant)
     try:
-        graph = _read_fp16_graph(path) if spelled_out else str(path)
+        graph = _read_fp16_graph(path, variant) if spelled_out else str(path)
         session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=False)
-    except MissingLibraryError:
+    except MachineError:
         raise
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
         raise BundleError(f"onnxruntime cannot load {variant}: {first_line(error)}") from error
@@ -157,11 +155,14 @@ def _has_fp16(bundle: Bundle, variant: str) -> bool:
     return found.precision == "fp16" or found.for_gpu
 
 
-def _read_fp16_graph(path: Path) -> bytes:
+def _read_fp16_graph(path: Path, variant: str) -> bytes:
     """Return an fp16 graph in the form that makes the CPU provider compute fp16 (see `ganrt.fp16_emulation`). Raises
-    MissingLibraryError without onnx."""
+    MachineError without onnx."""
     try:
         from ganrt.fp16_emulation import emulate_fp16_file
     except ModuleNotFoundError as error:
-        raise MissingLibraryError("onnx", "export", "fp16 on ONNX Runtime's CPU provider") from error
+        raise MachineError(
+            f"{variant} computes in float16, which is made for GPUs: use fp32 or int8 on this machine. A CPU only "
+            "emulates float16, more slowly than float32, to prove the variant; that needs onnx: pip install onnx"
+        ) from error
     return emulate_fp16_file(path)

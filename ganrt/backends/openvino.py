@@ -11,14 +11,18 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import openvino
 
 from ganrt import forking
 from ganrt.backend import HostSession, Session, check_options, first_line, library_version, thread_count
 from ganrt.bundle import Bundle
+from ganrt.current_folder import existing_current_folder
 from ganrt.errors import BackendError, BundleError, MachineError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device
+from ganrt.telemetry import no_telemetry
+
+with no_telemetry(), existing_current_folder():
+    import openvino
 
 _RUNS_AS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("i8", "u8")}
 """Precision of a variant -> OpenVINO's names of it for the nodes in _COUNTED."""

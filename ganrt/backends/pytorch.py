@@ -8,18 +8,22 @@ from typing import Any, cast
 
 import numpy as np
 import safetensors
-import torch
-from safetensors.torch import load_file
 
 from ganrt import forking
 from ganrt.backend import Pending, Session, check_options, first_line, library_version
 from ganrt.bound_inputs import BoundInputs, check_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, Bundle
+from ganrt.current_folder import existing_current_folder
 from ganrt.errors import BackendError, BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds, check_feeds
 from ganrt.machine import nvidia_details, parse_device
-from ganrt.models import build_generator, get_family
 from ganrt.spec import Spec
+
+with existing_current_folder():  # imported without one, its oneMKL ends the process when it is first used
+    import torch
+    from safetensors.torch import load_file
+
+    from ganrt.models import build_generator, get_family
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:

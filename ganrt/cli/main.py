@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
 import sys
 from typing import Any
 
@@ -60,9 +61,18 @@ def main() -> None:
 
     `ganrt COMMAND --help` explains the options of a command.
     """
+    _open_missing_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without a character must not end an hour's work
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+
+
+def _open_missing_streams() -> None:
+    """Open the null device in place of standard streams that a service manager has closed: libraries write to them, and
+    the next file that is opened must not get their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 for _command in (demo, models, doctor, info, train, export, verify, build, sample, transform, stylize, bench, tune):

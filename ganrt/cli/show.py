@@ -26,15 +26,20 @@ def models() -> None:
 
 
 @click.command()
-def doctor() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was found, and facts about the machine, as JSON.")
+def doctor(as_json: bool) -> None:
     """Check which backends this machine can run.
 
-    Prints a line for each backend and for the GPU: `ok` with its version, or `--` with the reason and the fix.
+    Prints a line for each backend, for the GPU, the cores and the cache: `ok` with what was found, or `--` with the
+    reason and the fix.
     """
+    from ganrt.cli.doctor import collect_facts, run_checks
+
+    if as_json:
+        click.echo(json.dumps(collect_facts(), indent=1))
+        return
     from rich.markup import escape
     from rich.table import Table
-
-    from ganrt.cli.doctor import run_checks
 
     table = Table(box=None, show_header=False)
     for check in run_checks():

@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import ganrt
+from ganrt.backend import backend_names
 from ganrt.bundle import Bundle
 from ganrt.cli.doctor import Check
 from ganrt.cli.main import main
@@ -48,6 +49,48 @@ def test_help_costs_no_framework() -> None:
 def test_models_and_doctor() -> None:
     assert "dcgan" in run("models").stdout
     assert "onnxruntime" in run("doctor").stdout
+
+
+def test_doctor_lists_facts_as_json(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ganrt.cli import doctor
+
+    monkeypatch.setattr(doctor, "read_cpu_quota", lambda: 1.5)
+    facts = json.loads(run("doctor", "--json").stdout)
+    assert list(facts) == ["machine", "versions", "gpu", "cache", "backends", "problems"]
+    machine = facts["machine"]
+    assert list(machine) == ["system", "release", "architecture", "python", "processor", "cores", "memory"]
+    assert machine["cores"]["all"] >= machine["cores"]["usable"] >= 1 and machine["cores"]["quota"] == 1.5
+    assert machine["memory"]["all"] > 2**28 and "limit" in machine["memory"]
+    assert {"ganrt", "numpy", "onnxruntime", "openvino", "torch"} <= facts["versions"].keys()
+    assert facts["cache"] == {"folder": str(cache / "ganrt"), "usable": True, "text": str(cache / "ganrt")}
+    assert list(facts["backends"]) == backend_names()
+    assert facts["backends"]["openvino"] == {"usable": True, "text": f"openvino {facts['versions']['openvino']}"}
+    assert facts["problems"] == []
+    shown = run("doctor").stdout
+    assert f"{machine['cores']['usable']} of {machine['cores']['all']} usable, with a quota of 1.5" in shown
+    assert f"ok  cache         {cache / 'ganrt'}" in shown
+
+
+def test_doctor_says_why_the_cache_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANRT_CACHE", "here")
+    facts = json.loads(run("doctor", "--json").stdout)
+    reason = "GANRT_CACHE is 'here', which is not an absolute path"
+    assert facts["cache"] == {"folder": None, "usable": False, "text": reason}
+    assert f"--  cache         {reason}" in run("doctor").stdout
+
+
+def test_the_package_is_the_command(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "ganrt", "info", folder], capture_output=True, text=True, check=True)
+    assert "8 normal random numbers" in done.stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_traceback(folder: Path, closed: str) -> None:
+    """As some service managers start a program."""
+    command = ["sh", "-c", f'exec "$0" -m ganrt info "$1" {closed}', sys.executable, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert ("8 normal random numbers" in done.stdout) == (" >" not in f" {closed}")
 
 
 def test_doctor_finds_runtimes_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

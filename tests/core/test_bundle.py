@@ -16,6 +16,7 @@ from helpers.manifests import edit_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ganrt
 from ganrt.bundle import METADATA_KEY, Bundle, Variant
 from ganrt.errors import BundleError, RequestError
 from ganrt.json_reader import parse_json
@@ -323,6 +324,19 @@ def test_variants_made_for_gpus_are_tried_there_unless_another_has_fewer_macs(bu
     assert order(form, False) == ["fp16-phases"]
     assert order(form, True) == ["fp16-traced", "fp16-phases"]
     assert order(replace(form, fewer_macs=True), True) == ["fp16-phases", "fp16-traced"]
+
+
+def test_a_bundle_for_gpus_alone_says_so_on_a_cpu(bundle: Bundle) -> None:
+    half = replace(bundle.variants["fp32"], precision="fp16")
+    mixed = replace(half, precision="int8", for_gpu=True)
+    only = replace(bundle, variants={"fp16-phases": half, "int8-half-traced": mixed})
+    with pytest.raises(RequestError, match="no fp32 variant; it has fp16, int8, made for GPUs: a CPU only emulates"):
+        ganrt.load(only, device="cpu")
+    with pytest.raises(RequestError, match=r"it has fp16, int8$"):
+        only.in_precision("fp32", gpu=True)
+    for_cpu = replace(only, variants={**only.variants, "int8": replace(half, precision="int8")})
+    with pytest.raises(RequestError, match=r"it has fp16, int8$"):
+        for_cpu.in_precision("fp32")
 
 
 def test_what_is_for_gpus_alone_must_be_named_elsewhere(bundle: Bundle) -> None:

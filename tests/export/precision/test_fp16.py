@@ -24,7 +24,7 @@ from onnx.reference import ReferenceEvaluator
 import ganrt
 from ganrt.backend import open_session
 from ganrt.bundle import Bundle, Variant
-from ganrt.errors import BundleError, MissingLibraryError, VerificationError
+from ganrt.errors import BundleError, MachineError, VerificationError
 from ganrt.export import export
 from ganrt.export.passes.graph import Patch
 from ganrt.export.precision import calibration, fp16, fp32_islands
@@ -358,10 +358,16 @@ def test_verify_finds_an_overflow_that_nobody_foresaw(made: Bundle, tmp_path: Pa
     assert "saturated where the original is not" in proofs["fp16"].failures[0]
 
 
-def test_fp16_on_the_cpu_needs_onnx(made: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["onnxruntime", "auto"])
+def test_without_onnx_fp16_on_the_cpu_says_what_it_is_for(
+    made: Bundle, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
     monkeypatch.setitem(sys.modules, "ganrt.fp16_emulation", None)
-    with pytest.raises(MissingLibraryError, match="fp16 on ONNX Runtime's CPU provider needs onnx"):
-        ganrt.load(made.folder, "onnxruntime", device="cpu", precision="fp16")
+    monkeypatch.setitem(sys.modules, "onnx.reference", None)  # of the backend `reference`
+    monkeypatch.delitem(sys.modules, "ganrt.backends.reference", raising=False)
+    with pytest.raises(MachineError, match="which is made for GPUs: use fp32 or int8 on this machine") as found:
+        ganrt.load(made.folder, backend, device="cpu", precision="fp16")
+    assert "ganrt[" not in str(found.value) and "pip install onnx" in str(found.value)
 
 
 def test_a_damaged_graph_is_the_bundles_fault(made: Bundle, tmp_path: Path) -> None:

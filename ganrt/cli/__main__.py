@@ -1,5 +1,0 @@
-"""`python -m ganrt.cli`: the command line where no script is installed."""
-
-from ganrt.cli.main import main
-
-main()
