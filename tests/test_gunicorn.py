@@ -104,4 +104,4 @@ if __name__ == "__main__":
     for name in backend_names("cpu"):
         with tempfile.TemporaryDirectory() as temporary:
             stopped_in = serve(Bundle.read(sys.argv[1]), name, Path(temporary))[2]
-        print(f"{name}: {REQUESTS} requests answered, stopped in {stopped_in:.2f} s")
+        sys.stdout.write(f"{name}: {REQUESTS} requests answered, stopped in {stopped_in:.2f} s\n")
