@@ -29,6 +29,7 @@ from ganrt.errors import (
 )
 from ganrt.generator import Generator, load
 from ganrt.info import Info
+from ganrt.sample_request import Draw
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 
@@ -41,6 +42,7 @@ __all__ = [
     "ContractError",
     "DeviceLostError",
     "DeviceMemoryError",
+    "Draw",
     "EngineError",
     "GanrtError",
     "Generator",

@@ -21,8 +21,9 @@ from ganrt.agreement import THRESHOLDS
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.checks import require_whole
 from ganrt.errors import BackendError, DeviceMemoryError, GanrtError, MachineError, MissingLibraryError, RequestError
-from ganrt.feeds import Array, Draw, Feeds, check_feeds
+from ganrt.feeds import Array, Feeds, check_feeds
 from ganrt.machine import parse_device
+from ganrt.sample_request import Draw
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 
@@ -86,11 +87,6 @@ class Session(ABC):
                 "fork: load the bundle after the fork"
             )
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        raise RequestError(
-            f"a session of {self.backend} cannot be pickled or copied; pickle the Generator, which opens a new one"
-        )
-
     @abstractmethod
     def submit(self, feeds: Feeds) -> Pending:
         """Start one batch.
@@ -124,7 +120,8 @@ class PictureSession(Session):
 
     @abstractmethod
     def submit_draw(self, draw: Draw) -> Pending:
-        """Start one batch of samples of a seed; `draw.rows` is at most the largest of `batch_sizes`.
+        """Start one batch of samples; `draw.rows` is at most the largest of `batch_sizes`. Each row has its own seed,
+        sample number, label and truncation.
 
         `wait` and `device_arrays` return `draw.rows` pictures: uint8 (N, H, W, C), clamped and rounded as by
         `ganrt.images.to_uint8`. `wait` raises BackendError if an image is not finite; `device_arrays` does not check.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,8 +14,10 @@ import numpy as np
 
 from ganrt.backend import Pending, PictureSession, Session
 from ganrt.errors import BackendError
-from ganrt.feeds import Array, Draw, Feeds
-from ganrt.images import Pictures
+from ganrt.fair_lock import FairLock
+from ganrt.feeds import Feeds
+from ganrt.images import Floats, Pictures
+from ganrt.sample_request import Draw
 from ganrt.spec import Output
 
 _MAX_BATCH = 32
@@ -141,70 +145,96 @@ def _build_cost_table(bound: int, times: tuple[tuple[int, int], ...]) -> tuple[t
     return tuple(entries)
 
 
+def take_turn(first: Batch, left: Iterator[Batch], lock: FairLock) -> Iterator[Batch]:
+    """Yield the first batch, and those that are left until another thread waits for the lock."""
+    yield first
+    while not lock.contended:
+        batch = next(left, None)
+        if batch is None:
+            return
+        yield batch
+
+
 def run_batches(
     session: Session,
     output: Output,
-    count: int,
+    batches: Iterable[Batch],
     make_feeds: Callable[[Batch], Feeds],
-    limit: int,
-    seconds: Mapping[int, float] | None = None,
-) -> Iterator[tuple[Batch, Array]]:
-    """Compute `count` rows; batch k + 1 is in flight while batch k is yielded.
+    receive: Callable[[Batch, Floats], None],
+) -> None:
+    """Compute batches; batch k + 1 is in flight while batch k is received, and none when this returns or raises.
 
     Args:
         session: computes the batches.
         output: output of the model.
-        count: number of rows.
+        batches: from `plan_batches`.
         make_feeds: returns the inputs of a batch, `batch.size` rows each.
-        limit, seconds: as for `plan_batches`.
+        receive: gets each batch with its images, float32 (batch.rows, C, H, W), which it owns.
 
-    Yields each batch with its images, float32 (batch.rows, C, H, W), owned by the caller. Raises BackendError if the
-    session returns an array of another name, dtype or shape.
+    Raises BackendError if the session returns an array of another name, dtype or shape.
     """
-    batches = plan_batches(count, session.batch_sizes, limit, seconds)
-    for batch, pending in _submit_ahead(batches, lambda batch: session.submit(make_feeds(batch))):
-        yield batch, _wait_for_images(session, output, batch, pending)
+
+    def collect(batch: Batch, pending: Pending) -> None:
+        receive(batch, _wait_for_images(session, output, batch, pending))
+
+    _run_ahead(batches, lambda batch: session.submit(make_feeds(batch)), collect)
 
 
 def run_pictures(
-    session: PictureSession, output: Output, draw: Draw, limit: int, seconds: Mapping[int, float] | None = None
-) -> Iterator[tuple[Batch, Pictures]]:
+    session: PictureSession,
+    output: Output,
+    batches: Iterable[Batch],
+    make_draw: Callable[[Batch], Draw],
+    receive: Callable[[Batch, Pictures], None],
+) -> None:
     """Like `run_batches`, for samples that the session draws and converts to pictures itself.
 
-    Yields each batch with its pictures, uint8 (batch.rows, H, W, C), owned by the caller.
+    Args:
+        make_draw: returns the samples of a batch, `batch.rows` of them.
+        receive: gets each batch with its pictures, uint8 (batch.rows, H, W, C), which it owns.
     """
-    batches = plan_batches(draw.rows, session.batch_sizes, limit, seconds)
-    for batch, pending in _submit_ahead(batches, lambda b: session.submit_draw(draw.take_rows(b.first, b.rows))):
+
+    def collect(batch: Batch, pending: Pending) -> None:
         made = pending.wait()[output.name]
         if made.dtype != np.uint8 or made.ndim != 4 or made.shape[::3] != (batch.rows, output.channels):
             raise BackendError(
                 f"{session.backend} returned {made.dtype} of shape {made.shape} where {batch.rows} pictures were drawn"
             )
-        yield batch, made
+        receive(batch, made)
+
+    _run_ahead(batches, lambda batch: session.submit_draw(make_draw(batch)), collect)
 
 
-def _submit_ahead(batches: Iterable[Batch], submit: Callable[[Batch], Pending]) -> Iterator[tuple[Batch, Pending]]:
-    """Yield each batch with its pending result, after the next batch was submitted."""
-    running: tuple[Batch, Pending] | None = None
-    for batch in batches:
-        following = (batch, submit(batch))
-        if running is not None:
-            yield running
-        running = following
-    if running is not None:
-        yield running
+def _run_ahead(
+    batches: Iterable[Batch], submit: Callable[[Batch], Pending], collect: Callable[[Batch, Pending], None]
+) -> None:
+    """Collect each batch after the next one was submitted. Whatever fails, no batch stays in flight."""
+    running: deque[tuple[Batch, Pending]] = deque()
+    try:
+        for batch in batches:
+            running.append((batch, submit(batch)))
+            if len(running) > 1:
+                collect(*running.popleft())
+        while running:
+            collect(*running.popleft())
+    finally:
+        for _, pending in running:
+            with suppress(Exception):  # the error that ended the run is raised, not those that follow from it
+                pending.wait()
 
 
 def run_all(
     session: Session, output: Output, feeds: Feeds, limit: int, seconds: Mapping[int, float] | None = None
-) -> Array:
+) -> Floats:
     """Return the images of all rows of `feeds`, at least one: float32 NCHW, owned by the caller.
 
     `limit` and `seconds` are those of `plan_batches`; errors are those of `run_batches`.
     """
     count = len(next(iter(feeds.values())))
-    batches = run_batches(session, output, count, lambda b: take_batch(feeds, b), limit, seconds)
-    return np.concatenate([images for _, images in batches])
+    batches = plan_batches(count, session.batch_sizes, limit, seconds)
+    parts: list[Floats] = []
+    run_batches(session, output, batches, lambda b: take_batch(feeds, b), lambda _, images: parts.append(images))
+    return np.concatenate(parts)
 
 
 def take_batch(feeds: Feeds, batch: Batch) -> Feeds:
@@ -217,7 +247,7 @@ def take_batch(feeds: Feeds, batch: Batch) -> Feeds:
     return {name: array[index] for name, array in feeds.items()}
 
 
-def _wait_for_images(session: Session, output: Output, batch: Batch, pending: Pending) -> Array:
+def _wait_for_images(session: Session, output: Output, batch: Batch, pending: Pending) -> Floats:
     outputs = pending.wait()
     if output.name not in outputs:
         raise BackendError(f"{session.backend} returned the outputs {sorted(outputs)}; {output.name!r} is missing")

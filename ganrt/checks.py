@@ -1,11 +1,12 @@
-"""Checks of single numbers from callers or files."""
+"""Checks of values from callers or files."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganrt.errors import RequestError
 
@@ -37,3 +38,11 @@ def require_whole(name: str, value: object, minimum: int = 1, maximum: int | Non
         return int(value)
     upper = "" if maximum is None else f" to {maximum}"
     raise RequestError(f"{name} is {value!r:.100}; it must be a whole number from {minimum}{upper}")
+
+
+def as_array(name: str, value: object) -> NDArray[Any]:
+    """Convert any array-like value. Raises RequestError, with `name`, if it cannot be converted."""
+    try:
+        return np.asarray(value)
+    except Exception as error:  # ragged lists, GPU tensors: any exception of their conversion
+        raise RequestError(f"{name} cannot be read as an array: {error}") from error

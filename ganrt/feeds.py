@@ -3,92 +3,63 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Collection, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ganrt import latents
-from ganrt.checks import is_finite
+from ganrt.checks import as_array, is_whole
 from ganrt.errors import RequestError
+from ganrt.sample_request import DRAWN, TRUNCATION, Draw, Labels, Seeds, Truncation, check_request
 from ganrt.spec import Image, Input, Label, Latent, Scalar, Spec
 from ganrt.synthetic import draw_image
 
 Array: TypeAlias = NDArray[Any]
 Feeds: TypeAlias = dict[str, Array]
 """Input name -> C-contiguous array with the batch size as its first dimension, the same for all."""
-TRUNCATION = "truncation"
-"""Name of the scalar input that gets the value of `sample(truncation=...)`."""
 PICTURE_STREAM = 2**31
 """Random stream of the first image input, beyond those of latents and labels."""
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
-Labels: TypeAlias = int | Sequence[int] | NDArray[np.integer] | None
-"""None (drawn from the seed), one class for all samples, or one class per sample."""
-
-
-class Draw(NamedTuple):
-    """A request for samples of a seed, with checked arguments."""
-
-    seed: int
-    """From 0 to 2^64 - 1."""
-    start: int
-    """Number of the first sample."""
-    rows: int
-    """Number of samples."""
-    labels: Labels = None
-    """None (drawn from the seed), one class, or an int64 array of one class per sample."""
-    truncation: float | None = None
-    """Largest magnitude of a latent value; None for the default."""
-
-    def take_rows(self, first: int, rows: int) -> Draw:
-        """Return the request for `rows` samples from the `first` one on. It may go beyond the last sample, whose label
-        is then repeated."""
-        labels = self.labels
-        if isinstance(labels, np.ndarray):
-            labels = labels[np.minimum(np.arange(first, first + rows), len(labels) - 1)]
-        return Draw(self.seed, self.start + first, rows, labels, self.truncation)
-
-    def chosen_feeds(self, spec: Spec) -> Feeds:
-        """Return the inputs that are not drawn from the seed: labels that the caller chose. Raises RequestError."""
-        item, chosen = spec.find(Label), check_labels(spec, self.labels, self.rows)
-        return {} if item is None or chosen is None else {item.name: _encode_labels(chosen, item)}
-
-    def draw_feeds(self, spec: Spec) -> Feeds:
-        """Draw the inputs on the host (`draw_feeds`)."""
-        return draw_feeds(spec, *self)
 
 
 def draw_feeds(
     spec: Spec,
-    seed: int,
-    start: int,
+    seed: Seeds,
+    start: Seeds,
     count: int,
     labels: Labels = None,
-    truncation: float | None = None,
+    truncation: Truncation = None,
     size: Size | Mapping[str, Size] | None = None,
 ) -> Feeds:
-    """Draw the inputs of the samples start to start + count - 1 of a seed. Each row depends only on the seed and its
-    own sample number.
+    """Draw the inputs of `count` samples. Each row depends only on its own seed, sample number, label and truncation.
 
     Args:
         spec: inputs of the model.
-        seed: from 0 to 2^64 - 1.
-        start: number of the first sample, from 0.
-        count: number of samples; start + count is at most 2^64.
-        labels: None (drawn from the seed), one class, or one class per sample; for the first label input. Others are
-            drawn.
-        truncation: None, or the largest magnitude of a latent value, from 0.
-        size: height and width of synthetic images for image inputs of free size, for proofs and benchmarks: the same
-            for all, or by the name of the input. None rejects models with image inputs.
+        seed, start, labels, truncation: as for `Generator.sample`.
+        count: number of samples.
+        size: as for `draw_rows`.
 
     Returns arrays owned by the caller. Raises RequestError if an argument is out of range or the model has no such
     input.
     """
-    seed, start, count = latents.check_seed(seed, start, count)
-    draw = Draw(seed, start, count, check_labels(spec, labels, count), truncation)
-    check_truncation(spec, truncation)
+    request = check_request(spec, count, seed, start, labels, truncation)
+    return draw_rows(spec, request.take_rows(0, request.rows), size)
+
+
+def draw_rows(spec: Spec, draw: Draw, size: Size | Mapping[str, Size] | None = None) -> Feeds:
+    """Draw the inputs of samples.
+
+    Args:
+        spec: inputs of the model.
+        draw: the samples, checked.
+        size: height and width of synthetic images for image inputs of free size, for proofs and benchmarks: the same
+            for all, or by the name of the input. None rejects models with image inputs.
+
+    Returns arrays owned by the caller. Raises RequestError for a model with image inputs without a size.
+    """
     feeds: Feeds = {}
     for item in spec.inputs:
         if not isinstance(item, Image):
@@ -101,66 +72,58 @@ def draw_feeds(
         else:
             stream = PICTURE_STREAM + spec.images.index(item)
             sides = item.size or (size if isinstance(size, tuple) else size[item.name])
-            feeds[item.name] = draw_image(item, seed, start, count, stream, sides)
+            feeds[item.name] = draw_image(item, draw.seeds, draw.indices, draw.rows, stream, sides)
     return feeds
 
 
-def draw_numbers(spec: Spec, seed: int, start: int, count: int) -> Feeds:
-    """Draw the inputs that are not images, as `draw_feeds` does."""
-    draw = Draw(*latents.check_seed(seed, start, count))
+def draw_numbers(spec: Spec, draw: Draw) -> Feeds:
+    """Draw the inputs that are not images, as `draw_rows` does."""
     return {item.name: _draw_number(spec, item, draw) for item in spec.inputs if not isinstance(item, Image)}
 
 
-def _draw_number(spec: Spec, item: Latent | Label | Scalar, draw: Draw) -> Array:
-    seed, start, count, chosen, truncation = draw
-    if isinstance(item, Latent):
-        return _draw_latent(item, seed, start, count, spec.streams[item.name], truncation)
-    if isinstance(item, Label):
-        if chosen is None or item is not spec.find(Label):
-            chosen = latents.labels(seed, start, count, spec.streams[item.name], item.classes)
-        return _encode_labels(np.asarray(chosen), item)
-    asked = truncation if item.name == TRUNCATION else None
-    return np.full(count, item.default if asked is None else asked, np.float32)
+def draw_missing(spec: Spec, given: Collection[str], count: int, seed: Seeds) -> Feeds:
+    """Draw the latents and labels that were not given, for pictures that are transformed.
 
+    Args:
+        given: names of the inputs that were given.
+        count: number of pictures.
+        seed: one for samples 0 to count - 1 of it, or one per picture for sample 0 of each.
 
-def check_labels(spec: Spec, labels: Labels, count: int) -> NDArray[np.int64] | None:
-    """Return one class per sample, int64 of shape (count,); None if `labels` is None.
-
-    Raises RequestError if the model has no classes, a class is out of range, or the number of labels is wrong.
+    Raises RequestError if there is another seed than the default, and nothing to draw.
     """
-    if labels is None:
-        return None
+    missing = [name for name in spec.streams if name not in given]
+    if not missing and not (is_whole(seed) and seed == 0):
+        raise RequestError(f"seed was given, but nothing is drawn for this {spec.family} model: leave it out")
+    drawn = draw_numbers(spec, check_request(spec, count, seed).take_rows(0, count)) if missing else {}
+    return {name: drawn[name] for name in missing}
+
+
+def draw_classes(spec: Spec, draw: Draw) -> NDArray[np.int64] | None:
+    """Return the class of each sample, chosen or drawn: int64 (n,); None for a model without classes."""
     item = spec.find(Label)
-    if item is None:
-        raise RequestError(f"labels were given, but this {spec.family} model has no classes: leave them out")
-    array = as_array("labels", labels)
-    if (array.dtype.kind not in "iu" and array.size) or array.ndim > 1:
-        raise RequestError(f"labels are {labels!r:.100}; give one class number, or a list of one per image")
-    if array.ndim == 1 and len(array) != count:
-        raise RequestError(f"{len(array)} labels were given for {count} images; give one class, or one per image")
-    _check_classes(array, item)
-    return np.full(count, array, np.int64)
+    return None if item is None else _draw_label(spec, item, draw)
 
 
-def _check_classes(array: Array, item: Label) -> None:
-    outside = np.extract((array < 0) | (array >= item.classes), array)
-    if outside.size:
-        raise RequestError(f"class {outside[0]} does not exist; this model's classes are 0 to {item.classes - 1}")
+def _draw_number(spec: Spec, item: Latent | Label | Scalar, draw: Draw) -> Array:
+    if isinstance(item, Latent):
+        return _draw_latent(item, draw, spec.streams[item.name])
+    if isinstance(item, Label):
+        return _encode_labels(_draw_label(spec, item, draw), item)
+    return draw_scalar(item, draw)
 
 
-def check_truncation(spec: Spec, truncation: float | None) -> None:
-    """Raise RequestError unless `truncation` is None, or a number from 0 and the model can be truncated."""
-    if truncation is None:
-        return
-    latent = spec.find(Latent)
-    inside = next((i for i in spec.inputs if isinstance(i, Scalar) and i.name == TRUNCATION), None)
-    if inside is None and (latent is None or latent.truncation == "none"):
-        raise RequestError(f"truncation was given, but this {spec.family} model has none: leave it out")
-    if not is_finite(truncation) or truncation < 0:
-        raise RequestError(f"truncation is {truncation!r}; it must be a finite number from 0")
-    if inside is not None and not inside.range[0] <= truncation <= inside.range[1]:
-        low, high = inside.range
-        raise RequestError(f"truncation is {truncation!r}; this model takes {low:g} to {high:g}")
+def draw_scalar(item: Scalar, draw: Draw) -> NDArray[np.float32]:
+    """Return the value of a scalar input for each sample, float32 (n,): its truncation, or the input's default."""
+    if item.name == TRUNCATION:
+        return draw.fill_truncation(item.default).astype(np.float32)
+    return np.full(draw.rows, item.default, np.float32)
+
+
+def _draw_label(spec: Spec, item: Label, draw: Draw) -> NDArray[np.int64]:
+    drawn = latents.labels(draw.seeds, draw.indices, draw.rows, spec.streams[item.name], item.classes)
+    if draw.labels is None or item is not spec.find(Label):
+        return drawn
+    return np.where(draw.labels == DRAWN, drawn, draw.labels)
 
 
 def check_inputs(spec: Spec, given: Mapping[str, ArrayLike]) -> Feeds:
@@ -227,29 +190,21 @@ def check_feeds(spec: Spec, feeds: Feeds, batch_sizes: tuple[int, ...] = ()) -> 
     return sizes.pop()
 
 
-def as_array(name: str, value: object) -> Array:
-    """Convert any array-like value. Raises RequestError, with `name`, if it cannot be converted."""
-    try:
-        return np.asarray(value)
-    except Exception as error:  # ragged lists, GPU tensors: any exception of their conversion
-        raise RequestError(f"{name} cannot be read as an array: {error}") from error
-
-
 def _dtype_of(item: Input) -> type[np.int64] | type[np.float32]:
     return np.int64 if isinstance(item, Label) and item.encoding == "index" else np.float32
 
 
-def _draw_latent(item: Latent, seed: int, start: int, count: int, stream: int, truncation: float | None) -> Array:
+def _draw_latent(item: Latent, draw: Draw, stream: int) -> Array:
     size = math.prod(item.shape)
+    place = (draw.seeds, draw.indices, draw.rows, stream, size)
     if item.distribution == "uniform":
-        values = latents.uniform(seed, start, count, stream, size, *item.range)
+        values = latents.uniform(*place, *item.range)
     elif item.truncation == "scaled":
-        values = latents.normal(seed, start, count, stream, size, 2.0)
-        values *= np.float32(item.default if truncation is None else truncation)
+        values = latents.normal(*place, latents.SCALED_LIMIT)
+        values *= draw.fill_truncation(item.default).astype(np.float32)[:, None]
     else:
-        limit = truncation if item.truncation == "resampled" else None
-        values = latents.normal(seed, start, count, stream, size, limit)
-    return values.reshape(count, *item.shape)
+        values = latents.normal(*place, draw.truncation if item.truncation == "resampled" else None)
+    return values.reshape(draw.rows, *item.shape)
 
 
 def _encode_labels(classes: NDArray[np.int64], item: Label) -> Array:
@@ -275,6 +230,12 @@ def _check_input(item: Input, array: Array) -> Array:
     if isinstance(item, Scalar) and not ((array >= item.range[0]) & (array <= item.range[1])).all():
         raise RequestError(f"{item.name} has values outside {item.range[0]} to {item.range[1]}")
     return array
+
+
+def _check_classes(array: Array, item: Label) -> None:
+    outside = np.extract((array < 0) | (array >= item.classes), array)
+    if outside.size:
+        raise RequestError(f"class {outside[0]} does not exist; this model's classes are 0 to {item.classes - 1}")
 
 
 def _shape_fits(item: Input, shape: tuple[int, ...]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,22 +11,22 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ganrt import batching, choosing, feeds, forking
+from ganrt import batching, choosing, feeds
 from ganrt.backend import PictureSession, Session, backend_table, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
 from ganrt.checks import require_whole
 from ganrt.choosing import Candidate, LoadRequest
-from ganrt.errors import BackendError, GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
+from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
 from ganrt.fair_lock import FairLock
-from ganrt.feeds import Draw, Feeds, Labels
-from ganrt.images import Floats, Pictures, to_uint8
+from ganrt.images import Floats, Pictures
 from ganrt.info import Info
-from ganrt.latents import check_seed
 from ganrt.proof import Proof
+from ganrt.sample_request import Draw, Labels, SampleRequest, Seeds, Truncation, check_request
+from ganrt.sampling import RunBatches, compute_ahead, make_pictures
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
-from ganrt.transform import Picture, transform
+from ganrt.transform import Picture, to_pictures, transform
 from ganrt.trust import reject_refused, require_proof
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ def _load_again(path: str | Path, candidate: Candidate, unproven: bool) -> Gener
 
 
 class Generator:
-    """A loaded model. Threads may share one; a lock lets one batch at a time use the session.
+    """A loaded model. Threads may share one: each in turn uses the session for a batch, in order of arrival.
 
     A forked child opens a session of its own when it first uses the generator; one on a GPU raises BackendError there.
     A pickled or copied generator is its bundle's path and its configuration, with which it is loaded again.
@@ -186,90 +185,120 @@ class Generator:
 
     @overload
     def sample(
-        self, n: int, seed: int = 0, start: int = 0, labels: Labels = None, truncation: float | None = None
+        self,
+        n: int | None = None,
+        seed: Seeds = 0,
+        start: Seeds = 0,
+        labels: Labels = None,
+        truncation: Truncation = None,
     ) -> Pictures: ...
 
     @overload
     def sample(
         self,
-        n: int,
-        seed: int = 0,
-        start: int = 0,
+        n: int | None = None,
+        seed: Seeds = 0,
+        start: Seeds = 0,
         labels: Labels = None,
-        truncation: float | None = None,
+        truncation: Truncation = None,
         *,
         output: str,
     ) -> Any: ...
 
     def sample(
         self,
-        n: int,
-        seed: int = 0,
-        start: int = 0,
+        n: int | None = None,
+        seed: Seeds = 0,
+        start: Seeds = 0,
         labels: Labels = None,
-        truncation: float | None = None,
+        truncation: Truncation = None,
         *,
         output: str = "numpy",
     ) -> Any:
         """Generate n pictures: uint8 (n, H, W, C), RGB or grey, owned by the caller.
 
+        Each argument is one value, or a sequence or array of one per picture, so that requests of many users can share
+        a batch; each gets the pictures that it would get alone.
+
         Args:
-            n: number of pictures, from 0.
+            n: number of pictures, from 0; None for the length of the sequences, or 1 without any.
             seed: from 0 to 2^64 - 1.
-            start: number of the first sample, to continue a job or to split it between machines.
-            labels: None (drawn from the seed), one class, or one class per picture.
+            start: sample number. One number is that of the first picture, to continue a job or to split it between
+                machines; with a seed per picture, that of every picture.
+            labels: classes; None, also for a single picture, for one that is drawn from the seed.
             truncation: largest magnitude of a latent value; smaller values give more typical, less varied pictures.
+                None, also for a single picture, is the model's own. In an array NaN stands for None.
             output: `numpy`, or `dlpack` for an object that torch, JAX or CuPy read without a copy (`from_dlpack`). On a
                 GPU the session owns its memory, which is valid until the generator is used again, and n is at most the
                 session's largest batch size.
 
-        Raises RequestError if an argument is out of range or the model has no such input, BackendError if an image has
-        values that are not finite (not checked for `dlpack` on a GPU).
+        Raises RequestError, naming the argument and the position, if an entry is out of range, the model has no such
+        input, or the lengths differ; BackendError if an image has values that are not finite (not checked for `dlpack`
+        on a GPU).
         """
-        draw = self._check_draw(n, seed, start, labels, truncation)
+        request = self._check_request(n, seed, start, labels, truncation)
         if output == "dlpack" and self.session.device != "cpu":
-            return self._sample_on_device(draw)
+            return self._sample_on_device(request)
         if output not in ("numpy", "dlpack"):
             raise RequestError(f"output is {output!r}; choose numpy or dlpack")
-        pictures = self._allocate(draw.rows)
-        with self._lock:
-            for batch, made in self._make_batches(draw):
-                pictures[batch.first : batch.first + batch.rows] = made
-        return pictures
+        return self._sample(request, 0, request.rows)
 
-    def _make_batches(self, draw: Draw) -> Iterator[tuple[Batch, Pictures]]:
-        """Yield the pictures batch by batch. They are made on the device if the session can, else on the host."""
-        output, cut = self.spec.output, (self.max_batch, self.seconds)
-        if isinstance(self.session, PictureSession):
-            yield from batching.run_pictures(self.session, output, draw, *cut)
-            return
+    def draw(
+        self,
+        n: int | None = None,
+        seed: Seeds = 0,
+        start: Seeds = 0,
+        labels: Labels = None,
+        truncation: Truncation = None,
+    ) -> Draw:
+        """Return what `sample` draws for these arguments: the seed, sample number and class of each picture, and its
+        truncation if there are any. Nothing is computed. Raises RequestError as `sample` does."""
+        request = check_request(self.spec, n, seed, start, labels, truncation)
+        try:
+            draw = request.take_rows(0, request.rows)
+            return replace(draw, labels=feeds.draw_classes(self.spec, draw))
+        except (MemoryError, ValueError) as error:
+            raise RequestError(f"what is drawn for {request.rows} pictures does not fit into memory") from error
 
-        def draw_batch(batch: Batch) -> Feeds:
-            drawn = draw.take_rows(batch.first, batch.rows).draw_feeds(self.spec)
-            return batching.take_batch(drawn, Batch(0, batch.rows, batch.size))
+    def _check_request(
+        self, n: int | None, seed: Seeds, start: Seeds, labels: Labels, truncation: Truncation
+    ) -> SampleRequest:
+        """Check all arguments, and that the model takes no pictures, before any work."""
+        request = check_request(self.spec, n, seed, start, labels, truncation)
+        feeds.draw_rows(self.spec, request.take_rows(0, 0))
+        return request
 
-        for batch, images in batching.run_batches(self.session, output, draw.rows, draw_batch, *cut):
-            yield batch, to_uint8(images, output.range)
+    def _sample(self, request: SampleRequest, first: int, rows: int) -> Pictures:
+        return make_pictures(self.session, self.spec, request, first, rows, self._run_in_turns)
 
-    def _sample_on_device(self, draw: Draw) -> Any:
+    def _run_in_turns(self, rows: int, run: RunBatches) -> None:
+        """Run the batches of some rows. The lock is held while batches are in flight, and handed over between them if
+        other threads wait."""
+        left = batching.plan_batches(rows, self.session.batch_sizes, self.max_batch, self.seconds)
+        for first in left:
+            with self._lock:
+                run(batching.take_turn(first, left, self._lock))
+
+    def _sample_on_device(self, request: SampleRequest) -> Any:
         session = self.session
         if not isinstance(session, PictureSession):
             raise RequestError(
                 f"the {session.backend} backend cannot return pictures on {session.device}; use tensorrt"
             )
         most = session.batch_sizes[-1]
-        if not 1 <= draw.rows <= most:
-            raise RequestError(f"{draw.rows} pictures were asked for as one array on the GPU; ask for 1 to {most}")
+        if not 1 <= request.rows <= most:
+            raise RequestError(f"{request.rows} pictures were asked for as one array on the GPU; ask for 1 to {most}")
+        draw = request.take_rows(0, request.rows)
         with self._lock:
             return session.submit_draw(draw).device_arrays()[self.spec.output.name]
 
     def stream(
         self,
-        n: int,
-        seed: int = 0,
-        start: int = 0,
+        n: int | None = None,
+        seed: Seeds = 0,
+        start: Seeds = 0,
         labels: Labels = None,
-        truncation: float | None = None,
+        truncation: Truncation = None,
         batch: int | None = None,
     ) -> Iterator[Pictures]:
         """Yield the pictures of `sample` in arrays of at most `batch`; the next one is computed in a thread meanwhile.
@@ -278,14 +307,13 @@ class Generator:
         `batch` is `max_batch` by default. For n = 0 one empty array is yielded, so that the result can always be
         concatenated. Raises what `sample` raises.
         """
-        draw = self._check_draw(n, seed, start, labels, truncation)
+        request = self._check_request(n, seed, start, labels, truncation)
         size = self.max_batch if batch is None else require_whole("batch", batch)
 
         def compute(first: int) -> Pictures:
-            part = draw.take_rows(first, min(size, draw.rows - first))
-            return self.sample(part.rows, part.seed, part.start, part.labels, part.truncation)
+            return self._sample(request, first, min(size, request.rows - first))
 
-        return _compute_ahead(compute, range(0, max(draw.rows, 1), size))
+        return compute_ahead(compute, range(0, max(request.rows, 1), size))
 
     def __call__(self, **inputs: ArrayLike) -> Floats:
         """Run the model on your own inputs, by their names in the Spec: `g(z=z)`.
@@ -300,15 +328,28 @@ class Generator:
         count = len(next(iter(checked.values())))
         if count == 0:
             raise RequestError("the inputs have no rows; give at least one")
-        with self._lock:
-            return batching.run_all(self.session, self.spec.output, checked, self.max_batch, self.seconds)
+        parts: list[Floats] = []
 
-    def transform(self, *pictures: Picture, tile: int | None = None, **inputs: Any) -> Pictures:
+        def run(batches: Iterator[Batch]) -> None:
+            batching.run_batches(
+                self.session,
+                self.spec.output,
+                batches,
+                lambda batch: batching.take_batch(checked, batch),
+                lambda _, images: parts.append(images),
+            )
+
+        self._run_in_turns(count, run)
+        return np.concatenate(parts)
+
+    def transform(self, *pictures: Picture, tile: int | None = None, seed: Seeds = 0, **inputs: Any) -> Pictures:
         """Run pictures through an image-to-image model: `g.transform(photo)`, `g.transform(photo, style=painting)`.
 
         Args:
             pictures: image inputs in the order of the Spec: paths, Pillow images, or uint8 arrays HWC or NHWC.
             tile: side of overlapping tiles in input pixels; 0 for none; None uses tiles for large pictures if it can.
+            seed: where the model also takes latents or labels, those that are not given are drawn: for picture k of one
+                seed, sample k of it; with a seed per picture, sample 0 of each.
             inputs: inputs by name: pictures as above; scalars as a number, or their default if left out.
 
         Returns uint8 (H, W, C), or (N, H, W, C) if an input was an NHWC array; owned by the caller. Raises
@@ -322,8 +363,14 @@ class Generator:
         twice = sorted(positional.keys() & inputs.keys())
         if twice:
             raise RequestError(f"{twice[0]} was given twice")
-        made = transform(self.spec, {**positional, **inputs}, lambda feeds: self(**feeds), tile)
-        several = any(getattr(value, "ndim", 0) == 4 for value in [*pictures, *inputs.values()])
+        given = {**positional, **inputs}
+        several = any(getattr(value, "ndim", 0) == 4 for value in given.values())
+        for item in self.spec.images:
+            if item.name in given:
+                given[item.name] = to_pictures(item, given[item.name])
+        count = max((len(given[item.name]) for item in self.spec.images if item.name in given), default=1)
+        given |= feeds.draw_missing(self.spec, given, count, seed)
+        made = transform(self.spec, given, lambda feeds: self(**feeds), tile)
         return made if several else made[0]
 
     @property
@@ -332,7 +379,8 @@ class Generator:
         return batching.largest_batch(self.spec.output)
 
     def close(self) -> None:
-        """Close the session. May be called twice."""
+        """Close the session, once the batches in flight are done; calls that have more to do raise BackendError. May be
+        called twice."""
         with self._lock:
             self._closed = True
             self._session.close()
@@ -347,39 +395,3 @@ class Generator:
 
     def __repr__(self) -> str:
         return f"<Generator {self.spec.family} on {self.info.config} ({self.session.device}, {self.info.precision})>"
-
-    def _check_draw(self, n: int, seed: int, start: int, labels: Labels, truncation: float | None) -> Draw:
-        """Check all arguments before any work. Labels become None, one class, or an array of one class per picture."""
-        seed, start, n = check_seed(seed, start, n)
-        one = labels is None or isinstance(labels, int | np.integer)
-        chosen = feeds.check_labels(self.spec, labels, 1 if one else n)
-        feeds.draw_feeds(self.spec, seed, start, 0, None, truncation)
-        return Draw(seed, start, n, labels if one else chosen, truncation)
-
-    def _allocate(self, n: int) -> Pictures:
-        output = self.spec.output
-        height, width = output.size or (0, 0)
-        try:
-            return np.empty((n, height, width, output.channels), np.uint8)
-        except (MemoryError, ValueError) as error:
-            raise RequestError(f"{n} pictures of {width} x {height} do not fit into memory; use stream()") from error
-
-
-def _compute_ahead(compute: Callable[[int], Pictures], starts: range) -> Iterator[Pictures]:
-    """Yield `compute(start)` for every start; a thread computes the next one meanwhile. Raises BackendError in a forked
-    child, where that thread does not exist."""
-    generation = forking.generation()
-
-    def wait(future: Future[Pictures]) -> Pictures:
-        if forking.generation() != generation:
-            raise BackendError("this stream was started before the process forked: start one in the child")
-        return future.result()
-
-    with ThreadPoolExecutor(1, "ganrt-stream") as worker:
-        ahead: Future[Pictures] | None = None
-        for start in starts:
-            current, ahead = ahead, worker.submit(compute, start)
-            if current is not None:
-                yield wait(current)
-        if ahead is not None:
-            yield wait(ahead)

@@ -17,6 +17,7 @@ from ganrt.errors import BundleError
 from ganrt.feeds import Array, Feeds, Size
 from ganrt.images import Floats, from_uint8
 from ganrt.latents import MAX_64
+from ganrt.sample_request import Draw
 from ganrt.spec import Spec
 from ganrt.synthetic import draw_texture
 
@@ -269,8 +270,8 @@ def _gather_feeds(
     pictures: Mapping[str, Array],
 ) -> Feeds:
     """Inputs of the samples of some runs: images from `pictures`, all others drawn."""
-    runs = [feeds.draw_numbers(spec, int(s), int(i), length) for s, i in zip(seeds, starts, strict=True)]
-    given = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+    numbers = starts[:, None] + np.arange(length, dtype=np.uint64)
+    given = feeds.draw_numbers(spec, Draw(seeds.repeat(length), numbers.reshape(-1)))
     for item in spec.images:
         array = pictures[item.name]
         given[item.name] = from_uint8(array, item.range) if array.dtype == np.uint8 else array

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -118,12 +119,17 @@ def from_pillow(image: PIL.Image.Image, channels: int) -> Pictures:
     return array.reshape(*array.shape[:2], channels)
 
 
-def encode_png(picture: Pictures) -> bytes:
-    """Encode a uint8 HWC picture as the content of a PNG file."""
+def encode_png(picture: Pictures, text: Mapping[str, str] | None = None) -> bytes:
+    """Encode a uint8 HWC picture as the content of a PNG file, with text chunks: keyword -> value."""
     import PIL.Image
+    import PIL.PngImagePlugin
 
+    chunks = PIL.PngImagePlugin.PngInfo()
+    for keyword, value in (text or {}).items():
+        chunks.add_text(keyword, value)
     buffer = io.BytesIO()
-    PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG", optimize=True)
+    image = PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    image.save(buffer, "PNG", optimize=True, pnginfo=chunks)
     return buffer.getvalue()
 
 

@@ -5,7 +5,8 @@ Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 
 bits, seed high 32 bits). Counter: (block, sample number low, sample number high, stream). Value j of a sample is word
 `j mod 4` of block `j div 4`.
 
-Arguments of all functions: `seed` and sample numbers are below 2^64; the samples are start to start + count - 1;
+Arguments of all functions: `seed` is one seed, or one per row; `start` is the number of the first sample, the rows
+being samples start to start + count - 1, or the number of each row. Both are below 2^64; arrays are uint64 (count,).
 `stream`, below 2^32, separates the inputs of a model; `size` is the number of values per sample.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,11 @@ from ganrt.errors import RequestError
 Words = NDArray[np.uint32]
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
+Whole64: TypeAlias = int | NDArray[np.uint64]
+"""A seed or a sample number: one, or one per row."""
 
+SCALED_LIMIT = 2.0
+"""Truncation of latents that are then scaled."""
 MAX_64 = 2**64
 """Seeds and sample numbers are below this."""
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -47,12 +53,14 @@ def check_seed(seed: object, start: object = 0, count: object = 0) -> tuple[int,
     return whole[0], whole[1], whole[2]
 
 
-def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:
+def philox(
+    counter: tuple[Words, Words, Words, Words], key: tuple[Whole64, Whole64]
+) -> tuple[Words, Words, Words, Words]:
     """Ten rounds of Philox4x32.
 
     Args:
         counter: four uint32 arrays of shapes that broadcast.
-        key: two numbers below 2^32.
+        key: two numbers below 2^32, or uint64 arrays of them that broadcast with the counter.
 
     Returns four uint32 arrays of the broadcast shape.
     """
@@ -64,50 +72,77 @@ def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> 
     return c0.astype(np.uint32), c1.astype(np.uint32), c2.astype(np.uint32), c3.astype(np.uint32)
 
 
-def words(seed: int, start: int, count: int, stream: int, size: int) -> Words:
-    """Return raw random words, uint32 of shape (count, size); row i belongs to sample start + i."""
+def words(seed: Whole64, start: Whole64, count: int, stream: int, size: int) -> Words:
+    """Return raw random words, uint32 of shape (count, size); row i belongs to sample start + i, or start[i]."""
     blocks = -(-size // 4)
-    index = np.arange(count, dtype=np.uint64) + np.uint64(start)
+    index = start if isinstance(start, np.ndarray) else np.arange(count, dtype=np.uint64) + np.uint64(start)
     block = np.arange(blocks, dtype=np.uint32)[None, :]
     counter = (block, _low(index)[:, None], _high(index)[:, None], np.full((1, 1), stream, np.uint32))
     out = np.empty((count, blocks, 4), np.uint32)
-    for word, column in enumerate(philox(counter, (seed & 0xFFFFFFFF, seed >> 32))):
+    for word, column in enumerate(philox(counter, _split_key(seed))):
         out[..., word] = column
     return out.reshape(count, 4 * blocks)[:, :size]
 
 
-def normal(seed: int, start: int, count: int, stream: int, size: int, truncation: float | None = None) -> Float32s:
+def _split_key(seed: Whole64) -> tuple[Whole64, Whole64]:
+    """Low and high half of a seed, or columns of them."""
+    if isinstance(seed, np.ndarray):
+        if (seed != seed[:1]).any():
+            return seed[:, None] & _LOW, seed[:, None] >> _HALF
+        seed = int(seed[0]) if len(seed) else 0  # one number is faster than a column
+    return seed & 0xFFFFFFFF, seed >> 32
+
+
+def normal(
+    seed: Whole64, start: Whole64, count: int, stream: int, size: int, truncation: float | Float64s | None = None
+) -> Float32s:
     """Return standard normal values, float32 of shape (count, size).
 
     With a truncation t > 0, values outside [-t, t] are drawn again (Brock et al., "Large Scale GAN Training", ICLR
     2019, section 3.1). The result is computed in closed form: the inverse normal CDF of Phi(-t) + u (Phi(t) - Phi(-t)).
+    There may be one t per row, NaN for rows without one: float64 (count,).
     """
     if truncation is None:
-        return _in_chunks(seed, start, count, stream, size, normal_quantile)
-    low, high = normal_cdf(-truncation), normal_cdf(truncation)
-    return _in_chunks(seed, start, count, stream, size, lambda u: normal_quantile(low + u * (high - low)))
+        return _in_chunks(seed, start, count, stream, size, lambda u, rows: normal_quantile(u))
+    low, width = (np.broadcast_to(limit, count)[:, None] for limit in find_interval(truncation))
+    return _in_chunks(seed, start, count, stream, size, lambda u, rows: normal_quantile(low[rows] + u * width[rows]))
 
 
-def uniform(seed: int, start: int, count: int, stream: int, size: int, low: float, high: float) -> Float32s:
+def find_interval(truncation: float | Float64s) -> tuple[Float64s, Float64s]:
+    """Return Phi(-t) and Phi(t) - Phi(-t), float64 of the shape of `truncation`; 0 and 1 for t = NaN, no truncation."""
+    limits, places = np.unique(np.atleast_1d(np.asarray(truncation, np.float64)), return_inverse=True)
+    low = np.array([0.0 if math.isnan(t) else normal_cdf(-t) for t in limits.tolist()])
+    high = np.array([1.0 if math.isnan(t) else normal_cdf(t) for t in limits.tolist()])
+    return low[places], (high - low)[places]
+
+
+def uniform(seed: Whole64, start: Whole64, count: int, stream: int, size: int, low: float, high: float) -> Float32s:
     """Return uniform values between `low` and `high`, float32 of shape (count, size). The bounds occur only by rounding
     to float32."""
-    return _in_chunks(seed, start, count, stream, size, lambda u: low + (high - low) * u)
+    return _in_chunks(seed, start, count, stream, size, lambda u, rows: low + (high - low) * u)
 
 
-def labels(seed: int, start: int, count: int, stream: int, classes: int) -> NDArray[np.int64]:
+def labels(seed: Whole64, start: Whole64, count: int, stream: int, classes: int) -> NDArray[np.int64]:
     """Return one class per sample, uniform on 0 to classes - 1: int64 of shape (count,)."""
     return (_unit(words(seed, start, count, stream, 1)[:, 0]) * classes).astype(np.int64)
 
 
 def _in_chunks(
-    seed: int, start: int, count: int, stream: int, size: int, transform: Callable[[Float64s], Float64s]
+    seed: Whole64,
+    start: Whole64,
+    count: int,
+    stream: int,
+    size: int,
+    transform: Callable[[Float64s, slice], Float64s],
 ) -> Float32s:
-    """Apply `transform` to uniform values in (0, 1), _CHUNK values at a time."""
+    """Apply `transform` to uniform values in (0, 1) and the rows they belong to, _CHUNK values at a time."""
     out = np.empty((count, size), np.float32)
-    rows = max(1, _CHUNK // size)
-    for first in range(0, count, rows):
-        part = out[first : first + rows]
-        part[...] = transform(_unit(words(seed, start + first, len(part), stream, size)))
+    step = max(1, _CHUNK // size)
+    for first in range(0, count, step):
+        rows = slice(first, min(first + step, count))
+        some = seed[rows] if isinstance(seed, np.ndarray) else seed
+        place = start[rows] if isinstance(start, np.ndarray) else start + first
+        out[rows] = transform(_unit(words(some, place, rows.stop - first, stream, size)), rows)
     return out
 
 

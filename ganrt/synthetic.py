@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ganrt import latents
 from ganrt.images import Floats
+from ganrt.latents import Whole64
 from ganrt.spec import Image
 
 CLASS_MAPS = ("classes", "labels", "parsing", "segmap", "segmentation", "semantics")
@@ -34,7 +35,7 @@ _SLOPE = 0.3
 """Largest difference across an image in a region with a gradient, as a fraction of the range."""
 
 
-def draw_image(item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int]) -> Floats:
+def draw_image(item: Image, seed: Whole64, start: Whole64, count: int, stream: int, size: tuple[int, int]) -> Floats:
     """Draw the samples start to start + count - 1 of an image input.
 
     Args:
@@ -54,7 +55,7 @@ def draw_image(item: Image, seed: int, start: int, count: int, stream: int, size
     return draw_texture(item, seed, start, count, stream, size)
 
 
-def draw_texture(item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int]) -> Floats:
+def draw_texture(item: Image, seed: Whole64, start: Whole64, count: int, stream: int, size: tuple[int, int]) -> Floats:
     """Draw constant blocks plus grain, so that low and high frequencies are both present. Arguments and result are
     those of `draw_image`."""
     height, width = size
@@ -67,7 +68,7 @@ def draw_texture(item: Image, seed: int, start: int, count: int, stream: int, si
     return _scale(mixed, item)
 
 
-def _draw_picture(item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int]) -> Floats:
+def _draw_picture(item: Image, seed: Whole64, start: Whole64, count: int, stream: int, size: tuple[int, int]) -> Floats:
     """Regions of a colour each: of every three, one is flat, one has a gradient, and one shows a texture."""
     height, width = size
     regions, values = _draw_regions(seed, start, count, stream, size, 3 * item.channels)
@@ -85,7 +86,7 @@ def _draw_picture(item: Image, seed: int, start: int, count: int, stream: int, s
 
 
 def _draw_map(
-    item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int], levels: int | None
+    item: Image, seed: Whole64, start: Whole64, count: int, stream: int, size: tuple[int, int], levels: int | None
 ) -> Floats:
     """Regions of a value each: one of `levels` equally spaced values, or a whole number within the range."""
     regions, values = _draw_regions(seed, start, count, stream, size, item.channels)
@@ -101,7 +102,7 @@ def _draw_map(
     return np.ascontiguousarray(drawn.reshape(count, item.channels, *size), np.float32)
 
 
-def _draw_one_hot(item: Image, seed: int, start: int, count: int, stream: int, size: tuple[int, int]) -> Floats:
+def _draw_one_hot(item: Image, seed: Whole64, start: Whole64, count: int, stream: int, size: tuple[int, int]) -> Floats:
     """Regions of a class each: its channel holds the high end of the range, the others the low end."""
     regions, values = _draw_regions(seed, start, count, stream, size, 1)
     classes = np.floor(values[..., 0] * item.channels).astype(np.int64)
@@ -111,7 +112,7 @@ def _draw_one_hot(item: Image, seed: int, start: int, count: int, stream: int, s
 
 
 def _draw_regions(
-    seed: int, start: int, count: int, stream: int, size: tuple[int, int], width: int
+    seed: Whole64, start: Whole64, count: int, stream: int, size: tuple[int, int], width: int
 ) -> tuple[NDArray[np.int64], latents.Float32s]:
     """Returns the number of the region of each pixel, int64 (count, *size), and `width` values from 0 to 1 for each
     region, float32 (count, _REGIONS, width)."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ganrt import images
-from ganrt.checks import is_whole
+from ganrt.checks import as_array, is_whole
 from ganrt.errors import RequestError
-from ganrt.feeds import Array, Feeds, as_array
+from ganrt.feeds import Array, Feeds
 from ganrt.images import Floats, Pictures
 from ganrt.spec import Image, Spec
 

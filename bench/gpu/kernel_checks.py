@@ -10,8 +10,9 @@ import numpy as np
 
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError
-from ganrt.feeds import Array, Draw
+from ganrt.feeds import Array, draw_rows
 from ganrt.images import to_uint8
+from ganrt.sample_request import Draw, SampleRequest, find_truncations, mix_requests
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
 from ganrt.testing import check_backend
 
@@ -38,11 +39,13 @@ _DRAWN = Spec(
     Output(1, (0.0, 1.0), (4, 4)),
 )
 _ONE_HOT = Spec("drawn", (Latent("z", (5,)), Label("y", 11, "one_hot")), Output(1, (0.0, 1.0), (4, 4)))
-_DRAWS = tuple(
-    Draw(seed, start, rows, None, truncation)
+_REQUESTS = tuple(
+    SampleRequest(rows, seed, start, None, truncation)
     for seed, start, rows in ((0, 0, 1), (2**40 + 7, 2**32 - 100, 256), (2**64 - 1, 2**63, 33))
     for truncation in (None, 0.0, 0.7, 2.0)
 )
+_MIXED = (1, 33, 256)
+"""Rows of batches of many requests."""
 _RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.5, 0.5))
 _KERNEL = "ganrt_add_late"
 _SOURCE = f"""
@@ -88,26 +91,33 @@ def compile_sources(setting: Setting) -> str:
 
 def compare_draws(setting: Setting) -> str:
     """The device draws what the host draws, bit for bit: all distributions, truncations and labels."""
-    host = [(spec, draw, draw.draw_feeds(spec)) for spec in (_DRAWN, _ONE_HOT) for draw in _list_draws(spec)]
+    host = [(spec, draw, draw_rows(spec, draw)) for spec in (_DRAWN, _ONE_HOT) for draw in _list_draws(spec)]
     values = sum(array.size for _, _, feeds in host for array in feeds.values())
     setting.require_gpu(f"{len(host)} draws of {values} values on the host")
     from ganrt.gpu import Gpu, latents
 
     gpu = Gpu(0)
-    stream, kernels = gpu.new_stream(), latents.DeviceLatents(gpu)
+    stream = gpu.new_stream()
+    most = max(draw.rows for _, draw, _ in host)
+    kernels = {spec: latents.DeviceLatents(gpu, spec, most, 1, stream) for spec in (_DRAWN, _ONE_HOT)}
     for spec, draw, feeds in host:
         for labels in (np.int64, np.int32):  # TensorRT 8.6 takes int32
             right = {name: array.astype(labels) if array.dtype.kind == "i" else array for name, array in feeds.items()}
             memories = {name: gpu.allocate_memory(array.nbytes, stream) for name, array in right.items()}
-            kernels.enqueue(spec, draw, memories, {name: array.dtype for name, array in right.items()}, stream)
+            enqueue = kernels[spec].prepare(0, draw, {name: array.dtype for name, array in right.items()})
+            enqueue(memories)
             for name, array in right.items():
                 _require_equal(read_back(gpu, memories[name], array, stream), array, f"{name} of {draw}")
     return f"{len(host)} draws, {values} values, all bits equal"
 
 
 def _list_draws(spec: Spec) -> Iterator[Draw]:
-    truncatable = any(isinstance(item, Latent) and item.truncation != "none" for item in spec.inputs)
-    return (draw for draw in _DRAWS if truncatable or draw.truncation is None)
+    """One seed for all rows, and rows of many requests."""
+    for request in _REQUESTS:
+        if request.truncation is None or find_truncations(spec) is not None:
+            yield request.take_rows(0, request.rows)
+    for rows in _MIXED:
+        yield mix_requests(spec, rows)
 
 
 def compare_pictures(setting: Setting) -> str:

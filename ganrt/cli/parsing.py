@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from ganrt.errors import RequestError
+
+Number = TypeVar("Number", int, float)
 
 
 def parse_settings(pairs: tuple[str, ...], option: str = "--config") -> dict[str, str]:
@@ -30,15 +34,16 @@ def _parse_number(name: str, text: str, option: str) -> int | float:
         raise RequestError(f"{option} {name}={text}: {text!r} is not a number") from error
 
 
-def parse_labels(text: str | None) -> int | list[int] | None:
-    """`3` -> 3; `3,1,4` -> [3, 1, 4]; None stays None."""
+def parse_values(text: str | None, option: str, kind: Callable[[str], Number]) -> Number | list[Number] | None:
+    """`3` -> 3; `3,1,4` -> [3, 1, 4]; None stays None. `kind` is int or float."""
     if text is None:
         return None
     try:
-        classes = [int(part) for part in text.split(",")]
+        values = [kind(part) for part in text.split(",")]
     except ValueError as error:
-        raise RequestError(f"--labels {text} is not a class number, or several separated by commas") from error
-    return classes[0] if len(classes) == 1 else classes
+        number = "a whole number" if kind is int else "a number"
+        raise RequestError(f"{option} {text:.100} is not {number}, or several separated by commas") from error
+    return values[0] if len(values) == 1 else values
 
 
 def parse_decibels(text: str) -> float:

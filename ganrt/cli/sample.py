@@ -17,27 +17,39 @@ from ganrt.cli.options import (
     loading_options,
     overwrite_option,
 )
-from ganrt.cli.parsing import parse_labels, parse_numbers, parse_settings
+from ganrt.cli.parsing import parse_numbers, parse_settings, parse_values
 from ganrt.cli.terminal import show_progress
 from ganrt.errors import RequestError
 from ganrt.images import encode_png
 
+_COUNT = 64
+"""Pictures by default."""
+
 
 @click.command()
 @bundle_argument
-@click.option("-n", "count", default=64, help="Number of pictures.")
-@click.option("--seed", default=0, help="Seed, 0 to 2^64 - 1.")
-@click.option("--start", default=0, help="Index of the first sample of the seed.")
+@click.option(
+    "-n", "count", type=int, show_default=f"as many as values are given, else {_COUNT}", help="Number of pictures."
+)
+@click.option(
+    "--seed",
+    default="0",
+    metavar="SEEDS",
+    help="Seed, 0 to 2^64 - 1; this and the next three options take one value, or one per picture separated by commas.",
+)
+@click.option(
+    "--start", default="0", metavar="INDICES", help="Index of the first sample of the seed, or that of each picture."
+)
 @click.option(
     "--labels",
     show_default="drawn from the seed",
     metavar="CLASSES",
-    help="A class number, or one per picture separated by commas.",
+    help="Class number.",
 )
 @click.option(
     "--truncation",
-    type=float,
     show_default="the model's own",
+    metavar="NUMBERS",
     help="Truncation of the latent; for a resampled one, the largest magnitude of its values.",
 )
 @click.option("--out", required=True, type=FILE, help="FILE.png for one grid, FILE.npz for an array, or a folder.")
@@ -45,25 +57,33 @@ from ganrt.images import encode_png
 @overwrite_option
 def sample(
     bundle: Path,
-    count: int,
-    seed: int,
-    start: int,
+    count: int | None,
+    seed: str,
+    start: str,
     labels: str | None,
-    truncation: float | None,
+    truncation: str | None,
     out: Path,
     overwrite: bool,
     **loading: Any,
 ) -> None:
     """Generate pictures from a seed.
 
-    Picture k is sample START + k of the seed: the same one at every batch size and on every machine.
+    Picture k is sample START + k of the seed: the same one at every batch size and on every machine. With a seed per
+    picture, it is sample START of the seed. What was drawn is kept in the files.
     """
     from ganrt.cli.saving import save_pictures
 
+    asked = {"seed": seed, "start": start, "labels": labels, "truncation": truncation}
+    values: dict[str, Any] = {
+        name: parse_values(text, f"--{name}", float if name == "truncation" else int) for name, text in asked.items()
+    }
+    if count is None and not any(isinstance(value, list) for value in values.values()):
+        count = _COUNT
     with load_generator(bundle, **loading) as generator:
-        batches = generator.stream(count, seed, start, parse_labels(labels), truncation)
-        save_pictures(batches, out, start, count, overwrite)
-        click.echo(f"{count} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
+        batches, draw = generator.stream(count, **values), generator.draw(count, **values)
+        request = {"n": str(draw.rows), **{name: text for name, text in asked.items() if text is not None}}
+        save_pictures(batches, out, draw, request, generator.info.digest or "", overwrite)
+        click.echo(f"{draw.rows} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
 
 
 @click.command()
@@ -92,6 +112,7 @@ def sample(
     metavar="PIXELS",
     help="Side of the overlapping tiles a picture is cut into; 0 for none.",
 )
+@click.option("--seed", default=0, help="Seed of the latents and classes that a model takes beside pictures.")
 @loading_options
 @overwrite_option
 def transform(
@@ -101,6 +122,7 @@ def transform(
     files: tuple[str, ...],
     values: tuple[str, ...],
     tile: int | None,
+    seed: int,
     overwrite: bool,
     **loading: Any,
 ) -> None:
@@ -111,7 +133,7 @@ def transform(
     inputs = {**further, **parse_numbers(values, "--set")}
     check_targets(photos, out, overwrite)
     with load_generator(bundle, **loading) as generator:
-        save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, **inputs))
+        save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, seed=seed, **inputs))
         click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
 
 

@@ -59,13 +59,23 @@ __device__ bool locate(u64 rows, u32 blocks, u64 *row, u32 *block) {
     return *row < rows;
 }
 
-// Row i of `out` (rows, size) belongs to sample start + i. p = low + u * width, then its normal quantile, times scale.
+// `table` has a line of `columns` values for each row of a batch: its seed, its sample number, then those that an input
+// needs, from column `first` on. A chosen label below 0 is drawn.
+
+__device__ double read_double(u64 value) {
+    return __longlong_as_double((long long)value);
+}
+
+// `out` is (rows, size). p = low + u * width, then its normal quantile, times scale.
 extern "C" __global__ void ganrt_normal(
-    float *out, u64 rows, u32 size, u64 seed, u64 start, u32 stream, double low, double width, float scale) {
+    float *out, const u64 *table, u64 rows, u32 columns, u32 first, u32 stream, u32 size) {
     u64 row;
     u32 block;
     if (!locate(rows, (size + 3) / 4, &row, &block)) return;
-    Words words = philox(seed, start + row, block, stream);
+    const u64 *line = table + row * columns;
+    Words words = philox(line[0], line[1], block, stream);
+    double low = read_double(line[first]), width = read_double(line[first + 1]);
+    float scale = (float)read_double(line[first + 2]);
     for (u32 j = 0; j < 4 && 4 * block + j < size; j++) {
         double p = low + unit(words.word[j]) * width;
         out[row * size + 4 * block + j] = (float)normal_quantile(p) * scale;
@@ -73,42 +83,45 @@ extern "C" __global__ void ganrt_normal(
 }
 
 extern "C" __global__ void ganrt_uniform(
-    float *out, u64 rows, u32 size, u64 seed, u64 start, u32 stream, double low, double width) {
+    float *out, const u64 *table, u64 rows, u32 columns, u32 stream, u32 size, double low, double width) {
     u64 row;
     u32 block;
     if (!locate(rows, (size + 3) / 4, &row, &block)) return;
-    Words words = philox(seed, start + row, block, stream);
+    const u64 *line = table + row * columns;
+    Words words = philox(line[0], line[1], block, stream);
     for (u32 j = 0; j < 4 && 4 * block + j < size; j++)
         out[row * size + 4 * block + j] = (float)(low + width * unit(words.word[j]));
 }
 
-__device__ u32 label(u64 seed, u64 index, u32 stream, u32 classes) {
-    return (u32)(unit(philox(seed, index, 0, stream).word[0]) * classes);
+__device__ u32 label(const u64 *line, u32 first, u32 stream, u32 classes) {
+    long long chosen = (long long)line[first];
+    return chosen < 0 ? (u32)(unit(philox(line[0], line[1], 0, stream).word[0]) * classes) : (u32)chosen;
 }
 
 extern "C" __global__ void ganrt_label_int64(
-    long long *out, u64 rows, u64 seed, u64 start, u32 stream, u32 classes) {
+    long long *out, const u64 *table, u64 rows, u32 columns, u32 first, u32 stream, u32 classes) {
     u64 row;
     u32 block;
-    if (locate(rows, 1, &row, &block)) out[row] = label(seed, start + row, stream, classes);
+    if (locate(rows, 1, &row, &block)) out[row] = label(table + row * columns, first, stream, classes);
 }
 
-extern "C" __global__ void ganrt_label_int32(int *out, u64 rows, u64 seed, u64 start, u32 stream, u32 classes) {
+extern "C" __global__ void ganrt_label_int32(
+    int *out, const u64 *table, u64 rows, u32 columns, u32 first, u32 stream, u32 classes) {
     u64 row;
     u32 block;
-    if (locate(rows, 1, &row, &block)) out[row] = (int)label(seed, start + row, stream, classes);
+    if (locate(rows, 1, &row, &block)) out[row] = (int)label(table + row * columns, first, stream, classes);
 }
 
 extern "C" __global__ void ganrt_label_one_hot(
-    float *out, u64 rows, u64 seed, u64 start, u32 stream, u32 classes) {
+    float *out, const u64 *table, u64 rows, u32 columns, u32 first, u32 stream, u32 classes) {
     u64 row;
     u32 column;
     if (locate(rows, classes, &row, &column))
-        out[row * classes + column] = label(seed, start + row, stream, classes) == column ? 1.0f : 0.0f;
+        out[row * classes + column] = label(table + row * columns, first, stream, classes) == column ? 1.0f : 0.0f;
 }
 
-extern "C" __global__ void ganrt_fill(float *out, u64 rows, float value) {
+extern "C" __global__ void ganrt_fill(float *out, const u64 *table, u64 rows, u32 columns, u32 first) {
     u64 row;
     u32 block;
-    if (locate(rows, 1, &row, &block)) out[row] = value;
+    if (locate(rows, 1, &row, &block)) out[row] = (float)read_double(table[row * columns + first]);
 }

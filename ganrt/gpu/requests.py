@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ganrt.errors import DeviceMemoryError
-from ganrt.feeds import Draw, Feeds
+from ganrt.feeds import Feeds
 from ganrt.gpu.tensor_names import FINITENESS_TENSOR, PICTURES_TENSOR
+from ganrt.sample_request import Draw
 from ganrt.spec import Spec
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class DeviceRequest(Request):
 
 
 class DrawRequest(Request):
-    """Samples of a seed, drawn on the device but for labels that the caller chose; pictures are wanted."""
+    """Samples that are drawn on the device; pictures are wanted."""
 
     def __init__(self, spec: Spec, draw: Draw) -> None:
         super().__init__(spec, draw.rows, (PICTURES_TENSOR, FINITENESS_TENSOR))
@@ -85,4 +86,4 @@ class DrawRequest(Request):
         return DrawRequest(self.spec, self.draw.take_rows(first, rows))
 
     def feeds(self) -> Feeds:
-        return self.draw.chosen_feeds(self.spec)
+        return {}

@@ -13,12 +13,13 @@ import numpy as np
 from ganrt.backend import Pending, PictureSession
 from ganrt.checks import is_finite
 from ganrt.errors import BackendError, DeviceLostError, DeviceMemoryError, GanrtError, RequestError
-from ganrt.feeds import Array, Draw, Feeds, check_feeds
+from ganrt.feeds import Array, Feeds, check_feeds
 from ganrt.gpu.device import BorrowedArray, Gpu, translate_errors
 from ganrt.gpu.double_buffering import BufferSlot, DeviceProgram, InFlightBatch
 from ganrt.gpu.latents import DeviceLatents
 from ganrt.gpu.requests import DeviceRequest, DrawRequest, HostRequest, Request
 from ganrt.gpu.tensor_names import FINITENESS_TENSOR
+from ganrt.sample_request import Draw
 from ganrt.spec import Spec
 
 _log = logging.getLogger(__name__)
@@ -133,7 +134,8 @@ class DeviceSession(PictureSession):
             for slot in self._slots:
                 slot.collect_batch(self._deadline)
             with translate_errors("closing a session"):
-                for part in (self._programs, *self._slots, self._compute, self._copying):
+                drawing = [self._latents] if self._latents is not None else []
+                for part in (self._programs, *self._slots, *drawing, self._compute, self._copying):
                     part.close()
         except GanrtError as error:
             _ABANDONED.append(self.__dict__.copy())
@@ -181,17 +183,17 @@ class DeviceSession(PictureSession):
         buffers.allocate_for(list(feeds), request.outputs)
         fill_inputs = None
         if request.draw is not None:
-            fill_inputs = self._prepare_draw(request.draw)
+            fill_inputs = self._prepare_draw(request.draw, buffers.program.dtypes)
         elif isinstance(request, DeviceRequest):
             fill_inputs = self._prepare_copy(request.arrays, buffers.program)
         self._next_slot = (self._next_slot + 1) % _SLOTS
         return slot.start(buffers, feeds, request.outputs, fill_inputs)
 
-    def _prepare_draw(self, draw: Draw) -> FillInputs:
+    def _prepare_draw(self, draw: Draw, dtypes: Mapping[str, np.dtype[Any]]) -> FillInputs:
         if self._latents is None:
-            self._latents = DeviceLatents(self._gpu)
-        latents = self._latents
-        return lambda program: latents.enqueue(self._spec, draw, program.inputs, program.dtypes, self._compute)
+            self._latents = DeviceLatents(self._gpu, self._spec, self.batch_sizes[-1], _SLOTS, self._compute)
+        enqueue = self._latents.prepare(self._next_slot, draw, dtypes)
+        return lambda program: enqueue(program.inputs)
 
     def _prepare_copy(self, arrays: Mapping[str, BorrowedArray], program: DeviceProgram) -> FillInputs:
         for name, array in arrays.items():
@@ -243,7 +245,7 @@ class DeviceSession(PictureSession):
     def _abandon(self, error: DeviceLostError) -> None:
         """End the session without touching anything of it again."""
         self._closed_reason = f"ended when the GPU failed ({error})"
-        _ABANDONED.append((self._slots, self._programs, self._compute, self._copying))
+        _ABANDONED.append((self._slots, self._programs, self._latents, self._compute, self._copying))
 
     def _check_open(self) -> None:
         if self._closed_reason:

@@ -15,10 +15,11 @@ from ganrt.backend import BackendModule, PictureSession, Session, import_backend
 from ganrt.batching import run_all
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, ContractError, GanrtError, RequestError
-from ganrt.feeds import Array, Draw, Feeds
+from ganrt.feeds import Array, Feeds, draw_rows
 from ganrt.images import to_uint8
 from ganrt.machine import parse_device
 from ganrt.proving import BATCH, allowed_drift, find_drifts, take_rows
+from ganrt.sample_request import SampleRequest, mix_requests
 from ganrt.spec import Spec
 from ganrt.testing.life_cycle import check_life_cycle
 
@@ -303,20 +304,24 @@ def _check_device_arrays(case: _Case) -> Iterator[str]:
 
 
 def _check_pictures(case: _Case) -> Iterator[str]:
-    """`submit_draw` returns the pictures of the images that `submit` returns for the same samples."""
+    """`submit_draw` returns the pictures of the images that `submit` returns for the same samples, each row of its own
+    seed, sample number, label and truncation."""
     session, name = case.session, case.spec.output.name
     if not isinstance(session, PictureSession) or case.spec.images:
         return
     size = max(s for s in case.sizes if s <= BATCH) if min(case.sizes) <= BATCH else case.sizes[0]
-    for rows in {1, size}:
-        draw = Draw(seed=2**40 + 3, start=2**33 - 2, rows=rows)
-        feeds = draw.take_rows(0, next(s for s in case.sizes if s >= rows)).draw_feeds(case.spec)
+    request = SampleRequest(size, seed=2**40 + 3, start=2**33 - 2)
+    draws = {f"a draw of {rows}": request.take_rows(0, rows) for rows in (1, size)}
+    draws[f"a draw of {size} with a seed for each"] = mix_requests(case.spec, size)
+    for what, draw in draws.items():
+        rows = draw.rows
+        feeds = draw_rows(case.spec, draw.take_rows(0, next(s for s in case.sizes if s >= rows)))
         right = to_uint8(session.submit(feeds).wait()[name][:rows], case.spec.output.range)
         found = session.submit_draw(draw).wait()[name]
         if found.dtype != np.uint8 or found.shape != right.shape:
-            yield f"a draw of {rows} is {found.dtype} of shape {found.shape}, not uint8 of shape {right.shape}"
+            yield f"{what} is {found.dtype} of shape {found.shape}, not uint8 of shape {right.shape}"
         elif (steps := int(np.abs(found.astype(int) - right).max())) > 1:
-            yield f"a draw of {rows} differs by up to {steps} of 255 steps"
+            yield f"{what} differs by up to {steps} of 255 steps"
 
 
 def _check_bad_feeds(case: _Case) -> Iterator[str]:

@@ -16,9 +16,12 @@ from ganrt.batching import (
     run_batches,
     run_pictures,
     take_batch,
+    take_turn,
 )
 from ganrt.errors import BackendError
-from ganrt.feeds import Array, Draw, Feeds
+from ganrt.fair_lock import FairLock
+from ganrt.feeds import Array, Feeds
+from ganrt.sample_request import Draw, SampleRequest
 from ganrt.spec import Output
 
 sizes = st.lists(st.integers(1, 64), max_size=5, unique=True).map(sorted).map(tuple)
@@ -141,14 +144,79 @@ def test_images_do_not_depend_on_the_split(count: int, sizes: tuple[int, ...], l
     assert session.batches == [batch.size for batch in plan_batches(count, sizes, limit)]
 
 
-def test_the_next_batch_is_in_flight_while_one_is_yielded() -> None:
-    session = FakeSession()
+def test_the_next_batch_is_in_flight_while_one_is_received() -> None:
+    session, seen = FakeSession(), []
     inputs, _ = samples(count=12)
-    seen = [
-        (batch.first, len(session.batches))
-        for batch, _ in run_batches(session, SPEC.output, 12, lambda b: take_batch(inputs, b), 4)
-    ]
+
+    def receive(batch: Batch, _: Array) -> None:
+        seen.append((batch.first, len(session.batches)))
+
+    run_batches(session, SPEC.output, plan_batches(12, (), 4), lambda b: take_batch(inputs, b), receive)
     assert seen == [(0, 2), (4, 3), (8, 3)]
+
+
+class InFlight(FakeSession):
+    """Counts the batches that were not waited for, and fails when `fails` says so."""
+
+    def __init__(self, fails: tuple[str, int]) -> None:
+        super().__init__()
+        self.fails, self.running, self.waits = fails, 0, 0
+
+    def submit(self, feeds: Feeds) -> Pending:
+        if self.fails == ("submit", len(self.batches)):
+            raise BackendError("the first error")
+        ready, session = super().submit(feeds), self
+        self.running += 1
+
+        class Waited(Ready):
+            def wait(self) -> dict[str, Array]:
+                session.running -= 1
+                session.waits += 1
+                if session.fails == ("wait", session.waits - 1):
+                    raise BackendError("the first error")
+                if session.fails[0] == "wait" and session.waits - 1 > session.fails[1]:
+                    raise BackendError("an error that follows")
+                return ready.wait()
+
+        return Waited({})
+
+
+@pytest.mark.parametrize("fails", [("submit", 0), ("submit", 1), ("submit", 2), ("wait", 0), ("wait", 1), ("wait", 2)])
+def test_no_batch_stays_in_flight_when_one_fails(fails: tuple[str, int]) -> None:
+    session = InFlight(fails)
+    with pytest.raises(BackendError, match="the first error"):
+        run_all(session, SPEC.output, samples(count=12)[0], 4)
+    assert session.running == 0
+
+
+def test_no_batch_stays_in_flight_when_its_receiver_fails() -> None:
+    session, (inputs, _) = InFlight(("", 0)), samples(count=12)
+
+    def receive(batch: Batch, _: Array) -> None:
+        raise BackendError("the first error")
+
+    with pytest.raises(BackendError, match="the first error"):
+        run_batches(session, SPEC.output, plan_batches(12, (), 4), lambda b: take_batch(inputs, b), receive)
+    assert session.running == 0 and session.waits == 2
+
+
+class Contended(FairLock):
+    """Another thread waits for it at the times that `answers` says."""
+
+    def __init__(self, answers: list[bool]) -> None:
+        super().__init__()
+        self.answers = answers
+
+    @property
+    def contended(self) -> bool:
+        return self.answers.pop(0)
+
+
+def test_a_turn_ends_when_another_thread_waits_and_loses_no_batch() -> None:
+    left = plan_batches(5, (), 1)
+    lock = Contended([False, True, True, False, False])
+    turns = [[batch.first for batch in take_turn(first, left, lock)] for first in left]
+    assert turns == [[0, 1], [2], [3, 4]] and lock.answers == []
 
 
 def test_rows_are_padded_with_the_last_one() -> None:
@@ -210,16 +278,30 @@ class Drawing(FakeSession, PictureSession):
 
     def submit_draw(self, draw: Draw) -> Pending:
         self.batches.append(draw.rows)
-        numbers = np.arange(draw.start, draw.start + draw.rows, dtype=np.uint8)
+        numbers = draw.indices.astype(np.uint8)
         pictures = np.broadcast_to(numbers[:, None, None, None], (draw.rows, 4, 5, 3))
         return Ready({"image": pictures if self.outputs is None else self.outputs})
 
 
 def test_drawn_samples_come_in_order_without_padding() -> None:
     session = Drawing((2, 4))
-    found = [(batch.first, made) for batch, made in run_pictures(session, SPEC.output, Draw(7, 100, 7), 4)]
+    found = draw_pictures(session, SampleRequest(7, 7, 100))
     assert [first for first, _ in found] == [0, 4, 6] and session.batches == [4, 2, 1]
     assert np.concatenate([made for _, made in found])[:, 0, 0, 0].tolist() == list(range(100, 107))
+
+
+def draw_pictures(session: Drawing, request: SampleRequest) -> list[tuple[int, Array]]:
+    """First row and pictures of each batch."""
+    found: list[tuple[int, Array]] = []
+    batches = plan_batches(request.rows, session.batch_sizes, 4)
+    run_pictures(
+        session,
+        SPEC.output,
+        batches,
+        lambda batch: request.take_rows(batch.first, batch.rows),
+        lambda batch, made: found.append((batch.first, made)),
+    )
+    return found
 
 
 @pytest.mark.parametrize(
@@ -229,4 +311,4 @@ def test_drawn_samples_come_in_order_without_padding() -> None:
 def test_pictures_of_a_wrong_dtype_or_shape_are_rejected(dtype: type, shape: tuple[int, ...]) -> None:
     session = Drawing(outputs=np.zeros(shape, dtype))
     with pytest.raises(BackendError, match=r"of shape \(.*\) where 2 pictures were drawn"):
-        list(run_pictures(session, SPEC.output, Draw(7, 0, 2), 4))
+        draw_pictures(session, SampleRequest(2, 7))

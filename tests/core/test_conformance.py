@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from fakes.sessions import CLASSES, SPEC, FakeSession, images, samples
 from ganrt.backend import Pending, PictureSession, Ready, Session, backend_names
 from ganrt.bundle import Bundle
 from ganrt.errors import BackendError, ContractError, GanrtError, RequestError
-from ganrt.feeds import Array, Draw, Feeds
+from ganrt.feeds import Array, Feeds, draw_rows
 from ganrt.images import to_uint8
+from ganrt.sample_request import Draw
 from ganrt.testing import check_backend, check_session
 
 
@@ -274,7 +276,7 @@ class Drawing(FakeSession, PictureSession):
         return Ready({"image": self.make_pictures(made)})
 
     def draw_inputs(self, draw: Draw) -> Feeds:
-        return draw.draw_feeds(SPEC)
+        return draw_rows(SPEC, draw)
 
     def make_pictures(self, made: Array) -> Array:
         return to_uint8(made, SPEC.output.range)
@@ -282,12 +284,28 @@ class Drawing(FakeSession, PictureSession):
 
 class DrawsOtherSamples(Drawing):
     def draw_inputs(self, draw: Draw) -> Feeds:
-        return draw._replace(start=draw.start % 2**32).draw_feeds(SPEC)
+        return draw_rows(SPEC, replace(draw, indices=draw.indices % 2**32))
 
 
 class DrawsFromTheLowHalfOfTheSeed(Drawing):
     def draw_inputs(self, draw: Draw) -> Feeds:
-        return draw._replace(seed=draw.seed % 2**32).draw_feeds(SPEC)
+        return draw_rows(SPEC, replace(draw, seeds=draw.seeds % 2**32))
+
+
+class DrawsAllRowsOfOneSeed(Drawing):
+    def draw_inputs(self, draw: Draw) -> Feeds:
+        return draw_rows(SPEC, replace(draw, seeds=draw.seeds[:1].repeat(draw.rows)))
+
+
+class CountsFromTheFirstRow(Drawing):
+    def draw_inputs(self, draw: Draw) -> Feeds:
+        counted = draw.indices[:1] + np.arange(draw.rows, dtype=np.uint64)
+        return draw_rows(SPEC, replace(draw, indices=counted))
+
+
+class IgnoresTruncations(Drawing):
+    def draw_inputs(self, draw: Draw) -> Feeds:
+        return draw_rows(SPEC, replace(draw, truncation=None))
 
 
 class PicturesInFloats(Drawing):
@@ -324,6 +342,9 @@ BROKEN: dict[type[Session], str] = {
     OtherDeviceArrays: "their values differ from those of `wait` by",
     DrawsOtherSamples: "a draw of . differs by up to",
     DrawsFromTheLowHalfOfTheSeed: "a draw of . differs by up to",
+    DrawsAllRowsOfOneSeed: "a draw of 5 with a seed for each differs by up to",
+    CountsFromTheFirstRow: "a draw of 5 with a seed for each differs by up to",
+    IgnoresTruncations: "a draw of 5 with a seed for each differs by up to",
     PicturesInFloats: r"a draw of 1 is float32 of shape \(1, 3, 4, 5\), not uint8 of shape \(1, 4, 5, 3\)",
     Unchecked: "feeds without 'z' raised StopIteration",
     AnswersAnything: "feeds without 'z' returned a result",
@@ -340,6 +361,23 @@ BROKEN: dict[type[Session], str] = {
 def test_every_broken_session_is_caught(session: type[FakeSession], found: str) -> None:
     with pytest.raises(ContractError, match=found):
         check_session(session, SPEC, *samples())
+
+
+@pytest.mark.parametrize("choices", [True, False])
+def test_a_session_that_draws_chosen_labels_is_caught(choices: bool) -> None:
+    class DrawsLabels(FakeSession, PictureSession):
+        def submit_draw(self, draw: Draw) -> Pending:
+            drawn = draw_rows(CLASSES, draw if choices else replace(draw, labels=None))
+            return Ready({"image": to_uint8(images(CLASSES, drawn), CLASSES.output.range)})
+
+    def check() -> None:
+        check_session(lambda: DrawsLabels(CLASSES), CLASSES, *samples(CLASSES))
+
+    if choices:
+        check()
+        return
+    with pytest.raises(ContractError, match="a draw of 5 with a seed for each differs by up to"):
+        check()
 
 
 def test_other_batch_sizes_must_be_rejected() -> None:

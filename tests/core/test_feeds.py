@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ganrt import feeds, latents
 from ganrt.errors import RequestError
+from ganrt.sample_request import SampleRequest
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 
 INDEXED = Spec("indexed", (Latent("z", (4,)), Label("y", 7), Label("style", 7)), Output(1, (0.0, 1.0), (4, 4)))
@@ -108,27 +109,20 @@ def test_synthetic_images_have_the_sizes_of_the_spec() -> None:
 
 def test_numbers_are_those_of_a_whole_draw() -> None:
     spec = Spec("mixed", (*CLASSES.inputs, Image("photo", "content", 3, (0.0, 1.0))), Output(3, (0.0, 1.0), (4, 4)))
-    whole, numbers = feeds.draw_feeds(spec, 5, 3, 4, size=(8, 8)), feeds.draw_numbers(spec, 5, 3, 4)
+    draw = SampleRequest(4, 5, 3).take_rows(0, 4)
+    whole, numbers = feeds.draw_feeds(spec, 5, 3, 4, size=(8, 8)), feeds.draw_numbers(spec, draw)
     assert set(whole) - set(numbers) == {"photo"}
     assert all(np.array_equal(whole[name], array) for name, array in numbers.items())
 
 
 def test_a_part_of_a_draw_has_the_same_rows() -> None:
-    whole = feeds.Draw(7, 100, 5, np.array([1, 2, 3, 4, 5]), 0.5)
-    part = whole.take_rows(3, 4)
-    assert part[:3] == (7, 103, 4) and part.truncation == 0.5
-    assert isinstance(part.labels, np.ndarray) and part.labels.tolist() == [4, 5, 5, 5], "the last label is repeated"
-    assert feeds.Draw(7, 100, 5, 3).take_rows(1, 2) == feeds.Draw(7, 101, 2, 3)
-    plain = feeds.Draw(7, 100, 5, np.array([1, 2, 3, 4, 5]))
-    for name, rows in plain.take_rows(1, 3).draw_feeds(INDEXED).items():
-        np.testing.assert_array_equal(rows, plain.draw_feeds(INDEXED)[name][1:4])
-
-
-def test_a_label_of_the_caller_is_not_drawn() -> None:
-    assert feeds.Draw(7, 0, 2, 3).chosen_feeds(INDEXED)["y"].tolist() == [3, 3]
-    np.testing.assert_array_equal(feeds.Draw(7, 0, 1, 3).chosen_feeds(CLASSES)["y"], np.eye(10, dtype=np.float32)[[3]])
-    assert feeds.Draw(7, 0, 2).chosen_feeds(INDEXED) == {}
-    assert feeds.Draw(7, 0, 2).chosen_feeds(SPEC) == {}
+    draw = SampleRequest(5, 7, 100, np.array([1, 2, 3, 4, 5]), 0.5).take_rows(0, 5)
+    part = draw.take_rows(3, 4)
+    assert part.indices.tolist() == [103, 104, 104, 104], "the last row is repeated"
+    assert part.labels is not None and part.labels.tolist() == [4, 5, 5, 5]
+    assert part.truncation is not None and part.seeds.tolist() == [7] * 4 and part.truncation.tolist() == [0.5] * 4
+    for name, rows in feeds.draw_rows(INDEXED, draw.take_rows(1, 3)).items():
+        np.testing.assert_array_equal(rows, feeds.draw_rows(INDEXED, draw)[name][1:4])
 
 
 @pytest.mark.parametrize(
@@ -137,15 +131,15 @@ def test_a_label_of_the_caller_is_not_drawn() -> None:
         (TRUNCATED, {"truncation": 0.2}, "truncation is 0.2; this model takes 0.25 to 1"),
         (TRUNCATED, {"truncation": 1.5}, "truncation is 1.5; this model takes 0.25 to 1"),
         (SPEC, {"labels": 0}, "labels were given, but this fake model has no classes: leave them out"),
-        (INDEXED, {"labels": 7}, "class 7 does not exist; this model's classes are 0 to 6"),
-        (INDEXED, {"labels": -1}, "class -1 does not exist"),
-        (INDEXED, {"labels": 2**63}, "does not exist"),
-        (INDEXED, {"labels": [1, 2]}, "2 labels were given for 3 images"),
-        (INDEXED, {"labels": [[1, 2, 3]]}, "give one class number, or a list of one per image"),
-        (INDEXED, {"labels": [[1], [2, 3]]}, "labels cannot be read as an array"),
-        (INDEXED, {"labels": 1.0}, "labels are 1.0"),
-        (INDEXED, {"labels": True}, "labels are True"),
-        (INDEXED, {"labels": "cat"}, "labels are 'cat'"),
+        (INDEXED, {"labels": 7}, "labels is 7; this model's classes are the whole numbers 0 to 6"),
+        (INDEXED, {"labels": -1}, "labels is -1; this model's classes are"),
+        (INDEXED, {"labels": 2**63}, "labels is 9223372036854775808; this model's"),
+        (INDEXED, {"labels": [1, 2]}, "labels has 2 entries and n is 3; give one value, or one per image"),
+        (INDEXED, {"labels": [[1, 2, 3]]}, r"labels\[0\] is \[1, 2, 3\]; this model's classes"),
+        (INDEXED, {"labels": [[1], [2, 3]]}, r"labels\[0\] is \[1\]; this model's classes"),
+        (INDEXED, {"labels": 1.0}, r"labels is 1\.0; this model's classes"),
+        (INDEXED, {"labels": True}, "labels is True; this model's classes"),
+        (INDEXED, {"labels": "cat"}, "labels is 'cat'; this model's classes"),
         (CLASSES, {"truncation": 0.5}, "truncation was given, but this classes model has none: leave it out"),
         (UPSCALER, {"truncation": 0.5}, "truncation was given, but this upscaler model has none"),
         (SPEC, {"truncation": -0.1}, "truncation is -0.1; it must be a finite number from 0"),

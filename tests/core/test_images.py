@@ -88,6 +88,13 @@ def test_a_png_is_read_as_it_was_encoded(channels: int, as_file: bool, tmp_path:
     np.testing.assert_array_equal(found, picture(channels))
 
 
+def test_a_png_carries_text(tmp_path: Path) -> None:
+    content = encode_png(picture(), {"seed": "7", "label": "\u00e9t\u00e9 \u2713"})
+    with PIL.Image.open(io.BytesIO(content)) as image:
+        assert image.text == {"seed": "7", "label": "\u00e9t\u00e9 \u2713"}  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(read_picture(content, 3), picture())
+
+
 def save_picture(image: PIL.Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)

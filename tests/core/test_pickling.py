@@ -16,7 +16,7 @@ from fakes.sessions import SPEC, FakeSession
 
 import ganrt
 from ganrt import errors
-from ganrt.backend import backend_names, open_session
+from ganrt.backend import backend_names
 from ganrt.bundle import Bundle
 from ganrt.errors import ContractError, GanrtError, MissingLibraryError, RequestError
 from ganrt.generator import Generator
@@ -99,16 +99,6 @@ def test_a_bundle_that_is_gone_is_named(bundle: Bundle, tmp_path: Path) -> None:
 def test_a_generator_without_a_bundle_is_rejected() -> None:
     with pytest.raises(RequestError, match="was made from a session, so it cannot be pickled; load a bundle instead"):
         pickle.dumps(Generator(SPEC, FakeSession()))
-
-
-@pytest.mark.parametrize("act", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_a_session_is_rejected(act: object, bundle: Bundle) -> None:
-    assert callable(act)
-    with (
-        open_session(bundle, SessionConfig("onnxruntime")) as session,
-        pytest.raises(RequestError, match="a session of onnxruntime cannot be pickled or copied; pickle the Generator"),
-    ):
-        act(session)
 
 
 def test_every_error_travels_whole() -> None:

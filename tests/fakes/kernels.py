@@ -19,7 +19,7 @@ def install(cuda: FakeCuda) -> None:
         "ganrt_label_int32": _make_label_kernel(np.int32),
         "ganrt_label_one_hot": _draw_one_hot,
         "ganrt_pictures": _make_pictures,
-        "ganrt_fill": lambda cuda, config, out, rows, value: _write(cuda, out, np.full(int(rows), value, np.float32)),
+        "ganrt_fill": _fill,
     }
 
 
@@ -40,27 +40,47 @@ def _write(cuda: FakeCuda, out: Any, values: np.ndarray) -> None:
     target[:] = np.ascontiguousarray(values).view(np.uint8).reshape(-1)
 
 
-def _draw_normal(cuda: FakeCuda, config: Any, out: Any, *arguments: Any) -> None:
-    rows, size, seed, start, stream, low, width, scale = arguments
-    words = latents.words(int(seed), int(start), int(rows), int(stream), int(size))
-    p = low + (words + 0.5) * 2.0**-32 * width
-    _write(cuda, out, latents.normal_quantile(p).astype(np.float32) * scale)
+def _read_lines(cuda: FakeCuda, table: Any, rows: Any, columns: Any) -> np.ndarray:
+    return cuda.get_memory(table._address).view(np.uint64).reshape(-1, int(columns))[: int(rows)].copy()
 
 
-def _draw_uniform(cuda: FakeCuda, config: Any, out: Any, *arguments: Any) -> None:
-    rows, size, seed, start, stream, low, width = arguments
-    words = latents.words(int(seed), int(start), int(rows), int(stream), int(size))
+def _draw_words(lines: np.ndarray, stream: Any, size: Any) -> np.ndarray:
+    return latents.words(lines[:, 0], lines[:, 1], len(lines), int(stream), int(size))
+
+
+def _draw_normal(cuda: FakeCuda, config: Any, out: Any, table: Any, *arguments: Any) -> None:
+    rows, columns, first, stream, size = arguments
+    lines = _read_lines(cuda, table, rows, columns)
+    low, width, scale = (lines[:, int(first) + k].copy().view(np.float64)[:, None] for k in range(3))
+    p = low + (_draw_words(lines, stream, size) + 0.5) * 2.0**-32 * width
+    _write(cuda, out, latents.normal_quantile(p).astype(np.float32) * scale.astype(np.float32))
+
+
+def _draw_uniform(cuda: FakeCuda, config: Any, out: Any, table: Any, *arguments: Any) -> None:
+    rows, columns, stream, size, low, width = arguments
+    words = _draw_words(_read_lines(cuda, table, rows, columns), stream, size)
     _write(cuda, out, (low + width * ((words + 0.5) * 2.0**-32)).astype(np.float32))
+
+
+def _choose_labels(cuda: FakeCuda, table: Any, *arguments: Any) -> np.ndarray:
+    rows, columns, first, stream, classes = arguments
+    lines = _read_lines(cuda, table, rows, columns)
+    chosen = lines[:, int(first)].copy().view(np.int64)
+    drawn = latents.labels(lines[:, 0], lines[:, 1], len(lines), int(stream), int(classes))
+    return np.where(chosen < 0, drawn, chosen)
 
 
 def _make_label_kernel(dtype: Any) -> Any:
     def kernel(cuda: FakeCuda, config: Any, out: Any, *arguments: Any) -> None:
-        rows, seed, start, stream, classes = map(int, arguments)
-        _write(cuda, out, latents.labels(seed, start, rows, stream, classes).astype(dtype))
+        _write(cuda, out, _choose_labels(cuda, *arguments).astype(dtype))
 
     return kernel
 
 
 def _draw_one_hot(cuda: FakeCuda, config: Any, out: Any, *arguments: Any) -> None:
-    rows, seed, start, stream, classes = map(int, arguments)
-    _write(cuda, out, np.eye(classes, dtype=np.float32)[latents.labels(seed, start, rows, stream, classes)])
+    _write(cuda, out, np.eye(int(arguments[-1]), dtype=np.float32)[_choose_labels(cuda, *arguments)])
+
+
+def _fill(cuda: FakeCuda, config: Any, out: Any, table: Any, rows: Any, columns: Any, first: Any) -> None:
+    lines = _read_lines(cuda, table, rows, columns)
+    _write(cuda, out, lines[:, int(first)].copy().view(np.float64).astype(np.float32))

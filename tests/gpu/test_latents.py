@@ -14,20 +14,23 @@ from fakes.gpu import Start, start
 from fakes.sessions import CLASSES, SPEC
 
 import ganrt.gpu
-from ganrt.feeds import Draw, draw_feeds
+from ganrt.feeds import draw_rows
 from ganrt.images import to_uint8
 from ganrt.latents import normal
+from ganrt.sample_request import Draw
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
 
 __all__ = ["start"]
 _PRELUDE = """
 #include <cmath>
+#include <cstring>
 using std::copysign; using std::fabs; using std::fmin; using std::log; using std::sqrt;
 #define __global__
 #define __device__
 #define __constant__
 struct Index { unsigned int x; };
 static Index blockIdx, threadIdx, blockDim;
+static double __longlong_as_double(long long bits) { double value; std::memcpy(&value, &bits, 8); return value; }
 """
 _TYPES = {
     np.uint64: ctypes.c_uint64,
@@ -65,12 +68,12 @@ def _coefficients() -> str:
 SOURCE = _coefficients() + (Path(ganrt.gpu.__file__).parent / "latents.cu").read_text()
 PICTURES = (Path(ganrt.gpu.__file__).parent / "pictures.cu").read_text()
 SIGNATURES = {
-    "ganrt_normal": ("float", "u64 a, u32 b, u64 c, u64 d, u32 e, double f, double g, float h"),
-    "ganrt_uniform": ("float", "u64 a, u32 b, u64 c, u64 d, u32 e, double f, double g"),
-    "ganrt_label_int64": ("long long", "u64 a, u64 b, u64 c, u32 d, u32 e"),
-    "ganrt_label_int32": ("int", "u64 a, u64 b, u64 c, u32 d, u32 e"),
-    "ganrt_label_one_hot": ("float", "u64 a, u64 b, u64 c, u32 d, u32 e"),
-    "ganrt_fill": ("float", "u64 a, float b"),
+    "ganrt_normal": ("float", "u64 a, u32 b, u32 c, u32 d, u32 e"),
+    "ganrt_uniform": ("float", "u64 a, u32 b, u32 c, u32 d, double e, double f"),
+    "ganrt_label_int64": ("long long", "u64 a, u32 b, u32 c, u32 d, u32 e"),
+    "ganrt_label_int32": ("int", "u64 a, u32 b, u32 c, u32 d, u32 e"),
+    "ganrt_label_one_hot": ("float", "u64 a, u32 b, u32 c, u32 d, u32 e"),
+    "ganrt_fill": ("float", "u64 a, u32 b, u32 c"),
 }
 PICTURES_LOOP = """
 extern "C" void run_ganrt_pictures(float *image, unsigned char *pictures, float *finiteness, u64 a, u32 b, u32 c,
@@ -81,16 +84,22 @@ extern "C" void run_ganrt_pictures(float *image, unsigned char *pictures, float 
 }
 """
 LOOPS = PICTURES_LOOP + "".join(
-    f'extern "C" void run_{name}({kind} *out, unsigned int grid, unsigned int block, {arguments}) {{\n'
+    f'extern "C" void run_{name}({kind} *out, u64 *table, unsigned int grid, unsigned int block, {arguments}) {{\n'
     f"  blockDim.x = block;\n  for (blockIdx.x = 0; blockIdx.x < grid; blockIdx.x++)\n"
     f"    for (threadIdx.x = 0; threadIdx.x < block; threadIdx.x++)\n"
-    f"      {name}(out, {', '.join(part.split()[-1] for part in arguments.split(', '))});\n}}\n"
+    f"      {name}(out, table, {', '.join(part.split()[-1] for part in arguments.split(', '))});\n}}\n"
     for name, (kind, arguments) in SIGNATURES.items()
 )
 
 
 def run_kernel(
-    library: ctypes.CDLL, kernel: str, out: np.ndarray, grid: int, block: int, *arguments: np.generic
+    library: ctypes.CDLL,
+    kernel: str,
+    out: np.ndarray,
+    table: np.ndarray,
+    grid: int,
+    block: int,
+    *arguments: np.generic,
 ) -> None:
     """Run a kernel with arguments of the given types, as a launch does."""
     values = [_TYPES[type(value)](value.item()) for value in arguments]
@@ -98,18 +107,21 @@ def run_kernel(
     assert found == [part.split()[0] for part in SIGNATURES[kernel][1].split(", ")]
     function = getattr(library, f"run_{kernel}")
     function.restype = None
-    function(ctypes.c_void_p(out.ctypes.data), ctypes.c_uint32(grid), ctypes.c_uint32(block), *values)
+    buffers = (ctypes.c_void_p(out.ctypes.data), ctypes.c_void_p(table.ctypes.data))
+    function(*buffers, ctypes.c_uint32(grid), ctypes.c_uint32(block), *values)
 
 
 def draw_on_device(
     library: ctypes.CDLL, module: Any, spec: Spec, wish: Draw, dtypes: dict[str, Any]
 ) -> dict[str, np.ndarray]:
     """Draw all inputs with the launches of a session."""
-    shapes = {name: array.shape for name, array in draw_feeds(spec, wish.seed, 0, wish.rows).items()}
+    shapes = {name: array.shape for name, array in draw_rows(spec, wish).items()}
+    plan = module.plan_draw(spec, wish, dtypes)
+    assert plan.table.shape == (wish.rows, module.count_columns(spec)) and plan.table.flags.c_contiguous
     made = {}
-    for name, (kernel, threads, arguments) in module.plan_launches(spec, wish, dtypes).items():
+    for name, (kernel, threads, arguments) in plan.launches.items():
         made[name] = np.full(shapes[name], 7, dtypes[name])
-        run_kernel(library, kernel, made[name], -(-threads // 128), 128, *arguments)
+        run_kernel(library, kernel, made[name], plan.table, -(-threads // 128), 128, *arguments)
     return made
 
 
@@ -124,38 +136,66 @@ SCALED = Spec(
 )
 
 
+def make_draw(seed: int, first: int, rows: int, **others: Any) -> Draw:
+    indices = np.arange(rows, dtype=np.uint64) + np.uint64(first)
+    return Draw(np.full(rows, seed, np.uint64), indices, **others)
+
+
+NAN = np.nan
+MIXED = Draw(
+    np.array([7, 2**64 - 1, 0, 2**40 + 7, 7, 7, 2**32, 2**63 + 1, 5], np.uint64),
+    np.array([0, 2**64 - 1, 2**32 - 1, 3, 2**32, 0, 1, 2**63, 0], np.uint64),
+    np.array([-1, 9, 0, -1, 3, 3, 9, -1, 5]),
+    np.array([0.7, NAN, 0.0, 1.3, 0.7, NAN, 2.0, 1e-3, 0.5]),
+)
+"""A row for each of nine requests."""
+
+
 @pytest.mark.parametrize("truncation", [None, 0.7, 1.3])
 @pytest.mark.parametrize("start_at", [0, 2**32 - 3, 2**63])
 @pytest.mark.parametrize("spec", [SPEC, CLASSES, SCALED], ids=lambda spec: spec.family)
 def test_the_device_draws_what_the_host_draws(
     start: Start, library: ctypes.CDLL, spec: Spec, start_at: int, truncation: float | None
 ) -> None:
+    limits = None if truncation is None or spec is CLASSES else np.full(9, truncation)  # CLASSES has none
+    wish = make_draw(2**40 + 7, start_at, 9, truncation=limits)
+    require_equal_draws(start, library, spec, wish)
+
+
+@pytest.mark.parametrize("spec", [SPEC, CLASSES, SCALED], ids=lambda spec: spec.family)
+def test_the_device_draws_rows_of_several_requests(start: Start, library: ctypes.CDLL, spec: Spec) -> None:
+    require_equal_draws(start, library, spec, MIXED)
+
+
+def require_equal_draws(start: Start, library: ctypes.CDLL, spec: Spec, wish: Draw) -> None:
     module = start().modules["ganrt.gpu.latents"]
-    if truncation is not None and spec is CLASSES:
-        truncation = None  # this Spec has none
-    wish = Draw(2**40 + 7, start_at, 9, None, truncation)
-    host = wish.draw_feeds(spec)
+    host = draw_rows(spec, wish)
     found = draw_on_device(library, module, spec, wish, {name: array.dtype for name, array in host.items()})
     assert set(found) == set(host)
     for name, array in host.items():
         assert np.array_equal(found[name], array), name
 
 
-def test_labels_can_be_int32_and_given_labels_are_not_drawn(start: Start, library: ctypes.CDLL) -> None:
+def test_labels_can_be_int32(start: Start, library: ctypes.CDLL) -> None:
     module = start().modules["ganrt.gpu.latents"]
     dtypes = {"z": np.dtype(np.float32), "y": np.dtype(np.int32), "truncation": np.dtype(np.float32)}
-    wish = Draw(3, 5, 40)
-    assert np.array_equal(draw_on_device(library, module, SCALED, wish, dtypes)["y"], wish.draw_feeds(SCALED)["y"])
-    assert "y" not in module.plan_launches(SCALED, wish._replace(labels=np.zeros(40, np.int64)), dtypes)
+    for wish in (make_draw(3, 5, 40), MIXED):
+        assert np.array_equal(draw_on_device(library, module, SCALED, wish, dtypes)["y"], draw_rows(SCALED, wish)["y"])
+
+
+def test_only_the_first_label_can_be_chosen(start: Start, library: ctypes.CDLL) -> None:
+    spec = Spec("two", (Label("y", 10), Label("style", 10)), Output(1, (0.0, 1.0), (4, 4)))
+    require_equal_draws(start, library, spec, MIXED)
 
 
 def test_a_million_values_are_equal_to_the_last_bit(library: ctypes.CDLL) -> None:
     """Tails included: one of a million is beyond 4.9 standard deviations."""
     rows, size = 64, 2**14
     out = np.empty((rows, size), np.float32)
-    place = (np.uint64(rows), np.uint32(size), np.uint64(7), np.uint64(0), np.uint32(0))
-    whole = (np.float64(0), np.float64(1), np.float32(1))
-    run_kernel(library, "ganrt_normal", out, rows * size // 4 // 128, 128, *place, *whole)
+    line = np.array([0.0, 1.0, 1.0]).view(np.uint64)
+    table = np.array([[7, row, *line] for row in range(rows)], np.uint64)
+    place = (np.uint64(rows), np.uint32(5), np.uint32(2), np.uint32(0), np.uint32(size))
+    run_kernel(library, "ganrt_normal", out, table, rows * size // 4 // 128, 128, *place)
     assert np.array_equal(out, normal(7, 0, rows, 0, size)) and np.abs(out).max() > 4.5
     assert out[0, :4].tolist() == [np.float32(v) for v in ("1.6911626", "0.67496884", "-1.2046078", "-1.3679883")]
 

@@ -14,9 +14,10 @@ import ganrt
 from ganrt.backend import open_session
 from ganrt.bundle import Bundle, Variant
 from ganrt.errors import BackendError, DeviceMemoryError, RequestError
-from ganrt.feeds import Draw
+from ganrt.feeds import draw_feeds
 from ganrt.generator import Generator
 from ganrt.images import to_uint8
+from ganrt.sample_request import SampleRequest
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 from ganrt.stores import FileDigest, FolderStore
@@ -82,6 +83,31 @@ def test_a_generator_makes_the_pictures_of_the_cpu(
         assert len(np.unique(found)) > 5
 
 
+@pytest.mark.parametrize("version", ["8.6.0", "11.4.0", "rtx-1.7.1"])
+def test_requests_of_many_users_share_batches(start: Start, version: str, tmp_path: Path) -> None:
+    """Their graphs are replayed, and a batch is followed by one of other seeds, labels and truncations."""
+    bundle = make_conditional_bundle(tmp_path)
+    count = 100
+    many: dict[str, Any] = {
+        "seed": [(2**61 * k + 7) % 2**64 for k in range(count)],
+        "start": [(2**58 * k + k) % 2**64 for k in range(count)],
+        "labels": [None if k % 3 == 0 else k % 10 for k in range(count)],
+        "truncation": [None if k % 4 == 0 else k / count for k in range(count)],
+    }
+    with (
+        Generator(CONDITIONAL, open_session(bundle, SessionConfig("onnxruntime", device="cpu"))) as cpu,
+        Generator(CONDITIONAL, open_trt_session(start(version), bundle)) as gpu,
+    ):
+        found = gpu.sample(**many)
+        assert np.array_equal(found, cpu.sample(**many)) and len(np.unique(found, axis=0)) > count // 2
+        for k in range(0, count, 9):
+            alone = gpu.sample(1, **{name: values[k] for name, values in many.items()})
+            assert np.array_equal(alone[0], found[k])
+        part = {name: values[5:8] for name, values in many.items()}
+        array = gpu.sample(**part, output="dlpack")
+        assert np.array_equal(np.from_dlpack(array, device="cpu"), found[5:8])
+
+
 @both_libraries
 def test_neither_latents_nor_floats_cross_the_bus(start: Start, bundle: Bundle) -> None:
     machine = start()
@@ -90,10 +116,12 @@ def test_neither_latents_nor_floats_cross_the_bus(start: Start, bundle: Bundle) 
         machine.cuda.work.clear()
         generator.sample(4)
         work = [one for one in machine.cuda.work if one.what.startswith("copy")]
-    assert {one.what for one in work} == {"copy device to device", "copy device to host"}
-    crossing = [one.bytes for one in work if one.what == "copy device to host"]
+    up, down = (
+        [one.bytes for one in work if one.what == f"copy {way}"] for way in ("host to device", "device to host")
+    )
     pictures = 4 * 3 * bundle.spec.output.size[0] * bundle.spec.output.size[1]  # type: ignore[index]
-    assert crossing == [pictures, 4 * 4]
+    assert up == [4 * 5 * 8], "the seed, the number and the limits of each row"
+    assert down == [pictures, 4 * 4]
 
 
 @both_libraries
@@ -103,9 +131,9 @@ def test_any_number_of_samples_up_to_the_largest_batch(start: Start, rows: int, 
         open_trt_session(start(), bundle, 1, 4) as session,
         open_session(bundle, SessionConfig("onnxruntime", device="cpu")) as cpu,
     ):
-        draw = Draw(7, 100, rows)
+        draw = SampleRequest(rows, 7, 100).take_rows(0, rows)
         name = bundle.spec.output.name
-        right = to_uint8(cpu.submit(draw.draw_feeds(bundle.spec)).wait()[name], bundle.spec.output.range)
+        right = to_uint8(cpu.submit(draw_feeds(bundle.spec, 7, 100, rows)).wait()[name], bundle.spec.output.range)
         pending = session.submit_draw(draw)
         steps = pending.wait()[name].astype(int) - right
         assert steps.shape == right.shape and np.abs(steps).max() <= 1
@@ -121,7 +149,7 @@ def test_too_many_samples_at_a_time_are_rejected(start: Start, rows: int, bundle
         open_trt_session(start(), bundle) as session,
         pytest.raises(RequestError, match=f"{rows} samples .* takes 1 to 4"),
     ):
-        session.submit_draw(Draw(7, 0, rows))
+        session.submit_draw(SampleRequest(rows, 7).take_rows(0, rows))
 
 
 @both_libraries
@@ -265,7 +293,7 @@ class ForeignArray:
 def test_other_libraries_arrays_are_read_in_the_order_of_their_streams(start: Start, tmp_path: Path) -> None:
     machine, bundle = start(), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
-        given = [Draw(3, start, 2).draw_feeds(CONDITIONAL) for start in range(4)]
+        given = [draw_feeds(CONDITIONAL, 3, start, 2) for start in range(4)]
         right = [session.submit(feeds).wait()["image"] for feeds in given]
         machine.cuda.work.clear()
         arrays = [{name: ForeignArray(machine, array) for name, array in feeds.items()} for feeds in given]
@@ -292,7 +320,7 @@ def test_other_libraries_arrays_that_do_not_fit(
 ) -> None:
     machine, bundle = start(), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
-        given = Draw(3, 0, 2).draw_feeds(CONDITIONAL)
+        given = draw_feeds(CONDITIONAL, 3, 0, 2)
         arrays = {name: ForeignArray(machine, array) for name, array in given.items()}
         vars(arrays["z"]).update(change)
         with pytest.raises(RequestError, match=message):
@@ -303,7 +331,7 @@ def test_other_libraries_arrays_that_do_not_fit(
 def test_a_label_on_the_device_must_have_the_engines_type(start: Start, tmp_path: Path) -> None:
     machine, bundle = start("8.6.0"), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
-        arrays = {name: ForeignArray(machine, array) for name, array in Draw(3, 0, 2).draw_feeds(CONDITIONAL).items()}
+        arrays = {name: ForeignArray(machine, array) for name, array in draw_feeds(CONDITIONAL, 3, 0, 2).items()}
         with pytest.raises(RequestError, match="y is int64; this session takes int32 on the GPU"):
             session.submit_arrays(arrays)
 
@@ -313,6 +341,6 @@ def test_arrays_on_the_device_are_not_split(start: Start, tmp_path: Path) -> Non
     machine, bundle = start(), make_conditional_bundle(tmp_path)
     with open_trt_session(machine, bundle) as session:
         session._largest = 2
-        arrays = {name: ForeignArray(machine, array) for name, array in Draw(3, 0, 4).draw_feeds(CONDITIONAL).items()}
+        arrays = {name: ForeignArray(machine, array) for name, array in draw_feeds(CONDITIONAL, 3, 0, 4).items()}
         with pytest.raises(DeviceMemoryError, match="arrays on the device are not split: give 2 rows at a time"):
             session.submit_arrays(arrays)

@@ -22,6 +22,7 @@ from ganrt import feeds, images
 from ganrt.atomic import write_file
 from ganrt.errors import RequestError
 from ganrt.images import Pictures
+from ganrt.sample_request import Labels
 from ganrt.spec import Label
 from ganrt.training.metrics import DigitClassifier
 from ganrt.training.run import RunRecord, read_run
@@ -30,7 +31,7 @@ _SEED, _COUNT, _SHOWN = 7, 1000, 100
 
 
 def draw_samples(
-    record: RunRecord, module: nn.Module, labels: feeds.Labels = None, truncation: float | None = None
+    record: RunRecord, module: nn.Module, labels: Labels = None, truncation: float | None = None
 ) -> Pictures:
     """Samples 0 to 999 of seed 7 by a generator of the run, in eval mode: uint8 NHWC."""
     spec = record.options.spec

@@ -1,0 +1,90 @@
+"""Make the pictures of a request for samples, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias
+
+import numpy as np
+
+from ganrt import batching, feeds, forking
+from ganrt.backend import PictureSession, Session
+from ganrt.batching import Batch
+from ganrt.errors import BackendError, RequestError
+from ganrt.feeds import Feeds
+from ganrt.images import Floats, Pictures, to_uint8
+from ganrt.sample_request import Draw, SampleRequest
+from ganrt.spec import Output, Spec
+
+RunBatches: TypeAlias = Callable[[Iterator[Batch]], None]
+"""Computes batches."""
+
+
+def make_pictures(
+    session: Session,
+    spec: Spec,
+    request: SampleRequest,
+    first: int,
+    rows: int,
+    run_in_turns: Callable[[int, RunBatches], None],
+) -> Pictures:
+    """Return the `rows` pictures of a request from the `first` one on, uint8 NHWC. They are made on the device if the
+    session can, else on the host.
+
+    Args:
+        run_in_turns: gets the number of rows, and a function that computes some of their batches.
+
+    Raises RequestError if there is too little memory, BackendError if an image has values that are not finite.
+    """
+    output = spec.output
+    pictures = _allocate(rows, output)
+
+    def make_draw(batch: Batch) -> Draw:
+        return request.take_rows(first + batch.first, batch.rows)
+
+    def make_feeds(batch: Batch) -> Feeds:
+        return batching.take_batch(feeds.draw_rows(spec, make_draw(batch)), Batch(0, batch.rows, batch.size))
+
+    def receive_pictures(batch: Batch, made: Pictures) -> None:
+        pictures[batch.first : batch.first + batch.rows] = made
+
+    def receive_images(batch: Batch, images: Floats) -> None:
+        receive_pictures(batch, to_uint8(images, output.range))
+
+    def run(batches: Iterator[Batch]) -> None:
+        if isinstance(session, PictureSession):
+            batching.run_pictures(session, output, batches, make_draw, receive_pictures)
+        else:
+            batching.run_batches(session, output, batches, make_feeds, receive_images)
+
+    run_in_turns(rows, run)
+    return pictures
+
+
+def _allocate(rows: int, output: Output) -> Pictures:
+    height, width = output.size or (0, 0)
+    try:
+        return np.empty((rows, height, width, output.channels), np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise RequestError(f"{rows} pictures of {width} x {height} do not fit into memory; use stream()") from error
+
+
+def compute_ahead(compute: Callable[[int], Pictures], starts: range) -> Iterator[Pictures]:
+    """Yield `compute(start)` for every start; a thread computes the next one meanwhile. Raises BackendError in a forked
+    child, where that thread does not exist."""
+    generation = forking.generation()
+
+    def wait(future: Future[Pictures]) -> Pictures:
+        if forking.generation() != generation:
+            raise BackendError("this stream was started before the process forked: start one in the child")
+        return future.result()
+
+    with ThreadPoolExecutor(1, "ganrt-stream") as worker:
+        ahead: Future[Pictures] | None = None
+        for start in starts:
+            current, ahead = ahead, worker.submit(compute, start)
+            if current is not None:
+                yield wait(current)
+        if ahead is not None:
+            yield wait(ahead)
