@@ -20,7 +20,7 @@ from ganrt import atomic
 from ganrt._version import __version__
 from ganrt.backend import backend_table, library_version
 from ganrt.bundle import Bundle
-from ganrt.cache import cache_folder, find_cached_file
+from ganrt.cache import cache_folder, find_optional_folder
 from ganrt.errors import ArtifactError, MissingLibraryError, RequestError
 from ganrt.json_reader import decode, read_json
 from ganrt.machine import cpu_name, nvidia_details, usable_cores
@@ -203,12 +203,15 @@ def installed_versions() -> dict[str, str]:
 def find_record(bundle: Bundle) -> Tuned | None:
     """Return the tuned record of a bundle for the current state of this machine; None if there is none. A record that
     is damaged, or that others could have written, is ignored with a warning."""
-    key = tuned_key(bundle)
     try:
-        path = find_cached_file("tuned", f"{key}.json")
+        folder = find_optional_folder("tuned")
     except MissingLibraryError:  # without platformdirs there is no record
         return None
-    if path is None:
+    if folder is None:
+        return None
+    key = tuned_key(bundle)
+    path = folder / f"{key}.json"
+    if not path.exists():
         return None
     try:
         record = Tuned.from_dict(read_json(path, _MAX_BYTES))

@@ -314,7 +314,6 @@ FAULTS = {
         ("except RuntimeError:", "except KeyError:"),
         ("(FileNotFoundError, NotADirectoryError)", "FileNotFoundError"),
         ("_has_warned = True", "pass"),
-        ("and path.exists() else None", "else None"),
         ("os.W_OK | os.X_OK", "os.X_OK"),
     ],
     ("ganrt/cgroups.py", "tests/core/test_cgroups.py"): [
