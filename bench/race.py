@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 import numpy as np
-import psutil
 
 from . import schedule, statistics
 from .cases import Case, Setup
 from .process import WorkerFailed
 from .schedule import Clock, Track
 from .statistics import Estimate
+from .system import read_memory
 from .worker import Facts, Round, RoundRequest
 
 OnProgress: TypeAlias = Callable[[float, str], None]
@@ -124,7 +124,7 @@ class Race:
         if may_skip and self.now() - self.began > _LOADING_SHARE * (self.deadline - self.began):
             self.left_out[setup.name] = "not tried: no time left"
             return None
-        if may_skip and psutil.virtual_memory().available < _MEMORY_MARGIN * 2**20 * self._peak_mib:
+        if may_skip and read_memory("MemAvailable") < _MEMORY_MARGIN * 2**20 * self._peak_mib:
             self.left_out[setup.name] = "not tried: there is not enough memory for another process"
             return None
         self.report(f"loading {setup.name}")

@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import psutil
-
 from ganrt import batching, tuned
 from ganrt.backend import backend_table
 from ganrt.bundle import Bundle
@@ -28,6 +26,7 @@ from .process import Worker
 from .race import HOPELESS, OnProgress, Race, Racer, compare_rounds
 from .results import BUSY
 from .statistics import Estimate
+from .system import count_physical_cores
 
 QUALITY = 60.0
 """Default quality in dB. float32 reaches it; lower precisions hardly ever do."""
@@ -103,7 +102,7 @@ def tune(
 
     Args:
         bundle: the bundle, or its folder.
-        backends: names; None: all that are installed, without those that are slow by design.
+        backends: names; None: all that are installed, without baselines and those that are slow by design.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         quality: PSNR in dB that the worst golden sample must reach. It decides which precisions take part.
         batches: batch sizes; None: 1, 8 and 32, or what fits with large images.
@@ -204,8 +203,7 @@ def _list_thread_counts() -> list[int]:
     """One, half and all of the cores that this process may use, without the libraries' default: one thread per physical
     core."""
     usable = usable_cores()
-    default = psutil.cpu_count(logical=False)
-    return sorted({1, max(1, usable // 2), usable} - {default})
+    return sorted({1, max(1, usable // 2), usable} - {count_physical_cores()})
 
 
 def _rank_for_loading(bundle: Bundle, setup: Setup) -> tuple[int, bool]:

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from fakes.workers import SECOND, Behaviour, FakeClock, FakeWorker, fake_processes
@@ -179,8 +178,7 @@ def test_setups_that_are_not_loaded_in_time_are_named() -> None:
 
 
 def test_no_process_starts_without_enough_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = SimpleNamespace(available=500 * 2**20)
-    monkeypatch.setattr(race.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(race, "read_memory", lambda name: {"MemAvailable": 500 * 2**20}[name])
     trial = Trial(600, first=Behaviour(10, peak_mib=300), second=Behaviour(9, peak_mib=400), third=Behaviour(1))
     assert trial.race.left_out == {"third": "not tried: there is not enough memory for another process"}
     assert len(trial.started) == 2

@@ -16,6 +16,7 @@ from rich.console import Console
 
 import ganrt
 from ganrt import choosing, tuned
+from ganrt.backend import BACKENDS
 from ganrt.bench import TuningResult, print_tuning, tune, tuning
 from ganrt.bench.cases import Setup
 from ganrt.bench.statistics import Estimate
@@ -53,7 +54,7 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
         monkeypatch.setattr(tuning, "Worker", start)
         monkeypatch.setattr(tuning.clock, "now_ns", clock)
         monkeypatch.setattr(tuning, "usable_cores", lambda: 4)
-        monkeypatch.setattr(tuning.psutil, "cpu_count", lambda logical: 4)
+        monkeypatch.setattr(tuning, "count_physical_cores", lambda: 4)
         return started
 
     return install
@@ -136,6 +137,18 @@ def test_the_quality_decides_which_precisions_take_part(
     poor = {name for name, reason in result.left_out.items() if "dB are required" in reason}
     assert {name.split()[1].partition("-")[0] for name in poor} == excluded
     assert {c.precision for c in result.record.choices}.isdisjoint(excluded)
+
+
+def test_a_baseline_is_tuned_only_if_it_is_named(
+    four_variants: Bundle, fake_workers: FakeWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "openvino", BACKENDS["openvino"]._replace(baseline=True))
+    started = fake_workers(by_precision)
+    tune(four_variants, quality=30, seconds=600)
+    assert {name.split()[0] for name in list_names(started)} == {"onnxruntime", "pytorch"}
+    started.clear()
+    tune(four_variants, quality=30, seconds=600, backends=["openvino"])
+    assert "openvino int8-phases" in list_names(started)
 
 
 def test_a_recorded_refusal_is_not_tried(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
