@@ -1,8 +1,7 @@
 """What the extras ask for on the machines that docs/devices.md names.
 
-Markers are evaluated here, without a network. That a package has a wheel for a machine was looked up by hand
-(`pip download --only-binary=:all: --platform manylinux_2_35_aarch64 --python-version 3.10 NAME`), which is repeated when
-this list changes.
+Markers are evaluated here, without a network. That each package has a wheel there is looked up by hand when this list
+changes: `pip download --only-binary=:all: --platform manylinux_2_35_aarch64 --python-version 3.10 NAME`.
 """
 
 import re
