@@ -47,7 +47,7 @@ _size_option = click.option(
 @click.option("--html", "html_path", type=FILE, metavar="FILE", help="Write a page with plots and pictures here.")
 @overwrite_option
 def bench(
-    bundle: Path,
+    bundle: Path | str,
     backends: tuple[str, ...],
     batches: tuple[int, ...],
     size: str | None,
@@ -125,7 +125,7 @@ _MEASURING = ("quality", "batches", "seconds", "backends", "size", "device")
 @click.pass_context
 def tune(
     context: click.Context,
-    bundle: Path,
+    bundle: Path | str,
     quality: str,
     batches: tuple[int, ...],
     seconds: float,

@@ -44,7 +44,7 @@ from ganrt.images import encode_png
 @loading_options
 @overwrite_option
 def sample(
-    bundle: Path,
+    bundle: Path | str,
     count: int,
     seed: int,
     start: int,
@@ -95,7 +95,7 @@ def sample(
 @loading_options
 @overwrite_option
 def transform(
-    bundle: Path,
+    bundle: Path | str,
     photos: tuple[Path, ...],
     out: Path,
     files: tuple[str, ...],
