@@ -11,10 +11,11 @@ import pytest
 from fakes.sessions import SPEC, FakeSession
 
 from ganrt import backend as module
+from ganrt import errors
 from ganrt.backend import BACKENDS, Entry, backend_names, backend_table, import_backend, open_session, supports_variant
 from ganrt.bundle import Bundle, Variant
 from ganrt.choosing import LoadRequest, backends_to_try, candidates_by_rule
-from ganrt.errors import MachineError, RequestError
+from ganrt.errors import MachineError, MissingLibraryError, RequestError
 from ganrt.session_config import SessionConfig
 from ganrt.stores import FolderStore
 from ganrt.tuned import Timing, TunedConfig, installed_versions
@@ -108,6 +109,13 @@ def test_doctor_names_the_library_of_another_packages_backend() -> None:
     found = {check.subject: check for check in run_checks()}
     assert found["abacus"].passed and found["abacus"].text == f"numpy {np.__version__}"
     assert not found["broken"].passed and "cannot be imported" in found["broken"].text
+
+
+def test_a_jetson_is_told_where_its_tensorrt_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for processor, advice in {"x86_64": 'pip install "ganrt[tensorrt]"', "aarch64": "comes with JetPack"}.items():
+        monkeypatch.setattr(errors.platform, "machine", lambda processor=processor: processor)
+        assert advice in str(MissingLibraryError("tensorrt", "tensorrt", "the tensorrt backend"))
+        assert 'pip install "ganrt[tensorrt]"' in str(MissingLibraryError("cuda", "tensorrt", "the tensorrt backend"))
 
 
 def test_backends_without_a_gpu_run_what_is_made_for_gpus_only_if_they_are_slow_by_design(bundle: Bundle) -> None:
