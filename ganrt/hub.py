@@ -83,7 +83,7 @@ class HubStore(Store):
 
     def fetch(self, name: str, digest: FileDigest) -> Path:
         # The cache holds links, behind which libraries do not follow external data.
-        options = {"local_dir": self._find_assets(name)} if self._has_external_data(name) else {}
+        options: dict[str, Any] = {"local_dir": self._find_assets(name)} if self._has_external_data(name) else {}
         return _download(*self._place, name, **options)
 
     def _has_external_data(self, name: str) -> bool:
