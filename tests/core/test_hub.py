@@ -17,6 +17,7 @@ import ganrt
 from ganrt import hub as module
 from ganrt.bundle import Bundle
 from ganrt.errors import BundleError, MachineError, MissingLibraryError, RequestError
+from ganrt.stores import MANIFEST
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 pytest.importorskip("huggingface_hub.constants")
@@ -60,7 +61,10 @@ def test_a_bundle_is_loaded_and_only_what_is_used_is_downloaded(hub: Hub, repo: 
         assert f"bundle: hf://me/faces@{commit}\n" in str(generator.info)
     used = bundle.variants[generator.info.config.variant].file
     assert hub.downloads == ["ganrt.json", used], "the bundle's own record has the proof"
-    assert {agent for agent in hub.agents if "ganrt/" in agent}, "the hub knows who asks"
+    asked = [f"/me/faces/resolve/main/{MANIFEST}", f"/me/faces/resolve/{commit}/{used}"]
+    made = [line for line in hub.requests if "/resolve/" in line]
+    assert made == [f"{verb} {path}" for path in asked for verb in ("HEAD", "GET")], "each file once"
+    assert all(f"ganrt/{ganrt.__version__}" in agent for agent in hub.agents), "the hub knows who asks"
 
 
 def test_all_files_come_from_the_commit_that_the_revision_was(hub: Hub, repo: Repo, bundle: Bundle) -> None:
@@ -286,7 +290,7 @@ def test_a_push_that_the_hub_refuses(hub: Hub, bundle: Bundle, monkeypatch: pyte
 def test_the_settings_of_huggingface_hub_hold_on_the_command_line(hub: Hub, repo: Repo, tmp_path: Path) -> None:
     repo.access = "private"
     settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN}
-    command = [sys.executable, "-m", "ganrt.cli", "info", "hf://me/faces"]
+    command = [sys.executable, "-m", "ganrt", "info", "hf://me/faces"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     done = subprocess.run(command, env=environment | settings, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("hf://me/faces: dcgan, "), done.stderr

@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         name = f"{wanted['organization']}/{wanted['name']}"
         known = name in self.hub.repos
         if not known:
-            self.hub.repos[name] = Repo(access=wanted.get("visibility", "public"))
+            self.hub.repos[name] = Repo(access="private" if "private" in wanted else wanted.get("visibility", "public"))
             self.hub.repos[name].commit({".gitattributes": b""})
         answer = {"url": f"{self.hub.url}/{name}", "id": "1", "error": "You already created this model repo" * known}
         self._send(409 if known else 200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
