@@ -136,16 +136,16 @@ def test_without_time_the_baseline_wins_over_what_only_seems_faster() -> None:
 
 
 def test_without_time_what_is_measurably_faster_than_the_baseline_wins() -> None:
-    setups = {name: Behaviour(5, noise=0.3, load_s=0.1) for name in ("two", "three")}
-    trial = Trial(2, batches=(1,), one=Behaviour(8, noise=0.3, load_s=0.1), **setups).decide()
+    fast = Behaviour(5, noise=0.3, load_s=0.1)
+    trial = Trial(2, batches=(1,), one=Behaviour(8, noise=0.3, load_s=0.1), two=fast, three=fast).decide()
     found = unwrap(trial.race.find_winner(1))
     other = {"two": "three", "three": "two"}[found.racer.setup.name]
     assert not found.decided and found.reason == f"the time ran out before {other} could be ruled out"
 
 
 def test_without_time_a_few_rounds_are_enough_for_what_is_several_times_as_fast() -> None:
-    setups = {name: Behaviour(50, noise=0.3, load_s=0.1) for name in ("two", "three")}
-    trial = Trial(6, batches=(1,), one=Behaviour(300, noise=0.1, load_s=0.1), **setups).decide()
+    fast = Behaviour(50, noise=0.3, load_s=0.1)
+    trial = Trial(6, batches=(1,), one=Behaviour(300, noise=0.1, load_s=0.1), two=fast, three=fast).decide()
     found = unwrap(trial.race.find_winner(1))
     assert (found.racer.setup.name, found.decided) == ("three", False)
     assert found.reason == "the time ran out before two could be ruled out", "the baseline is"

@@ -246,7 +246,7 @@ def test_the_card_gets_the_fields_that_it_lacks(hub: Hub, bundle: Bundle, tmp_pa
         assert text.strip() == "# Faces"
         for line in ["pipeline_tag: unconditional-image-generation", "- ganrt", "- onnx", "- dcgan", *kept]:
             assert line in header.splitlines()
-        assert ("library_name: ganrt" in header) is not kept
+        assert ("library_name: ganrt" in header) == (not kept)
     (folder / "README.md").write_text("---\nlicense: [\n---\n# Faces\n")
     with pytest.raises(BundleError, match=r"x.ganrt/README.md has a header that is not YAML: while parsing"):
         push(folder)
