@@ -247,6 +247,10 @@ def test_the_card_gets_the_fields_that_it_lacks(hub: Hub, bundle: Bundle, tmp_pa
         for line in ["pipeline_tag: unconditional-image-generation", "- ganrt", "- onnx", "- dcgan", *kept]:
             assert line in header.splitlines()
         assert ("library_name: ganrt" in header) == (not kept)
+    whole = "---\ntags: [dcgan, onnx, ganrt]\nlibrary_name:  ganrt\npipeline_tag: image-to-image\n---\n\n# Faces"
+    (folder / "README.md").write_text(whole)
+    push(folder)
+    assert hub.repos["me/new"].commits[hub.repos["me/new"].branches["main"]]["README.md"].decode() == whole
     (folder / "README.md").write_text("---\nlicense: [\n---\n# Faces\n")
     with pytest.raises(BundleError, match=r"x.ganrt/README.md has a header that is not YAML: while parsing"):
         push(folder)
