@@ -218,6 +218,8 @@ def test_a_provisional_record_holds_until_the_machine_restarts(
     boot.write_text("first\n")
     record = replace(THREE, key=tuned.tuned_key(bundle), undecided=(8,), boot=tuned.read_boot_id())
     assert tuned.update_record(record) == record == tuned.find_record(bundle)
+    later = replace(record, date="2026-11-26")
+    assert tuned.update_record(later) == later == tuned.find_record(bundle), "as good as the one before"
     boot.write_text("second\n")
     assert tuned.find_record(bundle) is None
     decided = replace(record, undecided=(), boot="")
