@@ -99,8 +99,8 @@ def list_setups(
     """Return one setup per backend and variant that it runs.
 
     Args:
-        backends: names, or a mapping of names to the variants of each; None: all backends for the device; `auto`
-            without an NVIDIA GPU leaves out those that need one.
+        backends: names, or a mapping of names to the variants of each; None: all backends for the device, baselines
+            included; `auto` without an NVIDIA GPU leaves out those that need one.
         variants: names; None: all of the bundle, but on a CPU none that is made for GPUs.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         size: as `check_size` returns it.
@@ -108,7 +108,7 @@ def list_setups(
     Raises RequestError for an unknown backend or variant, or when no backend runs any of the variants.
     """
     known = backend_names()
-    chosen = backends_to_try(device) if backends is None else list(dict.fromkeys(backends))
+    chosen = backends_to_try(device, baselines=True) if backends is None else list(dict.fromkeys(backends))
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
         problem = f"there is no backend {unknown[0]!r}" if unknown else "no backend was named"

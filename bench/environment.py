@@ -7,15 +7,12 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-import pynvml
-
-from ganrt.machine import cpu_name, has_nvidia_gpu, usable_cores
+from ganrt.machine import cpu_name, has_nvidia_gpu, nvidia_details, usable_cores
 
 from .libraries import read_versions
+from .system import read_machine_seconds, read_memory, read_own_seconds
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-_BUSY_STATES = ("user", "nice", "system", "irq", "softirq", "steal")
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Environment:
     libraries: dict[str, str]
     """Library -> version, of those that are installed."""
     gpus: tuple[str, ...]
-    """Name, memory and driver of each NVIDIA GPU."""
+    """Name, memory and driver of each NVIDIA GPU; without nvidia-ml-py what /proc says of them."""
     load_before: float
     """Load average of the minute before the measurement."""
     load_after: float
@@ -51,19 +48,19 @@ class MachineMonitor:
 
     def __init__(self) -> None:
         self._load = os.getloadavg()[0]
-        self._busy, self._total = _read_machine_seconds()
-        self._own = _read_own_seconds()
+        self._busy, self._total = read_machine_seconds()
+        self._own = read_own_seconds()
 
     def finish(self) -> Environment:
         """Describe the machine. Call it after the worker processes have ended: only then is their CPU time counted as
         our own and not as that of other programs."""
-        busy, total = _read_machine_seconds()
-        own = _read_own_seconds() - self._own
+        busy, total = read_machine_seconds()
+        own = read_own_seconds() - self._own
         foreign = (busy - self._busy - own) / max(total - self._total, 1e-9)
         return Environment(
             processor=cpu_name(),
             cores=usable_cores(),
-            memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+            memory_gib=round(read_memory("MemTotal") / 2**30, 1),
             governor=_GOVERNOR.read_text(encoding="ascii").strip() if _GOVERNOR.exists() else None,
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
@@ -75,22 +72,14 @@ class MachineMonitor:
         )
 
 
-def _read_machine_seconds() -> tuple[float, float]:
-    """(busy, total) CPU seconds of the machine since it started."""
-    times = psutil.cpu_times()._asdict()
-    busy = sum(times.get(state, 0.0) for state in _BUSY_STATES)
-    return busy, busy + times["idle"] + times.get("iowait", 0.0)
-
-
-def _read_own_seconds() -> float:
-    """CPU seconds of this process and of its children that have ended."""
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system + times.children_user + times.children_system)
-
-
 def _describe_gpus() -> tuple[str, ...]:
     if not has_nvidia_gpu():
         return ()
+    try:
+        import pynvml
+    except ImportError:  # tuning needs no extra; /proc has less, and nothing on a Jetson
+        known = [f"{name}: {text}" for name, text in nvidia_details().items()]
+        return tuple(known) or ("an NVIDIA GPU of unknown name, as nvidia-ml-py is not installed",)
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

@@ -13,16 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-import psutil
 
 from . import schedule, statistics
 from .cases import Case, Setup
 from .process import WorkerFailed
 from .schedule import Clock, Track
 from .statistics import Estimate
+from .system import read_memory
 from .worker import Facts, Round, RoundRequest
 
 OnProgress: TypeAlias = Callable[[float, str], None]
@@ -82,6 +82,17 @@ class Racer:
         return next((t.failure.reason for t in self.tracks.values() if t.failure is not None), "")
 
 
+class Winner(NamedTuple):
+    """The fastest setup at a batch size."""
+
+    racer: Racer
+    """The setup."""
+    decided: bool
+    """False if more time might find another."""
+    reason: str
+    """How certain it is, as text."""
+
+
 class Race:
     """Measures setups against each other: `enter` them one by one, then `decide`, then `find_winner`."""
 
@@ -107,6 +118,7 @@ class Race:
         self.racers: list[Racer] = []
         self.left_out: dict[str, str] = {}
         """Name of a setup -> why it takes no part, or no longer."""
+        self._all_tried = True
         self._peak_mib = 0.0
 
     def report(self, text: str) -> None:
@@ -123,8 +135,9 @@ class Race:
         may_skip = any(racer.eligible for racer in self.racers)
         if may_skip and self.now() - self.began > _LOADING_SHARE * (self.deadline - self.began):
             self.left_out[setup.name] = "not tried: no time left"
+            self._all_tried = False
             return None
-        if may_skip and psutil.virtual_memory().available < _MEMORY_MARGIN * 2**20 * self._peak_mib:
+        if may_skip and read_memory("MemAvailable") < _MEMORY_MARGIN * 2**20 * self._peak_mib:
             self.left_out[setup.name] = "not tried: there is not enough memory for another process"
             return None
         self.report(f"loading {setup.name}")
@@ -178,20 +191,38 @@ class Race:
         tracks = [track for racer in self.racers for track in racer.tracks.values()]
         schedule.run(tracks, self.deadline, self.now, self.report, after_sweep=self._finish_sweep)
 
-    def find_winner(self, batch: int) -> tuple[Racer, str] | None:
-        """Return the fastest at a batch size and how certain that is; None when nothing eligible was measured."""
+    def find_winner(self, batch: int) -> Winner | None:
+        """Return the fastest at a batch size; None when nothing eligible was measured.
+
+        While it is undecided, the baseline wins unless the fastest is measurably faster: by the interval of the ratio
+        of their times in rounds of the same sweeps, or by HOPELESS in each of a few.
+        """
         best = self._find_best(batch)
         if best is None:
             return None
+        rivals = self._list_rivals(best, batch)
+        if self._all_tried and not rivals:
+            return Winner(best, True, self._describe_rivals(best, batch))
+        base = next((r for r in self._list_measured(batch) if r.baseline), best)
+        if not _is_faster(best, base, batch):
+            best = base
+        names = ", ".join(r.setup.name for r in self._list_rivals(best, batch))
+        return Winner(
+            best, False, f"the time ran out before {f'{names} could be ruled out' if names else 'all were tried'}"
+        )
+
+    def _list_rivals(self, best: Racer, batch: int) -> list[Racer]:
+        """Those that may be faster than `best`, as far as is known."""
+        left = [r for r in self._list_measured(batch) if r is not best and batch not in r.beaten]
+        return [r for r in left if not _is_hopeless(r, best, batch)]
+
+    def _describe_rivals(self, best: Racer, batch: int) -> str:
         rivals = [r for r in self._list_measured(batch) if r is not best]
-        undecided = [r.setup.name for r in rivals if batch not in r.beaten]
         regrets = {r.setup.name: _bound_regret(best, r, batch) for r in rivals}
         close = {name: regret for name, regret in regrets.items() if 0 < regret < math.inf}
-        if undecided:
-            return best, f"the time ran out before {', '.join(undecided)} could be ruled out"
         if close:
-            return best, f"{', '.join(close)} may be faster, by at most {max(close.values()):.1%}"
-        return best, "all others are slower" if rivals else "no other came close"
+            return f"{', '.join(close)} may be faster, by at most {max(close.values()):.1%}"
+        return "all others are slower" if rivals else "no other came close"
 
     def _finish_sweep(self) -> None:
         """Mark what is decided, and end the workers that are no longer needed."""
@@ -251,6 +282,13 @@ def _bound_regret(best: Racer, other: Racer, batch: int) -> float:
     ratios = compare_rounds(other, best, batch)
     low = statistics.quantile(ratios, 0.5).low if ratios else None
     return math.inf if low is None else 1 / low - 1
+
+
+def _is_faster(one: Racer, other: Racer, batch: int) -> bool:
+    """Return whether `one` is measurably faster than `other`."""
+    ratios = compare_rounds(other, one, batch)
+    low = statistics.quantile(ratios, 0.5).low if ratios else None
+    return _is_hopeless(other, one, batch) or (low is not None and low > 1)
 
 
 def _is_hopeless(racer: Racer, best: Racer, batch: int) -> bool:

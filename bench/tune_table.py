@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ganrt.choosing import LoadRequest
+
 from . import texts
 from .tuning import TuningResult
 
@@ -23,7 +25,10 @@ def print_tuning(result: TuningResult, console: Console) -> None:
         console.print(f"[bold]{escape(name)}[/] left out: {escape(reason)}", highlight=False)
     for warning in result.warnings:
         console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False)
-    picked = result.record.pick(None)
+    if result.in_use != result.record:
+        line = f"This measurement is provisional; the decided one of {result.in_use.date[:10]} stays in use."
+        console.print(f"[yellow]{escape(line)}[/]", highlight=False)
+    picked = result.in_use.pick(None, LoadRequest().allows)
     if picked is not None:
         choice, reason = picked
         console.print(f"load picks [bold]{escape(str(choice))}[/] from now on ({escape(reason)})", highlight=False)

@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import psutil
-
 from ganrt import batching, tuned
 from ganrt.backend import backend_table
 from ganrt.bundle import Bundle
@@ -19,15 +17,16 @@ from ganrt.machine import usable_cores
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Output
 from ganrt.trust import find_refusal
-from ganrt.tuned import Timing, Tuned, TunedConfig
+from ganrt.tuned import Origin, Timing, Tuned, TunedConfig
 
 from . import cases, clock, statistics
 from .cases import Setup, Size
 from .environment import Environment, MachineMonitor
 from .process import Worker
-from .race import HOPELESS, OnProgress, Race, Racer, compare_rounds
+from .race import HOPELESS, OnProgress, Race, Racer, Winner, compare_rounds
 from .results import BUSY
 from .statistics import Estimate
+from .system import count_physical_cores
 
 QUALITY = 60.0
 """Default quality in dB. float32 reaches it; lower precisions hardly ever do."""
@@ -62,7 +61,9 @@ class TuningResult:
     bundle: str
     """Name of the bundle's folder."""
     record: Tuned
-    """The record that `load` uses from now on."""
+    """What was measured."""
+    in_use: Tuned
+    """The record that `load` uses from now on: `record`, or an earlier decided one if `record` is provisional."""
     untuned: str | None
     """Name of the setup that `load` opens without a record; None when no such setup runs here."""
     verdicts: tuple[Verdict, ...]
@@ -83,7 +84,8 @@ class TuningResult:
 
     def to_json(self) -> str:
         """Return it as JSON, for other tools."""
-        return json.dumps(asdict(self) | {"record": self.record.to_dict()}, indent=1, allow_nan=False)
+        records = {"record": self.record.to_dict(), "in_use": self.in_use.to_dict()}
+        return json.dumps(asdict(self) | records, indent=1, allow_nan=False)
 
 
 def tune(
@@ -99,11 +101,12 @@ def tune(
 ) -> TuningResult:
     """Measure the setups that run a bundle on this machine, each in a process of its own, and remember the fastest.
 
-    The record replaces an earlier one of the same bundle, machine and library versions.
+    The record replaces an earlier one of the same bundle, machine and library versions. If it is provisional, because
+    the time ran out or other programs used the CPU, an earlier decided one stays.
 
     Args:
         bundle: the bundle, or its folder.
-        backends: names; None: all that are installed, without those that are slow by design.
+        backends: names; None: all that are installed, without baselines and those that are slow by design.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         quality: PSNR in dB that the worst golden sample must reach. It decides which precisions take part.
         batches: batch sizes; None: 1, 8 and 32, or what fits with large images.
@@ -141,9 +144,7 @@ def tune(
     for racer in race.racers:
         if racer.failure_reason:
             race.left_out[racer.setup.name] = f"failed: {racer.failure_reason}"
-    result = _make_result(race, bundle, untuned, monitor.finish(), (clock.now_ns() - started) / 1e9)
-    tuned.save_record(result.record)
-    return result
+    return _make_result(race, bundle, untuned, monitor.finish(), started)
 
 
 def _check_batches(output: Output, batches: Sequence[int] | None) -> list[int]:
@@ -204,8 +205,7 @@ def _list_thread_counts() -> list[int]:
     """One, half and all of the cores that this process may use, without the libraries' default: one thread per physical
     core."""
     usable = usable_cores()
-    default = psutil.cpu_count(logical=False)
-    return sorted({1, max(1, usable // 2), usable} - {default})
+    return sorted({1, max(1, usable // 2), usable} - {count_physical_cores()})
 
 
 def _rank_for_loading(bundle: Bundle, setup: Setup) -> tuple[int, bool]:
@@ -225,24 +225,41 @@ def _explain_exclusion(bundle: Bundle, setup: Setup, quality: float) -> str:
 
 
 def _make_result(
-    race: Race, bundle: Bundle, untuned: Racer | None, environment: Environment, seconds: float
+    race: Race, bundle: Bundle, untuned: Racer | None, environment: Environment, started: int
 ) -> TuningResult:
-    winners = {batch: pair for batch in race.batches if (pair := race.find_winner(batch)) is not None}
+    """Make the record, save it, and explain it."""
+    winners = {batch: found for batch in race.batches if (found := race.find_winner(batch)) is not None}
     if not winners:
         reasons = "".join(f"\n- {name}: {reason}" for name, reason in race.left_out.items())
         raise MachineError(f"nothing on this machine runs {bundle.path} at {race.quality:g} dB or more:{reasons}")
+    record = _make_record(race, bundle, winners, environment.foreign_share > BUSY)
+    return TuningResult(
+        bundle=Path(bundle.path).name,
+        record=record,
+        in_use=tuned.update_record(record),
+        untuned=None if untuned is None else untuned.setup.name,
+        verdicts=tuple(_make_verdict(batch, winner, untuned) for batch, winner in winners.items()),
+        left_out=race.left_out,
+        environment=environment,
+        seconds=(clock.now_ns() - started) / 1e9,
+    )
+
+
+def _make_record(race: Race, bundle: Bundle, winners: Mapping[int, Winner], disturbed: bool) -> Tuned:
     racers = [racer for racer in race.racers if racer.eligible and not racer.failure_reason]
-    record = Tuned(
+    undecided = tuple(batch for batch, winner in winners.items() if not winner.decided)
+    return Tuned(
         key=tuned.tuned_key(bundle),
         quality=race.quality,
         date=clock.now_utc(),
         versions=tuned.installed_versions(),
         choices=tuple(_make_tuned_config(racer) for racer in racers),
-        winners={batch: racers.index(racer) for batch, (racer, _) in winners.items()},
+        winners={batch: racers.index(winner.racer) for batch, winner in winners.items()},
+        undecided=undecided,
+        disturbed=disturbed,
+        boot=tuned.read_boot_id() if undecided or disturbed else "",
+        origin=Origin.of(bundle),
     )
-    verdicts = tuple(_make_verdict(batch, *pair, untuned) for batch, pair in winners.items())
-    name = None if untuned is None else untuned.setup.name
-    return TuningResult(Path(bundle.path).name, record, name, verdicts, race.left_out, environment, seconds)
 
 
 def _make_tuned_config(racer: Racer) -> TunedConfig:
@@ -261,11 +278,12 @@ def _list_estimates(racer: Racer) -> Iterator[tuple[int, Estimate]]:
             yield batch, estimate
 
 
-def _make_verdict(batch: int, racer: Racer, reason: str, untuned: Racer | None) -> Verdict:
+def _make_verdict(batch: int, winner: Winner, untuned: Racer | None) -> Verdict:
+    racer = winner.racer
     estimate = racer.estimate_seconds(batch)
     assert estimate is not None  # a winner was measured
     speedup = None if untuned is None or untuned is racer else _estimate_speedup(racer, untuned, batch)
-    return Verdict(batch, racer.setup.name, estimate, racer.facts.worst_psnr, speedup, reason)
+    return Verdict(batch, racer.setup.name, estimate, racer.facts.worst_psnr, speedup, winner.reason)
 
 
 def _estimate_speedup(racer: Racer, base: Racer, batch: int) -> Estimate | None:

@@ -28,6 +28,7 @@ from ganrt.errors import (
     VerificationError,
 )
 from ganrt.generator import Generator, load
+from ganrt.hub import push_to_hub
 from ganrt.info import Info
 from ganrt.sample_request import Draw
 from ganrt.session_config import SessionConfig
@@ -62,4 +63,5 @@ __all__ = [
     "VerificationError",
     "__version__",
     "load",
+    "push_to_hub",
 ]

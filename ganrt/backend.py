@@ -224,6 +224,9 @@ class Entry(NamedTuple):
     """True if an image takes seconds; `ganrt tune` skips such a backend."""
     prebuilt: bool = False
     """True if it runs engines that were built on this machine (`ganrt build`), so that a failure is one engine's."""
+    baseline: bool = False
+    """True if it is there to be compared with: `ganrt bench` measures it, everything else uses it only if it is
+    named."""
 
 
 BACKENDS = {

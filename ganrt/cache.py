@@ -91,18 +91,16 @@ def check_cache() -> None:
             raise MachineError(f"{path}, the cache of {name}, cannot be written: {existing} does not allow it")
 
 
-def find_cached_file(folder: str, name: str) -> Path | None:
-    """Return a file of a cache that ganrt can do without. None if it does not exist, or, with a warning, if the cache
+def find_optional_folder(name: str) -> Path | None:
+    """Return the folder of a cache that ganrt can do without. None if it does not exist, or, with a warning, if it
     cannot be used. Raises MissingLibraryError without platformdirs."""
     try:
-        found = find_cache_folder(folder)
+        return find_cache_folder(name)
     except MissingLibraryError:
         raise
     except MachineError as error:
         _warn_once(error)
         return None
-    path = found / name if found is not None else None
-    return path if path is not None and path.exists() else None
 
 
 def write_cached_file(folder: str, name: str, content: bytes) -> None:

@@ -25,7 +25,7 @@ class LoadRequest:
     """The arguments of `load`."""
 
     backend: str = "auto"
-    """Name in the table of backends, or `auto`: any."""
+    """Name in the table of backends, or `auto`: any but baselines."""
     variant: str | None = None
     """Name of a variant; None: any of `precision`."""
     device: str = "auto"
@@ -43,7 +43,7 @@ class LoadRequest:
         kind, number = parse_device(self.device)
         wanted = self.device if ":" in self.device else kind
         return (
-            self.backend in ("auto", config.backend)
+            (self.backend == config.backend or (self.backend == "auto" and not _is_baseline(config.backend)))
             and (kind == "auto" or config.device == wanted or (number == 0 and config.device == f"{kind}:0"))
             and (self.variant in (None, config.variant))
             and (self.variant is not None or self.precision in ("auto", choice.precision))
@@ -109,7 +109,13 @@ def runs_on_gpu(backend: str, device: str) -> bool:
     return entry is not None and entry.gpu and (kind == "cuda" or (kind == "auto" and has_nvidia_gpu()))
 
 
-def backends_to_try(device: str) -> list[str]:
+def _is_baseline(backend: str) -> bool:
+    entry = backend_table().get(backend)
+    return entry is not None and entry.baseline
+
+
+def backends_to_try(device: str, baselines: bool = False) -> list[str]:
     """Return the backends to try on a device if none is named. `auto` without an NVIDIA GPU leaves out those that need
-    one."""
-    return backend_names("cpu" if device == "auto" and not has_nvidia_gpu() else device)
+    one. Baselines are left out unless `baselines` is True."""
+    names = backend_names("cpu" if device == "auto" and not has_nvidia_gpu() else device)
+    return [name for name in names if baselines or not _is_baseline(name)]

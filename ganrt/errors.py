@@ -19,7 +19,13 @@ GanrtError
 
 from __future__ import annotations
 
+import platform
 from typing import ClassVar
+
+_JETPACK = (
+    "on a Jetson it comes with JetPack, so make the virtual environment with --system-site-packages; elsewhere, "
+    "pip install tensorrt"
+)
 
 
 class GanrtError(Exception):
@@ -65,7 +71,10 @@ class MissingLibraryError(MachineError):
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         self.module, self.extra, self.purpose = library, extra, purpose
-        super().__init__(f'{purpose} needs {library}, which is not installed: pip install "ganrt[{extra}]"')
+        advice = f'pip install "ganrt[{extra}]"'
+        if library == "tensorrt" and platform.machine() == "aarch64":  # the extra does not bring it there
+            advice = _JETPACK
+        super().__init__(f"{purpose} needs {library}, which is not installed: {advice}")
 
     def __reduce__(self) -> tuple[type[MissingLibraryError], tuple[str, str, str]]:
         return type(self), (self.module, self.extra, self.purpose)

@@ -179,8 +179,12 @@ class BareStore(FolderStore):
 
 
 def open_store(path: str | Path) -> Store:
-    """Return the store of a bundle folder or a bare .onnx file. Raises BundleError if there is nothing at the path, or
-    something else."""
+    """Return the store of a bundle folder, a bare .onnx file, or a bundle on a model hub (`hf://owner/name`). Raises
+    BundleError if there is nothing at the path, or something else, and what `ganrt.hub.open_hub_store` raises."""
+    if str(path).startswith("hf:/"):
+        from ganrt.hub import open_hub_store
+
+        return open_hub_store(str(path))
     path = Path(path)
     try:
         if path.suffix == ".onnx" and path.is_file():

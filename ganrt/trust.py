@@ -19,7 +19,7 @@ from typing import Any
 from ganrt._version import __version__
 from ganrt.backend import Session, backend_table, library_version
 from ganrt.bundle import Bundle
-from ganrt.cache import find_cached_file, write_cached_file
+from ganrt.cache import find_optional_folder, write_cached_file
 from ganrt.errors import BundleError, UnprovenError
 from ganrt.json_reader import read_json
 from ganrt.machine import cpu_name, has_nvidia_gpu, nvidia_details
@@ -159,8 +159,9 @@ def _prove_now(bundle: Bundle, variant: str, session: Session, key: str) -> Proo
 
 def _read_proof(key: str) -> Proof | None:
     """Read a proof from the cache; None if there is none, or none that can be trusted."""
-    path = find_cached_file("proofs", f"{key}.json")
-    if path is None:
+    folder = find_optional_folder("proofs")
+    path = folder / f"{key}.json" if folder else None
+    if path is None or not path.exists():
         return None
     try:
         proof = Proof.from_dict(read_json(path, _MAX_BYTES, BundleError))

@@ -46,6 +46,13 @@ def test_the_command_line_starts_without_a_framework() -> None:
     }
 
 
+def test_tuning_needs_no_extra() -> None:
+    """A device has the extra of its backend alone."""
+    assert third_party("ganrt.bench.tuning, ganrt.bench.tune_table, ganrt.bench.worker") - {"ganrt"} <= {
+        *("numpy", "rich", "pygments", "markdown_it", "mdurl", "__mp_main__"),
+    }
+
+
 def test_the_check_finds_what_it_looks_for() -> None:
     assert "onnx" in third_party("ganrt.backends.reference")
 

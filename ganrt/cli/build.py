@@ -64,7 +64,7 @@ _ONLY_TENSORRT = {
 @overwrite_option
 @click.option("--rebuild", is_flag=True, help="Build the engine even if the cache has it.")
 def build(
-    bundle: Path,
+    bundle: Path | str,
     backend: str,
     precision: str,
     variant: str | None,
@@ -124,7 +124,7 @@ def _check_options(backend: str, device: str) -> None:
             raise RequestError(f"{option} has no meaning for tensorrt-rtx, because {reason}; leave it out")
 
 
-def _prove_engine(engine: engine_cache.Engine, read: Bundle, bundle: Path, variant: str, device: str) -> str:
+def _prove_engine(engine: engine_cache.Engine, read: Bundle, bundle: Path | str, variant: str, device: str) -> str:
     """Load the engine, which proves it, if this machine has a GPU that it runs on; return what to report."""
     targets = engine.key.options.get("targets")
     shares = ", ".join(f"{precision} {share:.0%}" for precision, share in engine.notes["computed in"].items())

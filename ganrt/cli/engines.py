@@ -44,7 +44,7 @@ def make_engine_options(backend: str, device: str, targets: tuple[str, ...] | No
 
 
 def compile_rtx_engines(
-    bundle: Path, device: str, backends: Sequence[str], batches: Sequence[int], size: tuple[int, int] | None
+    bundle: Path | str, device: str, backends: Sequence[str], batches: Sequence[int], size: tuple[int, int] | None
 ) -> None:
     """On a machine with a GPU and TensorRT for RTX, compile an engine of each variant that has none yet: seconds each.
     A variant that it rejects is reported and left out.
@@ -77,7 +77,7 @@ def compile_rtx_engines(
                 log(f"{name} is not compiled for this GPU: {error}")
 
 
-def load_generator(bundle: Path, **loading: Any) -> Generator:
+def load_generator(bundle: Path | str, **loading: Any) -> Generator:
     """`ganrt.load`; if TensorRT or TensorRT for RTX is named and has no engine that fits, build one first."""
     backend = loading["backend"]
     try:

@@ -61,7 +61,7 @@ def export(
 @bundle_argument
 @_named_backends_option
 @device_option
-def verify(bundle: Path, backends: tuple[str, ...], device: str) -> None:
+def verify(bundle: Path | str, backends: tuple[str, ...], device: str) -> None:
     """Compare every variant with the PyTorch original.
 
     Runs each variant on the bundle's golden samples and writes the result into the bundle. Exits with code 1 when no

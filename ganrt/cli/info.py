@@ -34,7 +34,7 @@ def collect_facts(bundle: Bundle) -> dict[str, Any]:
 def explain_choice(bundle: Bundle, record: Tuned | None) -> tuple[str | None, list[str], str]:
     """What `ganrt.load` picks without arguments (None: it needs one), what it tries if that cannot be opened, and the
     reason. Refusals in the bundle's record that hold on this machine are left out."""
-    picked = record and record.pick(None)
+    picked = record and record.pick(None, LoadRequest().allows)
     try:
         candidates = candidates_by_rule(bundle, LoadRequest())
     except RequestError as error:

@@ -14,7 +14,15 @@ from ganrt.errors import MissingLibraryError
 
 FILE = click.Path(path_type=Path)
 
-bundle_argument = click.argument("bundle", type=FILE)
+
+class _BundlePath(click.Path):
+    """A path; one on a model hub stays as it is, because pathlib makes one slash of two."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if str(value).startswith("hf://") else super().convert(value, param, ctx)
+
+
+bundle_argument = click.argument("bundle", type=_BundlePath(path_type=Path))
 device_option = click.option("--device", default="auto", help="Device to run on: auto, cpu, cuda or cuda:N.")
 backends_option = click.option(
     "--backend",

@@ -56,7 +56,7 @@ _COUNT = 64
 @loading_options
 @overwrite_option
 def sample(
-    bundle: Path,
+    bundle: Path | str,
     count: int | None,
     seed: str,
     start: str,
@@ -116,7 +116,7 @@ def sample(
 @loading_options
 @overwrite_option
 def transform(
-    bundle: Path,
+    bundle: Path | str,
     photos: tuple[Path, ...],
     out: Path,
     files: tuple[str, ...],

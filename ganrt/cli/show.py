@@ -50,7 +50,7 @@ def doctor(as_json: bool) -> None:
 @click.command()
 @bundle_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the same facts as JSON.")
-def info(bundle: Path, as_json: bool) -> None:
+def info(bundle: Path | str, as_json: bool) -> None:
     """Show the inputs, variants and proofs of a bundle.
 
     Also shows which backend and variant `ganrt.load` picks on this machine, and why.

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from fakes.workers import SECOND, Behaviour, FakeClock, FakeWorker, fake_processes
@@ -47,8 +46,8 @@ class Trial:
         return self
 
     def winner(self, batch: int) -> tuple[str, str]:
-        racer, reason = unwrap(self.race.find_winner(batch))
-        return racer.setup.name, reason
+        found = unwrap(self.race.find_winner(batch))
+        return found.racer.setup.name, found.reason
 
     def worker(self, name: str) -> FakeWorker:
         return next(w for w in self.started if w.setup.config.backend == name)
@@ -57,6 +56,7 @@ class Trial:
 def test_the_fastest_wins_before_the_time_is_up() -> None:
     trial = Trial(600, plain=Behaviour(10), quick=Behaviour(6), middle=Behaviour(8)).decide()
     assert trial.winner(1) == trial.winner(8) == ("quick", "all others are slower")
+    assert unwrap(trial.race.find_winner(1)).decided
     assert trial.elapsed < 60 * SECOND
     assert all(worker.closed for worker in trial.started)
     assert trial.race.left_out == {}
@@ -103,6 +103,7 @@ def test_equals_are_decided_when_the_regret_is_next_to_nothing() -> None:
     name, reason = trial.winner(1)
     other = {"one": "two", "two": "one"}[name]
     assert re.fullmatch(rf"{other} may be faster, by at most [012]\.\d%", reason)
+    assert unwrap(trial.race.find_winner(1)).decided
     assert trial.elapsed < 300 * SECOND
 
 
@@ -122,11 +123,45 @@ def test_a_short_first_call_is_repeated_and_a_long_one_is_not() -> None:
     assert (trial.worker("short").rounds, trial.worker("long").rounds) == (2, 1)
 
 
-def test_without_time_the_best_so_far_wins_with_a_reservation() -> None:
-    trial = Trial(3, one=Behaviour(10, noise=0.3), two=Behaviour(9, noise=0.3)).decide()
-    name, reason = trial.winner(8)
-    assert reason == f"the time ran out before {'two' if name == 'one' else 'one'} could be ruled out"
+def test_without_time_the_baseline_wins_over_what_only_seems_faster() -> None:
+    trial = Trial(3, one=Behaviour(10, noise=0.3), two=Behaviour(8, noise=0.3)).decide()
+    medians = {racer.setup.name: unwrap(racer.estimate_seconds(8)).value for racer in trial.race.racers}
+    assert medians["two"] < medians["one"], "the coin fell for the other"
+    assert unwrap(trial.race.find_winner(8)) == (
+        trial.race.racers[0],
+        False,
+        "the time ran out before two could be ruled out",
+    )
     assert trial.elapsed < 10 * SECOND
+
+
+def test_without_time_what_is_measurably_faster_than_the_baseline_wins() -> None:
+    fast = Behaviour(5, noise=0.3, load_s=0.1)
+    trial = Trial(2, batches=(1,), one=Behaviour(8, noise=0.3, load_s=0.1), two=fast, three=fast).decide()
+    found = unwrap(trial.race.find_winner(1))
+    other = {"two": "three", "three": "two"}[found.racer.setup.name]
+    assert not found.decided and found.reason == f"the time ran out before {other} could be ruled out"
+
+
+def test_without_time_a_few_rounds_are_enough_for_what_is_several_times_as_fast() -> None:
+    fast = Behaviour(50, noise=0.3, load_s=0.1)
+    trial = Trial(6, batches=(1,), one=Behaviour(300, noise=0.1, load_s=0.1), two=fast, three=fast).decide()
+    found = unwrap(trial.race.find_winner(1))
+    assert (found.racer.setup.name, found.decided) == ("three", False)
+    assert found.reason == "the time ran out before two could be ruled out", "the baseline is"
+    assert len(trial.race.racers[0].tracks[1].rounds) < MIN_ROUNDS
+
+
+def test_a_baseline_that_is_far_behind_needs_no_interval() -> None:
+    trial = Trial(7, batches=(1,), one=Behaviour(400, load_s=0.1), two=Behaviour(50, load_s=0.1)).decide()
+    assert len(trial.race.racers[0].tracks[1].rounds) < MIN_ROUNDS
+    assert unwrap(trial.race.find_winner(1))[1:] == (True, "all others are slower")
+
+
+def test_without_time_a_baseline_that_may_not_win_does_not() -> None:
+    trial = Trial(3, quality=100, one=Behaviour(10, psnr=80, noise=0.3), two=Behaviour(9.9, noise=0.3),
+                  three=Behaviour(9.9, noise=0.3)).decide()  # fmt: skip
+    assert trial.winner(8)[0] in ("two", "three")
 
 
 def test_a_much_slower_setup_needs_no_full_interval() -> None:
@@ -175,12 +210,12 @@ def test_a_worker_that_dies_does_not_win() -> None:
 def test_setups_that_are_not_loaded_in_time_are_named() -> None:
     trial = Trial(10, first=Behaviour(10), second=Behaviour(9, load_s=6), third=Behaviour(1))
     assert trial.race.left_out == {"third": "not tried: no time left"}
-    assert trial.decide().winner(1)[0] == "second"
+    found = unwrap(trial.decide().race.find_winner(1))
+    assert found[1:] == (False, "the time ran out before all were tried") and found.racer.setup.name == "second"
 
 
 def test_no_process_starts_without_enough_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = SimpleNamespace(available=500 * 2**20)
-    monkeypatch.setattr(race.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(race, "read_memory", lambda name: {"MemAvailable": 500 * 2**20}[name])
     trial = Trial(600, first=Behaviour(10, peak_mib=300), second=Behaviour(9, peak_mib=400), third=Behaviour(1))
     assert trial.race.left_out == {"third": "not tried: there is not enough memory for another process"}
     assert len(trial.started) == 2

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from rich.console import Console
 
 import ganrt
 from ganrt import choosing, tuned
+from ganrt.backend import BACKENDS
 from ganrt.bench import TuningResult, print_tuning, tune, tuning
 from ganrt.bench.cases import Setup
+from ganrt.bench.results import BUSY
 from ganrt.bench.statistics import Estimate
 from ganrt.bench.tuning import Verdict
 from ganrt.bench.worker import Failure
@@ -45,7 +48,8 @@ def four_variants(bundle: Bundle) -> Bundle:
 
 @pytest.fixture
 def fake_workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
-    """Replace the worker processes by fakes. Returns the list of those that are started. Four cores, all physical."""
+    """Replace the worker processes by fakes. Returns the list of those that are started. Four cores, all physical, on a
+    machine where nothing else runs."""
 
     def install(behaviour: Callable[[Setup], Behaviour]) -> list[FakeWorker]:
         clock = FakeClock()
@@ -53,10 +57,17 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
         monkeypatch.setattr(tuning, "Worker", start)
         monkeypatch.setattr(tuning.clock, "now_ns", clock)
         monkeypatch.setattr(tuning, "usable_cores", lambda: 4)
-        monkeypatch.setattr(tuning.psutil, "cpu_count", lambda logical: 4)
+        use_cpu(monkeypatch, 0.0)
+        monkeypatch.setattr(tuning, "count_physical_cores", lambda: 4)
         return started
 
     return install
+
+
+def use_cpu(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """Other programs use this share of the CPU while `tune` measures."""
+    environment = replace(ENVIRONMENT, foreign_share=share)
+    monkeypatch.setattr(tuning, "MachineMonitor", lambda: SimpleNamespace(finish=lambda: environment))
 
 
 def by_precision(setup: Setup) -> Behaviour:
@@ -138,6 +149,18 @@ def test_the_quality_decides_which_precisions_take_part(
     assert {c.precision for c in result.record.choices}.isdisjoint(excluded)
 
 
+def test_a_baseline_is_tuned_only_if_it_is_named(
+    four_variants: Bundle, fake_workers: FakeWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "openvino", BACKENDS["openvino"]._replace(baseline=True))
+    started = fake_workers(by_precision)
+    tune(four_variants, quality=30, seconds=600)
+    assert {name.split()[0] for name in list_names(started)} == {"onnxruntime", "pytorch"}
+    started.clear()
+    tune(four_variants, quality=30, seconds=600, backends=["openvino"])
+    assert "openvino int8-phases" in list_names(started)
+
+
 def test_a_recorded_refusal_is_not_tried(four_variants: Bundle, fake_workers: FakeWorkers) -> None:
     started = fake_workers(by_precision)
     config = SessionConfig("openvino", "int8-phases")
@@ -170,6 +193,41 @@ def test_the_record_is_remembered_for_load(four_variants: Bundle, fake_workers: 
     assert str(choice) == "openvino int8-phases threads=1" and choice.worst_psnr == 36.4
     assert reason.endswith("the fastest at each of batch 2, 8")
     assert tuned.Tuned.from_dict(json.loads(result.to_json())["record"]) == record
+
+
+def test_a_short_measurement_is_provisional_and_does_not_replace_a_decided_one(
+    four_variants: Bundle, fake_workers: FakeWorkers
+) -> None:
+    fake_workers(by_precision)
+    short = tune(four_variants, quality=30, seconds=2, batches=[1, 8])
+    assert short.record.undecided == (1, 8) and not short.record.disturbed
+    assert {v.winner for v in short.verdicts} == {"onnxruntime fp32-phases"}, "what load opens without tuning"
+    assert {v.reason for v in short.verdicts} == {"the time ran out before onnxruntime int8-phases could be ruled out"}
+    assert tuned.find_record(four_variants) == short.in_use == short.record
+    decided = tune(four_variants, quality=30, seconds=600, batches=[1, 8])
+    assert not decided.record.provisional and decided.record.boot == ""
+    assert tuned.find_record(four_variants) == decided.in_use == decided.record
+    again = tune(four_variants, quality=30, seconds=2, batches=[1, 8])
+    assert again.record.provisional and again.in_use == decided.record == tuned.find_record(four_variants)
+    assert tuned.Tuned.from_dict(json.loads(again.to_json())["in_use"]) == decided.record
+    console = Console(width=160, no_color=True)
+    with console.capture() as captured:
+        print_tuning(again, console)
+    shown = " ".join(captured.get().split())
+    assert f"is provisional; the decided one of {decided.record.date[:10]} stays in use" in shown
+    assert "load picks openvino int8-phases threads=1 from now on" in shown
+
+
+@pytest.mark.parametrize(("share", "disturbed"), [(BUSY, False), (BUSY + 0.01, True)])
+def test_a_disturbed_measurement_is_provisional(
+    share: float, disturbed: bool, four_variants: Bundle, fake_workers: FakeWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_workers(by_precision)
+    use_cpu(monkeypatch, share)
+    result = tune(four_variants, quality=30, seconds=600)
+    assert (result.record.disturbed, result.record.provisional, result.record.undecided) == (disturbed, disturbed, ())
+    _, reason = unwrap(unwrap(tuned.find_record(four_variants)).pick(1))
+    assert ("as other programs used the CPU: run `ganrt tune` again, while the machine is quiet" in reason) is disturbed
 
 
 def test_backends_that_were_not_named_are_measured_for_comparison_only(
@@ -236,22 +294,24 @@ def test_large_pictures_are_tuned_at_the_batches_that_fit(four_variants: Bundle)
     assert tuning._check_batches(four_variants.spec.output, None) == [1, 8, 32]
 
 
+RECORD = tuned.Tuned(
+    key="k",
+    quality=35.0,
+    date="2026-11-25T22:00:00+00:00",
+    versions={},
+    choices=(
+        tuned.TunedConfig(
+            SessionConfig("openvino", "int8-phases", "cpu", {"threads": 2}),
+            *("int8", 36.4),
+            {1: tuned.Timing(0.003, 0.0029, 0.0031), 8: tuned.Timing(0.024, None, None)},
+        ),
+    ),
+    winners={1: 0, 8: 0},
+)
 RESULT = TuningResult(
     bundle="faces.ganrt",
-    record=tuned.Tuned(
-        key="k",
-        quality=35.0,
-        date="2026-11-25T22:00:00+00:00",
-        versions={},
-        choices=(
-            tuned.TunedConfig(
-                SessionConfig("openvino", "int8-phases", "cpu", {"threads": 2}),
-                *("int8", 36.4),
-                {1: tuned.Timing(0.003, 0.0029, 0.0031), 8: tuned.Timing(0.024, None, None)},
-            ),
-        ),
-        winners={1: 0, 8: 0},
-    ),
+    record=RECORD,
+    in_use=RECORD,
     untuned="onnxruntime fp32-phases",
     verdicts=(
         Verdict(1, "openvino int8-phases threads=2", Estimate(0.003, 0.0029, 0.0031), 36.4, Estimate(4.5, 4.4, 4.6),
@@ -277,6 +337,7 @@ def test_the_table_shows_winners_times_ratios_and_reasons() -> None:
     assert "onnxruntime [fp32] left out: first calls at least 5.0 times as slow as the best" in shown
     assert "warning other programs used 30% of the CPU" in shown
     assert "load picks openvino int8-phases threads=2 from now on (tuned on 2026-11-25 for 35 dB" in shown
+    assert "provisional" not in shown
 
 
 def test_a_real_bundle_is_tuned_and_load_opens_the_winner(bundle: Bundle, cache: Path) -> None:

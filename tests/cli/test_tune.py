@@ -5,10 +5,12 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 from fakes.workers import Behaviour, FakeClock, fake_processes
+from helpers.reports import ENVIRONMENT
 
 from ganrt import tuned
 from ganrt.bench import tuning
@@ -26,11 +28,12 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def fake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which OpenVINO takes half the time of the others."""
+    """A machine on which OpenVINO takes half the time of the others, and nothing else runs."""
     clock = FakeClock()
     start, _ = fake_processes(clock, lambda setup: Behaviour(5 if setup.config.backend == "openvino" else 10))
     monkeypatch.setattr(tuning, "Worker", start)
     monkeypatch.setattr(tuning.clock, "now_ns", clock)
+    monkeypatch.setattr(tuning, "MachineMonitor", lambda: SimpleNamespace(finish=lambda: ENVIRONMENT))
 
 
 def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, fake_clock: None) -> None:
@@ -60,6 +63,57 @@ def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, fake
     assert facts["tuned"] == record
     sampled = run("sample", bundle.folder, "-n", 3, "--out", tmp_path / "x.npz")
     assert "3 pictures by openvino" in sampled.stdout, sampled.output
+
+
+def test_a_record_is_exported_and_imported(
+    bundle: Bundle, tmp_path: Path, cache: Path, fake_clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "record.json"
+    measured = run("tune", bundle.folder, "--seconds", 60, "--export", file)
+    assert measured.exit_code == 0 and "0% loading" in measured.stderr
+    again = run("tune", bundle.folder, "--export", tmp_path / "again.json")
+    assert again.exit_code == 0 and "loading" not in again.stderr, "this machine has a record"
+    assert again.stdout.startswith("load picks openvino ")
+    assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
+    exists = run("tune", bundle.folder, "--export", file)
+    assert exists.exit_code == 2 and "--overwrite" in exists.stderr
+    assert run("tune", bundle.folder, "--export", file, "--overwrite").exit_code == 0
+    anew = run("tune", bundle.folder, "--export", file, "--overwrite", "--batch", 1, "--seconds", 60)
+    assert "0% loading" in anew.stderr and list(json.loads(file.read_text())["winners"]) == ["1"]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "device"))
+    assert tuned.find_record(bundle) is None
+    imported = run("tune", bundle.folder, "--import", file)
+    assert imported.exit_code == 0 and imported.stdout.startswith("load picks openvino ")
+    assert tuned.find_record(bundle) == tuned.Tuned.from_dict(json.loads(file.read_text()))
+
+
+def test_a_provisional_result_is_not_exported(bundle: Bundle, tmp_path: Path, fake_clock: None) -> None:
+    for _ in range(2):  # a provisional record is no reason to measure less
+        result = run("tune", bundle.folder, "--export", tmp_path / "record.json", "--seconds", 0.1)
+        assert result.exit_code == 1 and "0% loading" in result.stderr
+        assert "record.json is not written, as the result is provisional; provisional until" not in result.stderr
+        assert "record.json is not written, as the result is provisional: the time ran out at batch" in result.stderr
+        assert "run `ganrt tune` again, with more --seconds" in result.stderr
+    assert not (tmp_path / "record.json").exists()
+    unseen = run("tune", bundle.folder, "--export", tmp_path / "record.json")
+    assert "0% loading" in unseen.stderr and unseen.exit_code == 0
+
+
+@pytest.mark.parametrize("others", [["--seconds", "9"], ["--device", "cpu"], ["--json", "x"], ["--export", "x"]])
+def test_an_import_measures_nothing(others: list[str], bundle: Bundle, tmp_path: Path) -> None:
+    result = run("tune", bundle.folder, "--import", tmp_path / "record.json", *others)
+    assert result.exit_code == 2
+    assert "--import measures nothing, so it goes with no other option" in result.stderr
+
+
+def test_bench_names_its_extra_before_it_measures(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "ganrt.bench.page", raising=False)
+    result = run("bench", bundle.folder)
+    assert result.exit_code == 3
+    assert 'the benchmark needs jinja2, which is not installed: pip install "ganrt[bench]"' in result.stderr
+    assert "loading" not in result.stderr
 
 
 @pytest.mark.parametrize(

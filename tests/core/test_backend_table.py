@@ -11,13 +11,14 @@ import pytest
 from fakes.sessions import SPEC, FakeSession
 
 from ganrt import backend as module
+from ganrt import errors
 from ganrt.backend import BACKENDS, Entry, backend_names, backend_table, import_backend, open_session, supports_variant
 from ganrt.bundle import Bundle, Variant
-from ganrt.choosing import LoadRequest, candidates_by_rule
-from ganrt.errors import MachineError, RequestError
+from ganrt.choosing import LoadRequest, backends_to_try, candidates_by_rule
+from ganrt.errors import MachineError, MissingLibraryError, RequestError
 from ganrt.session_config import SessionConfig
 from ganrt.stores import FolderStore
-from ganrt.tuned import installed_versions
+from ganrt.tuned import Timing, TunedConfig, installed_versions
 
 ROW = Entry("abacus.backend", "", "numpy", ("int8",), gpu=False, threads=True, slow=True)
 BUNDLE = Bundle(FolderStore(Path("x.ganrt")), SPEC, {n: Variant(f"{n}.onnx", 20, n) for n in ("fp32", "int8")}, {})
@@ -47,6 +48,24 @@ def test_a_row_of_another_package_lists_its_precisions() -> None:
     with pytest.raises(RequestError, match="the abacus backend does not run fp32; it runs int8"):
         open_session(BUNDLE, SessionConfig("abacus", "fp32"))
     with open_session(BUNDLE, SessionConfig("abacus", "int8")) as session:
+        assert session.backend == "fake"
+
+
+@pytest.mark.usefixtures("abacus")
+def test_a_baseline_is_measured_but_used_only_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ganrt.bench.cases import list_setups
+    from ganrt.export.verification import installed_backends
+
+    monkeypatch.setattr(sys.modules["abacus.entry"], "ROW", ROW._replace(baseline=True, precisions=("fp32",)))
+    assert "abacus" not in backends_to_try("auto") and "plain" in backends_to_try("auto")
+    assert "abacus" not in {one.config.backend for one in candidates_by_rule(BUNDLE, LoadRequest())}
+    assert [str(one) for one in candidates_by_rule(BUNDLE, LoadRequest("abacus"))] == ["abacus"]
+    assert "abacus" not in installed_backends("cpu") and "plain" in installed_backends("cpu")
+    assert "abacus" in {setup.config.backend for setup in list_setups(BUNDLE, None, None, "auto")}
+    tuned = TunedConfig(SessionConfig("abacus", "fp32", "cpu"), "fp32", 99.0, {1: Timing(1.0, None, None)})
+    assert not LoadRequest().allows(tuned) and LoadRequest("abacus").allows(tuned)
+    assert not LoadRequest("plain").allows(tuned)
+    with open_session(BUNDLE, SessionConfig("abacus", "fp32")) as session:
         assert session.backend == "fake"
 
 
@@ -90,6 +109,13 @@ def test_doctor_names_the_library_of_another_packages_backend() -> None:
     found = {check.subject: check for check in run_checks()}
     assert found["abacus"].passed and found["abacus"].text == f"numpy {np.__version__}"
     assert not found["broken"].passed and "cannot be imported" in found["broken"].text
+
+
+def test_a_jetson_is_told_where_its_tensorrt_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for processor, advice in {"x86_64": 'pip install "ganrt[tensorrt]"', "aarch64": "comes with JetPack"}.items():
+        monkeypatch.setattr(errors.platform, "machine", lambda processor=processor: processor)
+        assert advice in str(MissingLibraryError("tensorrt", "tensorrt", "the tensorrt backend"))
+        assert 'pip install "ganrt[tensorrt]"' in str(MissingLibraryError("cuda", "tensorrt", "the tensorrt backend"))
 
 
 def test_backends_without_a_gpu_run_what_is_made_for_gpus_only_if_they_are_slow_by_design(bundle: Bundle) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ganrt import cache as module
-from ganrt.cache import cache_folder, check_cache, find_cache_folder, find_cached_file, write_cached_file
+from ganrt.cache import cache_folder, check_cache, find_cache_folder, find_optional_folder, write_cached_file
 from ganrt.errors import MachineError, MissingLibraryError
 from ganrt.stores import FolderStore
 
@@ -105,11 +105,10 @@ def test_what_is_no_folder_is_not_found(kind: str, cache: Path) -> None:
 def test_a_folder_that_was_removed_is_made_again(cache: Path) -> None:
     write_cached_file("proofs", "a", b"1")
     shutil.rmtree(cache)
-    assert find_cached_file("proofs", "a") is None
+    assert find_optional_folder("proofs") is None
     write_cached_file("proofs", "a", b"2")
-    found = find_cached_file("proofs", "a")
-    assert found is not None and found.read_bytes() == b"2"
-    assert find_cached_file("proofs", "b") is None
+    found = find_optional_folder("proofs")
+    assert found is not None and (found / "a").read_bytes() == b"2"
 
 
 def test_a_folder_that_vanishes_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,9 +138,9 @@ def test_a_second_problem_is_information(caplog: pytest.LogCaptureFixture) -> No
     for name in ("proofs", "tuned"):
         cache_folder(name).chmod(0o777)
     with caplog.at_level(logging.INFO):
-        assert find_cached_file("tuned", "x") is None
+        assert find_optional_folder("tuned") is None
         write_cached_file("proofs", "x", b"")
-        assert find_cached_file("proofs", "x") is None
+        assert find_optional_folder("proofs") is None
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
     assert "the cache of tuned" in caplog.records[0].message and "the cache of proofs" in caplog.records[1].message
     assert "ganrt works without it: it proves a variant at every load" in caplog.text
@@ -149,11 +148,10 @@ def test_a_second_problem_is_information(caplog: pytest.LogCaptureFixture) -> No
 
 WRITE_AND_READ = """
 import sys
-from ganrt.cache import find_cached_file, write_cached_file
+from ganrt.cache import cache_folder, write_cached_file
 for number in range(300):
     write_cached_file("proofs", "shared", sys.argv[1].encode() * 100_000)
-    found = find_cached_file("proofs", "shared")
-    content = found.read_bytes()
+    content = (cache_folder("proofs") / "shared").read_bytes()
     assert len(content) == 100_000 and len(set(content)) == 1, content[:9]
 """
 

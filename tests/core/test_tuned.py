@@ -16,7 +16,7 @@ from ganrt.bundle import Bundle
 from ganrt.errors import ArtifactError, MachineError, MissingLibraryError
 from ganrt.session_config import SessionConfig
 from ganrt.stores import FileDigest
-from ganrt.tuned import Timing, Tuned, TunedConfig
+from ganrt.tuned import Origin, Timing, Tuned, TunedConfig
 
 
 def choice(name: str, times: dict[int, float], **changes: Any) -> TunedConfig:
@@ -35,6 +35,7 @@ def record(*choices: TunedConfig, key: str = "k") -> Tuned:
 QUICK_ALONE = choice("alone", {1: 1, 8: 9, 32: 40})
 QUICK_IN_CROWDS = choice("crowd", {1: 2, 8: 8, 32: 24})
 BALANCED = choice("balanced", {1: 1.1, 8: 7, 32: 28})
+ORIGIN = Origin({"fp32": "0" * 64}, "A processor", 2, {})
 THREE = record(QUICK_ALONE, QUICK_IN_CROWDS, BALANCED)
 
 
@@ -80,9 +81,51 @@ def test_a_choice_is_compared_only_at_its_measured_sizes() -> None:
     assert [p[0].config.backend for p in picks if p] == ["balanced", "half", "balanced"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "doubt"),
+    [
+        ({}, ""),
+        (
+            {"undecided": (1, 8)},
+            "the time ran out at batch 1, 8: run `ganrt tune` again, with more --seconds",
+        ),
+        (
+            {"disturbed": True},
+            "other programs used the CPU: run `ganrt tune` again, while the machine is quiet",
+        ),
+        (
+            {"undecided": (32,), "disturbed": True},
+            "the time ran out at batch 32 and other programs used the CPU: run `ganrt tune` again, with more --seconds "
+            "and while the machine is quiet",
+        ),
+    ],
+)
+def test_a_provisional_record_says_why_and_what_to_do(changes: dict[str, Any], doubt: str) -> None:
+    picked = replace(THREE, **changes).pick(1)
+    assert picked is not None
+    assert picked[1].partition("batch 1")[2] == (doubt and f"; provisional until this machine restarts, as {doubt}")
+
+
+def test_of_a_provisional_record_only_winners_are_picked() -> None:
+    """The best of those that fit a request is another coin flip, where the rules of `load` are as good."""
+    two = replace(THREE, winners={1: 1, 8: 1, 32: 1}, undecided=(1,))
+    picks = [two.pick(batch) for batch in (1, None)]
+    assert [picked[0].config.backend for picked in picks if picked] == ["crowd", "crowd"]
+    assert two.pick(1, lambda one: one.config.backend == "alone") is None
+    assert replace(two, undecided=()).pick(1, lambda one: one.config.backend == "alone") is not None
+
+
 def test_it_is_read_as_it_was_written() -> None:
     one = replace(THREE, choices=(*THREE.choices, replace(BALANCED, timings={1: Timing(1.0, None, None)})))
     assert Tuned.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    two = replace(one, undecided=(8,), disturbed=True, boot="b", origin=ORIGIN, key=ORIGIN.make_key(one.versions))
+    assert Tuned.from_dict(json.loads(two.to_json())) == two
+
+
+def test_a_record_of_format_1_is_read() -> None:
+    new = ("undecided", "disturbed", "boot", "origin")
+    old = {name: value for name, value in THREE.to_dict().items() if name not in new} | {"format": 1}
+    assert Tuned.from_dict(json.loads(json.dumps(old))) == THREE
 
 
 def change_record(path: str, value: Any) -> dict[str, Any]:
@@ -99,9 +142,9 @@ def change_record(path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ([], r"tuned record is \[\]; this ganrt reads format 1"),
-        ({}, "tuned record has format None; this ganrt reads format 1"),
-        (change_record("format", 2), "tuned record has format 2; this ganrt reads format 1"),
+        ([], r"tuned record is \[\]; this ganrt reads formats 1 to 2"),
+        ({}, "tuned record has format None; this ganrt reads formats 1 to 2"),
+        (change_record("format", 3), "tuned record has format 3; this ganrt reads formats 1 to 2"),
         (change_record("key", 5), "tuned record.key is 5, where str is expected"),
         (change_record("quality", "high"), "quality is 'high', where float is expected"),
         (change_record("quality", True), "quality is True, where float is expected"),
@@ -128,6 +171,12 @@ def change_record(path: str, value: Any) -> dict[str, Any]:
         (change_record("winners", {"8": -1}), "its winner at batch 8 is -1"),
         (change_record("winners", {"8": "0"}), "winners.8 is '0', where int is expected"),
         (change_record("winners", {"16": 0}), "its winner at batch 16 is 0"),
+        (change_record("undecided", [2]), r"it is undecided at batch \(2,\), but has winners at others"),
+        (change_record("undecided", ["8"]), r"undecided\[0\] is '8', where int is expected"),
+        (change_record("disturbed", 1), "disturbed is 1, where bool is expected"),
+        (change_record("boot", None), "boot is None, where str is expected"),
+        (change_record("origin", []), r"origin is \[\], where an object is expected"),
+        (change_record("origin", vars(ORIGIN)), "its key is not that of its origin and versions"),
     ],
 )
 def test_invalid_records(raw: Any, message: str) -> None:
@@ -159,6 +208,32 @@ def test_a_record_is_found_for_its_bundle(bundle: Bundle, bundles: dict[str, Bun
     assert path.is_relative_to(cache)
     assert tuned.find_record(bundle) == kept
     assert tuned.find_record(bundles["mlp"]) is None
+
+
+def test_a_provisional_record_holds_until_the_machine_restarts(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(tuned, "_BOOT_ID", boot)
+    boot.write_text("first\n")
+    record = replace(THREE, key=tuned.tuned_key(bundle), undecided=(8,), boot=tuned.read_boot_id())
+    assert tuned.update_record(record) == record == tuned.find_record(bundle)
+    later = replace(record, date="2026-11-26")
+    assert tuned.update_record(later) == later == tuned.find_record(bundle), "as good as the one before"
+    boot.write_text("second\n")
+    assert tuned.find_record(bundle) is None
+    decided = replace(record, undecided=(), boot="")
+    assert tuned.update_record(decided) == decided == tuned.find_record(bundle)
+    assert tuned.update_record(replace(record, boot="second")) == decided == tuned.find_record(bundle)
+
+
+def test_where_no_restart_can_be_noticed_a_provisional_record_is_not_used(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned, "_BOOT_ID", tmp_path / "missing")
+    assert tuned.read_boot_id() == ""
+    tuned.save_record(replace(THREE, key=tuned.tuned_key(bundle), disturbed=True))
+    assert tuned.find_record(bundle) is None
 
 
 def test_the_key_covers_everything_that_times_depend_on(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
