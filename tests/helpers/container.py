@@ -53,7 +53,7 @@ class ContainerRun:
 
 
 def run_in_container(
-    code: str, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 120
+    code: str, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 600
 ) -> ContainerRun:
     """Run Python code.
 
