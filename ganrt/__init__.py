@@ -29,6 +29,7 @@ from ganrt.errors import (
 )
 from ganrt.generator import Generator, load
 from ganrt.info import Info
+from ganrt.packing import pack
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 
@@ -60,4 +61,5 @@ __all__ = [
     "VerificationError",
     "__version__",
     "load",
+    "pack",
 ]
