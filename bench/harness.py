@@ -63,7 +63,7 @@ def measure(
     return Report(
         schema=SCHEMA,
         bundle=Path(bundle.path).name,
-        digest=bundle.digest(FAITHFUL),
+        digest=bundle.digest(FAITHFUL if FAITHFUL in bundle.variants else next(iter(bundle.variants))),
         family=bundle.spec.family,
         image=_describe_image(bundle.spec.output, size),
         picture=size,

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from ganrt import atomic, notes
 from ganrt.bundle import Bundle, Variant
+from ganrt.card import format_front_matter, format_usage
 from ganrt.golden import Golden
 from ganrt.images import encode_png, make_grid, to_uint8
 from ganrt.proof import Proof, format_psnr
-from ganrt.spec import Label, Range, Spec
+from ganrt.spec import Range
+from ganrt.stores import FileDigest
 
 from .contact_sheet import sheet_stem
 
@@ -17,8 +19,10 @@ _PRECISIONS = {
     "fp32": "float32",
     "bf16": "float32 in the file, computed in bfloat16 by backends that support it",
     "fp16": "float16 in the graph itself, except for the fp32 islands below; inputs and outputs are float32",
-    "int8": "convolutions on 8-bit integers, between explicit quantise/dequantise pairs, except for the layers below",
-    "fp8": "convolutions on float8e4m3fn, between explicit quantise/dequantise pairs, except for the layers below",
+    "int8": "convolutions on 8-bit integers, between explicit quantise/dequantise pairs, except for those below; all "
+    "else in float",
+    "fp8": "convolutions on float8e4m3fn, between explicit quantise/dequantise pairs, except for those below; all else "
+    "in float16",
 }
 
 GRID = "samples.png"
@@ -28,7 +32,13 @@ _SIDE = 48
 
 
 def write_card(bundle: Bundle) -> Bundle:
-    """Write README.md and samples.png (golden samples, as PyTorch made them) and the manifest that lists them."""
+    """Write README.md and samples.png (golden samples, as PyTorch made them) and the manifest that lists them.
+
+    A card that somebody edited stays as it is. A packed bundle, which has no samples.png, keeps its short card, and one
+    that cannot be changed is returned as it is.
+    """
+    if not has_pictures(bundle):
+        return bundle
     golden = bundle.read_golden()
     assert golden is not None, "cards are for bundles with golden samples"
     shown = next((group for group in golden.groups if group.has_given_pictures), golden.groups[0])
@@ -38,24 +48,29 @@ def write_card(bundle: Bundle) -> Bundle:
     # An unchanged card is not written again, so its digest in the manifest is right at every moment.
     for name, content in ((GRID, encode_png(sheet)), (Bundle.CARD, card)):
         path = bundle.folder / name
+        if name == Bundle.CARD and _was_edited(bundle):
+            continue
         if not path.exists() or path.read_bytes() != content:
             atomic.write_file(path, content)
-    updated = bundle.with_files(GRID, Bundle.CARD)
-    updated.write_manifest()
-    return updated
+        bundle = bundle.with_files(name)
+    bundle.write_manifest()
+    return bundle
+
+
+def has_pictures(bundle: Bundle) -> bool:
+    """Whether a bundle is to have contact sheets and a grid of samples: not if it was packed, or cannot be changed."""
+    return bundle.store.writable and (GRID in bundle.files or Bundle.CARD not in bundle.files)
+
+
+def _was_edited(bundle: Bundle) -> bool:
+    path = bundle.folder / Bundle.CARD
+    return Bundle.CARD in bundle.files and path.exists() and FileDigest.of(path) != bundle.files[Bundle.CARD]
 
 
 def _format_card(bundle: Bundle, golden: Golden) -> str:
     spec = bundle.spec
     name = bundle.provenance.get("bundle", Path(bundle.path).name)
-    inputs = "\n".join(f"| `{item.name}` | {item} |" for item in spec.inputs)
-    return f"""---
-library_name: ganrt
-{_hub_task(spec)}tags:
-- ganrt
-- onnx
-- {spec.family}
----
+    return f"""{format_front_matter(spec)}
 
 # {name}
 
@@ -64,16 +79,7 @@ library_name: ganrt
 An image generator of the family **{spec.family}** that makes {spec.output}. The pictures above are its
 golden samples, made by the PyTorch original; {_format_verdict(bundle)}.
 
-```python
-import ganrt
-
-generator = ganrt.load("{name}")
-{_format_usage(spec)}
-```
-
-| input | what it is |
-| --- | --- |
-{inputs}
+{format_usage(spec, name)}
 
 ## Variants
 
@@ -88,21 +94,6 @@ difference, amplified.
 
 {_format_proofs(bundle)}
 """
-
-
-def _hub_task(spec: Spec) -> str:
-    """The model hub's name of the task; it has none for class-conditional generators."""
-    if spec.images:
-        return "pipeline_tag: image-to-image\n"
-    return "" if spec.find(Label) else "pipeline_tag: unconditional-image-generation\n"
-
-
-def _format_usage(spec: Spec) -> str:
-    if spec.images:
-        pictures = ", ".join(f'"{item.role}.png"' for item in spec.images)
-        return f"picture = generator.transform({pictures})  # uint8 (H, W, C)"
-    label = ", labels=0" if spec.find(Label) else ""
-    return f"images = generator.sample(16, seed=7{label})  # uint8 (16, H, W, C)"
 
 
 def _format_verdict(bundle: Bundle) -> str:

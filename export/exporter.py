@@ -25,7 +25,7 @@ from ganrt.machine import has_nvidia_gpu, usable_cores
 from ganrt.proving import BATCH, GoldenComparison, count_proof_samples
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
-from ganrt.stores import MANIFEST, FolderStore
+from ganrt.stores import FolderStore, is_bundle
 
 from . import variants
 from .bind_inputs import bind_inputs
@@ -114,11 +114,6 @@ def export(
     with atomic.new_folder(out, overwrite, is_bundle) as draft:
         bundle = _make_bundle(loaded, draft, out.name, plan, findings)
     return replace(bundle, store=FolderStore(out))
-
-
-def is_bundle(folder: Path) -> bool:
-    """Whether a folder is a bundle, intact or damaged: what an export may replace."""
-    return (folder / MANIFEST).is_file()
 
 
 @dataclass(frozen=True)

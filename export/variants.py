@@ -20,6 +20,7 @@ from .precision import (
     Samples,
     convert_to_int8,
     convert_with_fp32_islands,
+    describe_storage,
     draw_samples,
     find_half_layers,
 )
@@ -197,6 +198,7 @@ class _Writer:
     ) -> None:
         model.metadata_props[PRECISION_KEY] = precision
         file = f"model.{name}.onnx"
+        notes = {**notes, "weights stored as": describe_storage(model)}
         variant = Variant(
             file, model.opset_imports[""], precision, fewer_macs, (*passes, precision), notes=notes, for_gpu=for_gpu
         )

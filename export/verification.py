@@ -21,9 +21,9 @@ from ganrt.images import encode_png
 from ganrt.proof import Proof
 from ganrt.proving import GoldenComparison, prove
 from ganrt.session_config import SessionConfig
-from ganrt.trust import make_refusal, proof_key, request_key
+from ganrt.trust import cache_proof, make_refusal, proof_key, request_key
 
-from .card import write_card
+from .card import has_pictures, write_card
 from .contact_sheet import draw_contact_sheet, sheet_stem
 from .engines import PRECISIONS as COMPILED
 from .engines import CompilationTrial, Compiler, has_compiler, try_compilation
@@ -107,8 +107,8 @@ def verify(
     device: str = "auto",
     progress: Progress = lambda _: None,
 ) -> Verification:
-    """Compare every variant with the golden samples on every backend, and write proofs, contact sheets and the model
-    card into the bundle.
+    """Check every file, compare every variant with the golden samples on every backend, and write proofs, contact
+    sheets and the model card into the bundle.
 
         verify("faces.ganrt", backends="onnxruntime").passed
 
@@ -124,7 +124,25 @@ def verify(
     when the bundle is missing or damaged, RequestError for a bare ONNX file (it has no golden samples) and for an
     unknown backend, MachineError when a backend that was named is not installed or lacks what it needs here.
     """
-    return prove_bundle(Bundle.of(bundle), backends, device, progress)
+    bundle = Bundle.of(bundle)
+    _check_files(bundle, progress)
+    if not bundle.store.writable and Bundle.GOLDEN in bundle.files:
+        progress(f"{bundle.path} cannot be changed: the proofs go to this user's cache, where ganrt.load finds them")
+    return prove_bundle(bundle, backends, device, progress)
+
+
+def _check_files(bundle: Bundle, progress: Progress) -> None:
+    """Check every file, used or not. Raises BundleError, naming all that are wrong, unless they are pictures or the
+    card: hubs edit cards."""
+    damaged = bundle.find_damage()
+    shown = [name for name in damaged if name == Bundle.CARD or name.endswith(".png")]
+    for name in shown:
+        progress(f"{damaged[name]}, if you need it; no backend uses it")
+    broken = [damaged[name] for name in damaged if name not in shown]
+    if len(broken) == 1:
+        raise broken[0]
+    if broken:
+        raise BundleError(f"{bundle.path} has {len(broken)} damaged files:\n" + "\n".join(f"- {e}" for e in broken))
 
 
 def prove_bundle(
@@ -220,9 +238,15 @@ def _locate_operators(bundle: Bundle, variant: str, reason: str) -> str:
 
 def _record_proof(bundle: Bundle, variant: str, proof: Proof, compared: GoldenComparison | None) -> Bundle:
     """Add the proof and its contact sheet. The sheet's name holds its digest, so an interrupted update leaves the old
-    record intact: the new file exists before the manifest names it, and the old one is deleted afterwards."""
+    record intact: the new file exists before the manifest names it, and the old one is deleted afterwards.
+
+    A bundle that cannot be changed stays as it is; its proof goes to the user's cache."""
     stem, names = sheet_stem(variant, proof), []
-    if compared is not None:
+    if not bundle.store.writable:
+        if proof.samples:  # a refusal without images is found in a bundle's record alone
+            cache_proof(proof)
+        return bundle.with_proofs(variant, (proof,))
+    if compared is not None and has_pictures(bundle):
         png = encode_png(draw_contact_sheet(compared, bundle.spec.output))
         names.append(f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png")
         atomic.write_file(bundle.folder / names[0], png)

@@ -30,6 +30,7 @@ from ganrt.errors import (
 from ganrt.generator import Generator, load
 from ganrt.hub import push_to_hub
 from ganrt.info import Info
+from ganrt.packing import pack
 from ganrt.sample_request import Draw
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
@@ -63,5 +64,6 @@ __all__ = [
     "VerificationError",
     "__version__",
     "load",
+    "pack",
     "push_to_hub",
 ]

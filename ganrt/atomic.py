@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from ganrt.errors import GanrtError, MachineError, RequestError
 
@@ -18,13 +18,24 @@ def write_file(path: Path, content: bytes) -> None:
 
     Creates missing parent folders. Raises MachineError if the file cannot be written.
     """
+    with new_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a draft file to write to; it replaces `path` when the block ends without an error, and is deleted
+    otherwise.
+
+    Creates missing parent folders. Raises MachineError if the file cannot be written.
+    """
     path = Path(path)
     with _translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = _draft_path(path)
         try:
-            with draft.open("xb") as file:
-                file.write(content)
+            with draft.open("x+b") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)

@@ -296,7 +296,7 @@ def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
     if entry is None:
         return True
     found = bundle.variant(variant)
-    rebuilt = variant == FAITHFUL and bundle.model is not None
+    rebuilt = variant == FAITHFUL and bundle.model is not None and Bundle.WEIGHTS in bundle.files
     suits = proves_gpu_variants(backend) or not found.for_gpu
     return found.precision in entry.precisions and suits and (entry.graphs or rebuilt)
 

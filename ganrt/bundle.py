@@ -89,6 +89,9 @@ class Bundle:
     bound to constants (`ganrt.bound_inputs`). None for modules that are not of a family of ganrt."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where the bundle comes from: checkpoint, date, versions and the like. For people; not evaluated."""
+    left_out: Mapping[str, FileDigest] = field(default_factory=dict)
+    """File name -> digest, of files of the exported bundle that `ganrt pack` left out or shortened. Proofs of the
+    exported bundle are bound to them."""
 
     GOLDEN = "golden.npz"
     WEIGHTS = "weights.safetensors"
@@ -173,13 +176,27 @@ class Bundle:
 
         return sorted(fitting, key=rank)
 
+    def find_damage(self) -> dict[str, BundleError]:
+        """Check all files, used or not. Returns name -> what is wrong, of each that is missing or was changed."""
+        found = {}
+        for name in self.files:
+            try:
+                self.locate(name)
+            except BundleError as error:
+                found[name] = error
+        return found
+
+    def list_graph_files(self, name: str) -> list[str]:
+        """Return the names of a variant's files: the ONNX graph, then its external data."""
+        graph = self.variant(name).file
+        return [graph, *(file for file in self.files if file.startswith(graph) and file != graph)]
+
     def onnx(self, name: str) -> Path:
         """Return the path of a variant's ONNX file, checked as by `locate`, with its external data beside it. Raises
         RequestError for an unknown name, and what `locate` raises."""
-        graph = self.variant(name).file
-        for file in self.files:
-            if file.startswith(graph) and file != graph:
-                self.locate(file)
+        graph, *data = self.list_graph_files(name)
+        for file in data:
+            self.locate(file)
         return self.locate(graph)
 
     def read_golden(self) -> Golden | None:
@@ -189,7 +206,8 @@ class Bundle:
     def digest(self, name: str) -> str:
         """Return a sha256 over the digests of everything that defines a variant: graph, external data and weights."""
         graph = self.variant(name).file
-        parts = {n: d.sha256 for n, d in self.files.items() if n.startswith(graph) or n == self.WEIGHTS}
+        every = {**self.left_out, **self.files}
+        parts = {n: d.sha256 for n, d in every.items() if n.startswith(graph) or n == self.WEIGHTS}
         return hashlib.sha256(_canonical_json(parts)).hexdigest()
 
     def with_files(self, *names: str) -> Bundle:
@@ -228,11 +246,20 @@ class Bundle:
                 }
                 for name, v in self.variants.items()
             },
-            "files": {n: {"size": d.size, "sha256": d.sha256} for n, d in sorted(self.files.items())},
+            "files": _describe_files(self.files),
             "provenance": dict(self.provenance),
+            **({"left_out": _describe_files(self.left_out)} if self.left_out else {}),
         }
         body["sha256"] = hashlib.sha256(_canonical_json(body)).hexdigest()
         atomic.write_file(self.folder / MANIFEST, _manifest_bytes(body))
+
+
+def _describe_files(files: Mapping[str, FileDigest]) -> dict[str, Any]:
+    return {name: {"size": digest.size, "sha256": digest.sha256} for name, digest in sorted(files.items())}
+
+
+def _parse_files(raw: Mapping[str, Any]) -> dict[str, FileDigest]:
+    return {_check_file_name(name): FileDigest(int(d["size"]), str(d["sha256"])) for name, d in raw.items()}
 
 
 def _canonical_json(value: object) -> bytes:
@@ -264,16 +291,15 @@ def _read_manifest(store: Store) -> dict[str, Any]:
 
 def _parse_manifest(store: Store, raw: dict[str, Any]) -> Bundle:
     try:
-        files = {
-            _check_file_name(name): FileDigest(int(d["size"]), str(d["sha256"])) for name, d in raw["files"].items()
-        }
+        files, left_out = _parse_files(raw["files"]), _parse_files(raw.get("left_out", {}))
         variants = {_check_variant_name(name): _parse_variant(name, v, files) for name, v in raw["variants"].items()}
         unknown = sorted({variant.precision for variant in variants.values()} - set(THRESHOLDS))
         if unknown or not variants:
             what = f"variants of the unknown precision {unknown[0]!r}" if unknown else "no variants"
             raise BundleError(f"{store.path} has {what}: update ganrt, or export the model again")
         spec = Spec.from_dict(raw["spec"])
-        return Bundle(store, spec, variants, files, _parse_model(raw["model"]), dict(raw["provenance"]))
+        model, provenance = _parse_model(raw["model"]), dict(raw["provenance"])
+        return Bundle(store, spec, variants, files, model, provenance, left_out)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(f"{store.path}/{MANIFEST} is incomplete: {error!r}") from error
 

@@ -56,7 +56,7 @@ def cache_folder(name: str, extra: str = "cpu") -> Path:
     """Return a folder of the user's cache; create it if it is missing.
 
     Args:
-        name: `proofs`, `tuned` or `engines`.
+        name: `proofs`, `tuned`, `engines` or `bundles`.
         extra: the extra of ganrt to install if platformdirs is missing.
 
     Raises MachineError if there is no place for it, or if it cannot be created, belongs to another user or is writable

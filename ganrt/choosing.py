@@ -16,6 +16,8 @@ from ganrt.machine import has_nvidia_gpu, parse_device
 from ganrt.session_config import SessionConfig
 from ganrt.tuned import TunedConfig
 
+_REDUCED = {False: ("bf16", "int8"), True: ("fp16", "int8", "fp8")}
+"""On a GPU or not: the precisions to try of a bundle without float32. A CPU only emulates the others."""
 RULE = "not tuned on this machine: the first configuration that is installed and proven"
 """Reason of the candidates of `candidates_by_rule`."""
 
@@ -80,10 +82,10 @@ def find_candidates(bundle: Bundle, request: LoadRequest) -> Iterator[Candidate]
 
 
 def candidates_by_rule(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
-    """Return the candidates without a tuned record: float32 unless the request names a precision or variant; backends
-    in the order of their table; per backend, variants in the order of `Bundle.in_precision` for the device. Pairs that
-    the backend cannot run are left out. If that leaves none, all are returned, so that opening them raises the
-    reason."""
+    """Return the candidates without a tuned record: float32 unless the request names a precision or variant, or, of a
+    bundle without float32, what it has; backends in the order of their table; per backend, variants in the order of
+    `Bundle.in_precision` for the device. Pairs that the backend cannot run are left out. If that leaves none, all are
+    returned, so that opening them raises the reason."""
     backends = backends_to_try(request.device) if request.backend == "auto" else [request.backend]
     on_gpu = {backend: runs_on_gpu(backend, request.device) for backend in backends}
     configs = []
@@ -98,7 +100,13 @@ def candidates_by_rule(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
 def _list_variants(bundle: Bundle, request: LoadRequest, gpu: bool) -> list[str]:
     if request.variant is not None:
         return [request.variant]
-    return bundle.in_precision("fp32" if request.precision == "auto" else request.precision, gpu)
+    if request.precision != "auto":
+        return bundle.in_precision(request.precision, gpu)
+    held = {variant.precision for variant in bundle.variants.values() if gpu or not variant.for_gpu}
+    reduced = [precision for precision in _REDUCED[gpu] if precision in held]
+    if "fp32" in held or not reduced:
+        return bundle.in_precision("fp32", gpu)
+    return [name for precision in reduced for name in bundle.in_precision(precision, gpu)]
 
 
 def runs_on_gpu(backend: str, device: str) -> bool:

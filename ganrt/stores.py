@@ -91,9 +91,12 @@ class Store(ABC):
         Raises BundleError if the file is not there, MachineError if it cannot be fetched.
         """
 
+    writable = False
+    """Whether the files may be changed, in `folder`."""
+
     @property
     def folder(self) -> Path:
-        """The folder in which the bundle's files may be changed. Raises RequestError for a store that is read-only."""
+        """The folder in which files may be changed. Raises RequestError for a store that is not writable."""
         raise RequestError(f"{self.path} cannot be changed: only a bundle that is a folder can")
 
     def check_listing(self, files: Mapping[str, FileDigest]) -> None:  # noqa: B027  (most stores have nothing to compare)
@@ -105,9 +108,7 @@ class Store(ABC):
         It is hashed when it is first used; later it is trusted as long as its size, times and inode are the same.
         Raises what `fetch` raises, and BundleError if the file is missing or was changed.
         """
-        path = self.fetch(name, digest)
-        self._check(path, digest)
-        return path
+        return self.check(self.fetch(name, digest), digest)
 
     def measure(self, path: Path) -> FileDigest:
         """Compute the digest of a file, which `locate` need not hash again. Raises OSError if it cannot be read."""
@@ -116,7 +117,8 @@ class Store(ABC):
         self._intact[path, digest] = state
         return digest
 
-    def _check(self, path: Path, digest: FileDigest) -> None:
+    def check(self, path: Path, digest: FileDigest) -> Path:
+        """Return the path of a file that `fetch` found. Raises BundleError unless it has this digest."""
         try:
             state = _read_state(path)
         except OSError:
@@ -125,6 +127,7 @@ class Store(ABC):
         if self._intact.get((path, digest)) != state:
             digest.check(path)
             self._intact[path, digest] = state
+        return path
 
     def resolve(self) -> Store:
         """Return a store whose path does not depend on the current folder."""
@@ -149,6 +152,7 @@ class FolderStore(Store):
     """A bundle that is a folder."""
 
     path: Path
+    writable = True
 
     @property
     def folder(self) -> Path:
@@ -178,9 +182,17 @@ class BareStore(FolderStore):
         return self.path.parent
 
 
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle, intact or damaged: what an export or a pack may replace."""
+    return (folder / MANIFEST).is_file()
+
+
 def open_store(path: str | Path) -> Store:
-    """Return the store of a bundle folder, a bare .onnx file, or a bundle on a model hub (`hf://owner/name`). Raises
-    BundleError if there is nothing at the path, or something else, and what `ganrt.hub.open_hub_store` raises."""
+    """Return the store of a bundle folder, of a bundle in one file, of a bare .onnx file, or of a bundle on a model hub
+    (`hf://owner/name`). Raises BundleError if there is nothing at the path, or something else, and what
+    `ganrt.hub.open_hub_store` raises."""
+    from ganrt.zip_store import ZipStore, is_zip
+
     if str(path).startswith("hf:/"):
         from ganrt.hub import open_hub_store
 
@@ -189,6 +201,8 @@ def open_store(path: str | Path) -> Store:
     try:
         if path.suffix == ".onnx" and path.is_file():
             return BareStore(path)
+        if is_zip(path):
+            return ZipStore(path)
         if not path.is_dir():
             found = "a file" if path.exists() else "nothing"
             raise BundleError(f"{path} is not a bundle: there is {found} where a folder with {MANIFEST} should be")

@@ -33,6 +33,11 @@ _MAX_BYTES = 2**20
 
 def proof_key(bundle: Bundle, variant: str, session: Session) -> str:
     """Return a sha256 of everything that a comparison with the golden samples depends on."""
+    return _proof_keys(bundle, variant, session)[0]
+
+
+def _proof_keys(bundle: Bundle, variant: str, session: Session) -> list[str]:
+    """The key of a proof with the bundle's golden samples, and of one with all that it was exported with."""
     parts = {
         "backend": session.backend,
         "device": session.device,
@@ -44,6 +49,10 @@ def proof_key(bundle: Bundle, variant: str, session: Session) -> str:
 
 def request_key(bundle: Bundle, config: SessionConfig) -> str:
     """Return a sha256 of everything that is known of a session before it is opened."""
+    return _request_keys(bundle, config)[0]
+
+
+def _request_keys(bundle: Bundle, config: SessionConfig) -> list[str]:
     parts = {
         "backend": config.backend,
         "device": _resolve_device(config.device),
@@ -55,14 +64,15 @@ def request_key(bundle: Bundle, config: SessionConfig) -> str:
     return _hash_parts(bundle, config.variant, parts)
 
 
-def _hash_parts(bundle: Bundle, variant: str, parts: dict[str, Any]) -> str:
-    common = {
-        "model": bundle.digest(variant),
-        "golden": bundle.files[Bundle.GOLDEN].sha256 if Bundle.GOLDEN in bundle.files else None,
-        "spec": bundle.spec.to_dict(),
-        "processor": cpu_name(),
-    }
-    return hashlib.sha256(json.dumps(common | parts, sort_keys=True).encode()).hexdigest()
+def _hash_parts(bundle: Bundle, variant: str, parts: dict[str, Any]) -> list[str]:
+    """One hash for each file of golden samples: the bundle's, then the one that it is a part of."""
+    common = {"model": bundle.digest(variant), "spec": bundle.spec.to_dict(), "processor": cpu_name()}
+    listed = [files.get(Bundle.GOLDEN) for files in (bundle.files, bundle.left_out)]
+    found: list[str | None] = [digest.sha256 for digest in listed if digest is not None]
+    return [
+        hashlib.sha256(json.dumps(common | {"golden": golden} | parts, sort_keys=True).encode()).hexdigest()
+        for golden in found or [None]
+    ]
 
 
 def _resolve_device(device: str) -> str:
@@ -105,8 +115,8 @@ def find_refusal(bundle: Bundle, config: SessionConfig) -> Proof | None:
     entry = backend_table().get(config.backend)
     if not failed or entry is None or entry.prebuilt:
         return None
-    key = request_key(bundle, config)
-    return next((proof for proof in failed if proof.request == key), None)
+    keys = _request_keys(bundle, config)
+    return next((proof for proof in failed if proof.request in keys), None)
 
 
 def reject_refused(bundle: Bundle, config: SessionConfig) -> None:
@@ -135,9 +145,9 @@ def require_proof(bundle: Bundle, variant: str, session: Session) -> Proof:
     Raises UnprovenError if there are no golden samples to compare with, or if the proof failed; MissingLibraryError
     without platformdirs.
     """
-    key = proof_key(bundle, variant, session)
-    proof = next((p for p in bundle.variant(variant).proofs if p.key == key), None)
-    proof = proof or _read_proof(key) or _prove_now(bundle, variant, session, key)
+    keys = _proof_keys(bundle, variant, session)
+    proof = next((p for p in bundle.variant(variant).proofs if p.key in keys), None)
+    proof = proof or next(filter(None, map(_read_proof, keys)), None) or _prove_now(bundle, variant, session, keys[0])
     if not proof.passed:
         raise _unproven_error(bundle, SessionConfig(session.backend, variant, session.device), proof)
     return proof
@@ -153,8 +163,13 @@ def _prove_now(bundle: Bundle, variant: str, session: Session, key: str) -> Proo
     config = SessionConfig(session.backend, variant, session.device)
     _log.info("proving %s on %s for the first time on this machine", bundle.path, config)
     proof = prove(session, bundle.spec, golden, key).proof
-    write_cached_file("proofs", f"{key}.json", json.dumps(proof.to_dict()).encode())
+    cache_proof(proof)
     return proof
+
+
+def cache_proof(proof: Proof) -> None:
+    """Write a proof to this user's cache, where `require_proof` finds it; warns if there is none."""
+    write_cached_file("proofs", f"{proof.key}.json", json.dumps(proof.to_dict()).encode())
 
 
 def _read_proof(key: str) -> Proof | None:

@@ -5,6 +5,7 @@ from .float_layers import convert_to_int8
 from .fp32_islands import HalfGraph, convert_with_fp32_islands
 from .half_quantization import HalfQuantizer, find_half_layers
 from .pictures import PictureCrops, read_crops
+from .stored_weights import describe_storage
 
 __all__ = [
     "Evaluator",
@@ -14,6 +15,7 @@ __all__ = [
     "Samples",
     "convert_to_int8",
     "convert_with_fp32_islands",
+    "describe_storage",
     "draw_samples",
     "find_half_layers",
     "read_crops",

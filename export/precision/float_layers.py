@@ -1,4 +1,5 @@
-"""int8 for a whole graph: choose the layers that must stay in float, and quantize the others."""
+"""int8 for a whole graph: choose the layers that must stay in float, quantize the others, and store the weights of the
+rest in fewer bits."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from .equalization import equalize_channels
 from .int8 import find_layers, quantize
 from .judge import MARGIN, Judge, format_share
 from .sensitivity import choose_kept_layers
+from .stored_weights import choose_stored_bits
 
 
 def convert_to_int8(
@@ -56,12 +58,13 @@ def convert_to_int8(
             f"int8 was asked for, but no layer of this model reaches {quality:g} dB in it without a texture on flat "
             "parts; ask for less with --quality"
         )
-    made = quantize(model, ranges, set(names) - set(kept))
+    made, stored = choose_stored_bits(quantize(model, ranges, set(names) - set(kept)), judge)
     measured = judge.measure(made)
     notes: dict[str, object] = {
         "calibrated on": samples.origin,
         **measured.describe(),
         "layers in int8": len(names) - len(kept),
-        "kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
+        "convolutions kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
+        **stored,
     }
     return made, notes

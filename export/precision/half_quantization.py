@@ -119,7 +119,7 @@ class HalfQuantizer:
             "calibrated on": self._samples.origin,
             **self._judge.measure(made).describe(),
             f"layers in {precision}": len(names) - len(kept),
-            "kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
+            "convolutions kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
         }
         if per_channel:
             notes["with a scale per channel"] = list(per_channel)

@@ -96,9 +96,10 @@ def _choose_float_type(core: openvino.Core, precision: str) -> str:
 
 
 def _measure_shares(compiled: openvino.CompiledModel) -> dict[str, float]:
-    """Return precision -> the share of convolutions and matrix products that run in it, the largest first."""
-    facts = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
-    found = Counter(f["runtimePrecision"].value for f in facts if f["layerType"].value in _COUNTED)
+    """Return precision -> the share of convolutions and matrix products that run in it, the largest first: the type of
+    their data, because weights may be stored in 8 bits though the product is computed in float."""
+    counted = [n for n in compiled.get_runtime_model().get_ops() if n.get_rt_info()["layerType"].value in _COUNTED]
+    found = Counter(node.get_input_element_type(0).get_type_name() for node in counted)
     return {name: count / found.total() for name, count in found.most_common()}
 
 

@@ -27,6 +27,7 @@ def collect_facts(bundle: Bundle) -> dict[str, Any]:
         "variants": {name: [p.to_dict() for p in v.proofs] for name, v in bundle.variants.items()},
         "for_gpu": [name for name, v in bundle.variants.items() if v.for_gpu],
         "bytes": _total_bytes(bundle),
+        "missing": _list_missing(bundle),
         "choice": {"first": first, "then": then, "reason": reason, "tuned": record.to_dict() if record else None},
     }
 
@@ -51,6 +52,10 @@ def print_info(bundle: Bundle, name: str) -> None:
         name: the bundle's path as the user wrote it.
     """
     click.echo(f"{name}: {bundle.spec.family}, {_total_bytes(bundle) / 1e6:.1f} MB; makes {bundle.spec.output}")
+    if missing := _list_missing(bundle):
+        click.echo(f"  missing: {', '.join(missing)}")
+    if bundle.left_out:
+        click.echo(f"  packed: {', '.join(_describe_left_out(bundle))}")
     for item in bundle.spec.inputs:
         click.echo(f"  takes {item.name}: {item}")
     for bound, value in (bundle.model or {}).get("bound", {}).items():
@@ -96,6 +101,16 @@ def _describe_choice(bundle: Bundle, name: str) -> Iterator[str]:
 def _format_milliseconds(timing: Timing) -> str:
     interval = "" if timing.low is None or timing.high is None else f" ({1e3 * timing.low:.3g}-{1e3 * timing.high:.3g})"
     return f"{1e3 * timing.median:.3g} ms{interval}"
+
+
+def _list_missing(bundle: Bundle) -> list[str]:
+    return [name for name in bundle.files if not bundle.store.exists(name)]
+
+
+def _describe_left_out(bundle: Bundle) -> Iterator[str]:
+    for name, digest in bundle.left_out.items():
+        kept = bundle.files.get(name)
+        yield f"{name} has {kept.size} of {digest.size} bytes" if kept else f"without {name}"
 
 
 def _total_bytes(bundle: Bundle) -> int:

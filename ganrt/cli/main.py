@@ -21,6 +21,7 @@ from ganrt.cli.build import build
 from ganrt.cli.demo import demo
 from ganrt.cli.export import export, verify
 from ganrt.cli.measure import bench, tune
+from ganrt.cli.pack import pack
 from ganrt.cli.sample import sample, stylize, transform
 from ganrt.cli.show import doctor, info, models
 from ganrt.cli.train import train
@@ -75,7 +76,22 @@ def _open_missing_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
-for _command in (demo, models, doctor, info, train, export, verify, build, sample, transform, stylize, bench, tune):
+for _command in (
+    demo,
+    models,
+    doctor,
+    info,
+    train,
+    export,
+    verify,
+    pack,
+    build,
+    sample,
+    transform,
+    stylize,
+    bench,
+    tune,
+):
     main.add_command(_command)
 
 

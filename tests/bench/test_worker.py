@@ -109,6 +109,15 @@ def test_a_broken_graph_is_one_backends_failure_and_its_reason_has_no_path(bundl
     assert str(tmp_path) not in report.to_json()
 
 
+def test_a_bundle_in_one_file_without_float32_is_measured(bundle: Bundle, tmp_path: Path) -> None:
+    narrow = replace(bundle, variants={"fp32-phases": bundle.variants["fp32-phases"]})
+    packed = ganrt.pack(narrow, tmp_path / "packed.zip")
+    report = measure(packed.path, backends=["onnxruntime"], batches=[1], seconds=0.5)
+    assert [b.status for b in report.backends] == ["measured"]
+    assert report.bundle == "packed.zip" and report.digest == bundle.digest("fp32-phases")
+    assert str(tmp_path) not in report.to_json()
+
+
 def test_a_killed_worker_is_reported(bundle: Bundle) -> None:
     worker = Worker(Setup(bundle.folder, SessionConfig("onnxruntime")))
     try:

@@ -136,10 +136,13 @@ def test_what_cannot_be_tuned(arguments: list[str], code: int, message: str, bun
 
 
 def test_a_bundle_without_float32_is_told_about(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    narrow = replace(bundle, variants={"int8-phases": replace(bundle.variants["fp32"], precision="int8")})
-    info.print_info(narrow, "narrow.ganrt")
+    narrow = replace(bundle.variants["fp32"], precision="int8")
+    info.print_info(replace(bundle, variants={"int8-phases": narrow}), "narrow.ganrt")
+    assert "load tries onnxruntime int8-phases, then openvino int8-phases" in capsys.readouterr().out
+    fp8 = replace(narrow, precision="fp8", for_gpu=True)
+    info.print_info(replace(bundle, variants={"fp8-traced": fp8}), "narrow.ganrt")
     shown = capsys.readouterr().out
-    assert "load needs a precision" in shown and "has no fp32 variant; it has int8" in shown
+    assert "load needs a precision" in shown and "has no fp32 variant; it has fp8, made for GPUs" in shown
 
 
 @pytest.mark.parametrize(("text", "value"), [("40dB", 40), ("40 dB", 40), ("40", 40), (" 36.5DB ", 36.5), ("0", 0)])

@@ -208,3 +208,26 @@ def test_a_tuned_choice_must_be_proven(
 def test_loading_reads_one_small_file(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing.tuned, "tuned_key", lambda bundle: pytest.fail("nothing was tuned here at all"))
     assert first(bundle).startswith("onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        ("cpu", ["bf16-phases", "int8-phases"]),
+        ("cuda", ["fp16-phases", "int8-half-traced", "int8-phases", "fp8-traced"]),
+    ],
+)
+def test_without_float32_the_precisions_are_tried_that_suit_the_device(
+    device: str, expected: list[str], bundle: Bundle
+) -> None:
+    variant = bundle.variants["fp32"]
+    names = ("int8-phases", "fp16-phases", "int8-half-traced", "bf16-phases", "fp8-traced")
+    variants = {
+        name: replace(variant, precision=name.partition("-")[0], for_gpu="traced" in name, fewer_macs=False)
+        for name in names
+    }
+    narrow = replace(bundle, variants=variants)
+    tried = {c.config.variant for c in candidates_by_rule(narrow, LoadRequest(device=device))}
+    listed = choosing._list_variants(narrow, LoadRequest(device=device), device == "cuda")
+    assert [name for name in listed if name in tried] == expected
+    assert choosing._list_variants(narrow, LoadRequest(precision="bf16"), False) == ["bf16-phases"]

@@ -201,7 +201,7 @@ def test_convolutions_compute_in_the_precision_of_the_variant(
     first = {launch.computed_in for launch in products if "Gemm" in "".join(launch.origin)}
     assert first <= {"Half"}
     convolutions = [launch for launch in products if "Gemm" not in "".join(launch.origin)]
-    floats = len(dcgan.variants[variant].notes.get("kept in float", ()))
+    floats = len(dcgan.variants[variant].notes.get("convolutions kept in float", ()))
     assert {launch.computed_in for launch in convolutions} - ({"Half"} if floats else set()) == wanted
 
 

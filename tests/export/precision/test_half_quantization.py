@@ -148,7 +148,11 @@ def test_a_layer_that_needs_it_gets_a_scale_per_channel() -> None:
     half = to_half(with_small_channel())
     assert measure_psnr(quantize_all(half, "int8"), half) < 34 < measure_psnr(quantize_all(half, "int8", True), half)
     made, notes = HalfQuantizer(half, SPEC, SAMPLES, 34.0).convert("int8")
-    assert notes["with a scale per channel"] == ["z"] and notes["layers in int8"] == 2 and not notes["kept in float"]
+    assert (
+        notes["with a scale per channel"] == ["z"]
+        and notes["layers in int8"] == 2
+        and not notes["convolutions kept in float"]
+    )
     scales = [read_constant(node.inputs[1]) for node in made.graph if node.op_type == "DequantizeLinear"]
     assert sorted(scale.shape for scale in scales if scale is not None) == [(), (), (), (4,)]
     assert measure_psnr(made, half) >= 34
@@ -163,7 +167,7 @@ def test_fp8_needs_one_scale_even_there() -> None:
 def test_layers_that_cost_too_much_are_kept_in_float(half: HalfGraph) -> None:
     quality = measure_psnr(quantize_all(half, "fp8"), half) + 1.0
     made, notes = HalfQuantizer(half, SPEC, SAMPLES, quality).convert("fp8")
-    kept = notes["kept in float"]
+    kept = notes["convolutions kept in float"]
     assert isinstance(kept, dict) and len(kept) + notes["layers in fp8"] == 4  # type: ignore[operator]
     assert kept and all(text.endswith("of the error allowed on its own") for text in kept.values())
     assert notes["worst PSNR there"] >= quality and measure_psnr(made, half) >= quality  # type: ignore[operator]
@@ -228,4 +232,4 @@ def test_fp8_behind_a_relu_is_judged_with_the_relu() -> None:
         else:
             made.add_op(step)
     _, notes = HalfQuantizer(to_half(made.model()), SPEC, SAMPLES, 25.0).convert("fp8")
-    assert notes["layers in fp8"] == 3 and notes["kept in float"] == {}
+    assert notes["layers in fp8"] == 3 and notes["convolutions kept in float"] == {}
