@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganrt import batching, choosing, feeds
-from ganrt.backend import PictureSession, Session, backend_table, open_session
+from ganrt.backend import Session, backend_table, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
 from ganrt.checks import require_whole
@@ -23,7 +23,7 @@ from ganrt.images import Floats, Pictures
 from ganrt.info import Info
 from ganrt.proof import Proof
 from ganrt.sample_request import Draw, Labels, SampleRequest, Seeds, Truncation, check_request
-from ganrt.sampling import RunBatches, compute_ahead, make_pictures
+from ganrt.sampling import RunBatches, compute_ahead, make_device_pictures, make_pictures
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 from ganrt.transform import Picture, to_pictures, transform
@@ -238,7 +238,8 @@ class Generator:
         """
         request = self._check_request(n, seed, start, labels, truncation)
         if output == "dlpack" and self.session.device != "cpu":
-            return self._sample_on_device(request)
+            with self._lock:
+                return make_device_pictures(self.session, self.spec, request)
         if output not in ("numpy", "dlpack"):
             raise RequestError(f"output is {output!r}; choose numpy or dlpack")
         return self._sample(request, 0, request.rows)
@@ -278,19 +279,6 @@ class Generator:
         for first in left:
             with self._lock:
                 run(batching.take_turn(first, left, self._lock))
-
-    def _sample_on_device(self, request: SampleRequest) -> Any:
-        session = self.session
-        if not isinstance(session, PictureSession):
-            raise RequestError(
-                f"the {session.backend} backend cannot return pictures on {session.device}; use tensorrt"
-            )
-        most = session.batch_sizes[-1]
-        if not 1 <= request.rows <= most:
-            raise RequestError(f"{request.rows} pictures were asked for as one array on the GPU; ask for 1 to {most}")
-        draw = request.take_rows(0, request.rows)
-        with self._lock:
-            return session.submit_draw(draw).device_arrays()[self.spec.output.name]
 
     def stream(
         self,

@@ -270,8 +270,9 @@ def _gather_feeds(
     pictures: Mapping[str, Array],
 ) -> Feeds:
     """Inputs of the samples of some runs: images from `pictures`, all others drawn."""
-    numbers = starts[:, None] + np.arange(length, dtype=np.uint64)
-    given = feeds.draw_numbers(spec, Draw(seeds.repeat(length), numbers.reshape(-1)))
+    numbers = starts.repeat(length)
+    numbers += np.tile(np.arange(length, dtype=np.uint64), len(starts))
+    given = feeds.draw_numbers(spec, Draw(seeds.repeat(length), numbers))
     for item in spec.images:
         array = pictures[item.name]
         given[item.name] = from_uint8(array, item.range) if array.dtype == np.uint8 else array

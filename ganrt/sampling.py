@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -60,6 +60,17 @@ def make_pictures(
 
     run_in_turns(rows, run)
     return pictures
+
+
+def make_device_pictures(session: Session, spec: Spec, request: SampleRequest) -> Any:
+    """Return the pictures of a request as one array on the session's device, which owns it. Raises RequestError if the
+    session makes none there, or not as many at a time."""
+    if not isinstance(session, PictureSession):
+        raise RequestError(f"the {session.backend} backend cannot return pictures on {session.device}; use tensorrt")
+    most = session.batch_sizes[-1]
+    if not 1 <= request.rows <= most:
+        raise RequestError(f"{request.rows} pictures were asked for as one array on the GPU; ask for 1 to {most}")
+    return session.submit_draw(request.take_rows(0, request.rows)).device_arrays()[spec.output.name]
 
 
 def _allocate(rows: int, output: Output) -> Pictures:

@@ -284,12 +284,12 @@ class Drawing(FakeSession, PictureSession):
 
 class DrawsOtherSamples(Drawing):
     def draw_inputs(self, draw: Draw) -> Feeds:
-        return draw_rows(SPEC, replace(draw, indices=draw.indices % 2**32))
+        return draw_rows(SPEC, replace(draw, indices=draw.indices & np.uint64(2**32 - 1)))
 
 
 class DrawsFromTheLowHalfOfTheSeed(Drawing):
     def draw_inputs(self, draw: Draw) -> Feeds:
-        return draw_rows(SPEC, replace(draw, seeds=draw.seeds % 2**32))
+        return draw_rows(SPEC, replace(draw, seeds=draw.seeds & np.uint64(2**32 - 1)))
 
 
 class DrawsAllRowsOfOneSeed(Drawing):
@@ -299,7 +299,8 @@ class DrawsAllRowsOfOneSeed(Drawing):
 
 class CountsFromTheFirstRow(Drawing):
     def draw_inputs(self, draw: Draw) -> Feeds:
-        counted = draw.indices[:1] + np.arange(draw.rows, dtype=np.uint64)
+        counted = draw.indices[:1].repeat(draw.rows)
+        counted += np.arange(draw.rows, dtype=np.uint64)
         return draw_rows(SPEC, replace(draw, indices=counted))
 
 

@@ -64,6 +64,18 @@ def test_a_row_is_the_same_in_any_batch(start: int, size: int) -> None:
         np.testing.assert_array_equal(together[row : row + 1], alone)
 
 
+@pytest.mark.parametrize("size", [1, 3, 8, 40_000])
+def test_a_row_is_the_same_beside_rows_of_other_seeds(size: int) -> None:
+    seeds, starts = [7, 2**64 - 1, 7, 0, 2**32, 2**63, 7], [0, 5, 2**32 - 3, 2**63, 0, 2**64 - 1, 1]
+    limits = np.array([np.nan, 0.5, 0.0, 0.5, np.nan, 2.0, 1.0])
+    columns = (np.array(seeds, np.uint64), np.array(starts, np.uint64), 7, 2, size)
+    normal, uniform = latents.normal(*columns, limits), latents.uniform(*columns, -3.0, 5.0)
+    for row, (seed, start, limit) in enumerate(zip(seeds, starts, limits.tolist(), strict=True)):
+        alone = latents.normal(seed, start, 1, 2, size, None if np.isnan(limit) else limit)
+        np.testing.assert_array_equal(normal[row : row + 1], alone)
+        np.testing.assert_array_equal(uniform[row : row + 1], latents.uniform(seed, start, 1, 2, size, -3.0, 5.0))
+
+
 @given(word64, word64, st.integers(0, 2**32 - 1))
 def test_every_bit_of_seed_and_index_matters(seed: int, index: int, stream: int) -> None:
     words = latents.words(seed, index, 1, stream, 4).tolist()

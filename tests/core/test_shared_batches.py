@@ -62,7 +62,7 @@ def make_requests(count: int, classes: int) -> list[dict[str, Any]]:
     ]
 
 
-def join(requests: list[dict[str, Any]]) -> dict[str, list[Any]]:
+def join(requests: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: [request[name] for request in requests] for name in requests[0]}
 
 
@@ -139,7 +139,7 @@ def test_drawn_labels_are_in_the_draw() -> None:
     given_labels = feeds.draw_feeds(CLASSES, 7, 3, 50)["y"].argmax(axis=1)
     assert draw.labels is not None and draw.labels.tolist() == given_labels.tolist()
     assert draw.truncation is None and draw.rows == 50
-    chosen = Generator(CLASSES, FakeSession(CLASSES)).draw(50, seed=7, start=3, labels=[4] + 49 * [None])
+    chosen = Generator(CLASSES, FakeSession(CLASSES)).draw(50, seed=7, start=3, labels=[4, *[None] * 49])
     assert chosen.labels is not None and chosen.labels.tolist() == [4, *given_labels[1:].tolist()]
     assert Generator(SPEC, FakeSession()).draw(2).labels is None
 
