@@ -148,7 +148,7 @@ def _build_cost_table(bound: int, times: tuple[tuple[int, int], ...]) -> tuple[t
 def take_turn(first: Batch, left: Iterator[Batch], lock: FairLock) -> Iterator[Batch]:
     """Yield the first batch, and those that are left until another thread waits for the lock."""
     yield first
-    while not lock.contended:
+    while not lock.has_waiters:
         batch = next(left, None)
         if batch is None:
             return

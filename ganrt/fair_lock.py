@@ -33,7 +33,7 @@ class FairLock:
         forking.renew_in_child(self)
 
     @property
-    def contended(self) -> bool:
+    def has_waiters(self) -> bool:
         """True if other threads wait for the lock: its owner should let them in soon."""
         return bool(self._waiting)
 

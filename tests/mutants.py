@@ -434,7 +434,7 @@ FAULTS = {
         ("self.batches + 1", "self.batches - 1"),
         ("self.rows + size", "self.rows - size"),
         ("if len(running) > 1:", "if len(running) > 2:"),
-        ("while not lock.contended:", "while True:"),
+        ("while not lock.has_waiters:", "while True:"),
         (
             "        for _, pending in running:\n            with suppress(Exception):",
             "        for _, pending in ():\n            with suppress(Exception):",

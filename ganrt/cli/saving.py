@@ -61,7 +61,7 @@ def _write_grid(batches: Iterable[Pictures], out: Path, count: int, text: Mappin
 def _write_array(batches: Iterable[Pictures], out: Path, draw: Draw, digest: str) -> None:
     buffer = io.BytesIO()
     drawn = {name: column for name, column in _list_columns(draw).items() if column is not None}
-    np.savez(buffer, images=np.concatenate(list(batches)), bundle=np.array(digest), **drawn)
+    np.savez(buffer, images=np.concatenate(list(batches)), bundle=np.array(digest), **drawn)  # type: ignore[arg-type]
     atomic.write_file(out, buffer.getvalue())
 
 

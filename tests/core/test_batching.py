@@ -208,7 +208,7 @@ class Contended(FairLock):
         self.answers = answers
 
     @property
-    def contended(self) -> bool:
+    def has_waiters(self) -> bool:
         return self.answers.pop(0)
 
 

@@ -32,7 +32,7 @@ def test_one_thread_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert set(most) == {1}
-    assert not lock.contended
+    assert not lock.has_waiters
 
 
 def test_the_order_is_that_of_arrival() -> None:
@@ -63,10 +63,10 @@ def test_it_says_whether_others_wait() -> None:
 
     with lock:
         assert lock.is_mine
-        assert not lock.contended
+        assert not lock.has_waiters
         thread = threading.Thread(target=wait)
         thread.start()
-        _wait_until(lambda: lock.contended)
+        _wait_until(lambda: lock.has_waiters)
         assert not entered.is_set()
     thread.join()
     assert entered.is_set()

@@ -49,7 +49,7 @@ def thread(name: str, act: Callable[[], Any]) -> Iterator[Future[Any]]:
         yield worker.submit(act)
 
 
-def wait_until_contended(generator: Generator, others: int) -> None:
+def wait_until_waiting(generator: Generator, others: int) -> None:
     """Wait until some threads queue for the lock."""
     while len(generator._lock._waiting) < others:
         threading.Event().wait(0.001)
@@ -81,9 +81,9 @@ def test_small_requests_wait_for_one_batch_each_in_order_of_arrival(large: str) 
     with thread("large", lambda: act(generator)) as slow:
         assert session.begun.acquire(timeout=_WAIT_S)
         with thread("first", lambda: small(generator)) as first:
-            wait_until_contended(generator, 1)
+            wait_until_waiting(generator, 1)
             with thread("second", lambda: small(generator)) as second:
-                wait_until_contended(generator, 2)
+                wait_until_waiting(generator, 2)
                 session.step()
                 session.step()
                 session.step()
@@ -151,7 +151,7 @@ def test_what_is_in_flight_is_waited_for_before_the_lock_is_handed_over() -> Non
         assert session.waited.acquire(timeout=_WAIT_S)
         assert len(session.flying) == 2
         with thread("small", lambda: generator.sample(1, 5)) as small:
-            wait_until_contended(generator, 1)
+            wait_until_waiting(generator, 1)
             session.gate.release(3)
             assert len(small.result(_WAIT_S)) == 1
             assert session.number >= 3 and not slow.done()
@@ -194,7 +194,7 @@ def test_closing_waits_for_a_batch_and_ends_the_rest() -> None:
     with thread("large", lambda: generator.sample(320)) as slow:
         assert session.begun.acquire(timeout=_WAIT_S)
         with thread("closing", generator.close) as closing:
-            wait_until_contended(generator, 1)
+            wait_until_waiting(generator, 1)
             session.gate.release(1)
             closing.result(_WAIT_S)
             with pytest.raises(BackendError, match="this fake session is closed"):
