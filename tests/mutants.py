@@ -449,8 +449,6 @@ FAULTS = {
         ("(high - low)[places]", "high[places]"),
         ("else start + first", "else start"),
         ("> MAX_64:", ">= MAX_64:"),
-    ],
-    ("ganrt/latents.py", "tests/core/test_shared_batches.py"): [
         ("if (seed != seed[:1]).any():", "if False:"),
         ("seed[:, None] >> _HALF", "seed[:, None] & _LOW"),
         ("start[rows] if isinstance(start, np.ndarray)", "start if isinstance(start, np.ndarray)"),
