@@ -7,7 +7,11 @@ compiled model.
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,6 +32,11 @@ _RUNS_AS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("i8", "u8")}
 """Precision of a variant -> OpenVINO's names of it for the nodes in _COUNTED."""
 _COUNTED = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 """Types of nodes that do most of the work."""
+_KERNELS = 32
+"""Compiled kernels that a model for pictures of any size keeps, and oneDNN for all models. By default OpenVINO keeps
+5000 a model, of about 0.15 MiB each, and makes about ten for each new size."""
+_LIBC = ctypes.CDLL(None)
+_ONEDNN_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
@@ -49,10 +58,12 @@ class _OpenVinoSession(HostSession):
             "INFERENCE_PRECISION_HINT": _choose_float_type(core, precision),
             "PERFORMANCE_HINT": "LATENCY",
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
+            **({"CPU_RUNTIME_CACHE_CAPACITY": _KERNELS} if any(item.size is None for item in bundle.spec.images) else {}),
         }
         path = bundle.onnx(variant)
         try:
-            compiled = core.compile_model(core.read_model(path), "CPU", config)
+            with _limit_onednn_cache():
+                compiled = core.compile_model(core.read_model(path), "CPU", config)
         except RuntimeError as error:
             raise BundleError(f"openvino cannot load {variant}: {_find_reason(error)}") from error
         shares = _measure_shares(compiled)
@@ -71,6 +82,7 @@ class _OpenVinoSession(HostSession):
         self._request = compiled.create_infer_request()
         if forking.generation():  # freeing it joins threads, which wait for locks that were copied while they were held
             forking.keep_forever(self._request)
+        self._largest = 0
 
     def run(self, feeds: Feeds) -> Array:
         # The tensors share NumPy's memory, which OpenVINO allows for writeable arrays only. The result is copied,
@@ -80,10 +92,20 @@ class _OpenVinoSession(HostSession):
             self._request.infer(tensors)
         except RuntimeError as error:
             raise BackendError(f"openvino failed: {_find_reason(error)}") from error
+        self._return_outgrown_memory(feeds)
         return np.array(self._request.get_tensor(self._spec.output.name).data)
 
     def release(self) -> None:
         del self._request
+
+    def _return_outgrown_memory(self, feeds: Feeds) -> None:
+        """Return the buffers that a larger batch has replaced to the system. They lie between others in the heap, where
+        the C library keeps them."""
+        size = sum(array.size for array in feeds.values())
+        if size > self._largest:
+            self._largest = size
+            if hasattr(_LIBC, "malloc_trim"):  # only the GNU library has it
+                _LIBC.malloc_trim(0)
 
 
 def _choose_float_type(core: openvino.Core, precision: str) -> str:
@@ -93,6 +115,20 @@ def _choose_float_type(core: openvino.Core, precision: str) -> str:
     if precision == "bf16" and not bf16:
         raise MachineError("bf16 was asked for, but this processor has no bf16 units; use fp32 or int8")
     return "bf16" if bf16 and precision != "fp32" else "f32"
+
+
+@contextmanager
+def _limit_onednn_cache() -> Iterator[None]:
+    """Compile a model with this environment: OpenVINO's copy of oneDNN reads the variable when it makes the first
+    kernel. It is not left set, because PyTorch's copy of oneDNN reads it too and needs more."""
+    if _ONEDNN_KERNELS in os.environ:
+        yield
+        return
+    os.environ[_ONEDNN_KERNELS] = str(_KERNELS)
+    try:
+        yield
+    finally:
+        del os.environ[_ONEDNN_KERNELS]
 
 
 def _measure_shares(compiled: openvino.CompiledModel) -> dict[str, float]:
