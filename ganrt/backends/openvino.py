@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from ganrt import forking
-from ganrt.backend import HostSession, Session, check_options, first_line, library_version, thread_count
+from ganrt.backend import HostSession, Session, first_line, library_version
+from ganrt.backend_options import check_options, count_threads
 from ganrt.bundle import Bundle
 from ganrt.current_folder import existing_current_folder
 from ganrt.errors import BackendError, BundleError, MachineError
@@ -35,16 +37,16 @@ _COUNTED = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 _KERNELS = 32
 """Compiled kernels that a model for pictures of any size keeps, and oneDNN for all models. By default OpenVINO keeps
 5000 a model, of about 0.15 MiB each, and makes about ten for each new size."""
-_LIBC = ctypes.CDLL(None)
 _ONEDNN_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
-    """Options: `threads`, the number of threads (default: one per core)."""
+    """Options: `threads`, the number of threads; 0: one per physical core (default: 0, or the cores that this process
+    may use)."""
     check_options("openvino", options, ("threads",))
     if parse_device(device)[0] == "cuda":
         raise MachineError(f"the openvino backend runs on the CPU only; {device} was asked for: use onnxruntime")
-    return _OpenVinoSession(bundle, variant, thread_count(options))
+    return _OpenVinoSession(bundle, variant, count_threads(options))
 
 
 class _OpenVinoSession(HostSession):
@@ -58,7 +60,11 @@ class _OpenVinoSession(HostSession):
             "INFERENCE_PRECISION_HINT": _choose_float_type(core, precision),
             "PERFORMANCE_HINT": "LATENCY",
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
-            **({"CPU_RUNTIME_CACHE_CAPACITY": _KERNELS} if any(item.size is None for item in bundle.spec.images) else {}),
+            **(
+                {"CPU_RUNTIME_CACHE_CAPACITY": _KERNELS}
+                if any(item.size is None for item in bundle.spec.images)
+                else {}
+            ),
         }
         path = bundle.onnx(variant)
         try:
@@ -104,8 +110,8 @@ class _OpenVinoSession(HostSession):
         size = sum(array.size for array in feeds.values())
         if size > self._largest:
             self._largest = size
-            if hasattr(_LIBC, "malloc_trim"):  # only the GNU library has it
-                _LIBC.malloc_trim(0)
+            if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # glibc
+                library.malloc_trim(0)
 
 
 def _choose_float_type(core: openvino.Core, precision: str) -> str:
