@@ -13,7 +13,7 @@ from ganrt.backend import backend_table
 from ganrt.bundle import Bundle
 from ganrt.choosing import LoadRequest, backends_to_try, candidates_by_rule
 from ganrt.errors import MachineError, RequestError
-from ganrt.machine import usable_cores
+from ganrt.machine import default_threads, usable_cores
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Output
 from ganrt.trust import find_refusal
@@ -198,14 +198,15 @@ def _list_other_options(racer: Racer) -> Sequence[Mapping[str, int | str]]:
     entry = backend_table()[racer.setup.config.backend]
     if racer.facts.device != "cpu":
         return entry.on_gpu
-    return [{"threads": threads} for threads in _list_thread_counts()] if entry.threads else ()
+    threads = [{"threads": count} for count in _list_thread_counts()] if entry.threads else []
+    return [*threads, {"spin": True}] if entry.spin else threads
 
 
 def _list_thread_counts() -> list[int]:
-    """One, half and all of the cores that this process may use, without the libraries' default: one thread per physical
-    core."""
+    """One, half and all of the cores that this process may use, without the default: all of a part of the machine, or
+    one thread per physical core."""
     usable = usable_cores()
-    return sorted({1, max(1, usable // 2), usable} - {count_physical_cores()})
+    return sorted({1, max(1, usable // 2), usable} - {default_threads() or count_physical_cores()})
 
 
 def _rank_for_loading(bundle: Bundle, setup: Setup) -> tuple[int, bool]:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from ganrt import forking
 from ganrt.agreement import THRESHOLDS
+from ganrt.backend_options import check_options as check_options
 from ganrt.bundle import FAITHFUL, Bundle
-from ganrt.checks import require_whole
 from ganrt.errors import BackendError, DeviceMemoryError, GanrtError, MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Array, Feeds, check_feeds
 from ganrt.machine import parse_device
@@ -227,6 +227,8 @@ class Entry(NamedTuple):
     baseline: bool = False
     """True if it is there to be compared with: `ganrt bench` measures it, everything else uses it only if it is
     named."""
+    spin: bool = False
+    """True if it has the option `spin`; `ganrt tune` then tries it."""
 
 
 BACKENDS = {
@@ -247,10 +249,11 @@ BACKENDS = {
         *("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8", "fp8")),
         gpu=True,
         threads=True,
+        spin=True,
         on_gpu=({"prefer_nhwc": True}, {"search": "EXHAUSTIVE"}, {"prefer_nhwc": True, "search": "EXHAUSTIVE"}),
     ),
     "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8"), threads=True),
-    "pytorch": Entry("ganrt.backends.pytorch", "export", "torch", ("fp32",), gpu=True, graphs=False),
+    "pytorch": Entry(*("ganrt.backends.pytorch", "export", "torch", ("fp32",)), gpu=True, graphs=False, threads=True),
     "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8", "fp8"), slow=True),
 }
 """The backends of ganrt, in the order in which `load` tries them."""
@@ -367,19 +370,6 @@ def library_version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "?"
-
-
-def check_options(backend: str, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """Raise RequestError for an option that the backend does not have."""
-    for name in options:
-        if name not in known:
-            raise RequestError(f"the {backend} backend has no option {name!r}; it has {', '.join(known) or 'none'}")
-
-
-def thread_count(options: Mapping[str, Any]) -> int:
-    """Return the option `threads`; 0, the default, lets the library decide. Raises RequestError unless it is a whole
-    number from 0."""
-    return require_whole("threads", options.get("threads", 0), 0)
 
 
 _NOISE = re.compile(

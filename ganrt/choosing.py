@@ -20,6 +20,8 @@ _REDUCED = {False: ("bf16", "int8"), True: ("fp16", "int8", "fp8")}
 """On a GPU or not: the precisions to try of a bundle without float32. A CPU only emulates the others."""
 RULE = "not tuned on this machine: the first configuration that is installed and proven"
 """Reason of the candidates of `candidates_by_rule`."""
+_OFF = {"spin": False}
+"""What an option is that a tuned record does not have."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class LoadRequest:
             and (kind == "auto" or config.device == wanted or (number == 0 and config.device == f"{kind}:0"))
             and (self.variant in (None, config.variant))
             and (self.variant is not None or self.precision in ("auto", choice.precision))
-            and all(config.options.get(name) == value for name, value in self.options.items())
+            and all(config.options.get(name, _OFF.get(name)) == value for name, value in self.options.items())
         )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ganrt.errors import RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.images import Floats, Pictures
 from ganrt.spec import Image, Spec
+from ganrt.tiles import Tile, choose_window_side, compute_margin, count_pixels_at_once, plan_tiles
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -24,25 +25,6 @@ Picture: TypeAlias = "str | Path | PIL.Image.Image | Pictures"
 
 LUMA = "luma"
 """Role of an image input that takes the Y of YCbCr; Cb and Cr are upsampled by bicubic interpolation."""
-MAX_OVERLAP = 64
-"""Tiles overlap by the receptive-field radius, at most by this many input pixels: the influence of pixels farther away
-has never been visible."""
-_TILE = 384
-"""Default side of a tile: with MAX_OVERLAP on both sides it has _AT_ONCE pixels."""
-_AT_ONCE = 512 * 512
-"""Input pixels computed at a time. By default, larger pictures are split into tiles."""
-
-
-class _Tile(NamedTuple):
-    """Part of a padded picture. It is computed inside a larger window, whose margin is dropped. All are (row, column)
-    in input pixels."""
-
-    corner: tuple[int, int]
-    """First row and column of the tile."""
-    end: tuple[int, int]
-    """Row and column after the last."""
-    start: tuple[int, int]
-    """First row and column of the window."""
 
 
 def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], Floats], tile: int | None) -> Pictures:
@@ -52,11 +34,12 @@ def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], F
         spec: inputs and output of the model; at least one input is an image.
         given: input name -> `Picture` for images; for others a number, or an array with one row per picture.
         compute: runs the model: feeds -> images, float32 NCHW.
-        tile: side of the tiles in input pixels; 0 for none; None uses tiles for large pictures if the model allows it.
+        tile: largest side of the tiles in input pixels; 0 for none; None uses tiles for large pictures if the model
+            allows it.
 
-    Returns uint8 NHWC, owned by the caller. Besides the pictures and the result, memory is bounded by the need of
-    _AT_ONCE input pixels, of one tile, or of one picture without tiles, whichever is largest. Raises RequestError,
-    naming the input; ArtifactError for a file that cannot be read.
+    Returns uint8 NHWC, owned by the caller. Besides the pictures and the result, memory is bounded by the need of 512 *
+    512 input pixels or 1024 * 1024 output pixels, of one window of the tiles, or of one picture without tiles,
+    whichever is largest. Raises RequestError, naming the input; ArtifactError for a file that cannot be read.
     """
     pictures = _read_inputs(spec, given)
     count = max(map(len, pictures.values()))
@@ -64,7 +47,7 @@ def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], F
     first = spec.images[0]
     height, width = pictures[first.name].shape[1:3]
     padded = {item.name: _pad_to_multiple(_take_planes(item, pictures[item.name]), item) for item in spec.images}
-    side = _choose_tile_side(spec, height * width, tile)
+    side = _choose_side(spec, height * width, tile)
     made = _compute_tiles(spec, padded, others, compute, side, count)
     if spec.output.size is None:
         made = made[:, : height * spec.output.scale, : width * spec.output.scale]
@@ -171,64 +154,50 @@ def _add_colour(luma: Pictures, originals: Pictures) -> Pictures:
     return made
 
 
-def _choose_tile_side(spec: Spec, pixels: int, tile: int | None) -> int:
-    """Side of the tiles in input pixels; 0 for no tiles."""
+def _choose_side(spec: Spec, pixels: int, tile: int | None) -> int:
+    """Largest side of a window in input pixels; 0 for no tiles."""
     can, rule = spec.output.reach is not None and spec.output.size is None, spec.images[0].multiple_of
     if tile is None:
-        return _TILE // rule * rule if can and pixels > _AT_ONCE else 0
+        side = choose_window_side(spec)
+        return side if can and pixels > side**2 else 0
     if not is_whole(tile) or tile < 0 or tile % rule:
         raise RequestError(f"tile is {tile!r}; it must be 0 or a multiple of {rule}")
     if tile and not can:
         raise RequestError(
             f"this {spec.family} model cannot use tiles: an output pixel depends on the whole picture; leave tile out"
         )
-    return int(tile)
+    return int(tile) + 2 * compute_margin(spec) if tile else 0
 
 
 def _compute_tiles(
     spec: Spec, pictures: dict[str, Pictures], others: Feeds, compute: Callable[[Feeds], Floats], side: int, count: int
 ) -> Pictures:
-    """Compute the output for padded uint8 inputs, in batches of about _AT_ONCE input pixels."""
+    """Compute the output for padded uint8 inputs, tile by tile, several pictures at a time if they are small."""
     first, output = spec.images[0], spec.output
     height, width = pictures[first.name].shape[1:3]
-    margin = min(output.reach or 0, MAX_OVERLAP)
-    margin += -margin % first.multiple_of
-    wide = side + 2 * margin if side else max(height, width)
-    window = min(height, wide), min(width, wide)
+    window, tiles = plan_tiles((height, width), side or max(height, width), compute_margin(spec), first.multiple_of)
     made_size = output.size or (height * output.scale, width * output.scale)
     cut = [first.name]
     cut += [item.name for item in spec.images if item.like in cut]
     whole = _allocate((count, *made_size, output.channels))
-    step = max(1, _AT_ONCE // (window[0] * window[1]))
-    for start in range(0, count, step):
+    step = max(1, count_pixels_at_once(spec) // (window[0] * window[1]))
+    for tile, start in product(tiles, range(0, count, step)):
         chosen = slice(start, min(start + step, count))
-        for tile in _plan_tiles((height, width), window, side, margin):
-            feeds = {name: array[chosen] for name, array in others.items()}
-            for item in spec.images:
-                rows = pictures[item.name][chosen if len(pictures[item.name]) == count else slice(1)]
-                part = _crop(rows, tile.start, window) if item.name in cut else rows
-                feeds[item.name] = _repeat(images.from_uint8(part, item.range), chosen.stop - chosen.start)
-            made = images.to_uint8(compute(feeds), output.range)
-            _paste(whole[chosen], made, tile, output.scale if side else 0)
+        feeds = {name: array[chosen] for name, array in others.items()}
+        for item in spec.images:
+            rows = pictures[item.name][chosen if len(pictures[item.name]) == count else slice(1)]
+            part = _crop(rows, tile.start, window) if item.name in cut else rows
+            feeds[item.name] = _repeat(images.from_uint8(part, item.range), chosen.stop - chosen.start)
+        made = images.to_uint8(compute(feeds), output.range)
+        _paste(whole[chosen], made, tile, output.scale if side else 0)
     return whole
-
-
-def _plan_tiles(size: tuple[int, int], window: tuple[int, int], side: int, margin: int) -> Iterator[_Tile]:
-    """Yield the tiles of a picture; a single one for side 0. All windows have the same size, so that a backend sees
-    only one shape; at the borders of the picture they are shifted inwards."""
-    rows, columns = (
-        [(at, min(at + step, length), min(max(0, at - margin), length - wide)) for at in range(0, length, step)]
-        for length, wide, step in zip(size, window, (side or size[0], side or size[1]), strict=True)
-    )
-    for row, column in product(rows, columns):
-        yield _Tile(*zip(row, column, strict=True))
 
 
 def _crop(pictures: Pictures, start: tuple[int, int], size: tuple[int, int]) -> Pictures:
     return pictures[:, start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
 
 
-def _paste(whole: Pictures, made: Pictures, tile: _Tile, scale: int) -> None:
+def _paste(whole: Pictures, made: Pictures, tile: Tile, scale: int) -> None:
     """Copy the tile of a computed window into the result; for scale 0 the window is the result."""
     if not scale:
         whole[:] = made

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from ganrt.backend import HostSession, Session, check_options, first_line, library_version, thread_count
+from ganrt.backend import HostSession, Session, first_line, library_version
+from ganrt.backend_options import check_options, count_threads, read_switch
 from ganrt.bundle import Bundle
 from ganrt.errors import BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds
@@ -36,7 +37,9 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     """Open a session on the CPU or a GPU.
 
     Options:
-        threads: number of CPU threads (default: one per core).
+        threads: number of CPU threads; 0: one per core (default: 0, or the cores that this process may use).
+        spin: whether a thread without work waits busily for more (default False), on the CPU only. The pictures do not
+            depend on it.
 
     On a GPU also:
         batches: the batch sizes to use.
@@ -48,19 +51,19 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     kind, number = parse_device(device)
     if kind == "auto":
         kind = "cuda" if has_nvidia_gpu() and _CUDA in ort.get_available_providers() else "cpu"
-    check_options("onnxruntime", options, ("threads", *_ON_GPU) if kind == "cuda" else ("threads",))
+    check_options("onnxruntime", options, ("threads", *(_ON_GPU if kind == "cuda" else ("spin",))))
     if kind == "cuda":
         return _open_on_gpu(bundle, variant, number, options)
-    return _CpuSession(bundle, variant, thread_count(options))
+    return _CpuSession(bundle, variant, count_threads(options), read_switch(options, "spin", False))
 
 
 class _CpuSession(HostSession):
-    def __init__(self, bundle: Bundle, variant: str, threads: int) -> None:
+    def __init__(self, bundle: Bundle, variant: str, threads: int, spin: bool) -> None:
         details = {"onnxruntime": library_version("onnxruntime"), "threads": str(threads or "default")}
         if _has_fp16(bundle, variant):
             details["float16"] = "spelled out in float32"
         super().__init__("onnxruntime", bundle.variant(variant).precision, bundle.spec, details)
-        self._session = _open_session(bundle, variant, [_CPU], _make_session_options(threads))
+        self._session = _open_session(bundle, variant, [_CPU], _make_session_options(threads, spin))
 
     def run(self, feeds: Feeds) -> Array:
         return cast(Array, self._session.run([self._spec.output.name], feeds)[0])
@@ -90,7 +93,7 @@ def _open_on_gpu(bundle: Bundle, variant: str, number: int, options: Mapping[str
         ort.preload_dlls(directory="")
 
     def make_programs(stream: Any, before_close: Any) -> OrtPrograms:
-        settings = _make_session_options(thread_count(options))
+        settings = _make_session_options(count_threads(options), spin=False)
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         provider = (_CUDA, {"device_id": number, "user_compute_stream": str(int(stream.handle)), **chosen})
         return OrtPrograms(gpu, _open_session(bundle, variant, [provider], settings), bundle.spec, stream, before_close)
@@ -109,21 +112,18 @@ def _parse_cuda_options(options: Mapping[str, Any]) -> dict[str, Any]:
     search = options.get("search", "HEURISTIC")
     if search not in _SEARCHES:
         raise RequestError(f"search is {search!r}; choose one of {', '.join(_SEARCHES)}")
-    switches = {name: options.get(name, default) for name, default in (("graph", True), ("prefer_nhwc", False))}
-    for name, value in switches.items():
-        if not isinstance(value, bool):
-            raise RequestError(f"{name} is {value!r}; choose True or False")
     return {
         "use_tf32": 0,
         "cudnn_conv_algo_search": search,
-        "enable_cuda_graph": int(switches["graph"]),
-        "prefer_nhwc": int(switches["prefer_nhwc"]),
+        "enable_cuda_graph": int(read_switch(options, "graph", True)),
+        "prefer_nhwc": int(read_switch(options, "prefer_nhwc", False)),
     }
 
 
-def _make_session_options(threads: int) -> ort.SessionOptions:
+def _make_session_options(threads: int, spin: bool) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # it raises its errors too
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     if threads:
         options.intra_op_num_threads = threads
     return options

@@ -7,13 +7,19 @@ compiled model.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ganrt import forking
-from ganrt.backend import HostSession, Session, check_options, first_line, library_version, thread_count
+from ganrt.backend import HostSession, Session, first_line, library_version
+from ganrt.backend_options import check_options, count_threads
 from ganrt.bundle import Bundle
 from ganrt.current_folder import existing_current_folder
 from ganrt.errors import BackendError, BundleError, MachineError
@@ -28,14 +34,19 @@ _RUNS_AS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("i8", "u8")}
 """Precision of a variant -> OpenVINO's names of it for the nodes in _COUNTED."""
 _COUNTED = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 """Types of nodes that do most of the work."""
+_KERNELS = 32
+"""Compiled kernels that a model for pictures of any size keeps, and oneDNN for all models. By default OpenVINO keeps
+5000 a model, of about 0.15 MiB each, and makes about ten for each new size."""
+_ONEDNN_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
-    """Options: `threads`, the number of threads (default: one per core)."""
+    """Options: `threads`, the number of threads; 0: one per physical core (default: 0, or the cores that this process
+    may use)."""
     check_options("openvino", options, ("threads",))
     if parse_device(device)[0] == "cuda":
         raise MachineError(f"the openvino backend runs on the CPU only; {device} was asked for: use onnxruntime")
-    return _OpenVinoSession(bundle, variant, thread_count(options))
+    return _OpenVinoSession(bundle, variant, count_threads(options))
 
 
 class _OpenVinoSession(HostSession):
@@ -49,10 +60,16 @@ class _OpenVinoSession(HostSession):
             "INFERENCE_PRECISION_HINT": _choose_float_type(core, precision),
             "PERFORMANCE_HINT": "LATENCY",
             **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
+            **(
+                {"CPU_RUNTIME_CACHE_CAPACITY": _KERNELS}
+                if any(item.size is None for item in bundle.spec.images)
+                else {}
+            ),
         }
         path = bundle.onnx(variant)
         try:
-            compiled = core.compile_model(core.read_model(path), "CPU", config)
+            with _limit_onednn_cache():
+                compiled = core.compile_model(core.read_model(path), "CPU", config)
         except RuntimeError as error:
             raise BundleError(f"openvino cannot load {variant}: {_find_reason(error)}") from error
         shares = _measure_shares(compiled)
@@ -71,6 +88,7 @@ class _OpenVinoSession(HostSession):
         self._request = compiled.create_infer_request()
         if forking.generation():  # freeing it joins threads, which wait for locks that were copied while they were held
             forking.keep_forever(self._request)
+        self._largest = 0
 
     def run(self, feeds: Feeds) -> Array:
         # The tensors share NumPy's memory, which OpenVINO allows for writeable arrays only. The result is copied,
@@ -80,10 +98,20 @@ class _OpenVinoSession(HostSession):
             self._request.infer(tensors)
         except RuntimeError as error:
             raise BackendError(f"openvino failed: {_find_reason(error)}") from error
+        self._return_outgrown_memory(feeds)
         return np.array(self._request.get_tensor(self._spec.output.name).data)
 
     def release(self) -> None:
         del self._request
+
+    def _return_outgrown_memory(self, feeds: Feeds) -> None:
+        """Return the buffers that a larger batch has replaced to the system. They lie between others in the heap, where
+        the C library keeps them."""
+        size = sum(array.size for array in feeds.values())
+        if size > self._largest:
+            self._largest = size
+            if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # glibc
+                library.malloc_trim(0)
 
 
 def _choose_float_type(core: openvino.Core, precision: str) -> str:
@@ -93,6 +121,20 @@ def _choose_float_type(core: openvino.Core, precision: str) -> str:
     if precision == "bf16" and not bf16:
         raise MachineError("bf16 was asked for, but this processor has no bf16 units; use fp32 or int8")
     return "bf16" if bf16 and precision != "fp32" else "f32"
+
+
+@contextmanager
+def _limit_onednn_cache() -> Iterator[None]:
+    """Compile a model with this environment: OpenVINO's copy of oneDNN reads the variable when it makes the first
+    kernel. It is not left set, because PyTorch's copy of oneDNN reads it too and needs more."""
+    if _ONEDNN_KERNELS in os.environ:
+        yield
+        return
+    os.environ[_ONEDNN_KERNELS] = str(_KERNELS)
+    try:
+        yield
+    finally:
+        del os.environ[_ONEDNN_KERNELS]
 
 
 def _measure_shares(compiled: openvino.CompiledModel) -> dict[str, float]:

@@ -3,14 +3,17 @@ bundle."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
 import safetensors
 
 from ganrt import forking
-from ganrt.backend import Pending, Session, check_options, first_line, library_version
+from ganrt.backend import Pending, Session, first_line, library_version
+from ganrt.backend_options import check_options, count_threads, read_switch
 from ganrt.bound_inputs import BoundInputs, check_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.current_folder import existing_current_folder
@@ -31,8 +34,10 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
 
     Options:
         compiled: whether to use torch.compile, which needs a C++ compiler on the CPU (default False).
+        threads: number of CPU threads; 0: as many as `torch.set_num_threads` has set (default: 0, or the cores that
+            this process may use).
     """
-    check_options("pytorch", options, ("compiled",))
+    check_options("pytorch", options, ("compiled", "threads"))
     if variant != FAITHFUL:
         raise RequestError(f"the pytorch backend rebuilds the original, {FAITHFUL}; {variant} was asked for")
     kind, number = parse_device(device)
@@ -41,19 +46,20 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
             f"{device} was asked for, but torch {torch.__version__} finds no CUDA device; use device='cpu'"
         )
     gpu = kind == "cuda" or (kind == "auto" and torch.cuda.is_available())
-    return _TorchSession(
-        bundle, torch.device("cuda", number) if gpu else torch.device("cpu"), bool(options.get("compiled"))
-    )
+    where = torch.device("cuda", number) if gpu else torch.device("cpu")
+    return _TorchSession(bundle, where, read_switch(options, "compiled", False), count_threads(options))
 
 
 class _TorchSession(Session):
-    def __init__(self, bundle: Bundle, device: torch.device, compiled: bool) -> None:
+    def __init__(self, bundle: Bundle, device: torch.device, compiled: bool, threads: int) -> None:
         self.backend, self.device, self.precision = "pytorch", str(device), "fp32"
         self.details = {"torch": library_version("torch"), "compiled": str(compiled)}
+        if threads:  # without it there is none, so that proofs of earlier versions hold
+            self.details["threads"] = str(threads)
         if device.type == "cuda":
             self.details |= {"gpu": torch.cuda.get_device_name(device), **nvidia_details()}
         self._spec = bundle.spec
-        self._torch_device = device
+        self._torch_device, self._threads = device, threads
         module = _rebuild_module(bundle).to(device)
         self._whole, self._bound = _read_bound_inputs(bundle)
         self._module: Any = torch.compile(module, dynamic=True) if compiled else module
@@ -77,7 +83,8 @@ class _TorchSession(Session):
             raise BackendError(f"pytorch failed on a batch of {size}: {first_line(error)}") from error
 
     def _run(self, feeds: Feeds, size: int) -> torch.Tensor:
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        tf32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.inference_mode(), tf32, _limit_threads(self._threads):
             every = feeds | make_bound_feeds(self._whole, self._bound, size)
             inputs = [_to_tensor(every[item.name]).to(self._torch_device) for item in self._whole.inputs]
             return cast(torch.Tensor, self._module(*inputs))
@@ -102,6 +109,24 @@ class _TorchPending(Pending):
 
     def device_arrays(self) -> dict[str, Any]:
         return {self._output: self._images}
+
+
+@contextmanager
+def _limit_threads(count: int) -> Iterator[None]:
+    """Compute with `count` threads in this block; 0 changes nothing.
+
+    PyTorch has no number per model. It keeps one for each calling thread, which is restored here, and one for threads
+    that have not computed yet and for oneMKL, which other threads see during the block: it costs them time at most.
+    """
+    before = torch.get_num_threads()
+    if count in (0, before):
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _to_tensor(array: Array) -> torch.Tensor:

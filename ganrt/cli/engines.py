@@ -78,7 +78,9 @@ def compile_rtx_engines(
 
 
 def load_generator(bundle: Path | str, **loading: Any) -> Generator:
-    """`ganrt.load`; if TensorRT or TensorRT for RTX is named and has no engine that fits, build one first."""
+    """`ganrt.load` without the arguments that are None; if TensorRT or TensorRT for RTX is named and has no engine that
+    fits, build one first."""
+    loading = {name: value for name, value in loading.items() if value is not None}
     backend = loading["backend"]
     try:
         return ganrt.load(bundle, **loading)
@@ -89,7 +91,7 @@ def load_generator(bundle: Path | str, **loading: Any) -> Generator:
     engines = import_extra("ganrt.export.engines", backend, "building engines")
     read = ganrt.Bundle.read(bundle)
     precision = "fp32" if loading["precision"] == "auto" else loading["precision"]
-    variant = loading["variant"] or choose_variant(read, precision, backend)
+    variant = loading.get("variant") or choose_variant(read, precision, backend)
     with show_progress(f"building {variant}") as progress:
         options = make_engine_options(backend, loading["device"])
         engines.build(read, variant=variant, options=options, device=loading["device"], progress=progress)

@@ -95,6 +95,18 @@ def loading_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--precision", default="auto", help="Precision to run in: auto, fp32, bf16, fp16, int8 or fp8."),
         variant_option,
         click.option("--unproven", is_flag=True, help="Use a variant even if it is not proven on this machine."),
+        click.option(
+            "--threads",
+            type=int,
+            show_default="one per core that the process may use",
+            help="Number of CPU threads.",
+        ),
+        click.option(
+            "--spin/--no-spin",
+            default=None,
+            show_default="no-spin",
+            help="Let threads of onnxruntime wait busily for work: quicker answers to calls in close succession.",
+        ),
     )
     return _add_options(options, command)
 

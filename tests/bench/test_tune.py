@@ -91,7 +91,8 @@ def test_the_untuned_setup_comes_first_then_the_likely_fast_ones_then_threads(
         "onnxruntime fp32-phases",
         *("onnxruntime int8-phases", "openvino int8-phases", "openvino bf16-phases", "openvino fp32-phases"),
         *("onnxruntime", "openvino", "pytorch"),
-        *(f"{b} int8-phases threads={n}" for b in ("onnxruntime", "openvino") for n in (1, 2)),
+        *(f"onnxruntime int8-phases {option}" for option in ("threads=1", "threads=2", "spin=True")),
+        *(f"openvino int8-phases {option}" for option in ("threads=1", "threads=2")),
     ]  # some of the others have been dropped, so their threads are not tried
     assert result.untuned == "onnxruntime fp32-phases"
     assert {v.winner for v in result.verdicts} == {"openvino int8-phases threads=1"}
@@ -235,8 +236,8 @@ def test_backends_that_were_not_named_are_measured_for_comparison_only(
 ) -> None:
     started = fake_workers(by_precision)
     result = tune(four_variants, backends=["pytorch"], seconds=600)
-    assert list_names(started) == ["onnxruntime fp32-phases", "pytorch"]
-    assert {v.winner for v in result.verdicts} == {"pytorch"}
+    assert list_names(started) == ["onnxruntime fp32-phases", "pytorch", "pytorch threads=1", "pytorch threads=2"]
+    assert {v.winner for v in result.verdicts} == {"pytorch threads=1"}
     assert [c.config.backend for c in result.record.choices] == ["pytorch"]
     assert unwrap(result.verdicts[0].speedup).value == pytest.approx(9 * 1.2 / (9 * 1.2 * 1.1), rel=0.03)
 

@@ -138,6 +138,8 @@ def test_the_tuned_choice_comes_before_the_rules(bundle: Bundle) -> None:
         ({"variant": "fp32", "precision": "int8"}, "openvino threads=1"),
         ({"options": {"threads": 2}}, "onnxruntime cuda:0 threads=2"),
         ({"options": {"threads": 3}}, "onnxruntime threads=3"),
+        ({"options": {"threads": 2, "spin": False}}, "onnxruntime cuda:0 threads=2"),
+        ({"options": {"threads": 2, "spin": True}}, "onnxruntime threads=2 spin=True"),
         ({"options": {"compiled": True}}, "onnxruntime compiled=True"),
     ],
 )

@@ -186,7 +186,7 @@ def test_windows_have_one_small_size() -> None:
 
     photo = np.random.default_rng(0).integers(0, 256, (701, 1203, 3), np.uint8)
     made = transform(UPSAMPLING, {"low": photo}, compute, None)
-    assert shapes == {(1, 3, 392, 392)}
+    assert shapes == {(1, 3, 356, 408)}
     assert np.array_equal(made[0], photo.repeat(2, axis=0).repeat(2, axis=1))
     shapes.clear()
     transform(UPSAMPLING, {"low": photo[:512, :512]}, compute, None)
@@ -215,6 +215,24 @@ def test_many_small_pictures_are_computed_together_but_not_all_at_once() -> None
     made = transform(UPSAMPLING, {"low": photos}, compute, None)
     assert batches == [4, 4, 3]
     assert np.array_equal(made, photos.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def test_what_is_computed_at_a_time_is_bounded_by_output_pixels() -> None:
+    spec = Spec("near", (Image("low", "low_res", 3, RGB),), Output(3, RGB, None, 4, reach=8))
+    shapes = []
+
+    def compute(feeds: Feeds) -> Floats:
+        shapes.append(feeds["low"].shape)
+        return feeds["low"].repeat(4, axis=2).repeat(4, axis=3)
+
+    photo = np.random.default_rng(0).integers(0, 256, (300, 260, 3), np.uint8)
+    made = transform(spec, {"low": photo}, compute, None)
+    assert shapes == [(1, 3, 158, 138)] * 4
+    assert np.array_equal(made[0], photo.repeat(4, axis=0).repeat(4, axis=1))
+    shapes.clear()
+    transform(spec, {"low": np.zeros((5, 128, 128, 3), np.uint8)}, compute, None)
+    transform(spec, {"low": photo[:256, :256]}, compute, None)
+    assert shapes == [(4, 3, 128, 128), (1, 3, 128, 128), (1, 3, 256, 256)]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import ganrt
 from ganrt.bundle import Bundle
 from ganrt.errors import RequestError
 from ganrt.images import encode_png, from_uint8, to_uint8
-from ganrt.transform import MAX_OVERLAP, transform
+from ganrt.tiles import MAX_OVERLAP
+from ganrt.transform import transform
 
 RGB = (0.0, 1.0)
 PHOTO = skimage.data.astronaut()[100:148, 180:244]
