@@ -20,15 +20,14 @@ from ganrt.agreement import THRESHOLDS, compare
 from ganrt.backend import BackendModule, Session, backend_table, import_backend
 from ganrt.bundle import Bundle
 from ganrt.errors import ContractError, GanrtError
-from ganrt.feeds import Array, Feeds, Size, draw_feeds
-from ganrt.spec import Image
+from ganrt.feeds import Array, Feeds
+from ganrt.testing.memory_growth import describe_growth, read_resident_bytes
 
 _FORKS = 3
 _CYCLES = 8
 _SLACK = 16 * 2**20
 """Bytes by which memory may grow: allocators do not return everything."""
 _MOST_BATCHES = 500
-_SIZES = 60
 _LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.connect")
 
 
@@ -187,34 +186,18 @@ def _check_memory_over_samples(case: _Case) -> str | None:
 
 def _check_memory_over_sizes(case: _Case) -> str | None:
     """Memory does not grow with the number of different picture sizes."""
-    free = [item for item in case.bundle.spec.images if item.size is None]
     with case.open() as session:
-        if session.slow or not free:
-            return None
-        step = int(np.lcm.reduce([item.multiple_of for item in free]))
-        sizes = iter([(step * -(-16 // step) + step * k, step * -(-32 // step) + step * k) for k in range(2 * _SIZES)])
-        grown = _measure_growth(lambda: session.submit(_draw_size(case, next(sizes))).wait(), _SIZES)
-    return f"{_SIZES} new sizes took {grown / 2**20:.0f} MiB" if grown > _SLACK else None
-
-
-def _draw_size(case: _Case, size: Size) -> Feeds:
-    fixed = {item.name: item.size for item in case.bundle.spec.inputs if isinstance(item, Image) and item.size}
-    sizes = {item.name: fixed.get(item.name, size) for item in case.bundle.spec.images}
-    return draw_feeds(case.bundle.spec, 0, 0, 1, size=sizes)
+        return None if session.slow else describe_growth(session, case.bundle.spec, case.feeds)
 
 
 def _measure_growth(act: Callable[[], object], count: int) -> int:
     """Bytes of resident memory that `count` calls take, after as many calls to warm up."""
     for _ in range(count):
         act()
-    before = _resident_bytes()
+    before = read_resident_bytes()
     for _ in range(count):
         act()
-    return _resident_bytes() - before
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return read_resident_bytes() - before
 
 
 _PROMISES = (

@@ -8,11 +8,11 @@ import pytest
 from fakes.sessions import FakeSession
 
 import ganrt
-from ganrt import memory_growth
+from ganrt.testing import memory_growth
 from ganrt.backend import Session, backend_names, open_session
 from ganrt.bundle import Bundle
 from ganrt.feeds import Array, Feeds
-from ganrt.memory_growth import describe_growth
+from ganrt.testing.memory_growth import describe_growth
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Output, Spec
 
