@@ -206,11 +206,11 @@ FAULTS = {
         ("neginf=-1e9", "neginf=1e9"),
     ],
     ("ganrt/trust.py", "tests/core/test_trust.py"): [
-        ("if p.key == key", "if True"),
-        ("if p.key == key", "if p.key != key"),
-        ("if p.key == key", "if p.backend == session.backend"),
+        ("if p.key in keys", "if True"),
+        ("if p.key in keys", "if p.key not in keys"),
+        ("if p.key in keys", "if p.backend == session.backend"),
         ("proof if proof.key == key else None", "proof"),
-        ('"processor": cpu_name(),', ""),
+        (', "processor": cpu_name()', ""),
         ('"device": session.device,\n', "\n"),
         ('"precision": session.precision,\n', "\n"),
         ('"details": dict(session.details),\n', "\n"),
@@ -218,8 +218,8 @@ FAULTS = {
         ("if not proof.passed:", "if proof.passed:"),
     ],
     ("ganrt/trust.py", "tests/export/test_refusals.py"): [
-        ("if proof.request == key", "if True"),
-        ("if proof.request == key", "if proof.request != key"),
+        ("if proof.request in keys", "if True"),
+        ("if proof.request in keys", "if proof.request not in keys"),
         ("if proof.request and not proof.passed", "if proof.request"),
         ("or entry.prebuilt", ""),
         (

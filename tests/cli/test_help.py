@@ -59,7 +59,5 @@ def test_a_hidden_default_is_found() -> None:
 
 
 def test_python_m_is_the_command_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "ganrt.cli", "--help"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-P", "-m", "ganrt", "--help"], capture_output=True, text=True, check=True)
     assert "transform" in done.stdout

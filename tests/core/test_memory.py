@@ -8,13 +8,13 @@ import pytest
 from fakes.sessions import FakeSession
 
 import ganrt
-from ganrt.testing import memory_growth
 from ganrt.backend import Session, backend_names, open_session
 from ganrt.bundle import Bundle
 from ganrt.feeds import Array, Feeds
-from ganrt.testing.memory_growth import describe_growth
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Output, Spec
+from ganrt.testing import memory_growth
+from ganrt.testing.memory_growth import describe_growth
 
 RGB = (0.0, 1.0)
 MODEL = Spec("same", (Image("x", "content", 3, RGB),), Output(3, RGB, None))
