@@ -104,7 +104,8 @@ def _format_milliseconds(timing: Timing) -> str:
 
 
 def _list_missing(bundle: Bundle) -> list[str]:
-    return [name for name in bundle.files if not bundle.store.exists(name)]
+    on_hub = isinstance(bundle.path, str)  # files come from there when they are used
+    return [] if on_hub else [name for name in bundle.files if not bundle.store.exists(name)]
 
 
 def _describe_left_out(bundle: Bundle) -> Iterator[str]:
