@@ -20,7 +20,7 @@ from ganrt.images import to_uint8
 from ganrt.sample_request import Draw
 from ganrt.spec import Spec
 
-_WAIT_S = 60
+_WAIT_S = 20
 
 
 class Gated(FakeSession):
@@ -51,8 +51,11 @@ def thread(name: str, act: Callable[[], Any]) -> Iterator[Future[Any]]:
 
 def wait_until_waiting(generator: Generator, others: int) -> None:
     """Wait until some threads queue for the lock."""
-    while len(generator._lock._waiting) < others:
+    for _ in range(20_000):
+        if len(generator._lock._waiting) >= others:
+            return
         threading.Event().wait(0.001)
+    raise AssertionError("nobody waits for the lock")
 
 
 TILED = replace(UPSCALER, output=replace(UPSCALER.output, reach=1))

@@ -1,6 +1,7 @@
 """Sampling on the device: inputs are drawn and pictures made there, and one byte a channel crosses the bus; on strict
 fakes of TensorRT and CUDA."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ def test_values_that_are_not_finite_are_an_error(start: Start, tmp_path: Path) -
     table[3] = np.nan
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(table, "table"))
     onnx.save(model, tmp_path / "model.onnx")
+    bundle = replace(bundle, files={"model.onnx": FileDigest.of(tmp_path / "model.onnx")})
     with Generator(CONDITIONAL, open_trt_session(start(), bundle)) as generator:
         assert generator.sample(4, labels=[0, 1, 2, 4]).shape == (4, 2, 2, 1)
         with pytest.raises(BackendError, match=r"image 2 of the batch has values that are not finite \(overflow in"):
