@@ -254,6 +254,7 @@ FAULTS = {
         ("draw.labels is None or item is not spec.find(Label)", "draw.labels is None"),
         ("draw.labels == DRAWN, drawn", "draw.labels != DRAWN, drawn"),
         ("if item.name == TRUNCATION:", "if False:"),
+        ('draw.truncation if item.truncation == "resampled" else None', "draw.truncation"),
         ("if own[2:] != other[2:]", "if own[2:3] != other[2:3]"),
         ("if own[2:] != other[2:]", "if own[3:] != other[3:]"),
         ("(array >= item.range[0]) & (array <= item.range[1])", "(array > item.range[0]) & (array <= item.range[1])"),
@@ -266,7 +267,6 @@ FAULTS = {
         ("if name not in given", "if name in given"),
         ("if not missing and not", "if not"),
         ("[:, None]\n    else", "[:1, None]\n    else"),
-        ('draw.truncation if item.truncation == "resampled" else None', "draw.truncation"),
     ],
     ("ganrt/sample_request.py", "tests/core/test_sample_request.py"): [
         ("isinstance(self.start, int) and isinstance(self.seed, int)", "isinstance(self.start, int)"),
