@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from click.testing import CliRunner, Result
-from fakes.sessions import CLASSES, FakeSession
+from fakes.sessions import CLASSES, SPEC, FakeSession
 
 import ganrt
 from ganrt.bundle import Bundle
@@ -86,3 +86,10 @@ def test_files_are_numbered_by_sample_only_in_order(
     draw = Draw(np.array(seeds, np.uint64), np.array(indices, np.uint64))
     save_pictures([np.zeros((2, 4, 4, 1), np.uint8)], tmp_path / "made", draw, {}, "", False)
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [f"{first + k:08d}.png" for k in range(2)]
+
+
+def test_the_models_own_truncation_is_not_in_the_text(tmp_path: Path) -> None:
+    draw = Generator(SPEC, FakeSession()).draw(seed=7, truncation=[None, 0.5])
+    save_pictures([np.zeros((2, 4, 5, 3), np.uint8)], tmp_path / "made", draw, {}, "abc", False)
+    own, chosen = (read_text(tmp_path / "made" / f"0000000{k}.png") for k in range(2))
+    assert "truncation" not in own and chosen["truncation"] == "0.5"
