@@ -240,7 +240,7 @@ def check_pytorch(setting: Setting) -> str:
     """PyTorch on CUDA keeps the contract of a session, on each bundle."""
     folders = list_bundles(setting.bundles)
     for folder in folders:
-        check_backend("pytorch", Bundle.read(folder), device=setting.device)
+        check_backend("pytorch", Bundle.read(folder), device=setting.device, life_cycle=False)
     text = f"{', '.join(folder.stem for folder in folders)} on {setting.device}"
     setting.require_gpu(text)
     return text

@@ -33,7 +33,7 @@ def machine(start: Start, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
 
 
 def test_it_keeps_the_contract(machine: FakeMachine, bundle: Bundle) -> None:
-    check_backend("onnxruntime", bundle, device="cuda")
+    check_backend("onnxruntime", bundle, device="cuda", life_cycle=False)  # the fakes are in this process alone
 
 
 def test_nothing_is_printed_on_standard_output(
@@ -50,7 +50,7 @@ def test_it_keeps_the_contract_in_any_order(
     start: Start, seed: int, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
 ) -> None:
     install_provider(monkeypatch, start(seed=seed))
-    check_backend("onnxruntime", bundle, device="cuda")
+    check_backend("onnxruntime", bundle, device="cuda", life_cycle=False)  # the fakes are in this process alone
 
 
 @pytest.mark.parametrize("labels", [None, [5, 0, 9, 1, 2, 7, 7, 3, 4, 6, 8]])
