@@ -10,6 +10,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,11 +74,13 @@ def test_a_graph_that_two_backends_try_is_hashed_once(
 ) -> None:
     from ganrt.backends import onnxruntime
 
-    def fail(*arguments: object) -> None:
+    opened = onnxruntime._open_session
+
+    def fail(bundle: Bundle, *arguments: Any) -> None:
+        opened(bundle, *arguments)
         raise MachineError("broken today")
 
-    opened = onnxruntime._open_session
-    monkeypatch.setattr(onnxruntime, "_open_session", lambda bundle, *rest: (opened(bundle, *rest), fail()))
+    monkeypatch.setattr(onnxruntime, "_open_session", fail)
     with ganrt.load(folder, variant="fp32") as generator:
         assert generator.session.backend == "openvino"
     assert hashed == {"model.onnx": 1}
