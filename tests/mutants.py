@@ -59,16 +59,16 @@ FAULTS = {
         ("if os.getpid() == process:", "if True:"),
         ("weakref.finalize(self, _remove, folder, os.getpid())", "pass"),
     ],
-    ("ganrt/zip_store.py", "tests/core/test_packing.py"): [
+    ("ganrt/zip_store.py", "tests/export/test_packing.py"): [
         ("zipfile.ZipInfo(name, _DATE)", "zipfile.ZipInfo.from_file(folder / name, name)"),
     ],
-    ("ganrt/packing.py", "tests/core/test_packing.py"): [
+    ("ganrt/packing.py", "tests/export/test_packing.py"): [
         ("left_out=changed", "left_out={}"),
         ("exported = {**bundle.files, **bundle.left_out}", "exported = bundle.files"),
         ("first.subset(_PER_RUN)", "first.subset(1)"),
         ("bundle.locate(file), folder / file", "bundle.folder / file, folder / file"),
     ],
-    ("ganrt/trust.py", "tests/core/test_packing.py"): [
+    ("ganrt/trust.py", "tests/export/test_packing.py"): [
         ("next(filter(None, map(_read_proof, keys)), None)", "_read_proof(keys[0])"),
         ("_prove_now(bundle, variant, session, keys[0])", "_prove_now(bundle, variant, session, keys[-1])"),
         ("if proof.request in keys", "if proof.request == keys[0]"),
