@@ -80,7 +80,7 @@ def test_one_proof_covers_a_session_that_spins_and_one_that_does_not(bundle: Bun
             keys.add(proof_key(bundle, "fp32", generator.session))
             made.append(generator.sample(9, seed=5))
             assert f"spin={spin}" in str(generator.info)
-    assert len(keys) == 1 and np.array_equal(*made)
+    assert len(keys) == 1 and np.array_equal(made[0], made[1])
 
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if not backend_table()[name].spin])
@@ -92,7 +92,8 @@ def test_a_backend_without_the_option_says_so(backend: str, bundle: Bundle) -> N
 @pytest.mark.parametrize(("backend", "name"), [("onnxruntime", "spin"), ("pytorch", "compiled")])
 def test_switches_are_bools(backend: str, name: str, bundle: Bundle) -> None:
     with pytest.raises(RequestError, match=f"{name} is 'yes'; choose True or False"):
-        ganrt.load(bundle.folder, backend, device="cpu", **{name: "yes"})
+        options: dict[str, Any] = {name: "yes"}
+        ganrt.load(bundle.folder, backend, device="cpu", **options)
 
 
 def test_pytorch_leaves_the_number_of_threads_of_the_process_alone(bundle: Bundle) -> None:

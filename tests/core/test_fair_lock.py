@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,10 @@ from ganrt.fair_lock import FairLock
 def _wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         time.sleep(0.001)
+
+
+def _has_waiters(lock: FairLock, count: int) -> bool:
+    return len(lock._waiting) == count
 
 
 def test_one_thread_at_a_time() -> None:
@@ -46,7 +51,7 @@ def test_the_order_is_that_of_arrival() -> None:
     with lock:
         for count, thread in enumerate(threads, 1):
             thread.start()
-            _wait_until(lambda count=count: len(lock._waiting) == count)
+            _wait_until(partial(_has_waiters, lock, count))
     with lock:  # takes its place behind the five
         order.append(99)
     for thread in threads:
