@@ -109,7 +109,7 @@ def export_checkpoint(checkpoint: Path, out: Path) -> tuple[float, str]:
 def _run_ganrt(*arguments: str) -> tuple[int, str]:
     """Run `ganrt` in a process of its own and pass its lines on. Returns the exit code and the last line."""
     last = ""
-    command = [sys.executable, "-m", "ganrt.cli", *arguments]
+    command = [sys.executable, "-m", "ganrt", *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:

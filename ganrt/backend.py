@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from ganrt import forking
 from ganrt.agreement import THRESHOLDS
-from ganrt.backend_options import check_options as check_options
 from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, DeviceMemoryError, GanrtError, MachineError, MissingLibraryError, RequestError
 from ganrt.feeds import Array, Feeds, check_feeds

@@ -13,7 +13,7 @@ SECTIONS = {
     for heading, text in re.findall(r"^## `([\w.]+)`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
 }
 """Module -> (name, what it is) of each row."""
-PARTLY = {"ganrt.backend", "ganrt.images"}
+PARTLY = {"ganrt.backend", "ganrt.backend_options", "ganrt.images"}
 """Modules of which only the listed names are public."""
 
 

@@ -51,7 +51,7 @@ def export_bundle(name: str, folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as work:
         checkpoint = write_generator(GeneratorRecipe(family, config), Path(work) / f"{name}.safetensors")
         command = ["export", str(checkpoint), "--out", str(path), "--precision", precisions]
-        done = subprocess.run([sys.executable, "-m", "ganrt.cli", *command], check=False)
+        done = subprocess.run([sys.executable, "-m", "ganrt", *command], check=False)
     if done.returncode:
         raise MachineError(f"{name} was not exported, for the reason above")
     _drop_pictures(path)

@@ -60,7 +60,7 @@ def build_variant(setting: Setting, backend: str, name: str, variant: str, *opti
 
 def run_ganrt(*arguments: str) -> tuple[int, str, str]:
     """Run a command of ganrt. Returns its exit code, standard output, and its error or last line of standard error."""
-    done = subprocess.run([sys.executable, "-m", "ganrt.cli", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "ganrt", *arguments], capture_output=True, text=True, check=False)
     if done.returncode < 0:
         return done.returncode, done.stdout.strip(), f"it was killed by {signal.Signals(-done.returncode).name}"
     lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

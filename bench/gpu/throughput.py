@@ -131,7 +131,7 @@ def _summarize(median: dict[str, float], batch: int, cost: ImageCost, card: dict
 
 def _run_command(*arguments: str) -> None:
     """Run a command in a process of its own, so that all its device memory is freed. Raises MachineError."""
-    done = subprocess.run([sys.executable, "-m", "ganrt.cli", *arguments], check=False)
+    done = subprocess.run([sys.executable, "-m", "ganrt", *arguments], check=False)
     if done.returncode:
         raise MachineError(f"ganrt {arguments[0]} failed with exit code {done.returncode}, for the reason above")
 

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from onnx.reference import ReferenceEvaluator
 
-from ganrt.backend import HostSession, Session, check_options, first_line, library_version
+from ganrt.backend import HostSession, Session, first_line, library_version
+from ganrt.backend_options import check_options
 from ganrt.bundle import Bundle
 from ganrt.errors import BundleError, MachineError
 from ganrt.feeds import Array, Feeds

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ganrt.backend import check_options
+from ganrt.backend_options import check_options
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, RequestError
 from ganrt.gpu import engine_cache
