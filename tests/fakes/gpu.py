@@ -125,6 +125,10 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
             monkeypatch.setattr(importlib.import_module(parent), last, None, raising=False)
         for name in names:
             modules[name] = importlib.import_module(name)
+            parent, _, last = name.rpartition(".")
+            setattr(
+                sys.modules[parent], last, modules[name]
+            )  # a module that was imported meanwhile has left None there
         made = FakeMachine(cuda, trt, modules)
         if trt.is_rtx:
             ahead = modules["ganrt.export.engines.ahead"]
