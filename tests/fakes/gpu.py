@@ -126,9 +126,8 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
         for name in names:
             modules[name] = importlib.import_module(name)
             parent, _, last = name.rpartition(".")
-            setattr(
-                sys.modules[parent], last, modules[name]
-            )  # a module that was imported meanwhile has left None there
+            # None is left of a module that was imported meanwhile.
+            setattr(sys.modules[parent], last, modules[name])
         made = FakeMachine(cuda, trt, modules)
         if trt.is_rtx:
             ahead = modules["ganrt.export.engines.ahead"]
