@@ -162,8 +162,8 @@ def _complete_card(hub: Any, written: bytes, bundle: Bundle) -> bytes:
     except Exception as error:  # of the text or its YAML
         raise BundleError(f"{bundle.path}/{Bundle.CARD} has a header that is not YAML: {first_line(error)}") from error
     before = card.data.to_dict()
-    card.data.library_name = card.data.library_name or "ganrt"
-    card.data.pipeline_tag = card.data.pipeline_tag or task
+    for field, value in {"library_name": "ganrt", "pipeline_tag": task}.items():
+        setattr(card.data, field, getattr(card.data, field) or value)
     card.data.tags = list(dict.fromkeys([*(card.data.tags or ()), "ganrt", "onnx", spec.family]))
     return written if card.data.to_dict() == before else str(card).encode()
 
