@@ -2,6 +2,8 @@
 
 GanrtError
 ├── RequestError             exit 2  an argument that this model or command does not allow (also a ValueError)
+│   ├── TooLargeError                a request above a limit of a server
+│   └── MediaTypeError               a format that a server does not read or write
 ├── ArtifactError            exit 3  a file that is missing, damaged, foreign or not trusted
 │   ├── BundleError                  a bundle or an ONNX file that cannot be used
 │   ├── CheckpointError              a training checkpoint that cannot be used
@@ -14,6 +16,10 @@ GanrtError
 ├── BackendError             exit 3  a session broke its contract (ganrt.backend.Session)
 │   ├── DeviceLostError              a device failed or hung; the session is over
 │   └── ContractError                found by ganrt.testing (also an AssertionError)
+├── ServiceError             exit 3  a batcher or a server cannot answer this request now
+│   ├── OverloadedError              too much is waiting; says when to try again
+│   ├── DeadlineError                the deadline passed before all pictures were made
+│   └── ClosedError                  it is not ready yet, or shuts down
 └── VerificationError        exit 1  a check was carried out and failed
 """
 
@@ -38,6 +44,14 @@ class RequestError(GanrtError, ValueError):
     """The caller asked for something that this model or command does not allow."""
 
     exit_code = 2
+
+
+class TooLargeError(RequestError):
+    """A request above a limit of a server: of its body, its pictures or its values."""
+
+
+class MediaTypeError(RequestError):
+    """A format that a server does not read or write."""
 
 
 class ArtifactError(GanrtError):
@@ -114,6 +128,34 @@ class ContractError(BackendError, AssertionError):
 
     def __reduce__(self) -> tuple[type[ContractError], tuple[str, str]]:
         return type(self), (self.promise, self.found)
+
+
+class ServiceError(GanrtError):
+    """A batcher or a server cannot answer this request now; another time it could."""
+
+
+class OverloadedError(ServiceError):
+    """Too much is waiting.
+
+    Args:
+        message: what is full.
+        retry_after_s: seconds until there is likely to be room.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[OverloadedError], tuple[str, float]]:
+        return type(self), (str(self), self.retry_after_s)
+
+
+class DeadlineError(ServiceError):
+    """The deadline of a request passed before all of its pictures were made."""
+
+
+class ClosedError(ServiceError):
+    """A batcher or a server is not ready yet, or shuts down."""
 
 
 class VerificationError(GanrtError):
