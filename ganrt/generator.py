@@ -26,7 +26,7 @@ from ganrt.sample_request import Draw, Labels, SampleRequest, Seeds, Truncation,
 from ganrt.sampling import RunBatches, compute_ahead, make_device_pictures, make_pictures
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
-from ganrt.transform import Picture, to_pictures, transform
+from ganrt.transform import Picture, collect_inputs, transform
 from ganrt.trust import reject_refused, require_proof
 
 if TYPE_CHECKING:
@@ -343,21 +343,7 @@ class Generator:
         Returns uint8 (H, W, C), or (N, H, W, C) if an input was an NHWC array; owned by the caller. Raises
         RequestError, naming the input that is wrong; ArtifactError for a file that cannot be read.
         """
-        if not self.spec.images:
-            raise RequestError(f"this {self.spec.family} model takes no pictures; use sample()")
-        if len(pictures) > len(self.spec.images):
-            raise RequestError(f"{len(pictures)} pictures were given; this model takes {len(self.spec.images)}")
-        positional = {item.name: picture for item, picture in zip(self.spec.images, pictures, strict=False)}
-        twice = sorted(positional.keys() & inputs.keys())
-        if twice:
-            raise RequestError(f"{twice[0]} was given twice")
-        given = {**positional, **inputs}
-        several = any(getattr(value, "ndim", 0) == 4 for value in given.values())
-        for item in self.spec.images:
-            if item.name in given:
-                given[item.name] = to_pictures(item, given[item.name])
-        count = max((len(given[item.name]) for item in self.spec.images if item.name in given), default=1)
-        given |= feeds.draw_missing(self.spec, given, count, seed)
+        given, several = collect_inputs(self.spec, pictures, inputs, seed)
         made = transform(self.spec, given, lambda feeds: self(**feeds), tile)
         return made if several else made[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 from ganrt import images
 from ganrt.checks import as_array, is_whole
 from ganrt.errors import RequestError
-from ganrt.feeds import Array, Feeds
+from ganrt.feeds import Array, Feeds, draw_missing
 from ganrt.images import Floats, Pictures
+from ganrt.sample_request import Seeds
 from ganrt.spec import Image, Spec
 from ganrt.tiles import Tile, choose_window_side, compute_margin, count_pixels_at_once, plan_tiles
 
@@ -31,29 +33,140 @@ def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], F
     """Run pictures through a model.
 
     Args:
-        spec: inputs and output of the model; at least one input is an image.
-        given: input name -> `Picture` for images; for others a number, or an array with one row per picture.
+        spec, given, tile: as for `Windows`.
         compute: runs the model: feeds -> images, float32 NCHW.
-        tile: largest side of the tiles in input pixels; 0 for none; None uses tiles for large pictures if the model
-            allows it.
 
     Returns uint8 NHWC, owned by the caller. Besides the pictures and the result, memory is bounded by the need of 512 *
-    512 input pixels or 1024 * 1024 output pixels, of one window of the tiles, or of one picture without tiles,
-    whichever is largest. Raises RequestError, naming the input; ArtifactError for a file that cannot be read.
+    512 input pixels or 1024 * 1024 output pixels, of one window, or of one picture without tiles, whichever is largest.
+    Raises what `Windows` raises.
     """
-    pictures = _read_inputs(spec, given)
-    count = max(map(len, pictures.values()))
-    others = {name: _expand_rows(name, value, count) for name, value in given.items() if name not in pictures}
-    first = spec.images[0]
-    height, width = pictures[first.name].shape[1:3]
-    padded = {item.name: _pad_to_multiple(_take_planes(item, pictures[item.name]), item) for item in spec.images}
-    side = _choose_side(spec, height * width, tile)
-    made = _compute_tiles(spec, padded, others, compute, side, count)
-    if spec.output.size is None:
-        made = made[:, : height * spec.output.scale, : width * spec.output.scale]
-    originals = pictures[first.name]
-    coloured = first.role == LUMA and originals.shape[-1] == 3
-    return _add_colour(made, originals) if coloured else np.ascontiguousarray(made)
+    windows = Windows(spec, given, tile)
+    count = windows.count
+    for tile, picture in product(range(0, windows.rows, count), range(0, count, windows.at_once)):
+        feeds = windows.take(tile + picture, min(windows.at_once, count - picture))
+        windows.put(tile + picture, images.to_uint8(compute(feeds), spec.output.range))
+    return windows.finish()
+
+
+class Windows:
+    """Pictures cut into windows of one size, each of which is a row for the model, and the result put together of them.
+
+    Rows are in the order of the tiles: first the window of each picture at the first tile. Without tiles there is one
+    window per picture.
+    """
+
+    def __init__(self, spec: Spec, given: Mapping[str, Any], tile: int | None) -> None:
+        """Read, check and pad the pictures, and allocate the result.
+
+        Args:
+            spec: inputs and output of the model; at least one input is an image.
+            given: input name -> `Picture` for images; for others a number, or an array with one row per picture.
+            tile: largest side of the tiles in input pixels; 0 for none; None uses tiles for large pictures if the model
+                allows it.
+
+        Raises RequestError, naming the input; ArtifactError for a file that cannot be read.
+        """
+        self._spec = spec
+        pictures = _read_inputs(spec, given)
+        self.count = max(map(len, pictures.values()))
+        """Number of pictures."""
+        self._others = {n: _expand_rows(n, value, self.count) for n, value in given.items() if n not in pictures}
+        first = spec.images[0]
+        self._originals = pictures[first.name]
+        padded = {item.name: _pad_to_multiple(_take_planes(item, pictures[item.name]), item) for item in spec.images}
+        self._padded = padded
+        height, width = padded[first.name].shape[1:3]
+        original_height, original_width = self._originals.shape[1:3]
+        self._side = _choose_side(spec, original_height * original_width, tile)
+        side, margin = self._side or max(height, width), compute_margin(spec)
+        self._window, tiles = plan_tiles((height, width), side, margin, first.multiple_of)
+        self._tiles = list(tiles)
+        scale = spec.output.scale
+        made_size = spec.output.size or (height * scale, width * scale)
+        self._whole = _allocate((self.count, *made_size, spec.output.channels))
+
+    @property
+    def rows(self) -> int:
+        """Number of windows, of all tiles and pictures."""
+        return len(self._tiles) * self.count
+
+    @property
+    def pixels(self) -> int:
+        """Input pixels of a window."""
+        return math.prod(self._window)
+
+    @property
+    def at_once(self) -> int:
+        """How many windows to compute at a time."""
+        return max(1, count_pixels_at_once(self._spec) // self.pixels)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of each input in a row. Windows of other pictures with the same ones can be in the same batch."""
+        return tuple(array.shape[1:] for _, array in sorted(self.take(0, 1).items()))
+
+    def take(self, first: int, rows: int) -> Feeds:
+        """Return the inputs of `rows` windows from the `first` one on."""
+        places = [divmod(row, self.count) for row in range(first, first + rows)]
+        feeds: Feeds = {item.name: self._take_pictures(item, places) for item in self._spec.images}
+        return feeds | {name: array[[picture for _, picture in places]] for name, array in self._others.items()}
+
+    def _take_pictures(self, item: Image, places: list[tuple[int, int]]) -> Floats:
+        """Return an image input for (tile, picture) pairs."""
+        pictures = self._padded[item.name]
+        cut = item is self._spec.images[0] or self._follows_first(item)
+        parts = []
+        for tile, picture in places:
+            part = pictures[picture if len(pictures) > 1 else 0]
+            parts.append(_crop(part, self._tiles[tile].start, self._window) if cut else part)
+        return images.from_uint8(np.stack(parts), item.range)
+
+    def _follows_first(self, item: Image) -> bool:
+        """Return whether an image input has the size of the first one, or of another that has, and is cut like it."""
+        by_name = {other.name: other for other in self._spec.images}
+        while item.like is not None:
+            item = by_name[item.like]
+        return item is self._spec.images[0]
+
+    def put(self, first: int, made: Pictures) -> None:
+        """Put computed windows into the result: uint8 NHWC, from the `first` one on."""
+        scale = self._spec.output.scale if self._side else 0
+        for row, picture in enumerate(made, first):
+            tile, place = divmod(row, self.count)
+            _paste(self._whole[place], picture, self._tiles[tile], scale)
+
+    def finish(self) -> Pictures:
+        """Return the result, uint8 NHWC, once all windows are in it; the caller owns it."""
+        made, scale = self._whole, self._spec.output.scale
+        if self._spec.output.size is None:
+            height, width = self._originals.shape[1:3]
+            made = made[:, : height * scale, : width * scale]
+        coloured = self._spec.images[0].role == LUMA and self._originals.shape[-1] == 3
+        return _add_colour(made, self._originals) if coloured else np.ascontiguousarray(made)
+
+
+def collect_inputs(
+    spec: Spec, pictures: tuple[Picture, ...], inputs: Mapping[str, Any], seed: Seeds
+) -> tuple[dict[str, Any], bool]:
+    """Give each input of `Generator.transform` its name, read the pictures, and draw what is missing.
+
+    Returns input name -> value, and whether the result is a batch. Raises RequestError, ArtifactError.
+    """
+    if not spec.images:
+        raise RequestError(f"this {spec.family} model takes no pictures; use sample()")
+    if len(pictures) > len(spec.images):
+        raise RequestError(f"{len(pictures)} pictures were given; this model takes {len(spec.images)}")
+    positional = {item.name: picture for item, picture in zip(spec.images, pictures, strict=False)}
+    twice = sorted(positional.keys() & inputs.keys())
+    if twice:
+        raise RequestError(f"{twice[0]} was given twice")
+    given = {**positional, **inputs}
+    several = any(getattr(value, "ndim", 0) == 4 for value in given.values())
+    for item in spec.images:
+        if item.name in given:
+            given[item.name] = to_pictures(item, given[item.name])
+    count = max((len(given[item.name]) for item in spec.images if item.name in given), default=1)
+    return given | draw_missing(spec, given, count, seed), several
 
 
 def _read_inputs(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
@@ -169,42 +282,18 @@ def _choose_side(spec: Spec, pixels: int, tile: int | None) -> int:
     return int(tile) + 2 * compute_margin(spec) if tile else 0
 
 
-def _compute_tiles(
-    spec: Spec, pictures: dict[str, Pictures], others: Feeds, compute: Callable[[Feeds], Floats], side: int, count: int
-) -> Pictures:
-    """Compute the output for padded uint8 inputs, tile by tile, several pictures at a time if they are small."""
-    first, output = spec.images[0], spec.output
-    height, width = pictures[first.name].shape[1:3]
-    window, tiles = plan_tiles((height, width), side or max(height, width), compute_margin(spec), first.multiple_of)
-    made_size = output.size or (height * output.scale, width * output.scale)
-    cut = [first.name]
-    cut += [item.name for item in spec.images if item.like in cut]
-    whole = _allocate((count, *made_size, output.channels))
-    step = max(1, count_pixels_at_once(spec) // (window[0] * window[1]))
-    for tile, start in product(tiles, range(0, count, step)):
-        chosen = slice(start, min(start + step, count))
-        feeds = {name: array[chosen] for name, array in others.items()}
-        for item in spec.images:
-            rows = pictures[item.name][chosen if len(pictures[item.name]) == count else slice(1)]
-            part = _crop(rows, tile.start, window) if item.name in cut else rows
-            feeds[item.name] = _repeat(images.from_uint8(part, item.range), chosen.stop - chosen.start)
-        made = images.to_uint8(compute(feeds), output.range)
-        _paste(whole[chosen], made, tile, output.scale if side else 0)
-    return whole
-
-
-def _crop(pictures: Pictures, start: tuple[int, int], size: tuple[int, int]) -> Pictures:
-    return pictures[:, start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
+def _crop(picture: Pictures, start: tuple[int, int], size: tuple[int, int]) -> Pictures:
+    return picture[start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
 
 
 def _paste(whole: Pictures, made: Pictures, tile: Tile, scale: int) -> None:
-    """Copy the tile of a computed window into the result; for scale 0 the window is the result."""
+    """Copy the tile of a computed window, HWC, into the result; for scale 0 the window is the result."""
     if not scale:
         whole[:] = made
         return
     (top, left), (bottom, right), (up, before) = tile
-    inner = made[:, (top - up) * scale : (bottom - up) * scale, (left - before) * scale : (right - before) * scale]
-    whole[:, top * scale : bottom * scale, left * scale : right * scale] = inner
+    inner = made[(top - up) * scale : (bottom - up) * scale, (left - before) * scale : (right - before) * scale]
+    whole[top * scale : bottom * scale, left * scale : right * scale] = inner
 
 
 def _repeat(array: Array, count: int) -> Array:
