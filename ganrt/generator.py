@@ -261,6 +261,14 @@ class Generator:
         except (MemoryError, ValueError) as error:
             raise RequestError(f"what is drawn for {request.rows} pictures does not fit into memory") from error
 
+    def make(self, draw: Draw) -> Pictures:
+        """Generate the pictures of a draw: of `draw`, or of several that were joined. It is not checked again.
+
+        Returns uint8 (draw.rows, H, W, C), owned by the caller. Raises what `sample` raises while it computes.
+        """
+        request = SampleRequest(draw.rows, draw.seeds, draw.indices, draw.labels, draw.truncation)
+        return self._sample(request, 0, draw.rows)
+
     def _check_request(
         self, n: int | None, seed: Seeds, start: Seeds, labels: Labels, truncation: Truncation
     ) -> SampleRequest:

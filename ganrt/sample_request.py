@@ -57,6 +57,20 @@ class Draw:
         columns = (self.seeds, self.indices, self.labels, self.truncation)
         return Draw(*(None if column is None else column[places] for column in columns))  # type: ignore[arg-type]
 
+    @classmethod
+    def join(cls, draws: Sequence[Draw]) -> Draw:
+        """Return the images of several draws, at least one, of the same model."""
+
+        def collect(name: str, unset: float, dtype: type[Any]) -> Any:
+            columns = [getattr(draw, name) for draw in draws]
+            if all(column is None for column in columns):
+                return None
+            filled = [np.full(d.rows, unset, dtype) if c is None else c for d, c in zip(draws, columns, strict=True)]
+            return np.concatenate(filled)
+
+        seeds, indices = (np.concatenate([getattr(draw, name) for draw in draws]) for name in ("seeds", "indices"))
+        return cls(seeds, indices, collect("labels", DRAWN, np.int64), collect("truncation", math.nan, np.float64))
+
     def fill_truncation(self, default: float) -> Float64s:
         """Return the truncation of each image, `default` where none was chosen: float64 (n,)."""
         if self.truncation is None:

@@ -1,0 +1,374 @@
+"""`Batcher`: requests from many callers share batches, and each gets the pictures that it would get alone."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from ganrt import batching, forking
+from ganrt.checks import is_finite
+from ganrt.errors import (
+    BackendError,
+    ClosedError,
+    DeadlineError,
+    DeviceLostError,
+    DeviceMemoryError,
+    OverloadedError,
+    RequestError,
+    TooLargeError,
+)
+from ganrt.generator import Generator
+from ganrt.images import Pictures
+from ganrt.sample_request import Draw, Labels, Seeds, Truncation, check_request
+from ganrt.serve.clock import now
+from ganrt.serve.drain_rate import DrainRate
+from ganrt.serve.jobs import Answer, Job, Part
+from ganrt.serve.monitor import Monitor
+from ganrt.serve.row_queue import RowQueue
+from ganrt.serve.rows import InputRows, PictureRows, Rows, SampleRows
+from ganrt.transform import Picture, collect_inputs
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+_log = logging.getLogger(__name__)
+
+
+class Batcher:
+    """Computes the rows of many requests in shared batches, in a thread of its own.
+
+    with Batcher(generator) as batcher:
+        answer = batcher.sample(4, seed=7).result()
+        answer = await asyncio.wrap_future(batcher.sample(4, seed=7))
+
+    A row is one image. Requests take turns: in each, a request gets a quarter of a batch, so that one of 1,000 pictures
+    does not hold up one of a single picture. Any thread may call the methods. A request is cancelled by `cancel()` of
+    its future; its rows are dropped unless they are in a batch already. If a batch fails, its halves are computed
+    separately, and so on: only the request whose row fails gets the error.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        largest_batch: int | None = None,
+        longest_wait_s: float = 0.002,
+        longest_queue_s: float = 10.0,
+        most_rows: int = 4096,
+        turns: AbstractContextManager[Any] | None = None,
+        monitor: Monitor | None = None,
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            generator: computes the batches; the caller closes it after the batcher.
+            largest_batch: most rows of a batch; None for `Generator.max_batch`.
+            longest_wait_s: how long a row may wait, in seconds, for others that fill its batch.
+            longest_queue_s: a request is rejected if it would wait longer than this many seconds, by the measured rate.
+            most_rows: most rows of a request, and most that wait at a time.
+            turns: held while a batch is computed: batchers that share one (`ganrt.fair_lock.FairLock`) take turns, so
+                that their models do not compete for the processor.
+            monitor: is told what happens.
+
+        Raises RequestError for an argument out of range.
+        """
+        most = generator.max_batch
+        self._largest = most if largest_batch is None else largest_batch
+        for name, value in {"largest_batch": self._largest, "most_rows": most_rows}.items():
+            if value < 1:
+                raise RequestError(f"{name} is {value}; it must be at least 1")
+        for name, seconds in {"longest_wait_s": longest_wait_s, "longest_queue_s": longest_queue_s}.items():
+            if not is_finite(seconds) or seconds < 0:
+                raise RequestError(f"{name} is {seconds!r}; it must be a number of seconds from 0")
+        self.generator = generator
+        """Computes the batches."""
+        self.most_rows = most_rows
+        """Most rows of a request."""
+        self._largest = min(self._largest, most)
+        self._longest_wait_s, self._longest_queue_s = longest_wait_s, longest_queue_s
+        self._turns = turns or nullcontext()
+        self._monitor = monitor or Monitor()
+        self._queue = RowQueue(max(1, self._largest // 4))
+        self._rate = DrainRate()
+        self._changed = threading.Condition()
+        self._handing_out = threading.Lock()
+        self._in_flight: list[Part] = []
+        self._closing = False
+        self._lost: DeviceLostError | None = None
+        self._generation = forking.generation()
+        # On a GPU, a second thread prepares and submits a batch while the first one hands out its pictures.
+        count = 1 if generator.session.device == "cpu" else 2
+        self._threads = [threading.Thread(target=self._work, name="ganrt-batcher", daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+        atexit.register(self.close)
+
+    def sample(
+        self,
+        n: int | None = None,
+        seed: Seeds = 0,
+        start: Seeds = 0,
+        labels: Labels = None,
+        truncation: Truncation = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Future[Answer]:
+        """Ask for the pictures of `Generator.sample`.
+
+        Args:
+            n, seed, start, labels, truncation: as for `Generator.sample`; at least one picture.
+            timeout_s: seconds after which rows that are not in a batch yet are dropped.
+
+        Returns a future of the answer. It raises BackendError if the pictures cannot be computed, DeadlineError after
+        the timeout, DeviceLostError if the device fails, ClosedError if the batcher is closed meanwhile.
+
+        Raises RequestError as `Generator.sample` does, TooLargeError for more than `most_rows` pictures,
+        OverloadedError if too much is waiting, ClosedError after `close`.
+        """
+        generator, spec = self.generator, self.generator.spec
+        if spec.images:
+            raise RequestError(f"this {spec.family} model needs a picture; use transform()")
+        self._check_size(check_request(spec, n, seed, start, labels, truncation).rows)
+        draw = generator.draw(n, seed, start, labels, truncation)
+        return self._enqueue(SampleRows(generator, draw), draw, timeout_s)
+
+    def run(self, inputs: dict[str, ArrayLike], *, timeout_s: float | None = None) -> Future[Answer]:
+        """Ask for the pictures of your own inputs.
+
+        Args:
+            inputs: input name -> array-like of shape (N, ...), as for `Generator.__call__`.
+            timeout_s: as for `sample`.
+
+        Returns and raises what `sample` does.
+        """
+        rows = InputRows(self.generator, inputs)
+        self._check_size(rows.count)
+        return self._enqueue(rows, None, timeout_s)
+
+    def transform(
+        self,
+        *pictures: Picture,
+        tile: int | None = None,
+        seed: Seeds = 0,
+        timeout_s: float | None = None,
+        **inputs: Any,
+    ) -> Future[Answer]:
+        """Ask for the result of `Generator.transform`, as a batch: uint8 (N, H, W, C). A row is a tile of a picture.
+
+        Args:
+            pictures, tile, seed, inputs: as for `Generator.transform`.
+            timeout_s: as for `sample`.
+
+        Returns and raises what `sample` does; also ArtifactError for a file that cannot be read.
+        """
+        given, _ = collect_inputs(self.generator.spec, pictures, inputs, seed)
+        rows = PictureRows(self.generator, given, tile)
+        self._check_size(rows.count)
+        return self._enqueue(rows, None, timeout_s)
+
+    @property
+    def waiting_rows(self) -> int:
+        """Number of rows that wait."""
+        with self._changed:
+            return self._queue.rows
+
+    @property
+    def lost(self) -> DeviceLostError | None:
+        """The error with which the device failed; the batcher then rejects everything."""
+        return self._lost
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Reject new requests, compute those that wait, and end the thread. May be called twice.
+
+        Args:
+            timeout_s: seconds after which requests that still wait fail with ClosedError; None computes all of them.
+        """
+        if forking.generation() != self._generation:
+            return
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: not self._queue and not self._in_flight, timeout_s):
+                self._fail_all(ClosedError("the batcher was closed before these pictures were made"), "closed")
+        for thread in self._threads:
+            thread.join()
+        atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_size(self, rows: int) -> None:
+        if rows == 0:
+            raise RequestError("no pictures were asked for; ask for at least one")
+        if rows > self.most_rows:
+            raise TooLargeError(f"{rows} pictures were asked for; at most {self.most_rows} are made in one request")
+
+    def _enqueue(self, rows: Rows, draw: Draw | None, timeout_s: float | None) -> Future[Answer]:
+        if timeout_s is not None and not (is_finite(timeout_s) and timeout_s > 0):
+            raise RequestError(f"timeout_s is {timeout_s!r}; it must be a number of seconds above 0")
+        if forking.generation() != self._generation:
+            raise BackendError("this batcher was made before the process forked: make one in the child")
+        since = now()
+        job = Job(rows, draw, since, None if timeout_s is None else since + timeout_s)
+        with self._changed:
+            if self._lost is not None:
+                raise DeviceLostError(str(self._lost))
+            if self._closing:
+                raise ClosedError("the batcher is closed; it takes no more requests")
+            patience = self._longest_queue_s if timeout_s is None else min(timeout_s, self._longest_queue_s)
+            self._reject_if_full(rows.count, patience)
+            self._queue.add(job)
+            self._changed.notify_all()
+        return job.future
+
+    def _reject_if_full(self, rows: int, patience_s: float) -> None:
+        """Raise OverloadedError if too many rows wait, or the last row of a request would wait too long."""
+        waiting = self._queue.rows
+        if not waiting:
+            return
+        self._drop_unwanted()
+        waiting = self._queue.rows
+        expected_s = self._rate.predict(self._queue.count_ahead(rows))
+        too_many = waiting + rows > self.most_rows
+        if too_many or expected_s > patience_s:
+            self._monitor.rows_dropped("full", rows)
+            excess = waiting + rows - self.most_rows if too_many else 0
+            retry_after_s = max(expected_s - patience_s, self._rate.predict(excess))
+            raise OverloadedError(
+                f"{waiting} pictures wait, about {expected_s:.1f} s; try again in {retry_after_s:.1f} s", retry_after_s
+            )
+
+    def _drop_unwanted(self) -> None:
+        """Drop requests that were cancelled, that failed, or whose deadline has passed."""
+        moment = now()
+        for job in self._queue.remove(lambda job: job.is_settled or job.future.cancelled()):
+            if job.future.cancelled():
+                self._monitor.rows_dropped("cancelled", job.waiting)
+        for job in self._queue.remove(lambda job: job.deadline is not None and job.deadline <= moment):
+            self._fail(job, DeadlineError("the timeout passed before all of these pictures were made"), "deadline")
+
+    def _work(self) -> None:
+        while parts := self._take_batch():
+            started = now()
+            for part in parts:
+                if part.first == 0:
+                    part.job.queue_s = started - part.job.since
+            with self._turns:
+                self._compute(parts)
+            with self._changed:
+                draining = sum(part.rows for part in parts) >= self._largest or len(self._queue) > 0
+                self._rate.add(sum(part.rows * part.job.rows.weight for part in parts), now() - started, draining)
+                self._in_flight = [part for part in self._in_flight if part not in parts]
+                self._changed.notify_all()
+
+    def _take_batch(self) -> list[Part]:
+        """Wait for rows, and for more that fill a batch. Returns an empty list when the batcher is closed."""
+        with self._changed:
+            while True:
+                self._drop_unwanted()
+                ready = self._queue.count_ready(self._largest)
+                if not ready and self._closing:
+                    return []
+                if not ready:
+                    self._changed.wait()
+                    continue
+                oldest = next(iter(self._queue))
+                left_s = oldest.since + self._longest_wait_s - now()
+                if ready >= min(self._largest, oldest.rows.at_once) or left_s <= 0 or self._closing:
+                    parts = self._queue.take(self._choose_rows(ready))
+                    self._in_flight += parts
+                    return parts
+                self._changed.wait(left_s)
+
+    def _choose_rows(self, ready: int) -> int:
+        """Return how many of the rows that are ready to compute at a time: the first batch of the cheapest plan."""
+        session, seconds = self.generator.session, self.generator.seconds
+        return next(batching.plan_batches(ready, session.batch_sizes, self._largest, seconds)).rows
+
+    def _compute(self, parts: Sequence[Part]) -> None:
+        """Compute a batch. If it fails, compute its halves; the request of a single row that fails gets the error."""
+        rows = sum(part.rows for part in parts)
+        started = now()
+        try:
+            made = parts[0].job.rows.compute(self.generator, [p.job.rows.take(p.first, p.rows) for p in parts])
+            self._hand_out(parts, made, now() - started)
+        except DeviceLostError as error:
+            with self._changed:
+                self._lost = error
+                self._fail_all(error, "device")
+        except Exception as error:  # whatever happens to the rows of one request, those of others are computed
+            if rows == 1:
+                self._fail(parts[0].job, error, "error")
+                return
+            if isinstance(error, DeviceMemoryError):
+                self._largest = min(self._largest, rows // 2)
+                _log.warning("a batch of %d does not fit into memory; batches have %d from now on", rows, self._largest)
+            for half in _halve(parts):
+                left = [part for part in half if not part.job.is_settled]
+                if left:
+                    self._compute(left)
+
+    def _hand_out(self, parts: Sequence[Part], made: Pictures, seconds: float) -> None:
+        """Give each request its pictures of a batch, and its answer if they were the last."""
+        self._monitor.batch_computed(len(made), len(parts), seconds)
+        ends = accumulate(part.rows for part in parts)
+        for part, end in zip(parts, ends, strict=True):
+            job = part.job
+            with self._handing_out:
+                job.rows.put(part.first, made[end - part.rows : end])
+                job.made += part.rows
+                job.compute_s += seconds
+                is_complete = job.made == job.rows.count
+            if is_complete and self._settle(job):
+                answer = Answer(job.rows.finish(), job.draw, job.queue_s, job.compute_s, len(made), len(parts))
+                self._monitor.request_answered(answer)
+                job.future.set_result(answer)
+
+    def _fail_all(self, error: Exception, reason: str) -> None:
+        """Fail all requests that wait or are in flight."""
+        waiting = self._queue.remove(lambda _: True)
+        for job in dict.fromkeys([*waiting, *(part.job for part in self._in_flight)]):
+            self._fail(job, error, reason)
+
+    def _fail(self, job: Job, error: Exception, reason: str) -> None:
+        if self._settle(job):
+            self._monitor.rows_dropped(reason, job.rows.count - job.made)
+            job.future.set_exception(error)
+
+    def _settle(self, job: Job) -> bool:
+        """Return whether the caller, and nobody else, is to give a request its answer or error: False if somebody has
+        done so, or the request was cancelled."""
+        with self._changed:
+            is_first = not job.is_settled
+            job.is_settled = True
+        return is_first and job.future.set_running_or_notify_cancel()
+
+
+def _halve(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
+    """Split a batch of at least two rows; a request may have rows in both halves."""
+    left = sum(part.rows for part in parts) // 2
+    first: list[Part] = []
+    second: list[Part] = []
+    for job, start, rows in parts:
+        share = min(rows, left)
+        left -= share
+        if share:
+            first.append(Part(job, start, share))
+        if rows > share:
+            second.append(Part(job, start + share, rows - share))
+    return first, second
