@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-from ganrt.cgroups import read_cpu_quota
+from ganrt.cgroups import read_cpu_quota, read_memory_limit
 from ganrt.errors import RequestError
 
 _NVIDIA_NODES = ("/dev/nvidia0", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
@@ -57,6 +57,17 @@ def default_threads() -> int | None:
     """
     usable = usable_cores()
     return None if usable == machine_cores() else usable
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def usable_memory() -> int:
+    """Return the bytes of memory that this process may use: those of the machine, or the limit of its container."""
+    everything = machine_memory()
+    return min(everything, read_memory_limit() or everything)
 
 
 def has_nvidia_gpu() -> bool:

@@ -47,7 +47,7 @@ def collect_facts() -> dict[str, Any]:
             "python": platform.python_version(),
             "processor": cpu_name(),
             "cores": {"all": machine_cores(), "usable": usable_cores(), "quota": quota},
-            "memory": {"all": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "limit": limit},
+            "memory": {"all": machine_memory(), "limit": limit},
         },
         "versions": {**installed_versions(), "numpy": library_version("numpy")},
         "gpu": {"usable": gpu.passed, "text": gpu.text, "details": nvidia_details()},

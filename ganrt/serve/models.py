@@ -1,0 +1,145 @@
+"""The models of a server: loaded, proven and warmed up before it is ready, and closed when it ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Literal
+
+import ganrt
+from ganrt import feeds
+from ganrt.backend import backend_table
+from ganrt.errors import BackendError, ClosedError, DeviceLostError, GanrtError, RequestError
+from ganrt.fair_lock import FairLock
+from ganrt.generator import Generator
+from ganrt.golden import proof_picture_size
+from ganrt.sample_request import check_request
+from ganrt.serve.batcher import Batcher
+from ganrt.serve.metrics import Metrics
+from ganrt.serve.settings import ModelSettings, Settings
+
+_log = logging.getLogger(__name__)
+
+
+class UnknownModelError(RequestError):
+    """A request names a model that is not served."""
+
+
+class Model:
+    """A loaded model and its batcher."""
+
+    def __init__(self, settings: ModelSettings, generator: Generator, batcher: Batcher) -> None:
+        self.name, self.bundle = settings.name, settings.bundle
+        self.generator = generator
+        self.batcher = batcher
+
+    @property
+    def spec(self) -> ganrt.Spec:
+        """Inputs and output."""
+        return self.generator.spec
+
+
+class Models:
+    """All models of a server, in the order of its settings."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._models: dict[str, Model] = {}
+        self._turns: dict[str, FairLock] = {}
+        """Device -> the lock that models on it share, so that one computes at a time, with all processors."""
+        self.state: Literal["loading", "ready", "failed", "closing"] = "loading"
+        """Requests are answered while it is `ready`."""
+        self.error: GanrtError | None = None
+        """Why the models could not be loaded."""
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all models, loaded or not."""
+        return tuple(model.name for model in self._settings.models)
+
+    @property
+    def lost(self) -> DeviceLostError | None:
+        """The error of the first device that failed, after which the server has to be started again."""
+        return next((model.batcher.lost for model in self if model.batcher.lost), None)
+
+    def load(self) -> None:
+        """Load, prove and warm up all models. Raises a GanrtError that names the model, and keeps it in `error`."""
+        try:
+            for settings in self._settings.models:
+                self._load(settings)
+        except GanrtError as error:
+            self.error, self.state = error, "failed"
+            raise
+        if self.state == "loading":
+            self.state = "ready"
+
+    def _load(self, settings: ModelSettings) -> None:
+        generator = ganrt.load(settings.path, **settings.loading)
+        try:
+            _warm_up(settings.name, generator, self._settings.largest_batch)
+            device = generator.session.device
+            batcher = Batcher(
+                generator,
+                largest_batch=self._settings.largest_batch,
+                longest_wait_s=self._settings.longest_wait_s,
+                longest_queue_s=self._settings.longest_queue_s,
+                most_rows=self._settings.most_rows,
+                turns=self._turns.setdefault(device, FairLock()),
+                monitor=self._metrics.watch(settings.name, generator.info, settings.bundle),
+            )
+        except BaseException:
+            generator.close()
+            raise
+        self._models[settings.name] = Model(settings, generator, batcher)
+        _log.info("%s: %s", settings.name, generator.info.config)
+
+    def find(self, name: str | None) -> Model:
+        """Return a model; the first one for None.
+
+        Raises UnknownModelError if there is no such model, ClosedError while models are loaded or the server ends,
+        DeviceLostError if its device failed.
+        """
+        chosen = self.names[0] if name is None else name
+        if chosen not in self.names:
+            raise UnknownModelError(f"there is no model {chosen!r:.100}; this server has {', '.join(self.names)}")
+        if self.state == "failed":
+            raise ClosedError("the models could not be loaded; the server's log says why")
+        if self.state == "closing":
+            raise ClosedError("the server is shutting down")
+        if self.state == "loading":
+            raise ClosedError("the models are still being loaded; try again in a moment")
+        return self._models[chosen]
+
+    def close(self) -> None:
+        """Answer the requests that wait, for `drain_s` seconds at most, and free everything."""
+        self.state = "closing"
+        for model in self:
+            model.batcher.close(self._settings.drain_s)
+            model.generator.close()
+
+
+def _warm_up(name: str, generator: Generator, largest_batch: int | None) -> None:
+    """Run a batch of every size that the session has, or of the powers of two if it takes any size.
+
+    Raises BackendError if one fails, with the name of the model and the batch size.
+    """
+    spec, largest = generator.spec, min(largest_batch or generator.max_batch, generator.max_batch)
+    sizes = generator.session.batch_sizes or tuple(2**k for k in range(largest.bit_length()))
+    size = proof_picture_size(spec) if spec.images else None
+    for rows in sorted({*(s for s in sizes if s <= largest), min(sizes)}):
+        try:
+            generator(**feeds.draw_rows(spec, check_request(spec, rows).take_rows(0, rows), size))
+        except GanrtError as error:
+            raise BackendError(f"{name} failed on a batch of {rows} while it was warmed up: {error}") from error
+
+
+def spread_threads(settings: ModelSettings, threads: int) -> ModelSettings:
+    """Return settings with a number of threads, if none is chosen and the backend that is named has that option."""
+    backend = settings.loading.get("backend", "auto")
+    entry = backend_table().get(backend)
+    if "threads" in settings.loading or (entry is not None and not entry.threads):
+        return settings
+    return ModelSettings(settings.name, settings.bundle, settings.path, {**settings.loading, "threads": threads})
