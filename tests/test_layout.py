@@ -177,7 +177,11 @@ def test_every_arrow_that_the_table_lacks_is_found(package: str, other: str) -> 
         ("ganrt.backends.openvino", "from ganrt.backends import onnxruntime", "do not import each other"),
         ("ganrt.backends.openvino", "from ganrt.generator import load", "nothing above the session"),
         ("ganrt.backends.openvino", "import ganrt", "nothing above the session"),
-        ("ganrt.batching", "from time import perf_counter", "only bench/clock.py and ganrt/serve/clock.py read a clock"),
+        (
+            "ganrt.batching",
+            "from time import perf_counter",
+            "only bench/clock.py and ganrt/serve/clock.py read a clock",
+        ),
         ("ganrt.bench.harness", "import time", "only bench/clock.py and ganrt/serve/clock.py read a clock"),
     ],
 )
