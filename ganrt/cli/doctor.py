@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from ganrt.backend import backend_names, backend_table, import_backend, library_
 from ganrt.cache import cache_root, check_cache
 from ganrt.cgroups import read_cpu_quota, read_memory_limit
 from ganrt.errors import GanrtError, MachineError
-from ganrt.machine import cpu_name, has_nvidia_gpu, machine_cores, nvidia_details, usable_cores
+from ganrt.machine import cpu_name, has_nvidia_gpu, machine_cores, machine_memory, nvidia_details, usable_cores
 from ganrt.tuned import installed_versions
 
 _CONFLICT = ("onnxruntime", "onnxruntime-gpu")

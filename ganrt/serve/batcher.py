@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
@@ -138,22 +138,25 @@ class Batcher:
         generator, spec = self.generator, self.generator.spec
         if spec.images:
             raise RequestError(f"this {spec.family} model needs a picture; use transform()")
-        self._check_size(check_request(spec, n, seed, start, labels, truncation).rows)
+        self.check_size(check_request(spec, n, seed, start, labels, truncation).rows)
         draw = generator.draw(n, seed, start, labels, truncation)
         return self._enqueue(SampleRows(generator, draw), draw, timeout_s)
 
-    def run(self, inputs: dict[str, ArrayLike], *, timeout_s: float | None = None) -> Future[Answer]:
+    def run(
+        self, inputs: Mapping[str, ArrayLike], *, draw: Draw | None = None, timeout_s: float | None = None
+    ) -> Future[Answer]:
         """Ask for the pictures of your own inputs.
 
         Args:
             inputs: input name -> array-like of shape (N, ...), as for `Generator.__call__`.
+            draw: what they were drawn from, for the answer; None if they were not.
             timeout_s: as for `sample`.
 
         Returns and raises what `sample` does.
         """
         rows = InputRows(self.generator, inputs)
-        self._check_size(rows.count)
-        return self._enqueue(rows, None, timeout_s)
+        self.check_size(rows.count)
+        return self._enqueue(rows, draw, timeout_s)
 
     def transform(
         self,
@@ -173,8 +176,16 @@ class Batcher:
         """
         given, _ = collect_inputs(self.generator.spec, pictures, inputs, seed)
         rows = PictureRows(self.generator, given, tile)
-        self._check_size(rows.count)
+        self.check_size(rows.count)
         return self._enqueue(rows, None, timeout_s)
+
+    def check_size(self, rows: int) -> None:
+        """Raise RequestError if a request of so many rows asks for nothing, TooLargeError if for more than
+        `most_rows`."""
+        if rows == 0:
+            raise RequestError("no pictures were asked for; ask for at least one")
+        if rows > self.most_rows:
+            raise TooLargeError(f"{rows} pictures were asked for; at most {self.most_rows} are made in one request")
 
     @property
     def waiting_rows(self) -> int:
@@ -211,12 +222,6 @@ class Batcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _check_size(self, rows: int) -> None:
-        if rows == 0:
-            raise RequestError("no pictures were asked for; ask for at least one")
-        if rows > self.most_rows:
-            raise TooLargeError(f"{rows} pictures were asked for; at most {self.most_rows} are made in one request")
 
     def _enqueue(self, rows: Rows, draw: Draw | None, timeout_s: float | None) -> Future[Answer]:
         if timeout_s is not None and not (is_finite(timeout_s) and timeout_s > 0):
