@@ -81,7 +81,7 @@ def view_bytes(name: str, data: memoryview, datatype: str, shape: tuple[int, ...
     if array.dtype.kind == "b" and (array.view(np.uint8) > 1).any():
         largest = array.view(np.uint8).max()
         raise RequestError(f"input {name!r} has a byte {largest} in its data; BOOL has 0 and 1")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if not np.isfinite(array).all():
         raise RequestError(f"input {name!r} has values in its data that are not finite")
     aligned = np.require(array, requirements=["C", "ALIGNED"])
     aligned.flags.writeable = False
