@@ -1,0 +1,66 @@
+/** The view of one picture: a sample, or a photograph before and after. */
+
+import { makePicture } from "./api.js";
+import { make, showBlob } from "./dom.js";
+import { describePicture, makeCaption } from "./facts.js";
+import { fitPicture, stageHeight } from "./frame.js";
+import { Latest } from "./latest.js";
+import { areMissing, getBlobs } from "./photos.js";
+import { makeBody } from "./request.js";
+import { getState, moveSeed, setState } from "./state.js";
+import { makeBeforeAfter } from "./before_after.js";
+
+/** @typedef {import("./app.js").Page} Page */
+
+/** A picture on its mat; left and right keys change the seed. @param {string} label @param {() => number} [height] */
+export function makeHero(label, height = () => stageHeight()) {
+  const image = make("img", { alt: "" });
+  const frame = make("div", { className: "hero" }, image);
+  const node = make("div", { className: "mat", tabIndex: 0, role: "group", "aria-label": label }, frame);
+  node.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    setState({ seed: moveSeed(getState().seed, step) });
+  });
+  fitPicture(node, frame, image, height);
+  return { node, image };
+}
+
+/** @param {Page} page */
+export function makePictureView(page) {
+  const { model } = page;
+  const figure = make("figure", {});
+  const stage = model.kind === "transform" ? makeBeforeAfter() : null;
+  const hero = makeHero("Picture. Left and right arrow keys change the seed.");
+  const latest = new Latest(show, page.fail, (busy) => figure.setAttribute("aria-busy", String(busy)));
+  let shown = /** @type {Node[]} */ ([]);
+
+  function update() {
+    if (areMissing(model)) return figure.replaceChildren(makeInvitation(page));
+    const blobs = getBlobs();
+    const body = makeBody(model, getState());
+    latest.submit(async (signal) => ({ ...(await makePicture(body, blobs, signal)), photo: blobs.values().next().value }));
+  }
+
+  async function show({ blob, facts, photo }) {
+    page.succeed(blob);
+    const title = describePicture(model, getState(), facts);
+    if (stage) await stage.show(photo, blob);
+    else await showBlob(hero.image, blob);
+    hero.image.alt = title;
+    shown = [stage?.node ?? hero.node, makeCaption(title, facts)];
+    if (figure.firstChild !== shown[0]) figure.replaceChildren(...shown);
+    else figure.lastChild.replaceWith(shown[1]);
+  }
+
+  return { node: figure, update, stop: () => latest.stop() };
+}
+
+/** What is shown as long as a picture is missing. @param {Page} page */
+export function makeInvitation({ model }) {
+  const missing = model.pictures.find(({ name }) => !getBlobs().has(name));
+  const button = make("button", { type: "button", className: "primary", onclick: () => document.getElementById(`photo-${missing.name}`).click() }, "Choose a file");
+  const what = model.pictures.length > 1 ? `the ${missing.name} picture` : "a photograph";
+  return make("div", { className: "mat invitation" }, make("p", { className: "large" }, `Drop ${what} here`), make("p", {}, "or paste it, or"), button);
+}
