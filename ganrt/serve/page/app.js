@@ -116,7 +116,15 @@ async function start() {
   const bundles = [...new Set(models.map((model) => model.bundle))];
   const option = (model) => make("option", { value: model.name }, `${model.name}${model.ready ? "" : " (loading)"}`);
   find("model").append(...bundles.map((bundle) => make("optgroup", { label: bundle }, ...models.filter((m) => m.bundle === bundle).map(option))));
-  find("model").addEventListener("change", (event) => setState({ model: event.target.value, inputs: {} }));
+  find("model").addEventListener("change", (event) => {
+    const next = models.find((model) => model.name === event.target.value);
+    const same = next.bundle === chooseModel().bundle;
+    setState({ model: next.name, ...(!same && { label: null, truncation: null, inputs: {} }) }); // ranges differ between bundles
+  });
+  find("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the part of the address behind # is the state
+    find("stage").focus();
+  });
   find("controls").addEventListener("submit", (event) => event.preventDefault());
   catchDrops(document, (file) => chooseModel().pictures.length && controls.take(file));
   addEventListener("paste", (event) => {

@@ -32,7 +32,10 @@ export function makeBeforeAfter() {
   fitPicture(place, box, after, () => stageHeight());
   return {
     node: place,
-    /** @param {Blob} photo @param {Blob} result */
-    show: (photo, result) => Promise.all([showBlob(before, photo), showBlob(after, result)]),
+    /** @param {Blob} photo @param {Blob} result @returns {Promise<string>} the sizes of both */
+    async show(photo, result) {
+      await Promise.all([showBlob(before, photo), showBlob(after, result)]);
+      return `${before.naturalWidth} × ${before.naturalHeight} → ${after.naturalWidth} × ${after.naturalHeight}`;
+    },
   };
 }

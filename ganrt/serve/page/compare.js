@@ -1,7 +1,7 @@
 /** The view of several models of one bundle on the same request, and of their differences. */
 
 import { makePicture } from "./api.js";
-import { make, showBlob } from "./dom.js";
+import { count, make, showBlob } from "./dom.js";
 import { compare, drawDifference, readPixels } from "./difference.js";
 import { makeTiming } from "./facts.js";
 import { fitPicture, stageHeight } from "./frame.js";
@@ -23,17 +23,14 @@ export function makeCompareView(page) {
     return { node, update: () => {}, stop: () => {} };
   }
   const cards = new Map([page.model, ...others].map((model) => [model.name, makeCard(model)]));
-  const differences = new Map(others.map((model) => [model.name, makeDifference(model)]));
+  const differences = new Map(others.map((model) => [model.name, makeDifference(model, page.model.name)]));
   const gain = make("input", { type: "range", id: "gain", min: 1, max: 64, step: 1, oninput: () => setState({ gain: Number(gain.value) }) });
   const value = make("output", { for: "gain" });
-  const text = `Distance to ${page.model.name}, pixel by pixel. Black is equal.`;
-  const legend = make("div", { className: "legend" }, make("h3", {}, "Difference"), make("p", {}, text),
-    make("div", { className: "field slider" }, make("label", { for: "gain" }, "Amplified"), value, gain));
-  const parts = [
-    others.length > 1 && make("div", { className: "row choices" }, ...others.map(makeChoice)),
-    make("div", { className: "cards" }, ...[...cards.values()].map((card) => card.node)),
-    make("div", { className: "cards" }, legend, ...[...differences.values()].map((difference) => difference.node)),
-  ].filter(Boolean);
+  const bar = make("div", { className: "row gain" }, make("label", { for: "gain" }, "Difference amplified ", value), gain,
+    ...(others.length > 1 ? others.map(makeChoice) : []));
+  const grid = make("div", { className: "cards" }, ...[...cards.values()].map((card) => card.node));
+  // Two pictures and their difference are a row; of more, each difference is below its picture.
+  for (const [name, { node: difference }] of differences) (others.length > 1 ? cards.get(name).node : grid).append(difference);
   const latest = new Latest(show, page.fail, (busy) => node.setAttribute("aria-busy", String(busy)));
   let pixels = /** @type {Map<string, ImageData>} */ (new Map());
 
@@ -51,7 +48,7 @@ export function makeCompareView(page) {
     value.textContent = `× ${state.gain}`;
     if (changed?.size === 1 && changed.has("gain")) return drawDifferences();
     if (areMissing(page.model)) return node.replaceChildren(makeInvitation(page));
-    if (node.firstChild !== parts[0]) node.replaceChildren(...parts);
+    if (node.firstChild !== bar) node.replaceChildren(bar, grid);
     const chosen = [page.model, ...others.filter((m) => !state.without.includes(m.name))];
     for (const [name, { node }] of [...cards, ...differences]) node.hidden = !chosen.some((m) => m.name === name);
     const [bodies, blobs] = [chosen.map((model) => makeBody(model, state)), getBlobs()];
@@ -83,16 +80,17 @@ function makeCard(model) {
   const proof = model.psnr === null ? "not proven" : `proven at ${model.psnr.toFixed(1)} dB`;
   const node = make("section", { className: "card", "aria-label": model.name }, image, make("h3", {}, model.backend),
     make("p", {}, `${model.variant} · ${model.precision} · ${proof}`), timing);
-  fitPicture(node, image, image, () => stageHeight(430));
+  fitPicture(node, image, image, () => stageHeight(390));
   return { node, show: (blob, facts) => (showBlob(image, blob), timing.replaceChildren(makeTiming(facts))) };
 }
 
-/** @param {Model} model */
-function makeDifference(model) {
+/** @param {Model} model @param {string} reference name of the model that it is compared with */
+function makeDifference(model, reference) {
   const canvas = make("canvas", { role: "img", width: 1, height: 1 });
   const result = make("p", { className: "result" });
-  const node = make("section", { className: "card", "aria-label": `Difference of ${model.name}` }, canvas, result, make("p", {}, model.name));
-  fitPicture(node, canvas, canvas, () => stageHeight(430));
+  const node = make("section", { className: "card", "aria-label": `Difference of ${model.name}` }, canvas,
+    make("h3", {}, "Difference"), make("p", {}, `${model.name} − ${reference}`), result);
+  fitPicture(node, canvas, canvas, () => stageHeight(390));
   return {
     node,
     /** @param {ImageData} a @param {ImageData} b @param {number} gain */
@@ -103,7 +101,7 @@ function makeDifference(model) {
       drawDifference(canvas, a, b, gain);
       canvas.dispatchEvent(new Event("load"));
       const { psnr, largest } = compare(a, b);
-      result.textContent = largest ? `${psnr.toFixed(1)} dB, largest difference ${largest} of 255 levels` : "Every pixel is equal.";
+      result.textContent = largest ? `${psnr.toFixed(1)} dB. At most ${count(largest, "level")} of 255.` : "Every pixel is equal.";
       canvas.setAttribute("aria-label", `Difference times ${gain}: ${result.textContent}`);
     },
   };

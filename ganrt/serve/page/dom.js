@@ -22,11 +22,11 @@ export function make(tag, props = {}, ...children) {
 export const find = (id) => document.getElementById(id);
 
 /** Show a blob in an image element; the address of the one before is freed. @param {HTMLImageElement} image @param {Blob} blob */
-export function showBlob(image, blob) {
+export async function showBlob(image, blob) {
   const old = image.src;
   image.src = URL.createObjectURL(blob);
   if (old.startsWith("blob:")) URL.revokeObjectURL(old);
-  return image.decode().catch(() => {}); // rejected when a newer picture took its place
+  await image.decode().catch(() => {}); // rejected when a newer picture took its place
 }
 
 /** @param {number} value @param {number} [digits] */

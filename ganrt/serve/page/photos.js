@@ -1,6 +1,6 @@
 /** The photographs of image-to-image models: dropped, pasted or chosen; scaled where the model takes one size only. */
 
-import { make } from "./dom.js";
+import { make, showBlob } from "./dom.js";
 
 const ACCEPTED = ["image/png", "image/jpeg", "image/webp"];
 
@@ -49,13 +49,20 @@ export function makeFields(model, changed) {
   const fields = model.pictures.map((picture) => {
     const input = make("input", { type: "file", accept: ACCEPTED.join(","), className: "hidden", id: `photo-${picture.name}` });
     const text = make("span", {});
-    const label = make("label", { className: "drop", for: input.id }, make("strong", {}, picture.name), text);
+    const thumbnail = make("img", { alt: "", hidden: true });
+    const title = picture.name[0].toUpperCase() + picture.name.slice(1).replaceAll("_", " ");
+    const label = make("label", { className: "drop", for: input.id }, thumbnail, make("strong", {}, title), text);
     input.addEventListener("change", () => input.files[0] && take(picture.name, input.files[0]));
     const node = make("div", { className: "photo" }, input, label);
     catchDrops(node, (file) => take(picture.name, file));
-    return { node, update: () => (text.textContent = describe(picture.name)) };
+    return { node, update: () => update(picture.name, text, thumbnail) };
   });
-  const describe = (name) => (files.has(name) ? `${files.get(name).name} · ${photos.get(name)?.note ?? ""}` : "drop, paste or choose a picture");
+  const update = (name, text, thumbnail) => {
+    const photo = photos.get(name);
+    text.textContent = photo ? [files.get(name).name, photo.note].filter(Boolean).join(" · ") : "drop, paste or choose a picture";
+    thumbnail.hidden = !photo?.note; // without a note it could not be read
+    if (photo?.note) showBlob(thumbnail, photo.blob);
+  };
   const take = async (name, file) => {
     files.set(name, file);
     await preparePhotos(model);

@@ -34,24 +34,22 @@ export function makePictureView(page) {
   const stage = model.kind === "transform" ? makeBeforeAfter() : null;
   const hero = makeHero("Picture. Left and right arrow keys change the seed.");
   const latest = new Latest(show, page.fail, (busy) => figure.setAttribute("aria-busy", String(busy)));
-  let shown = /** @type {Node[]} */ ([]);
 
   function update() {
     if (areMissing(model)) return figure.replaceChildren(makeInvitation(page));
-    const blobs = getBlobs();
-    const body = makeBody(model, getState());
-    latest.submit(async (signal) => ({ ...(await makePicture(body, blobs, signal)), photo: blobs.values().next().value }));
+    const [state, blobs] = [getState(), getBlobs()];
+    const [photo] = blobs.values();
+    latest.submit(async (signal) => ({ ...(await makePicture(makeBody(model, state), blobs, signal)), photo, state }));
   }
 
-  async function show({ blob, facts, photo }) {
+  async function show({ blob, facts, photo, state }) {
     page.succeed(blob);
-    const title = describePicture(model, getState(), facts);
-    if (stage) await stage.show(photo, blob);
-    else await showBlob(hero.image, blob);
+    const sizes = stage ? await stage.show(photo, blob) : await showBlob(hero.image, blob);
+    const title = [sizes, describePicture(model, state, facts)].filter(Boolean).join(" · ");
     hero.image.alt = title;
-    shown = [stage?.node ?? hero.node, makeCaption(title, facts)];
-    if (figure.firstChild !== shown[0]) figure.replaceChildren(...shown);
-    else figure.lastChild.replaceWith(shown[1]);
+    const [picture, caption] = [stage?.node ?? hero.node, makeCaption(title, facts)];
+    if (figure.firstChild === picture) figure.lastChild.replaceWith(caption); // the picture keeps the focus
+    else figure.replaceChildren(picture, caption);
   }
 
   return { node: figure, update, stop: () => latest.stop() };

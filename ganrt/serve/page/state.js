@@ -20,7 +20,7 @@ export const LARGEST_SEED = 2n ** 64n - 1n;
 /** @type {State} */
 const DEFAULTS = {
   model: "", view: "picture", seed: "7", index: "0", label: null, truncation: null,
-  to: "9", amount: 0.5, inputs: {}, without: [], gain: 16,
+  to: "9", amount: 0.5, inputs: {}, without: [], gain: 32,
 };
 
 /** @type {State} */
