@@ -23,6 +23,7 @@ from ganrt.cli.export import export, verify
 from ganrt.cli.measure import bench, tune
 from ganrt.cli.pack import pack
 from ganrt.cli.sample import sample, stylize, transform
+from ganrt.cli.serve import serve
 from ganrt.cli.show import doctor, info, models
 from ganrt.cli.train import train
 from ganrt.errors import GanrtError, MachineError
@@ -89,6 +90,7 @@ for _command in (
     sample,
     transform,
     stylize,
+    serve,
     bench,
     tune,
 ):

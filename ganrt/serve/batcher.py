@@ -188,6 +188,11 @@ class Batcher:
             raise TooLargeError(f"{rows} pictures were asked for; at most {self.most_rows} are made in one request")
 
     @property
+    def largest_batch(self) -> int:
+        """Most rows of a batch; smaller after one did not fit into memory."""
+        return self._largest
+
+    @property
     def waiting_rows(self) -> int:
         """Number of rows that wait."""
         with self._changed:
@@ -238,6 +243,7 @@ class Batcher:
             patience = self._longest_queue_s if timeout_s is None else min(timeout_s, self._longest_queue_s)
             self._reject_if_full(rows.count, patience)
             self._queue.add(job)
+            self._monitor.rows_accepted(rows.count)
             self._changed.notify_all()
         return job.future
 
@@ -264,6 +270,7 @@ class Batcher:
         for job in self._queue.remove(lambda job: job.is_settled or job.future.cancelled()):
             if job.future.cancelled():
                 self._monitor.rows_dropped("cancelled", job.waiting)
+                self._settle(job)
         for job in self._queue.remove(lambda job: job.deadline is not None and job.deadline <= moment):
             self._fail(job, DeadlineError("the timeout passed before all of these pictures were made"), "deadline")
 
@@ -359,9 +366,11 @@ class Batcher:
         """Return whether the caller, and nobody else, is to give a request its answer or error: False if somebody has
         done so, or the request was cancelled."""
         with self._changed:
-            is_first = not job.is_settled
+            if job.is_settled:
+                return False
             job.is_settled = True
-        return is_first and job.future.set_running_or_notify_cancel()
+        self._monitor.rows_finished(job.rows.count)
+        return job.future.set_running_or_notify_cancel()
 
 
 def _halve(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from contextlib import aclosing
 
 import anyio
@@ -22,12 +23,15 @@ class SlowBodyError(RequestError):
     """A body that did not arrive in time: HTTP 408."""
 
 
-async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
+async def read_body(
+    request: Request, limit: int, timeout_s: float, reserve: Callable[[int], None] = lambda _: None
+) -> bytes:
     """Read and decompress the body of a request.
 
     Args:
         limit: most bytes, on the wire as well as decompressed. Not much more than that is held at any time.
         timeout_s: seconds in which the whole body must arrive.
+        reserve: is told how many bytes of memory the body takes, as it grows; what it raises ends the reading.
 
     Raises TooLargeError for a larger body, as soon as that is known; MediaTypeError for a Content-Encoding other than
     gzip or deflate; RequestError for damaged or incomplete data; SlowBodyError; and starlette's ClientDisconnect.
@@ -41,7 +45,7 @@ async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
                 received += len(chunk)
                 if received > limit:
                     raise _make_size_error(limit)
-                decoder.add_bytes(chunk)
+                reserve(decoder.add_bytes(chunk))
     if scope.cancelled_caught:
         raise SlowBodyError(f"the body did not arrive within {timeout_s:g} seconds; {received} bytes did")
     return decoder.finish()
@@ -80,8 +84,9 @@ class _Plain:
     def __init__(self) -> None:
         self._body = bytearray()  # a list of chunks would take many times the memory of chunks of one byte
 
-    def add_bytes(self, chunk: bytes) -> None:
+    def add_bytes(self, chunk: bytes) -> int:
         self._body += chunk
+        return len(chunk)
 
     def finish(self) -> bytes:
         return bytes(self._body)
@@ -102,10 +107,12 @@ class _Compressed:
         self._members = 0
         self._inflater = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
 
-    def add_bytes(self, chunk: bytes) -> None:
-        """Decompress more of the body. Raises TooLargeError or RequestError."""
+    def add_bytes(self, chunk: bytes) -> int:
+        """Decompress more of the body. Returns by how many bytes it grew. Raises TooLargeError or RequestError."""
+        before = len(self._body)
         for first in range(0, len(chunk), _SLICE):
             self._add_slice(chunk[first : first + _SLICE])
+        return len(self._body) - before
 
     def finish(self) -> bytes:
         """Return the body. Raises RequestError if its end is missing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,14 +37,15 @@ class Reservation:
 
 
 class ByteBudget:
-    """Bytes that requests share. It belongs to the thread of the event loop."""
+    """Bytes that requests share."""
 
     def __init__(self, limit: int | None = None) -> None:
         """Args: limit: bytes; None for a quarter of the memory that the process may use."""
         self.limit = limit if limit is not None else usable_memory() // _SHARE
         """Bytes in all."""
         self.taken = 0
-        """Bytes that requests have taken."""
+        """Bytes that requests have taken; changed with the lock held."""
+        self.lock = threading.Lock()
 
     @contextmanager
     def reserve(self) -> Iterator[Reservation]:
@@ -52,4 +54,5 @@ class ByteBudget:
         try:
             yield reservation
         finally:
-            self.taken -= reservation.bytes
+            with self.lock:
+                self.taken -= reservation.bytes

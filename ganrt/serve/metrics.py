@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from ganrt.info import Info
 from ganrt.serve.jobs import Answer
 from ganrt.serve.monitor import Monitor
+
+if TYPE_CHECKING:
+    from ganrt.serve.models import Model
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS = (1, 2, 4, 8, 16, 32)
@@ -69,6 +74,12 @@ class Metrics:
         self._info.labels(name, bundle, config.backend, config.variant, config.device, info.precision).set(1)
         return _Counting(self, name, config.variant)
 
+    def count_request(self, model: Model | None, status: int, seconds: float) -> None:
+        """Count the answer to a request for pictures; `model` is None if it named none that there is."""
+        labels = ("", "") if model is None else (model.name, model.generator.info.config.variant)
+        self.requests.labels(*labels, str(status)).inc()
+        self.request_seconds.labels(*labels).observe(seconds)
+
     def write(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
         if MULTIPROCESS not in os.environ:
@@ -78,13 +89,32 @@ class Metrics:
         return generate_latest(together)
 
 
+def forget_dead_processes(folder: Path) -> None:
+    """Delete the gauges of worker processes that are gone, such as the length of their queues.
+
+    Args:
+        folder: the one of MULTIPROCESS.
+    """
+    for file in folder.glob("gauge_live*_*.db"):
+        process = file.stem.rpartition("_")[2]
+        if not Path("/proc", process).exists():
+            mark_process_dead(int(process))  # type: ignore[no-untyped-call]
+
+
 class _Counting(Monitor):
     def __init__(self, metrics: Metrics, name: str, variant: str) -> None:
         self._rows = metrics.rows.labels(name, variant)
         self._batch_rows = metrics.batch_rows.labels(name, variant)
         self._queue_seconds = metrics.queue_seconds.labels(name, variant)
         self._compute_seconds = metrics.compute_seconds.labels(name, variant)
+        self._queue_rows = metrics.queue_rows.labels(name, variant)
         self._rejected, self._labels = metrics.rejected, (name, variant)
+
+    def rows_accepted(self, rows: int) -> None:
+        self._queue_rows.inc(rows)
+
+    def rows_finished(self, rows: int) -> None:
+        self._queue_rows.dec(rows)
 
     def batch_computed(self, rows: int, requests: int, seconds: float) -> None:
         self._rows.inc(rows)

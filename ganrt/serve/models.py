@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 import ganrt
@@ -42,15 +43,20 @@ class Model:
 class Models:
     """All models of a server, in the order of its settings."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
+    def __init__(self, settings: Settings, metrics: Metrics, on_change: Callable[[Models], None]) -> None:
+        """Args: on_change: called when the models are ready, could not be loaded, or lost their device."""
+        self._settings, self._metrics, self._on_change = settings, metrics, on_change
         self._models: dict[str, Model] = {}
         self._turns: dict[str, FairLock] = {}
         """Device -> the lock that models on it share, so that one computes at a time, with all processors."""
         self.state: Literal["loading", "ready", "failed", "closing"] = "loading"
         """Requests are answered while it is `ready`."""
-        self.error: GanrtError | None = None
-        """Why the models could not be loaded."""
+        self.error: Exception | None = None
+        """Why the state is `failed`."""
+        self.is_loading = True
+        """Whether `load` has not returned yet."""
+        self.was_ready = False
+        """Whether the state has been `ready`."""
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
@@ -60,21 +66,24 @@ class Models:
         """Names of all models, loaded or not."""
         return tuple(model.name for model in self._settings.models)
 
-    @property
-    def lost(self) -> DeviceLostError | None:
-        """The error of the first device that failed, after which the server has to be started again."""
-        return next((model.batcher.lost for model in self if model.batcher.lost), None)
-
     def load(self) -> None:
-        """Load, prove and warm up all models. Raises a GanrtError that names the model, and keeps it in `error`."""
+        """Load, prove and warm up all models, unless the server ends meanwhile."""
         try:
             for settings in self._settings.models:
-                self._load(settings)
-        except GanrtError as error:
-            self.error, self.state = error, "failed"
-            raise
+                if self.state == "loading":
+                    self._load(settings)
+        except Exception as error:  # it has no caller to raise to; the process ends with it
+            self.state, self.error = "failed", error
+            _log.error("%s", error, exc_info=not isinstance(error, GanrtError))
+        self.is_loading = False
         if self.state == "loading":
-            self.state = "ready"
+            self.state, self.was_ready = "ready", True
+        self._on_change(self)
+
+    def lose_device(self, error: DeviceLostError) -> None:
+        """Called when a device failed: the process has to be started again."""
+        self.state, self.error = "failed", error
+        self._on_change(self)
 
     def _load(self, settings: ModelSettings) -> None:
         generator = ganrt.load(settings.path, **settings.loading)
@@ -99,14 +108,13 @@ class Models:
     def find(self, name: str | None) -> Model:
         """Return a model; the first one for None.
 
-        Raises UnknownModelError if there is no such model, ClosedError while models are loaded or the server ends,
-        DeviceLostError if its device failed.
+        Raises UnknownModelError if there is no such model, ClosedError unless the state is `ready`.
         """
         chosen = self.names[0] if name is None else name
         if chosen not in self.names:
             raise UnknownModelError(f"there is no model {chosen!r:.100}; this server has {', '.join(self.names)}")
         if self.state == "failed":
-            raise ClosedError("the models could not be loaded; the server's log says why")
+            raise ClosedError("the models cannot be used; the server's log says why")
         if self.state == "closing":
             raise ClosedError("the server is shutting down")
         if self.state == "loading":
@@ -115,7 +123,8 @@ class Models:
 
     def close(self) -> None:
         """Answer the requests that wait, for `drain_s` seconds at most, and free everything."""
-        self.state = "closing"
+        if self.state != "failed":
+            self.state = "closing"
         for model in self:
             model.batcher.close(self._settings.drain_s)
             model.generator.close()
@@ -142,4 +151,4 @@ def spread_threads(settings: ModelSettings, threads: int) -> ModelSettings:
     entry = backend_table().get(backend)
     if "threads" in settings.loading or (entry is not None and not entry.threads):
         return settings
-    return ModelSettings(settings.name, settings.bundle, settings.path, {**settings.loading, "threads": threads})
+    return replace(settings, loading={**settings.loading, "threads": threads})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,16 +47,23 @@ class Order:
     """As for `Batcher.sample`."""
 
 
-def place_order(model: Model, order: Order, most_pixels: int) -> Future[Answer]:
+def place_order(model: Model, order: Order, most_pixels: int, reserve: Callable[[int], None]) -> Future[Answer]:
     """Check an order and put it into the queue of a model. Everything that it does not give is drawn from its seed.
 
+    Args:
+        model: gets the order.
+        order: what is asked for.
+        most_pixels: most pixels of the result.
+        reserve: is told how many bytes of memory the result takes.
+
     Returns the future of its answer. Raises RequestError, naming the field; TooLargeError if the result has more than
-    `most_pixels` pixels; what the methods of `Batcher` raise.
+    `most_pixels` pixels; what `reserve` and the methods of `Batcher` raise.
     """
     spec = model.spec
     _check_names(spec, order)
     request = check_request(spec, _count_rows(order), order.seed or 0, order.index or 0, order.label, order.truncation)
-    _check_pixels(spec, request.rows, order, most_pixels)
+    pixels = _count_pixels(spec, request.rows, order, most_pixels)
+    reserve(2 * pixels * spec.output.channels)  # as an array, and encoded
     timeout_s = order.timeout_s
     if not (spec.images or order.to_seed is not None or order.numbers or order.latents):
         drawn = (request.rows, request.seed, request.start, order.label, order.truncation)
@@ -109,13 +116,17 @@ def _count_rows(order: Order) -> int | None:
     return order.n
 
 
-def _check_pixels(spec: Spec, rows: int, order: Order, most: int) -> None:
+def _count_pixels(spec: Spec, rows: int, order: Order, most: int) -> int:
+    """Return the number of pixels of the result. Raises TooLargeError for more than `most`."""
     height, width = spec.output.size or (0, 0)
     if spec.output.size is None and spec.images[0].name in order.pictures:
         sides = order.pictures[spec.images[0].name].shape[-3:-1]
         height, width = (side * spec.output.scale for side in sides)
     if rows * height * width > most:
-        raise TooLargeError(f"{rows} pictures of {width} x {height} pixels were asked for; at most {most} are made")
+        raise TooLargeError(
+            f"{rows} pictures of {width} x {height} pixels were asked for; at most {most} pixels are made"
+        )
+    return rows * height * width
 
 
 def _draw_between(spec: Spec, order: Order, draw: Draw) -> Feeds:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -47,3 +47,9 @@ class Settings:
     """What clients must send as a bearer token; None if anybody may use the server."""
     origins: tuple[str, ...] = ()
     """Origins of web pages that may use the server besides its own page (CORS)."""
+    access_log: bool = False
+    """Whether to log each request."""
+
+    def change_models(self, change: Callable[[ModelSettings], ModelSettings]) -> Settings:
+        """Return settings with changed models."""
+        return replace(self, models=tuple(map(change, self.models)))
