@@ -44,6 +44,8 @@ class Job:
     """Gets the answer. It stays pending until then, so that it can be cancelled all the time."""
     taken: int = 0
     """Rows that are computed already, or in flight."""
+    turn_left: int = 0
+    """Rows that it may still have computed in the turn that it is in; 0 between turns."""
     made: int = 0
     """Rows that are computed already."""
     is_settled: bool = False

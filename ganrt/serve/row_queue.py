@@ -11,9 +11,10 @@ from ganrt.serve.jobs import Job, Part
 class RowQueue:
     """Requests in the order of their turns.
 
-    In its turn, a request gets `quantum` rows into a batch. Then it goes to the back if it has more. So a request of up
-    to `quantum` rows waits for one turn of each request ahead of it, however large they are, and a large request gets
-    its share however many small ones arrive.
+    In its turn, a request gets `quantum` rows computed, in one batch or in two. Then it goes to the back if it has more.
+    So a request of up to `quantum` rows waits for one turn of each request ahead of it, however large they are, and a
+    large request gets its share however many small ones arrive (round robin, as in Shreedhar and Varghese 1995,
+    "Efficient Fair Queuing Using Deficit Round Robin").
     """
 
     def __init__(self, quantum: int) -> None:
@@ -57,16 +58,21 @@ class RowQueue:
         turns = deque(job for job in self._jobs if job.rows.key == key)
         while rows > 0:
             job = turns.popleft()
-            share = min(self.quantum, job.waiting - shares.get(job, 0), rows)
+            turn = job.turn_left or self.quantum
+            share = min(turn, job.waiting - shares.get(job, 0), rows)
             shares[job] = shares.get(job, 0) + share
             rows -= share
+            job.turn_left = turn - share
             if shares[job] < job.waiting:
                 turns.append(job)
         parts = [Part(job, job.taken, share) for job, share in shares.items()]
         for job, share in shares.items():
             job.taken += share
+        waiting = [job for job in shares if job.waiting]
         others = [job for job in self._jobs if job not in shares]
-        self._jobs = deque([*others, *(job for job in shares if job.waiting)])
+        # The batch may be full in the middle of a turn, which then goes on in the next one.
+        interrupted = [job for job in waiting if job.turn_left]
+        self._jobs = deque([*interrupted, *others, *(job for job in waiting if not job.turn_left)])
         return parts
 
     def remove(self, unwanted: Callable[[Job], bool]) -> list[Job]:
