@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -151,6 +152,7 @@ def check_request(
     start: Seeds = 0,
     labels: Labels = None,
     truncation: Truncation = None,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> SampleRequest:
     """Check the arguments of `Generator.sample`.
 
@@ -159,17 +161,16 @@ def check_request(
         seed, start: from 0 to 2^64 - 1.
         labels: classes of the first label input.
         truncation: largest magnitudes of latent values, or values of the input named `truncation`.
+        names: argument -> its name in messages, where the caller knows it by another.
 
     Raises RequestError, naming the argument and the position, if an entry is out of range, lengths differ, or the model
     has no such input.
     """
-    given = {
-        "seed": _read_argument("seed", seed, _WHOLE_64),
-        "start": _read_argument("start", start, _WHOLE_64),
-        "labels": _read_argument("labels", labels, _make_label_rule(spec, labels)),
-        "truncation": _read_argument("truncation", truncation, _make_truncation_rule(spec, truncation)),
-    }
-    rows = _count_rows(n, {name: len(value) for name, value in given.items() if isinstance(value, np.ndarray)})
+    rules = {"seed": (seed, _WHOLE_64), "start": (start, _WHOLE_64), "labels": (labels, _make_label_rule(spec, labels))}
+    rules["truncation"] = (truncation, _make_truncation_rule(spec, truncation))
+    given = {name: _read_argument(names.get(name, name), value, rule) for name, (value, rule) in rules.items()}
+    lengths = {names.get(name, name): len(value) for name, value in given.items() if isinstance(value, np.ndarray)}
+    rows = _count_rows(n, lengths)
     for name in ("labels", "truncation"):
         if _is_unset(given[name]):
             given[name] = None

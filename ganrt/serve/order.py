@@ -21,6 +21,10 @@ from ganrt.serve.models import Model
 from ganrt.spec import Label, Latent, Scalar, Spec
 
 
+_NAMES = {"start": "index", "labels": "label"}
+"""Argument of `Generator.sample` -> its name in both protocols."""
+
+
 @dataclass(frozen=True, eq=False)
 class Order:
     """Pictures that a client wants. Nothing is checked yet."""
@@ -61,7 +65,8 @@ def place_order(model: Model, order: Order, most_pixels: int, reserve: Callable[
     """
     spec = model.spec
     _check_names(spec, order)
-    request = check_request(spec, _count_rows(order), order.seed or 0, order.index or 0, order.label, order.truncation)
+    seed, index = (0 if value is None else value for value in (order.seed, order.index))
+    request = check_request(spec, _count_rows(order), seed, index, order.label, order.truncation, _NAMES)
     pixels = _count_pixels(spec, request.rows, order, most_pixels)
     reserve(2 * pixels * spec.output.channels)  # as an array, and encoded
     timeout_s = order.timeout_s

@@ -85,7 +85,7 @@ def _run_alone(settings: Settings, listening: socket.socket, on_ready: Callable[
             server.should_exit = True
 
     app = make_app(settings, notice)
-    server = _Server(_configure(settings, app, 1))
+    server = _Server(configure(settings, app, 1))
     server.run([listening])
     models: Models = app.state.models
     if models.error is not None:
@@ -100,7 +100,7 @@ def _run_workers(settings: Settings, listening: socket.socket, workers: int) -> 
     settings = settings.change_models(partial(spread_threads, threads=threads))
     with tempfile.TemporaryDirectory(prefix="ganrt-metrics-") as folder:
         os.environ[MULTIPROCESS] = folder
-        supervisor = Multiprocess(_configure(settings, partial(_make_worker_app, settings), workers), [listening])
+        supervisor = Multiprocess(configure(settings, partial(_make_worker_app, settings), workers), [listening])
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise MachineError("a worker could not load the models; its message is above")
@@ -120,7 +120,9 @@ def _make_worker_app(settings: Settings) -> FastAPI:
     return make_app(settings, notice)
 
 
-def _configure(settings: Settings, app: Callable[..., object], workers: int) -> uvicorn.Config:
+def configure(settings: Settings, app: Callable[..., object], workers: int) -> uvicorn.Config:
+    """Return the configuration of uvicorn for an application, or for a function that makes one in each of several
+    workers."""
     _prepare_process(settings)
     return uvicorn.Config(
         app,
