@@ -43,6 +43,21 @@ def espcn(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return _export("espcn", {"scale": 2, "width": 8}, tmp_path_factory.mktemp("espcn"))
 
 
+@pytest.fixture(scope="session")
+def conditional(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A class-conditional GAN whose latent can be truncated. Read-only."""
+    import torch
+
+    from ganrt.export import export
+    from ganrt.models import build_generator
+
+    folder = tmp_path_factory.mktemp("conditional")
+    torch.manual_seed(1)
+    module = build_generator("resnet", {"size": 32, "channels": 3, "latent": 8, "width": 4, "classes": 7})
+    torch.save(module.state_dict(), folder / "resnet.pth")
+    return export(str(folder / "resnet.pth"), folder / "resnet.ganrt")
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which this test keeps its proofs and tuned records."""

@@ -8,21 +8,25 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from ganrt.errors import RequestError
 from ganrt.serve.photos import MEDIA_TYPES, Format
 
 
-def _read_decimal(value: object) -> object:
-    return int(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else value
+def _read_whole(value: object) -> int:
+    number = int(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**64:
+        raise PydanticCustomError("whole", "it must be a whole number from 0 to 2^64 - 1, or its decimal digits")
+    return number
 
 
 _DECIMAL = re.compile("[0-9]{1,20}")
 _WHOLE = {
     "anyOf": [{"type": "integer", "minimum": 0, "maximum": 2**64 - 1}, {"type": "string", "pattern": "^[0-9]{1,19}$"}]
 }
-Whole: TypeAlias = Annotated[int, BeforeValidator(_read_decimal), Field(ge=0, lt=2**64), WithJsonSchema(_WHOLE)]
+Whole: TypeAlias = Annotated[int, PlainValidator(_read_whole), WithJsonSchema(_WHOLE)]
 """A whole number from 0 to 2^64 - 1, or its decimal digits: JavaScript's numbers are exact up to 2^53 alone."""
 Class: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]

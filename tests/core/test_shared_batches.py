@@ -1,7 +1,6 @@
 """Requests of many users share batches, and each gets byte for byte what it would get alone."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,22 +28,6 @@ INSIDE = Spec(
     (Latent("z", (4,), truncation="scaled", default=0.5), Label("y", 10), Scalar("truncation", (0.0, 2.0), 1.0)),
     Output(3, (0.0, 1.0), (4, 5)),
 )
-
-
-@pytest.fixture(scope="module")
-def conditional(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A class-conditional GAN whose latent can be truncated."""
-    import torch
-
-    from ganrt.export import export
-    from ganrt.models import build_generator
-
-    folder: Path = tmp_path_factory.mktemp("conditional")
-    config = {"size": 32, "channels": 3, "latent": 8, "width": 4, "classes": 7}
-    torch.manual_seed(1)
-    module = build_generator("resnet", config)
-    torch.save(module.state_dict(), folder / "resnet.pth")
-    return export(str(folder / "resnet.pth"), folder / "resnet.ganrt")
 
 
 def make_requests(count: int, classes: int) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """A server of ganrt in a thread of the tests, on a free port."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,6 @@ def run_server(settings: Settings, wait: bool = True) -> Iterator[Running]:
         listening.close()
 
 
-def serve_bundles(*bundles: Path, **options: Any) -> Settings:
-    """Return settings that serve bundles under the names of their folders."""
-    names = [bundle.name.removesuffix(".ganrt") for bundle in bundles]
-    models = (ModelSettings(name, name, str(path)) for name, path in zip(names, bundles, strict=True))
-    return Settings(tuple(models), **options)
+def serve_bundles(bundles: Mapping[str, Path], **options: Any) -> Settings:
+    """Return settings that serve bundles by their names."""
+    return Settings(tuple(ModelSettings(name, name, str(path)) for name, path in bundles.items()), **options)

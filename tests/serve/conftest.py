@@ -11,30 +11,15 @@ from ganrt.bundle import Bundle
 
 
 @pytest.fixture(scope="session")
-def classes_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A class-conditional GAN whose latent can be truncated. Read-only."""
-    import torch
-
-    from ganrt.export import export
-    from ganrt.models import build_generator
-
-    folder = tmp_path_factory.mktemp("classes")
-    config = {"size": 32, "channels": 3, "latent": 8, "width": 4, "classes": 7}
-    torch.manual_seed(1)
-    torch.save(build_generator("resnet", config).state_dict(), folder / "resnet.pth")
-    return export(str(folder / "resnet.pth"), folder / "classes.ganrt")
-
-
-@pytest.fixture(scope="session")
-def served_bundles(bundle: Bundle, classes_bundle: Bundle, espcn: Bundle) -> dict[str, Path]:
+def served_bundles(bundle: Bundle, conditional: Bundle, espcn: Bundle) -> dict[str, Path]:
     """Name of a model -> its bundle."""
-    return {Path(found.path).name.removesuffix(".ganrt"): Path(found.path) for found in (bundle, classes_bundle, espcn)}
+    return {"dcgan": Path(bundle.path), "classes": Path(conditional.path), "espcn": Path(espcn.path)}
 
 
 @pytest.fixture(scope="session")
 def server(served_bundles: dict[str, Path]) -> Iterator[Running]:
     """The server, ready."""
-    with run_server(serve_bundles(*served_bundles.values())) as running:
+    with run_server(serve_bundles(served_bundles)) as running:
         yield running
 
 
