@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 import yaml
 
+from ganrt.cli.serve import serve
 from ganrt.serve.metrics import Metrics
 from ganrt.serve.settings import Settings
 
@@ -169,6 +170,18 @@ def test_an_image_is_stopped_by_a_signal_to_the_server(image: Image) -> None:
     entry, arguments = json.loads(image.find("ENTRYPOINT")), json.loads(image.find("CMD"))
     assert entry[:2] == ["ganrt", "serve"] and [Path(word).suffix for word in arguments] == [".ganrt"]
     assert read_options(entry) == {"--host": "0.0.0.0", "--port": image.find("EXPOSE"), "--token-file": TOKEN}
+
+
+@pytest.mark.parametrize("name", [*IMAGES, "ganrt.service"])
+def test_the_command_line_is_one_of_ganrt(name: str) -> None:
+    """Parsed by the command itself, which knows its options and their values."""
+    if name == "ganrt.service":
+        words = shlex.split(read_unit()["ExecStart"][0])
+    else:
+        image = read_image(name)
+        words = json.loads(image.find("ENTRYPOINT")) + json.loads(image.find("CMD"))
+    given = serve.make_context("serve", words[2:]).params
+    assert given["port"] == 8000 and len(given["bundles"]) == 1 and given["token_file"].name == "token"
 
 
 class Health(BaseHTTPRequestHandler):
