@@ -144,7 +144,7 @@ def write_infer_response(
 
 
 def _list_values(name: str, array: NDArray[Any]) -> list[Any]:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if not np.isfinite(array).all():
         raise BackendError(f"the output {name!r} has values that are not finite")
     values: list[Any] = array.ravel().tolist()
     return values

@@ -200,8 +200,8 @@ def test_the_longest_texts() -> None:
         (BINARY, np.array([1, -np.inf], np.float32).tobytes(), "input 'z' has values in its data that are not finite"),
         (
             BINARY | {"datatype": "BOOL", "shape": [2, 4]},
-            b"\x00\x01\x02\x07\x00\x00\x01\x01",
-            "input 'z' has a byte 7 in its data; BOOL has 0 and 1",
+            b"\x00\x01\x02\x00\x00\x00\x01\x01",
+            "input 'z' has a byte 2 in its data; BOOL has 0 and 1",
         ),
     ],
 )
