@@ -166,6 +166,7 @@ def check_request(
     Raises RequestError, naming the argument and the position, if an entry is out of range, lengths differ, or the model
     has no such input.
     """
+    rules: dict[str, tuple[Any, _Rule]]
     rules = {"seed": (seed, _WHOLE_64), "start": (start, _WHOLE_64), "labels": (labels, _make_label_rule(spec, labels))}
     rules["truncation"] = (truncation, _make_truncation_rule(spec, truncation))
     given = {name: _read_argument(names.get(name, name), value, rule) for name, (value, rule) in rules.items()}
