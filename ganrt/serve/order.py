@@ -20,7 +20,6 @@ from ganrt.serve.jobs import Answer
 from ganrt.serve.models import Model
 from ganrt.spec import Label, Latent, Scalar, Spec
 
-
 _NAMES = {"start": "index", "labels": "label"}
 """Argument of `Generator.sample` -> its name in both protocols."""
 

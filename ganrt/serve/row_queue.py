@@ -11,9 +11,9 @@ from ganrt.serve.jobs import Job, Part
 class RowQueue:
     """Requests in the order of their turns.
 
-    In its turn, a request gets `quantum` rows computed, in one batch or in two. Then it goes to the back if it has more.
-    So a request of up to `quantum` rows waits for one turn of each request ahead of it, however large they are, and a
-    large request gets its share however many small ones arrive (round robin, as in Shreedhar and Varghese 1995,
+    In its turn, a request gets `quantum` rows computed, in one batch or in two; then it goes to the back if it has
+    more. So a request of up to `quantum` rows waits for one turn of each request ahead of it, however large they are,
+    and a large request gets its share however many small ones arrive (round robin, as in Shreedhar and Varghese 1995,
     "Efficient Fair Queuing Using Deficit Round Robin").
     """
 
