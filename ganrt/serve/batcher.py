@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -30,7 +31,7 @@ from ganrt.images import Pictures
 from ganrt.sample_request import Draw, Labels, Seeds, Truncation, check_request
 from ganrt.serve.clock import now
 from ganrt.serve.drain_rate import DrainRate
-from ganrt.serve.jobs import Answer, Job, Part
+from ganrt.serve.jobs import Answer, Job, Part, halve_batch
 from ganrt.serve.monitor import Monitor
 from ganrt.serve.row_queue import RowQueue
 from ganrt.serve.rows import InputRows, PictureRows, Rows, SampleRows
@@ -103,6 +104,10 @@ class Batcher:
         self._changed = threading.Condition()
         self._handing_out = threading.Lock()
         self._in_flight: list[Part] = []
+        self._are_cancelled = False
+        """Whether requests may wait that were cancelled."""
+        self._next_deadline = math.inf
+        """No request that waits has an earlier one."""
         self._closing = False
         self._lost: DeviceLostError | None = None
         self._generation = forking.generation()
@@ -234,7 +239,8 @@ class Batcher:
         if forking.generation() != self._generation:
             raise BackendError("this batcher was made before the process forked: make one in the child")
         since = now()
-        job = Job(rows, draw, since, None if timeout_s is None else since + timeout_s)
+        job = Job(rows, draw, since, math.inf if timeout_s is None else since + timeout_s)
+        job.future.add_done_callback(self._notice_cancelled)
         with self._changed:
             if self._lost is not None:
                 raise DeviceLostError(str(self._lost))
@@ -243,36 +249,43 @@ class Batcher:
             patience = self._longest_queue_s if timeout_s is None else min(timeout_s, self._longest_queue_s)
             self._reject_if_full(rows.count, patience)
             self._queue.add(job)
+            self._next_deadline = min(self._next_deadline, job.deadline)
             self._monitor.rows_accepted(rows.count)
             self._changed.notify_all()
         return job.future
 
     def _reject_if_full(self, rows: int, patience_s: float) -> None:
         """Raise OverloadedError if too many rows wait, or the last row of a request would wait too long."""
-        waiting = self._queue.rows
-        if not waiting:
-            return
-        self._drop_unwanted()
-        waiting = self._queue.rows
-        expected_s = self._rate.predict(self._queue.count_ahead(rows))
-        too_many = waiting + rows > self.most_rows
-        if too_many or expected_s > patience_s:
-            self._monitor.rows_dropped("full", rows)
-            excess = waiting + rows - self.most_rows if too_many else 0
-            retry_after_s = max(expected_s - patience_s, self._rate.predict(excess))
-            raise OverloadedError(
-                f"{waiting} pictures wait, about {expected_s:.1f} s; try again in {retry_after_s:.1f} s", retry_after_s
-            )
+        for is_last in (False, True):
+            waiting = self._queue.rows
+            too_many = max(0, waiting + rows - self.most_rows)
+            expected_s = self._rate.predict(self._queue.count_ahead(rows))
+            if not waiting or (not too_many and expected_s <= patience_s):
+                return
+            if not is_last:
+                self._drop_unwanted()
+        self._monitor.rows_dropped("full", rows)
+        retry_after_s = max(expected_s - patience_s, self._rate.predict(too_many))
+        raise OverloadedError(
+            f"{waiting} pictures wait, about {expected_s:.1f} s; try again in {retry_after_s:.1f} s", retry_after_s
+        )
 
     def _drop_unwanted(self) -> None:
-        """Drop requests that were cancelled, that failed, or whose deadline has passed."""
+        """Drop requests that were cancelled, or whose deadline has passed."""
         moment = now()
-        for job in self._queue.remove(lambda job: job.is_settled or job.future.cancelled()):
-            if job.future.cancelled():
+        if self._are_cancelled:
+            self._are_cancelled = False
+            for job in self._queue.remove(lambda job: job.future.cancelled()):
                 self._monitor.rows_dropped("cancelled", job.waiting)
                 self._settle(job)
-        for job in self._queue.remove(lambda job: job.deadline is not None and job.deadline <= moment):
-            self._fail(job, DeadlineError("the timeout passed before all of these pictures were made"), "deadline")
+        if moment >= self._next_deadline:
+            for job in self._queue.remove(lambda job: job.deadline <= moment):
+                self._fail(job, DeadlineError("the timeout passed before all of these pictures were made"), "deadline")
+            self._next_deadline = min((job.deadline for job in self._queue), default=math.inf)
+
+    def _notice_cancelled(self, future: Future[Answer]) -> None:
+        if future.cancelled():
+            self._are_cancelled = True
 
     def _work(self) -> None:
         while parts := self._take_batch():
@@ -325,12 +338,15 @@ class Batcher:
                 self._fail_all(error, "device")
         except Exception as error:  # whatever happens to the rows of one request, those of others are computed
             if rows == 1:
-                self._fail(parts[0].job, error, "error")
+                job = parts[0].job
+                with self._changed:
+                    self._queue.remove(lambda other: other is job)
+                self._fail(job, error, "error")
                 return
             if isinstance(error, DeviceMemoryError):
                 self._largest = min(self._largest, rows // 2)
                 _log.warning("a batch of %d does not fit into memory; batches have %d from now on", rows, self._largest)
-            for half in _halve(parts):
+            for half in halve_batch(parts):
                 left = [part for part in half if not part.job.is_settled]
                 if left:
                     self._compute(left)
@@ -371,18 +387,3 @@ class Batcher:
             job.is_settled = True
         self._monitor.rows_finished(job.rows.count)
         return job.future.set_running_or_notify_cancel()
-
-
-def _halve(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
-    """Split a batch of at least two rows; a request may have rows in both halves."""
-    left = sum(part.rows for part in parts) // 2
-    first: list[Part] = []
-    second: list[Part] = []
-    for job, start, rows in parts:
-        share = min(rows, left)
-        left -= share
-        if share:
-            first.append(Part(job, start, share))
-        if rows > share:
-            second.append(Part(job, start + share, rows - share))
-    return first, second

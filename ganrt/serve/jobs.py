@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -38,7 +40,7 @@ class Job:
     """What samples were drawn from."""
     since: float
     """When it was made, by the clock of the batcher."""
-    deadline: float | None = None
+    deadline: float = math.inf
     """When it is worth nothing any more."""
     future: Future[Answer] = field(default_factory=Future)
     """Gets the answer. It stays pending until then, so that it can be cancelled all the time."""
@@ -69,3 +71,18 @@ class Part(NamedTuple):
     """Index of the first row in the request."""
     rows: int
     """Number of rows."""
+
+
+def halve_batch(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
+    """Split a batch of at least two rows; a request may have rows in both halves."""
+    left = sum(part.rows for part in parts) // 2
+    first: list[Part] = []
+    second: list[Part] = []
+    for job, start, rows in parts:
+        share = min(rows, left)
+        left -= share
+        if share:
+            first.append(Part(job, start, share))
+        if rows > share:
+            second.append(Part(job, start + share, rows - share))
+    return first, second

@@ -20,7 +20,12 @@ class RowQueue:
     def __init__(self, quantum: int) -> None:
         self.quantum = quantum
         """Rows of a turn, at least 1."""
+        self.rows = 0
+        """Rows that wait."""
         self._jobs: deque[Job] = deque()
+        self._weight = 0
+        self._large: dict[Job, None] = {}
+        """Requests that take several turns, in their order; the others are too many to look at each of them."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -28,51 +33,58 @@ class RowQueue:
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs)
 
-    @property
-    def rows(self) -> int:
-        """Rows that wait."""
-        return sum(job.waiting for job in self._jobs)
-
     def add(self, job: Job) -> None:
         """Put a request at the back."""
         self._jobs.append(job)
+        self._count(job, job.waiting)
+        if job.waiting > self.quantum:
+            self._large[job] = None
 
     def count_ahead(self, rows: int) -> int:
         """Return the weight of all rows whose turn comes before the last turn of a new request of `rows` rows."""
-        turns = -(-rows // self.quantum)
-        return sum(min(job.waiting, turns * self.quantum) * job.rows.weight for job in self._jobs)
+        most = -(-rows // self.quantum) * self.quantum
+        return self._weight - sum(max(0, job.waiting - most) * job.rows.weight for job in self._large)
 
     def count_ready(self, limit: int) -> int:
         """Return how many rows the next batch could have, at most `limit`; 0 if nothing waits."""
         if not self._jobs:
             return 0
-        rows = self._jobs[0].rows
-        waiting = sum(job.waiting for job in self._jobs if job.rows.key == rows.key)
-        return min(waiting, limit, rows.at_once)
+        rows, ready = self._jobs[0].rows, 0
+        limit = min(limit, rows.at_once)
+        for job in self._jobs:
+            if job.rows.key == rows.key:
+                ready += job.waiting
+            if ready >= limit:
+                return limit
+        return ready
 
     def take(self, rows: int) -> list[Part]:
         """Take a batch of `rows` rows, at most `count_ready`: those of the request at the front, and of others that can
         share its batch."""
         key = self._jobs[0].rows.key
         shares: dict[Job, int] = {}
-        turns = deque(job for job in self._jobs if job.rows.key == key)
+        passed: list[Job] = []
+        ended: deque[Job] = deque()
+        """Requests whose turn has ended, and that have more."""
         while rows > 0:
-            job = turns.popleft()
-            turn = job.turn_left or self.quantum
-            share = min(turn, job.waiting - shares.get(job, 0), rows)
+            job = (self._jobs or ended).popleft()
+            if job.rows.key != key:
+                passed.append(job)
+                continue
+            turn, left = job.turn_left or self.quantum, job.waiting - shares.get(job, 0)
+            share = min(turn, left, rows)
             shares[job] = shares.get(job, 0) + share
             rows -= share
             job.turn_left = turn - share
-            if shares[job] < job.waiting:
-                turns.append(job)
+            if share < left:
+                # The batch may be full in the middle of a turn, which then goes on in the next one.
+                (passed.insert(0, job) if job.turn_left else ended.append(job))
+        self._jobs.extendleft(reversed(passed))
+        self._jobs.extend(ended)
         parts = [Part(job, job.taken, share) for job, share in shares.items()]
         for job, share in shares.items():
             job.taken += share
-        waiting = [job for job in shares if job.waiting]
-        others = [job for job in self._jobs if job not in shares]
-        # The batch may be full in the middle of a turn, which then goes on in the next one.
-        interrupted = [job for job in waiting if job.turn_left]
-        self._jobs = deque([*interrupted, *others, *(job for job in waiting if not job.turn_left)])
+            self._count(job, -share)
         return parts
 
     def remove(self, unwanted: Callable[[Job], bool]) -> list[Job]:
@@ -81,4 +93,14 @@ class RowQueue:
         if removed:
             gone = set(removed)
             self._jobs = deque(job for job in self._jobs if job not in gone)
+            for job in removed:
+                self._count(job, -job.waiting)
+                self._large.pop(job, None)
         return removed
+
+    def _count(self, job: Job, rows: int) -> None:
+        """Count rows that have come, or that have gone if the number is negative."""
+        self.rows += rows
+        self._weight += rows * job.rows.weight
+        if not job.waiting:
+            self._large.pop(job, None)
