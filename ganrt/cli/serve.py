@@ -49,7 +49,10 @@ _LONGEST_TOKEN = 4096
 @click.option("--threads", type=click.IntRange(1), show_default="all that may be used", help="CPU threads of a model.")
 @click.option("--workers", default=1, type=click.IntRange(1, 64), help="Processes, each with the models in its memory.")
 @click.option(
-    "--max-batch", type=click.IntRange(1), show_default="what the model allows", help="Most pictures in a batch."
+    "--max-batch",
+    type=click.IntRange(1),
+    show_default="as many as make it faster",
+    help="Most pictures in a batch.",
 )
 @click.option("--max-wait", default=2.0, metavar="MS", help="How long a request waits for others to fill its batch.")
 @click.option("--max-queue", default=10.0, metavar="SECONDS", help="Reject requests that would wait longer.")
@@ -108,7 +111,8 @@ def serve(
 
     def say_ready(models: Models) -> None:
         for model in models:
-            click.echo(f"{model.name}: {model.generator.info.config}, {model.generator.info.precision}")
+            info, most = model.generator.info, model.batcher.largest_batch
+            click.echo(f"{model.name}: {info.config}, {info.precision}, batches of up to {most}")
         click.echo(f"ready: {address}")
 
     server.run_server(wanted, listening, workers, say_ready)

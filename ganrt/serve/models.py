@@ -8,16 +8,14 @@ from dataclasses import replace
 from typing import Literal
 
 import ganrt
-from ganrt import feeds
 from ganrt.backend import backend_table
-from ganrt.errors import BackendError, ClosedError, DeviceLostError, GanrtError, RequestError
+from ganrt.errors import ClosedError, DeviceLostError, GanrtError, RequestError
 from ganrt.fair_lock import FairLock
 from ganrt.generator import Generator
-from ganrt.golden import proof_picture_size
-from ganrt.sample_request import check_request
 from ganrt.serve.batcher import Batcher
 from ganrt.serve.metrics import Metrics
 from ganrt.serve.settings import ModelSettings, Settings
+from ganrt.serve.warm_up import choose_largest_batch, warm_up
 
 _log = logging.getLogger(__name__)
 
@@ -88,11 +86,11 @@ class Models:
     def _load(self, settings: ModelSettings) -> None:
         generator = ganrt.load(settings.path, **settings.loading)
         try:
-            _warm_up(settings.name, generator, self._settings.largest_batch)
-            device = generator.session.device
+            chosen, device = self._settings.largest_batch, generator.session.device
+            seconds = warm_up(settings.name, generator, min(chosen or generator.max_batch, generator.max_batch))
             batcher = Batcher(
                 generator,
-                largest_batch=self._settings.largest_batch,
+                largest_batch=chosen or choose_largest_batch(generator.seconds or seconds),
                 longest_wait_s=self._settings.longest_wait_s,
                 longest_queue_s=self._settings.longest_queue_s,
                 most_rows=self._settings.most_rows,
@@ -128,21 +126,6 @@ class Models:
         for model in self:
             model.batcher.close(self._settings.drain_s)
             model.generator.close()
-
-
-def _warm_up(name: str, generator: Generator, largest_batch: int | None) -> None:
-    """Run a batch of every size that the session has, or of the powers of two if it takes any size.
-
-    Raises BackendError if one fails, with the name of the model and the batch size.
-    """
-    spec, largest = generator.spec, min(largest_batch or generator.max_batch, generator.max_batch)
-    sizes = generator.session.batch_sizes or tuple(2**k for k in range(largest.bit_length()))
-    size = proof_picture_size(spec) if spec.images else None
-    for rows in sorted({*(s for s in sizes if s <= largest), min(sizes)}):
-        try:
-            generator(**feeds.draw_rows(spec, check_request(spec, rows).take_rows(0, rows), size))
-        except GanrtError as error:
-            raise BackendError(f"{name} failed on a batch of {rows} while it was warmed up: {error}") from error
 
 
 def spread_threads(settings: ModelSettings, threads: int) -> ModelSettings:

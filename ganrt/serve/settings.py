@@ -28,7 +28,7 @@ class Settings:
     models: tuple[ModelSettings, ...]
     """At least one; the first answers requests that name none."""
     largest_batch: int | None = None
-    """Most rows of a batch; None for what the model allows."""
+    """Most rows of a batch; None for the size beyond which larger batches are not faster per image."""
     longest_wait_s: float = 0.002
     """As for `Batcher`; the next two likewise."""
     longest_queue_s: float = 10.0
