@@ -251,7 +251,8 @@ class Batcher:
             self._queue.add(job)
             self._next_deadline = min(self._next_deadline, job.deadline)
             self._monitor.rows_accepted(rows.count)
-            self._changed.notify_all()
+            if self._queue.rows == rows.count or self._queue.rows >= self._largest:  # else it waits for more anyway
+                self._changed.notify_all()
         return job.future
 
     def _reject_if_full(self, rows: int, patience_s: float) -> None:

@@ -45,8 +45,11 @@ class Desk:
         settings = self.settings
         return await read_body(request, settings.max_body, settings.read_timeout_s, request.state.reservation.grow)
 
-    async def run_in_thread(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do work that takes long, such as decoding a picture, in one of as many threads as there are processors."""
+    async def run(self, is_quick: bool, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Do some work: here if it takes less time than to hand it over, else in one of as many threads as there are
+        processors, so that others are served meanwhile."""
+        if is_quick:
+            return work(*args, **kwargs)
         return await anyio.to_thread.run_sync(lambda: work(*args, **kwargs), limiter=self._threads)
 
     async def answer(self, request: Request, model: Model, order: Order) -> Answer:
@@ -57,10 +60,7 @@ class Desk:
         timeout_s = min(order.timeout_s or self.settings.timeout_s, self.settings.timeout_s)
         order = replace(order, timeout_s=timeout_s)
         limits = (self.settings.max_pixels, request.state.reservation.grow)
-        if order.pictures:
-            future = await self.run_in_thread(place_order, model, order, *limits)
-        else:
-            future = place_order(model, order, *limits)
+        future = await self.run(not order.pictures, place_order, model, order, *limits)
         answered: asyncio.Future[Answer] = asyncio.wrap_future(future)
         gone: asyncio.Future[None] = asyncio.ensure_future(_wait_for_disconnect(request))
         try:

@@ -23,8 +23,8 @@ from ganrt.transform import LUMA
 
 _PICTURES = ("image/png", "image/jpeg", "image/webp")
 """Media types of bodies that are one picture."""
-_LONG = 2**18
-"""Bytes of a body that is parsed in another thread, so that others are served meanwhile."""
+_QUICK, _QUICK_TO_COMPRESS = 2**18, 2**14
+"""Bytes that are read or written in less than a millisecond, and that are compressed in as much."""
 _MOST_LISTED = 64
 """Headers list the samples of at most so many pictures: clients limit the length of headers."""
 
@@ -47,22 +47,20 @@ def make_router(desk: Desk) -> APIRouter:
     )
     async def make_images(request: Request) -> Response:
         body = await desk.read_body(request)
-        is_long = len(body) > _LONG
-        wanted, files = (
-            await desk.run_in_thread(_read_request, request, body) if is_long else _read_request(request, body)
-        )
+        wanted, files = await desk.run(len(body) <= _QUICK, _read_request, request, body)
         model = request.state.model = desk.models.find(wanted.model)
         form = choose_format(wanted, request.headers.get("accept"))
         if form is None:
             raise NotAcceptableError(f"the header Accept allows none of {', '.join(MEDIA_TYPES.values())}")
         if not model.spec.images and None in files:
             raise RequestError(f"this {model.spec.family} model takes no picture; send JSON")
-        photos = await desk.run_in_thread(_read_photos, model, files, desk.settings.max_pixels) if files else {}
+        photos = await desk.run(not files, _read_photos, model, files, desk.settings.max_pixels)
         desk.reserve(request, sum(photo.picture.nbytes for photo in photos.values()))
         answer = await desk.answer(request, model, _make_order(wanted, photos))
         started = now()
         first = photos.get(model.spec.images[0].name) if photos else None
-        content = await desk.run_in_thread(encode_pictures, answer.pictures, form, first)
+        is_quick = answer.pictures.nbytes <= (_QUICK if form == "npy" else _QUICK_TO_COMPRESS)
+        content = await desk.run(is_quick, encode_pictures, answer.pictures, form, first)
         headers = _describe_answer(model, answer, now() - started)
         return Response(content, media_type=MEDIA_TYPES[form], headers=headers)
 
