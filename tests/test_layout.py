@@ -44,6 +44,7 @@ ARROWS = {
     "ganrt.export.engines": {"ganrt", "ganrt.gpu"},
     "ganrt.bench": {"ganrt", "ganrt.gpu", "ganrt.models"},
     "ganrt.bench.gpu": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.bench"},
+    "ganrt.bench.serving": {"ganrt", "ganrt.bench"},
     "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},
 }
 """Package -> the other packages that it may import, at import time or later. The command line also imports training,

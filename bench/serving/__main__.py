@@ -8,6 +8,7 @@ import click
 
 from .gain import measure_gain
 from .overload import measure_overload
+from .soak import measure_soak
 
 
 @click.group()
@@ -32,6 +33,14 @@ def gain(bundle: str, seconds: float, rounds: int) -> None:
 def overload(bundle: str, seconds: float, times: float, max_queue: float) -> None:
     """Requests at several times the rate that the server can answer."""
     click.echo(asyncio.run(measure_overload(bundle, seconds, times, max_queue)))
+
+
+@main.command()
+@click.argument("bundles", nargs=-1, required=True)
+@click.option("--seconds", default=600.0, help="Length of the traffic.")
+def soak(bundles: tuple[str, ...], seconds: float) -> None:
+    """Mixed traffic: samples, pictures, mistakes, clients that go away."""
+    click.echo(asyncio.run(measure_soak(bundles, seconds)))
 
 
 if __name__ == "__main__":
