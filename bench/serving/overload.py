@@ -11,8 +11,9 @@ import numpy as np
 from .. import clock
 from .traffic import Reply, Server, run_server, send_at_rate, send_steadily
 
-_CLIENTS = 48
+_CLIENTS = 24
 _CAPACITY_S = 20.0
+_PAUSE_S = 0.1
 _CALM_S = 5.0
 """How long the rate of single requests is watched afterwards."""
 
@@ -47,7 +48,12 @@ async def measure_overload(bundle: str, seconds: float, times: float, max_queue_
 
 
 async def _measure_capacity(server: Server) -> float:
-    replies = await send_steadily(server.sample, _CLIENTS, _CAPACITY_S)
+    async def ask(number: int) -> int:
+        while (status := await server.sample(number)) == 429:
+            await asyncio.sleep(_PAUSE_S)
+        return status
+
+    replies = await send_steadily(ask, _CLIENTS, _CAPACITY_S)
     last = max(reply.sent_s + reply.seconds for reply in replies)
     return sum(reply.status == 200 for reply in replies) / (last - replies[0].sent_s)
 

@@ -1,12 +1,18 @@
 """The scripts of examples/ run as they are, and make what they promise."""
 
+import io
 import runpy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
+from fastapi.testclient import TestClient
 
+import ganrt
+from ganrt.bundle import Bundle
 from ganrt.images import read_picture
 
 FOLDER = Path(__file__).parent.parent.parent / "examples"
@@ -49,6 +55,18 @@ def test_truncation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for line in capsys.readouterr().out.splitlines():
         varied, typical = (float(words.split()[0]) for words in line.split(" by ")[1:])
         assert typical < 0.6 * varied
+
+
+def test_a_service_with_fastapi(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUNDLE", str(bundle.path))
+    app = run("serve_with_fastapi.py")["app"]
+    with TestClient(app) as client, ThreadPoolExecutor(8) as callers, ganrt.load(bundle) as generator:
+        answers = list(callers.map(lambda seed: client.get(f"/pictures/{seed}"), range(24)))
+        for seed, answer in enumerate(answers):
+            made = np.asarray(PIL.Image.open(io.BytesIO(answer.content)))
+            np.testing.assert_array_equal(made, generator.sample(1, seed=seed)[0])
+        wrong = client.get("/pictures/-1")
+        assert wrong.status_code == 400 and "seed is -1" in wrong.json()["detail"]
 
 
 def test_every_example_is_run_here() -> None:
