@@ -70,8 +70,9 @@ class Visit:
         anybody but the server."""
         self.context.close()
         known = tuple(f"{REFUSED}{status}" for status in refused)
-        assert [text for text in self.complaints if not text.startswith(known)] == []
-        assert [a for a in self.addresses if not a.startswith((self.url, f"blob:{self.url}"))] == []
+        wrong = [text for text in self.complaints if not text.startswith(known)]
+        wrong += [address for address in self.addresses if not address.startswith((self.url, f"blob:{self.url}"))]
+        assert not wrong, wrong
 
 
 def read_pixels(image: Any) -> NDArray[np.uint8]:

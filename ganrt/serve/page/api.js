@@ -5,7 +5,7 @@ import { say } from "./status.js";
 
 /**
  * @typedef {object} Model an entry of GET /v1/models
- * @property {string} name @property {string} bundle @property {string} family @property {boolean} ready
+ * @property {string} name @property {string} bundle @property {string} family
  * @property {"sample"|"transform"} kind @property {string} backend @property {string} variant @property {string} device
  * @property {string} precision @property {number|null} threads @property {number|null} psnr @property {boolean} seeded
  * @property {number|null} classes @property {{low: number, high: number|null}|null} truncation
@@ -88,7 +88,7 @@ async function insist(path, options, signal) {
         await sleep(1500, signal);
       } else if (error instanceof ServerError && error.wait) {
         for (let left = error.wait; left > 0; left--) {
-          say(error.status === 429 ? `Busy, trying again in ${left} s` : `${error.message} Trying again in ${left} s`, "wait");
+          say(error.status === 429 ? `Busy, trying again in ${left} s` : `${error.message.replace(/[.]?$/, ".")} Trying again in ${left} s`, "wait");
           await sleep(1000, signal);
         }
       } else throw error;

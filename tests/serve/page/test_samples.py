@@ -115,7 +115,7 @@ def test_a_shared_batch_is_told(visit: Visit) -> None:
 def test_every_control_of_a_model(visit: Visit, url: str) -> None:
     page = visit.open("seed=3")
     see_seed(page, 3)
-    page.locator(".chips").get_by_text("4", exact=True).click()
+    page.get_by_role("radio", name="4").check()
     expect(page.locator(CAPTION)).to_have_text("seed 3 · sample 0 · class 4")
     page.locator("#truncation").fill("0.5")
     page.locator("#input-contrast").fill("1.5")
@@ -127,7 +127,7 @@ def test_every_control_of_a_model(visit: Visit, url: str) -> None:
     page.get_by_role("button", name="Truncation: off").click()
     expect(page.locator("output[for=truncation]")).to_have_text("the model’s own")
     page.get_by_role("button", name="Contrast: reset").click()
-    page.get_by_text("drawn from the seed", exact=True).click()
+    page.get_by_role("radio", name="drawn from the seed").check()
     wait_for_picture(page, url, model="faces", seed=3, index=2)
     assert page.evaluate("document.activeElement.type") == "radio"
 
@@ -136,7 +136,7 @@ def test_a_link_shows_the_same_picture(visit: Visit, url: str) -> None:
     page = visit.open("seed=3")
     see_seed(page, 3)
     page.locator("#input-contrast").fill("1.5")
-    page.locator(".chips").get_by_text("4", exact=True).click()
+    page.get_by_role("radio", name="4").check()
     page.get_by_role("button", name="Seed: next", exact=True).click()
     page.wait_for_url("**in.contrast=1.5**")
     again = visit.context.new_page()
@@ -258,7 +258,7 @@ def test_the_animation_plays_and_pauses(visit: Visit) -> None:
     page = visit.open("view=interpolate&amount=0")
     expect(page.locator(CAPTION)).to_contain_text("0 % of the way")
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("(window.seen ??= new Set()).add(document.querySelector('#amount').value).size > 9")
+    page.wait_for_function("() => (window.seen ??= new Set()).add(document.querySelector('#amount').value).size > 9")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     stopped = float(page.locator("#amount").input_value())

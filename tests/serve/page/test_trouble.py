@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.browser import Visit, ask, read_answer, see_seed, sync_api, wait_for_picture
+from helpers.browser import Visit, ask, make_photo, read_answer, see_seed, sync_api, wait_for_picture
 
 expect = sync_api.expect
 
@@ -77,7 +77,7 @@ def test_a_server_that_asks_for_a_token(lenient: Visit) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_be_visible()  # nothing can be shown without a token
     for token, text in (("wrong", "The server does not accept this token. Try another one."), ("secret", "")):
-        page.get_by_label("Token").fill(token)
+        page.get_by_role("textbox", name="Token").fill(token)
         page.keyboard.press("Enter")
         if text:
             expect(page.locator("#token-text")).to_have_text(text)
@@ -144,8 +144,6 @@ def test_the_copied_commands_make_the_picture(
 
 
 def test_the_copied_command_with_a_photograph(visit: Visit, url: str, tmp_path: Path) -> None:
-    from helpers.browser import make_photo
-
     page = visit.open("model=x2")
     page.wait_for_selector("#controls label.drop")
     (tmp_path / "photo.jpg").write_bytes(make_photo(24, 16, "JPEG"))
@@ -156,8 +154,6 @@ def test_the_copied_command_with_a_photograph(visit: Visit, url: str, tmp_path: 
 
 
 def test_the_copied_command_with_two_pictures(visit: Visit, tmp_path: Path) -> None:
-    from helpers.browser import make_photo
-
     page = visit.open("model=blend&in.strength=0.75")
     page.wait_for_selector("#controls label.drop")
     for name in ("content", "style"):
