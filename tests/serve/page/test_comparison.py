@@ -14,7 +14,7 @@ DIFFERENCE = """async ([a, b, gain]) => {
   const { compare, drawDifference } = await import("/page/difference.js");
   const image = (levels) => new ImageData(new Uint8ClampedArray(levels), 2, 1);
   const canvas = document.createElement("canvas");
-  drawDifference(canvas, image(a), image(b), gain);
+  drawDifference(canvas, image(a), image(b), gain, 2);
   return { ...compare(image(a), image(b)), drawn: [...canvas.getContext("2d").getImageData(0, 0, 2, 1).data] };
 }"""
 
@@ -75,6 +75,23 @@ def test_the_arithmetic_of_a_difference(
     assert found["largest"] == largest
     assert found["psnr"] == (float("inf") if psnr is None else pytest.approx(psnr))
     assert found["drawn"] == (drawn or [0, 0, 64, 255, 0, 255, 0, 255])
+
+
+def test_single_pixels_are_seen_in_a_small_difference(visit: Visit) -> None:
+    """5 x 3 pixels are shown on 2: blocks of 3, each as bright as its largest difference."""
+    drawn = visit.open().evaluate(
+        """async () => {
+          const { drawDifference } = await import("/page/difference.js");
+          const [a, b] = [new ImageData(5, 3), new ImageData(5, 3)];
+          b.data[0] = 3;
+          b.data[4 * 12 + 1] = 5;  // x 2, y 2
+          b.data[4 * 14 + 2] = 9;  // x 4, y 2
+          const canvas = document.createElement("canvas");
+          drawDifference(canvas, a, b, 10, 2);
+          return [canvas.width, canvas.height, ...canvas.getContext("2d").getImageData(0, 0, 2, 1).data];
+        }"""
+    )
+    assert drawn == [2, 1, 30, 50, 0, 255, 0, 0, 90, 255]
 
 
 def test_one_model_says_how_to_serve_more(visit: Visit) -> None:
