@@ -62,6 +62,7 @@ def main(url: str) -> None:
                 page.wait_for_timeout(1000)
                 if press:
                     page.locator(press).press("ArrowLeft")
+                    page.locator(press).blur()
                     page.wait_for_timeout(500)
                 data = page.screenshot()
                 page.close()

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,11 +90,18 @@ def read_answer(data: bytes) -> NDArray[np.uint8]:
 
 def ask(url: str, **body: Any) -> NDArray[np.uint8]:
     """The picture that the server makes for a body of POST /v1/images: uint8 (H, W, 3)."""
-    request = urllib.request.Request(
-        f"{url}v1/images", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    request = urllib.request.Request(f"{url}v1/images", json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as answer:
         return read_answer(answer.read())
+
+
+def find_refusal(url: str, data: bytes, kind: str = "application/json") -> str:
+    """The sentence with which the server refuses a body."""
+    request = urllib.request.Request(f"{url}v1/images", data, {"Content-Type": kind})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    with caught.value as answer:
+        return str(json.load(answer)["error"])
 
 
 def make_photo(width: int, height: int, form: str = "PNG") -> bytes:

@@ -1,19 +1,25 @@
-"""The real server with four small models, and a browser to look at its page."""
+"""The real server with four small models, and a browser to look at its page.
+
+The browser is imported by the fixtures: where it is missing, the modules of tests are skipped.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from helpers.browser import Visit, open_browser
-from helpers.page_server import serve
 from torch import Tensor, nn
 
 import ganrt
 from ganrt.bundle import Bundle
 from ganrt.export import export
 from ganrt.serve.settings import ModelSettings, Settings
+
+if TYPE_CHECKING:
+    from helpers.browser import Visit
 
 CONDITIONAL = ganrt.Spec(
     "conditional",
@@ -65,7 +71,7 @@ class Blend(nn.Module):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the bundle `faces.ganrt`: classes, truncation, and a scalar."""
     folder = tmp_path_factory.mktemp("page")
-    export(Conditional(), folder / "faces.ganrt", spec=CONDITIONAL, forms=())
+    export(Conditional(), folder / "faces.ganrt", spec=CONDITIONAL, forms=(), backends=("onnxruntime", "openvino"))
     return folder
 
 
@@ -73,6 +79,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(folder: Path, espcn: Bundle) -> Iterator[str]:
     """Address of the server: `faces` with two backends, `x2` for photographs, and `blend`, which takes two pictures of
     one size."""
+    from helpers.page_server import serve
+
     blend = export(Blend(), folder / "blend.ganrt", spec=BLEND, forms=(), backends="onnxruntime")
     faces = str(folder / "faces.ganrt")
     models = (
@@ -87,6 +95,8 @@ def url(folder: Path, espcn: Bundle) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
+    from helpers.browser import open_browser
+
     with open_browser() as browser:
         yield browser
 
@@ -94,6 +104,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def visit(browser: Any, url: str) -> Iterator[Visit]:
     """A page that must not complain, and must not ask anybody but the server."""
+    from helpers.browser import Visit
+
     visit = Visit(browser, url)
     yield visit
     visit.close()

@@ -33,8 +33,9 @@ CONTRASTS = """() => {
     const text = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
     return (text || node.matches(fields)) && node.checkVisibility() && !node.closest(".hidden, noscript, option, .tag");
   }).map((node) => {
+    const opaque = (n) => n === document.body || rgba(getComputedStyle(n).backgroundColor)[3] === 255;
     let behind = node;
-    while (behind !== document.body && rgba(getComputedStyle(behind).backgroundColor)[3] < 255) behind = behind.parentElement;
+    while (!opaque(behind)) behind = behind.parentElement;
     const colors = [getComputedStyle(node).color, getComputedStyle(behind).backgroundColor];
     const [a, b] = colors.map((color) => luminance(rgba(color)));
     return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.outerHTML.slice(0, 150)];
@@ -55,7 +56,12 @@ FOCUSED = """() => {
 
 
 def wait_for_view(page: Any, view: str) -> None:
-    ready = {"picture": "figcaption", "seeds": ".summary:not(:empty)", "interpolate": "figcaption", "compare": ".result"}
+    ready = {
+        "picture": "figcaption",
+        "seeds": ".summary:not(:empty)",
+        "interpolate": "figcaption",
+        "compare": ".result",
+    }
     page.wait_for_selector(ready[view] + (" >> text=/./" if view == "compare" else ""))
 
 
@@ -73,7 +79,11 @@ def test_on_a_phone_nothing_is_cut_off(browser: Any, url: str) -> None:
 def test_a_photograph_on_a_phone(browser: Any, url: str) -> None:
     visit = Visit(browser, url, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = visit.open("model=x2")
-    file = {"name": "a_very_long_name_of_a_file_from_some_camera.png", "mimeType": "image/png", "buffer": make_photo(99, 9)}
+    file = {
+        "name": "a_very_long_name_of_a_file_from_some_camera.png",
+        "mimeType": "image/png",
+        "buffer": make_photo(99, 9),
+    }
     page.locator("input[type=file]").set_input_files(file)
     page.wait_for_selector(".wipe")
     assert page.evaluate("document.documentElement.scrollWidth") == 360

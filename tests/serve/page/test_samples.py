@@ -121,9 +121,7 @@ def test_every_control_of_a_model(visit: Visit, url: str) -> None:
     page.locator("#input-contrast").fill("1.5")
     page.locator("#index").fill("2")
     expect(page.locator(CAPTION)).to_contain_text("sample 2")
-    wait_for_picture(
-        page, url, model="faces", seed=3, index=2, label=4, truncation=0.5, inputs={"contrast": 1.5}
-    )
+    wait_for_picture(page, url, model="faces", seed=3, index=2, label=4, truncation=0.5, inputs={"contrast": 1.5})
     page.get_by_role("button", name="Truncation: off").click()
     expect(page.locator("output[for=truncation]")).to_have_text("the model’s own")
     page.get_by_role("button", name="Contrast: reset").click()
@@ -149,7 +147,8 @@ def test_a_link_shows_the_same_picture(visit: Visit, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", ["seed=-1&index=x&to=1e9&view=all&label=a&amount=7&in.contrast=b", "seed=99999999999999999999&model=none&gain=0"]
+    "state",
+    ["seed=-1&index=x&to=1e9&view=all&label=a&amount=7&in.contrast=b", "seed=99999999999999999999&model=none&gain=0"],
 )
 def test_a_damaged_link(visit: Visit, state: str) -> None:
     page = visit.open(state)
@@ -172,6 +171,43 @@ def test_a_model_shows_its_own_controls_only(visit: Visit) -> None:
     page.locator("#model").select_option("faces")
     expect(page.locator(CAPTION)).to_contain_text("drawn from the seed")
     expect(page.locator("output[for=truncation]")).to_have_text("the model’s own")
+
+
+def test_many_classes_are_a_list(visit: Visit, url: str) -> None:
+    def add_classes(route: Any) -> None:
+        answer = route.fetch()
+        models = answer.json()["models"]
+        route.fulfill(response=answer, json={"models": [{**models[0], "classes": 1000}, *models[1:]]})
+
+    visit.page.route("**/v1/models", add_classes)
+    page = visit.open("seed=3&label=2")
+    wait_for_picture(page, url, model="faces", seed=3, label=2)
+    classes = page.get_by_label("Class")
+    expect(classes).to_have_value("2")
+    assert classes.locator("option").count() == 1001
+    classes.select_option("9")
+    wait_for_picture(page, url, model="faces", seed=3, label=9)
+    classes.select_option("drawn from the seed")
+    wait_for_picture(page, url, model="faces", seed=3)
+
+
+def test_a_truncation_has_the_models_range(visit: Visit) -> None:
+    def set_range(route: Any) -> None:
+        answer = route.fetch()
+        models = answer.json()["models"]
+        changed = {**models[0], "truncation": {"low": 0.25, "high": 0.75}}
+        route.fulfill(response=answer, json={"models": [changed, *models[1:]]})
+
+    page = visit.open()
+    slider = page.locator("#truncation")
+    expect(slider).to_have_attribute("max", "2")  # any, as far as the server knows
+    visit.page.route("**/v1/models", set_range)
+    page.reload()
+    expect(slider).to_have_attribute("max", "0.75")
+    expect(slider).to_have_attribute("min", "0.25")
+    expect(slider).to_have_value("0.75")
+    slider.press("ArrowLeft")
+    expect(page.locator("output[for=truncation]")).to_have_text("0.74")
 
 
 def test_requests_are_coalesced(visit: Visit, url: str) -> None:
@@ -237,7 +273,7 @@ def test_many_seeds(visit: Visit, url: str) -> None:
 def test_interpolation(visit: Visit, url: str) -> None:
     page = visit.open("view=interpolate&seed=3&to=8&amount=0.25&label=1")
     expect(page.locator(CAPTION)).to_contain_text("25 % of the way to seed 8")
-    body = {"model": "faces", "seed": 3, "to_seed": 8, "label": 1}
+    body: dict[str, Any] = {"model": "faces", "seed": 3, "to_seed": 8, "label": 1}
     wait_for_picture(page, url, amount=0.25, **body)
     cells = page.locator(".strip .cell")
     expect(cells).to_have_count(8)
