@@ -5,7 +5,7 @@ import { say } from "./status.js";
 
 /**
  * @typedef {object} Model an entry of GET /v1/models
- * @property {string} name @property {string} bundle @property {string} family @property {boolean} ready
+ * @property {string} name @property {string} bundle @property {string} family
  * @property {"sample"|"transform"} kind @property {string} backend @property {string} variant @property {string} device
  * @property {string} precision @property {number|null} threads @property {number|null} psnr @property {boolean} seeded
  * @property {number|null} classes @property {{low: number, high: number|null}|null} truncation
@@ -36,7 +36,8 @@ class ConnectionError extends Error {}
 
 /** @param {AbortSignal} [signal] @returns {Promise<Model[]>} */
 export async function listModels(signal) {
-  return (await (await insist("v1/models", {}, signal)).response.json()).models;
+  const { blob } = await insist("v1/models", {}, signal);
+  return JSON.parse(await blob.text()).models;
 }
 
 /**
@@ -47,9 +48,8 @@ export async function listModels(signal) {
  * @returns {Promise<Made>}
  */
 export async function makePicture(body, photos, signal) {
-  const { response, start } = await insist(...(await writeRequest(body, photos)), signal);
-  const blob = await response.blob();
-  return { blob, facts: readFacts(response.headers, performance.now() - start) };
+  const { blob, headers, total } = await insist(...(await writeRequest(body, photos)), signal);
+  return { blob, facts: readFacts(headers, total) };
 }
 
 /** One picture travels as it is, with the rest in the address; several in JSON. */
@@ -88,7 +88,7 @@ async function insist(path, options, signal) {
         await sleep(1500, signal);
       } else if (error instanceof ServerError && error.wait) {
         for (let left = error.wait; left > 0; left--) {
-          say(error.status === 429 ? `Busy, trying again in ${left} s` : `${error.message} Trying again in ${left} s`, "wait");
+          say(error.status === 429 ? `Busy, trying again in ${left} s` : `${error.message.replace(/[.]?$/, ".")} Trying again in ${left} s`, "wait");
           await sleep(1000, signal);
         }
       } else throw error;
@@ -96,23 +96,25 @@ async function insist(path, options, signal) {
   }
 }
 
-/** @returns {Promise<{response: Response, start: number}>} */
+/** @returns {Promise<{blob: Blob, headers: Headers, total: number}>} `total` is the round trip in milliseconds */
 async function send(path, options, signal) {
   const token = getToken();
   const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
   const start = performance.now();
   let response;
+  let blob;
   try {
     response = await fetch(new URL(path, document.baseURI), { ...options, headers, signal });
+    blob = await response.blob();
   } catch (error) {
     throw error.name === "AbortError" ? error : new ConnectionError();
   }
-  if (response.ok) return { response, start };
+  if (response.ok) return { blob, headers: response.headers, total: performance.now() - start };
   if (response.status === 401) {
     await askToken(token);
     return send(path, options, signal);
   }
-  const { error } = await response.json().catch(() => ({}));
+  const { error } = await blob.text().then(JSON.parse).catch(() => ({})); // a proxy may answer with a page
   const wait = Number(response.headers.get("Retry-After")) || (response.status === 503 ? 2 : response.status === 429 ? 1 : 0);
   throw new ServerError(response.status, error ?? `The server answered ${response.status}.`, wait);
 }

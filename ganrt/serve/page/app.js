@@ -114,7 +114,7 @@ async function start() {
   say("");
   if (!models.length) return say("The server has no models.", "error");
   const bundles = [...new Set(models.map((model) => model.bundle))];
-  const option = (model) => make("option", { value: model.name }, `${model.name}${model.ready ? "" : " (loading)"}`);
+  const option = (model) => make("option", { value: model.name }, model.name);
   find("model").append(...bundles.map((bundle) => make("optgroup", { label: bundle }, ...models.filter((m) => m.bundle === bundle).map(option))));
   find("model").addEventListener("change", (event) => {
     const next = models.find((model) => model.name === event.target.value);

@@ -98,7 +98,7 @@ function makeDifference(model, reference) {
       const same = a.width === b.width && a.height === b.height;
       canvas.hidden = !same;
       if (!same) return (result.textContent = "The sizes differ.");
-      drawDifference(canvas, a, b, gain);
+      drawDifference(canvas, a, b, gain, node.clientWidth * devicePixelRatio);
       canvas.dispatchEvent(new Event("load"));
       const { psnr, largest } = compare(a, b);
       result.textContent = largest ? `${psnr.toFixed(1)} dB. At most ${count(largest, "level")} of 255.` : "Every pixel is equal.";

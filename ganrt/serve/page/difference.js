@@ -24,10 +24,21 @@ export function compare(a, b) {
   return { psnr: 10 * Math.log10(255 ** 2 / (squares / (a.data.length * 0.75))), largest };
 }
 
-/** Draw gain * |a - b|. @param {HTMLCanvasElement} canvas @param {ImageData} a @param {ImageData} b @param {number} gain */
-export function drawDifference(canvas, a, b, gain) {
-  const made = new ImageData(a.width, a.height);
-  for (let i = 0; i < a.data.length; i++) made.data[i] = i % 4 === 3 ? 255 : gain * Math.abs(a.data[i] - b.data[i]);
-  Object.assign(canvas, { width: a.width, height: a.height });
+/**
+ * Draw gain * |a - b|. A picture that is shown smaller is drawn in blocks, each as bright as its largest difference:
+ * the browser would average single pixels away.
+ * @param {HTMLCanvasElement} canvas @param {ImageData} a @param {ImageData} b @param {number} gain
+ * @param {number} most pixels across that can be shown
+ */
+export function drawDifference(canvas, a, b, gain, most) {
+  const block = Math.max(1, Math.ceil(a.width / most));
+  const [width, height] = [Math.ceil(a.width / block), Math.ceil(a.height / block)];
+  const made = new ImageData(width, height);
+  for (let i = 0; i < a.data.length; i++) {
+    const [x, y, channel] = [(i >> 2) % a.width, Math.floor((i >> 2) / a.width), i & 3];
+    const to = 4 * (Math.floor(y / block) * width + Math.floor(x / block)) + channel;
+    made.data[to] = channel === 3 ? 255 : Math.max(made.data[to], gain * Math.abs(a.data[i] - b.data[i]));
+  }
+  Object.assign(canvas, { width, height });
   canvas.getContext("2d").putImageData(made, 0, 0);
 }

@@ -22,7 +22,7 @@ export const describeBatch = ({ rows, requests }) =>
 export function makeTiming(facts) {
   const known = STAGES.map((name) => [name, facts.timing[name] ?? 0]);
   const rest = Math.max(0, facts.total - known.reduce((sum, [, ms]) => sum + ms, 0));
-  const parts = [...known, ["transfer", rest]];
+  const parts = [...known, ["rest", rest]];
   const bar = make("div", { className: "bar", "aria-hidden": "true" });
   const list = make("dl", {});
   for (const [name, ms] of parts) {

@@ -43,14 +43,14 @@ export function makeInterpolateView(page) {
   async function show(made, amount) {
     page.succeed(made.blob);
     await showBlob(hero.image, made.blob);
-    hero.image.alt = `${describePicture(model, getState(), made.facts)}, ${format(amount * 100)} % of the way to seed ${getState().to}`;
+    hero.image.alt = `${describePicture(model, getState(), made.facts)}, ${format(amount * 100, 0)} % of the way to seed ${getState().to}`;
     if (!timer) caption.replaceChildren(makeCaption(hero.image.alt, made.facts));
   }
 
   function update() {
     const { amount, seed, to } = getState();
     range.value = String(amount);
-    range.setAttribute("aria-valuetext", `${format(amount * 100)} % of the way`);
+    range.setAttribute("aria-valuetext", `${format(amount * 100, 0)} % of the way`);
     [ends[0].textContent, ends[1].textContent] = [seed, to];
     const now = JSON.stringify(bodyAt(0));
     if (now !== wanted) {
