@@ -204,7 +204,7 @@ class Batcher:
             return self._queue.rows
 
     @property
-    def lost(self) -> DeviceLostError | None:
+    def device_error(self) -> DeviceLostError | None:
         """The error with which the device failed; the batcher then rejects everything."""
         return self._lost
 

@@ -333,7 +333,7 @@ def test_a_device_that_fails_ends_everything() -> None:
             future.result(WAIT_S)
     with pytest.raises(DeviceLostError, match="fell off the bus"):
         batcher.sample(1)
-    assert batcher.lost is not None and session.batches == [1]
+    assert batcher.device_error is not None and session.batches == [1]
     batcher.close()
     assert recorder.waiting == 0 and {reason for reason, _ in recorder.dropped} == {"device"}
 
