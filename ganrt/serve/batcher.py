@@ -309,6 +309,7 @@ class Batcher:
                 self._drop_unwanted()
                 ready = self._queue.count_ready(self._largest)
                 if not ready and self._closing:
+                    self._changed.notify_all()  # `close` waits for an empty queue, which cancelled requests have left
                     return []
                 if not ready:
                     self._changed.wait()

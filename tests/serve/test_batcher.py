@@ -403,6 +403,16 @@ def test_closing_computes_what_waits() -> None:
     batcher.close()
 
 
+def test_closing_does_not_wait_for_cancelled_requests() -> None:
+    for _ in range(50):
+        batcher, recorder = make(GatedSession(), longest_wait_s=WAIT_S)
+        batcher.sample(1).cancel()
+        closing = threading.Thread(target=batcher.close, daemon=True)
+        closing.start()
+        closing.join(WAIT_S)
+        assert not closing.is_alive() and recorder.waiting == 0
+
+
 def test_closing_may_have_a_limit() -> None:
     session = GatedSession(is_open=False)
     batcher, recorder = make(session)
