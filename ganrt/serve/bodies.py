@@ -103,7 +103,6 @@ class _Compressed:
     def __init__(self, encoding: str, limit: int) -> None:
         self._encoding, self._limit = encoding, limit
         self._body = bytearray()
-        self._start = b""  # of deflate, until its format is known
         self._members = 0
         self._inflater = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
 
@@ -121,11 +120,7 @@ class _Compressed:
         return bytes(self._body)
 
     def _add_slice(self, data: bytes) -> None:
-        if self._inflater is None:
-            data = self._start + data
-            if len(data) < 2:
-                self._start = data
-                return
+        if self._inflater is None:  # deflate, whose format the first byte tells
             self._inflater = zlib.decompressobj(_ZLIB if _is_zlib(data) else _RAW_DEFLATE)
         while data:
             if self._inflater.eof:
@@ -152,6 +147,6 @@ class _Compressed:
 
 
 def _is_zlib(data: bytes) -> bool:
-    """Return whether data begin with a zlib header (RFC 1950, 2.2): method 8, a window of at most 32 KiB, and its
-    checksum. Deflate data of any encoder do not: they would begin with a stored block whose padding is not zero."""
-    return data[0] & 0x0F == 8 and data[0] >> 4 <= 7 and int.from_bytes(data[:2], "big") % 31 == 0
+    """Return whether data begin with a zlib header: it names method 8 in the lower half of its first byte (RFC 1950,
+    2.2). Deflate data do not begin so: that would be a stored block whose padding is not zero (RFC 1951, 3.2.4)."""
+    return data[0] & 0x0F == 8

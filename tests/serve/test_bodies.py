@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect, Request
 
-from ganrt.errors import MediaTypeError, RequestError, TooLargeError
+from ganrt.errors import MediaTypeError, OverloadedError, RequestError, TooLargeError
 from ganrt.serve.bodies import SlowBodyError, read_body
 
 TEXT = b"The quick brown fox jumps over the lazy dog. " * 20
@@ -40,10 +40,12 @@ class Client:
         return {"type": "http.disconnect"} if self.end == "disconnect" else {"type": "http.request"}
 
 
-def read(client: Client, *headers: tuple[str, str], limit: int = LIMIT, timeout_s: float = 60.0) -> bytes:
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+def read(
+    client: Client, *headers: tuple[str, str], limit: int = LIMIT, timeout_s: float = 60.0, **others: Any
+) -> bytes:
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
     request = Request({"type": "http", "method": "POST", "path": "/", "headers": raw}, client.receive)
-    return asyncio.run(read_body(request, limit, timeout_s))
+    return asyncio.run(read_body(request, limit, timeout_s, **others))
 
 
 def compress(data: bytes, wbits: int) -> bytes:
@@ -127,7 +129,7 @@ def test_a_length_within_the_limit_is_allowed(length: str) -> None:
     assert read(Client([b"a" * LIMIT]), ("Content-Length", length)) == b"a" * LIMIT
 
 
-@pytest.mark.parametrize("length", ["", "-1", "1e3", "٣"])
+@pytest.mark.parametrize("length", ["", "-1", "1e3", "²"])
 def test_a_length_that_is_no_number_is_rejected(length: str) -> None:
     with pytest.raises(RequestError, match=r"^the header Content-Length is '.*'; it must be a number of bytes$"):
         read(Client([TEXT]), ("Content-Length", length))
@@ -218,6 +220,26 @@ def test_any_data_are_a_wrong_request_or_a_body(data: bytes, encoding: str, kept
         read(Client([start + data]), encode(encoding))
     except RequestError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_the_memory_that_a_body_takes_is_told_as_it_grows(kind: str) -> None:
+    encoding, pack = PACKERS[kind]
+    grown: list[int] = []
+    packed = pack(TEXT)
+    half = len(packed) // 2
+    assert read(Client([packed[:half], packed[half:]]), encode(encoding), reserve=grown.append) == TEXT
+    assert len(grown) > 1 and sum(grown) == len(TEXT) and min(grown) >= 0
+
+
+def test_a_body_for_which_there_is_no_memory_is_not_read() -> None:
+    def refuse(_: int) -> None:
+        raise OverloadedError("too many bodies", 1.0)
+
+    client = Client([TEXT, TEXT])
+    with pytest.raises(OverloadedError, match=r"^too many bodies$"):
+        read(client, reserve=refuse, limit=10**6)
+    assert client.taken == len(TEXT)
 
 
 def test_members_are_counted() -> None:
