@@ -333,7 +333,6 @@ FAULTS = {
     ],
     ("ganrt/generator.py", "tests/core/test_shared_batches.py"): [
         ("labels=feeds.draw_classes(self.spec, draw)", "labels=draw.labels"),
-        ("if item.name in given), default=1)", "if item.name in given), default=0) * 0 + 1"),
     ],
     ("ganrt/gpu/latents.py", "tests/gpu/test_latents.py"): [
         ("draw.labels if item is spec.find(Label) else None", "draw.labels"),
@@ -498,10 +497,14 @@ FAULTS = {
         ("-side % item.multiple_of if", "side % item.multiple_of if"),
         ('"edge")', '"constant")'),
         ("+ 2 * compute_margin(spec) if", "+ compute_margin(spec) if"),
-        ("count_pixels_at_once(spec) // (", "512 * 512 // ("),
-        ("chosen if len(pictures[item.name]) == count else slice(1)", "slice(1)"),
-        ("if item.name in cut else rows", ""),
+        ("count_pixels_at_once(self._spec) // self.pixels", "512 * 512 // self.pixels"),
+        ("pictures[picture if len(pictures) > 1 else 0]", "pictures[0]"),
+        ("if cut else part", ""),
+        ("tile + picture, images.to_uint8(", "picture, images.to_uint8("),
         ("tile < 0 or", ""),
+    ],
+    ("ganrt/transform.py", "tests/core/test_shared_batches.py"): [
+        ("if item.name in given), default=1)", "if item.name in given), default=0) * 0 + 1"),
     ],
     ("ganrt/backend_options.py", "tests/core/test_backend_options.py"): [
         ("threads is None else", "not threads else"),
