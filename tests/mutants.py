@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("ganrt", "export", "bench", "tests", "pyproject.toml")
+_HANGS_S = 600
+"""Tests of a mutant that take longer hang, which is a failure."""
 PACKAGES = ("export", "bench")
 """Folders of the checkout that are installed inside ganrt."""
 
@@ -682,10 +684,14 @@ def copy_tree(root: Path, copy: Path) -> None:
 
 
 def run_tests(tree: Path, *files: str) -> int:
-    """Exit code of pytest in a copy: 0 when the tests pass, 1 when one fails, another number for anything else."""
+    """Exit code of pytest in a copy: 0 when the tests pass, 1 when one fails or hangs, another number for anything
+    else."""
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *files]
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=tree, env=environment, capture_output=True).returncode
+    try:
+        return subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=_HANGS_S).returncode
+    except subprocess.TimeoutExpired:
+        return 1
 
 
 def find_survivors(tree: Path, mutants: Iterable[Mutant]) -> Iterator[tuple[Mutant, str]]:
