@@ -19,18 +19,19 @@ from ganrt.serve import images_api, page_files, v2_api
 from ganrt.serve.desk import Desk
 from ganrt.serve.gate import Gate
 from ganrt.serve.metrics import Metrics
-from ganrt.serve.models import Models
+from ganrt.serve.models import Models, log_failure
 from ganrt.serve.problems import STATUSES, answer_problem
 from ganrt.serve.settings import Settings
 
 
-def make_app(settings: Settings, on_change: Callable[[Models], None] = lambda _: None) -> FastAPI:
+def make_app(settings: Settings, on_change: Callable[[Models], None] = log_failure) -> FastAPI:
     """Return the application. It loads the models in a thread once it is started, and answers meanwhile that it is not
     ready.
 
     Args:
         settings: what is served, and its limits.
-        on_change: called when the models are ready, could not be loaded, or lost their device.
+        on_change: called when the models are ready, could not be loaded, or lost their device; by default, the error is
+            logged.
     """
     metrics = Metrics()
     models = Models(settings, metrics, on_change)

@@ -72,7 +72,6 @@ class Models:
                     self._load(settings)
         except Exception as error:  # it has no caller to raise to; the process ends with it
             self.state, self.error = "failed", error
-            _log.error("%s", error, exc_info=not isinstance(error, GanrtError))
         self.is_loading = False
         if self.state == "loading":
             self.state, self.was_ready = "ready", True
@@ -126,6 +125,12 @@ class Models:
         for model in self:
             model.batcher.close(self._settings.drain_s)
             model.generator.close()
+
+
+def log_failure(models: Models) -> None:
+    """Log why models cannot be used, if they cannot: for processes that nobody asks for their error."""
+    if models.error is not None:
+        _log.error("%s", models.error, exc_info=None if isinstance(models.error, GanrtError) else models.error)
 
 
 def spread_threads(settings: ModelSettings, threads: int) -> ModelSettings:

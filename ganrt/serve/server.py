@@ -23,7 +23,7 @@ from ganrt.machine import usable_cores
 from ganrt.serve.app import make_app
 from ganrt.serve.connections import TimedProtocol
 from ganrt.serve.metrics import MULTIPROCESS, forget_dead_processes
-from ganrt.serve.models import Models, spread_threads
+from ganrt.serve.models import Models, log_failure, spread_threads
 from ganrt.serve.settings import Settings
 
 _BACKLOG = 2048
@@ -111,6 +111,7 @@ def _make_worker_app(settings: Settings) -> FastAPI:
     ends, unless it could not start."""
 
     def notice(models: Models) -> None:
+        log_failure(models)
         if models.state == "failed":
             os._exit(STARTUP_FAILURE if not models.was_ready else 1)
 
