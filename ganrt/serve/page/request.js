@@ -17,7 +17,7 @@ export function makeBody(model, state, more = {}) {
 }
 
 /** The body of the picture that the present view shows. @param {Model} model @param {State} state */
-export function makeViewBody(model, state) {
+function makeViewBody(model, state) {
   return makeBody(model, state, state.view === "interpolate" && model.interpolates ? { to_seed: state.to, amount: state.amount } : {});
 }
 
