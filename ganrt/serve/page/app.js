@@ -83,10 +83,9 @@ function succeed(blob) {
   URL.revokeObjectURL(download);
   download = blob ? URL.createObjectURL(blob) : "";
   const name = model.seeded ? `${model.bundle}-${getState().seed}.png` : `${model.bundle}.png`;
-  const copy = (title, write) => make("button", { type: "button", className: "quiet", onclick: (event) => copyText(event.target, write()) }, title);
+  const copy = (title, write) => make("button", { type: "button", className: "quiet", onclick: (event) => copyText(event.target, write(chooseModel(), getState(), getToken() !== null)) }, title);
   if (find("actions").childElementCount === 0) {
-    find("actions").append(make("a", { id: "download" }, "Download"), copy("Copy as curl", () => writeCurl(chooseModel(), getState(), getToken() !== null)),
-      copy("Copy as Python", () => writePython(chooseModel(), getState())));
+    find("actions").append(make("a", { id: "download" }, "Download"), copy("Copy as curl", writeCurl), copy("Copy as Python", writePython));
   }
   Object.assign(find("download"), { download: name, href: download, hidden: !blob });
 }

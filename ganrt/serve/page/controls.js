@@ -97,7 +97,7 @@ function makeClasses(model) {
  * @param {(state: State) => number|null} read null: at rest @param {number} rest
  * @param {(value: number|null) => void} write @returns {Control}
  */
-export function makeSlider(id, name, low, high, reset, read, rest, write) {
+function makeSlider(id, name, low, high, reset, read, rest, write) {
   const value = make("output", { for: id });
   const range = make("input", { type: "range", id, min: low, max: high, step: (high - low) / 100, oninput: () => write(Number(range.value)) });
   const back = make("button", { type: "button", className: "quiet", "aria-label": `${name}: ${reset}`, onclick: () => (write(null), range.focus()) }, reset);

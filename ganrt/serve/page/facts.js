@@ -15,7 +15,7 @@ export function describePicture(model, state, facts) {
 }
 
 /** @param {Facts} facts */
-export const describeBatch = ({ rows, requests }) =>
+const describeBatch = ({ rows, requests }) =>
   rows > 1 ? `Travelled in a batch of ${count(rows, "picture")} of ${count(requests, "request")}.` : "Computed in a batch of its own.";
 
 /** A stacked bar of the round trip. @param {Facts} facts */

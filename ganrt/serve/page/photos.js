@@ -11,13 +11,12 @@ const files = new Map();
 /** @type {Map<string, Photo>} */
 let photos = new Map();
 
-export const getPhotos = () => photos;
 export const getBlobs = () => new Map([...photos].map(([name, photo]) => [name, photo.blob]));
 /** @param {import("./api.js").Model} model */
 export const areMissing = (model) => model.pictures.some(({ name }) => !photos.has(name));
 
 /** Prepare the chosen files for a model. @param {import("./api.js").Model} model */
-export async function preparePhotos(model) {
+async function preparePhotos(model) {
   const chosen = model.pictures.filter(({ name }) => files.has(name));
   photos = new Map(await Promise.all(chosen.map(async ({ name, size }) => [name, await prepare(files.get(name), size)])));
 }
@@ -43,7 +42,7 @@ async function prepare(file, size) {
 
 /**
  * Drop fields for the pictures of a model; each is also a file picker.
- * @param {import("./api.js").Model} model @param {() => void} changed called when `getPhotos` has a new photograph
+ * @param {import("./api.js").Model} model @param {() => void} changed called when `getBlobs` has a new photograph
  */
 export function makeFields(model, changed) {
   const fields = model.pictures.map((picture) => {
@@ -69,6 +68,7 @@ export function makeFields(model, changed) {
     for (const field of fields) field.update();
     changed();
   };
+  photos = new Map(); // those of another model may have the wrong size
   preparePhotos(model).then(() => (fields.forEach((field) => field.update()), files.size && changed()));
   return { nodes: fields.map(({ node }) => node), take: (file) => take((model.pictures.find(({ name }) => !files.has(name)) ?? model.pictures[0]).name, file) };
 }

@@ -33,12 +33,13 @@ export function makePictureView(page) {
   const figure = make("figure", {});
   const stage = model.kind === "transform" ? makeBeforeAfter() : null;
   const hero = makeHero("Picture. Left and right arrow keys change the seed.");
-  const latest = new Latest(show, page.fail, (busy) => figure.setAttribute("aria-busy", String(busy)));
+  const latest = new Latest(show, fail, (busy) => figure.setAttribute("aria-busy", String(busy)));
 
   function update() {
     if (areMissing(model)) return figure.replaceChildren(makeInvitation(page));
     const [state, blobs] = [getState(), getBlobs()];
     const [photo] = blobs.values();
+    if (photo && figure.firstChild !== stage.node) figure.replaceChildren(makePreview(photo));
     latest.submit(async (signal) => ({ ...(await makePicture(makeBody(model, state), blobs, signal)), photo, state }));
   }
 
@@ -52,12 +53,28 @@ export function makePictureView(page) {
     else figure.replaceChildren(picture, caption);
   }
 
+  function fail(error) {
+    page.fail(error);
+    if (stage && figure.firstChild !== stage.node) figure.replaceChildren(makeInvitation(page));
+  }
+
   return { node: figure, update, stop: () => latest.stop() };
+}
+
+/** A photograph while the model works on it. @param {Blob} photo */
+function makePreview(photo) {
+  const image = make("img", { alt: "The photograph, which the model works on" });
+  const frame = make("div", { className: "hero" }, image);
+  const node = make("div", { className: "mat" }, frame);
+  image.addEventListener("error", () => frame.remove()); // the server says what is wrong with it
+  fitPicture(node, frame, image, () => stageHeight());
+  showBlob(image, photo);
+  return node;
 }
 
 /** What is shown as long as a picture is missing. @param {Page} page */
 export function makeInvitation({ model }) {
-  const missing = model.pictures.find(({ name }) => !getBlobs().has(name));
+  const missing = model.pictures.find(({ name }) => !getBlobs().has(name)) ?? model.pictures[0];
   const button = make("button", { type: "button", className: "primary", onclick: () => document.getElementById(`photo-${missing.name}`).click() }, "Choose a file");
   const what = model.pictures.length > 1 ? `the ${missing.name} picture` : "a photograph";
   return make("div", { className: "mat invitation" }, make("p", { className: "large" }, `Drop ${what} here`), make("p", {}, "or paste it, or"), button);

@@ -17,7 +17,7 @@ export function makeBody(model, state, more = {}) {
 }
 
 /** The body of the picture that the present view shows. @param {Model} model @param {State} state */
-export function makeViewBody(model, state) {
+function makeViewBody(model, state) {
   return makeBody(model, state, state.view === "interpolate" && model.interpolates ? { to_seed: state.to, amount: state.amount } : {});
 }
 
@@ -43,8 +43,8 @@ export function writeCurl(model, state, token) {
   return [`curl -sS --fail-with-body '${address}'`, ...lines.filter(Boolean)].join(" \\\n  ") + "\n";
 }
 
-/** @param {Model} model @param {State} state */
-export function writePython(model, state) {
+/** @param {Model} model @param {State} state @param {boolean} token whether the server wants one */
+export function writePython(model, state, token) {
   const load = `g = ganrt.load("${model.bundle}.ganrt", backend="${model.backend}", variant="${model.variant}")`;
   const body = makeViewBody(model, state);
   const inputs = Object.entries(body.inputs ?? {}).map(([name, value]) => `${name}=${value}`);
@@ -53,19 +53,21 @@ export function writePython(model, state) {
     const photos = model.pictures.length === 1 ? ['"photo.jpg"'] : model.pictures.map(({ name }) => `${name}="${name}.jpg"`);
     return `import ganrt\n\n${load}\npicture = g.transform(${[...photos, ...inputs, ...seed].join(", ")})  # uint8 (H, W, C)\n`;
   }
-  if (inputs.length || body.to_seed) return writeUrllib(body);
+  if (inputs.length || body.to_seed) return writeUrllib(body, token);
   const rest = [["labels", body.label], ["truncation", body.truncation]].filter(([, value]) => value !== undefined);
   const given = [`seed=${body.seed}`, `start=${body.index}`, ...rest.map(([name, value]) => `${name}=${value}`)];
   return `import ganrt\n\n${load}\npicture = g.sample(${given.join(", ")})[0]  # uint8 (H, W, C)\n`;
 }
 
 /** For what `sample` has no argument for. */
-function writeUrllib(body) {
+function writeUrllib(body, token) {
   const url = new URL("v1/images", document.baseURI).href;
-  return `import json\nimport urllib.request
+  const secret = token ? `, "Authorization": "Bearer " + os.environ["GANRT_TOKEN"]` : "";
+  return `import json${token ? "\nimport os" : ""}\nimport urllib.request
 
 body = json.loads('${JSON.stringify(body)}')
-request = urllib.request.Request("${url}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+headers = {"Content-Type": "application/json"${secret}}
+request = urllib.request.Request("${url}", json.dumps(body).encode(), headers)
 with urllib.request.urlopen(request) as answer, open("${body.model}.png", "wb") as file:
     file.write(answer.read())\n`;
 }

@@ -67,6 +67,20 @@ def test_a_photograph_that_is_pasted_or_chosen(visit: Visit) -> None:
     expect(page.locator("label.drop")).to_contain_text("chosen.jpg")
 
 
+def test_a_photograph_is_shown_while_the_model_works(visit: Visit) -> None:
+    held: list[Any] = []
+    visit.page.route("**/v1/images?**", lambda route: held.append(route))
+    page, photo = visit.open("model=x2"), make_photo(40, 24)
+    drop(page, photo)
+    expect(page.locator(".mat img")).to_be_visible()
+    assert np.array_equal(read_pixels(page.locator(".mat img")), read_answer(photo))
+    expect(page.locator(".invitation")).to_have_count(0)
+    expect(page.locator("figure")).to_have_attribute("aria-busy", "true")
+    held[0].continue_()
+    expect(page.locator(CAPTION)).to_contain_text("80")
+    expect(page.locator("figure")).to_have_attribute("aria-busy", "false")
+
+
 def test_a_form_that_the_server_does_not_read_is_converted(visit: Visit) -> None:
     page, photo = visit.open("model=x2"), make_photo(24, 24, "BMP")
     drop(page, photo, "photo.bmp", "image/bmp")
@@ -168,6 +182,7 @@ def test_a_text_file_gets_the_servers_sentence(browser: Any, url: str) -> None:
     sentence = find_refusal(url, b"no picture", "text/plain")
     assert "text/plain" in sentence
     expect(page.locator("#status")).to_have_text(sentence)
+    expect(page.locator(".invitation")).to_contain_text("Drop a photograph here")
     expect(page.locator("label.drop")).to_contain_text("notes.txt")
     drop(page, b"no picture either", "notes.png")
     expect(page.locator("#status")).to_contain_text("is not a PNG, JPEG, WEBP file")

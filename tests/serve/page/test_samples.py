@@ -148,7 +148,10 @@ def test_a_link_shows_the_same_picture(visit: Visit, url: str) -> None:
 
 @pytest.mark.parametrize(
     "state",
-    ["seed=-1&index=x&to=1e9&view=all&label=a&amount=7&in.contrast=b", "seed=99999999999999999999&model=none&gain=0"],
+    [
+        "seed=-1&index=x&to=1e9&view=all&label=a&amount=7&in.contrast=b",
+        "seed=99999999999999999999&model=none&gain=0&label=10",
+    ],
 )
 def test_a_damaged_link(visit: Visit, state: str) -> None:
     page = visit.open(state)
@@ -236,6 +239,9 @@ def test_a_request_that_is_overtaken_is_aborted(visit: Visit) -> None:
             setTimeout(() => resolve(name), ms);
             signal.addEventListener("abort", () => (aborted.push(name), reject(signal.reason)));
           });
+          latest.submit(() => new Promise((resolve) => setTimeout(() => resolve("deaf"), 200)));
+          latest.submit(job("quick", 20));
+          await new Promise((resolve) => setTimeout(resolve, 300));
           latest.submit(job("slow", 500));
           latest.submit(job("fast", 50));
           latest.submit(job("never started", 50));
@@ -251,7 +257,7 @@ def test_a_request_that_is_overtaken_is_aborted(visit: Visit) -> None:
           return { shown, aborted };
         }"""
     )
-    assert shown == {"shown": ["fast", "last", "after it"], "aborted": ["slow", "stopped"]}
+    assert shown == {"shown": ["quick", "fast", "last", "after it"], "aborted": ["slow", "stopped"]}
 
 
 def test_many_seeds(visit: Visit, url: str) -> None:

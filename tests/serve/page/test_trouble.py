@@ -1,5 +1,6 @@
 """The page when the server refuses, is busy or is away; and what it copies."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,34 @@ def read_copy(visit: Visit, name: str) -> str:
     return str(visit.page.evaluate("navigator.clipboard.readText()"))
 
 
+def run_command(command: str, folder: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("this machine has no curl")
+    subprocess.run(command, shell=True, check=True, cwd=folder, capture_output=True)
+
+
+def test_a_copied_command_names_the_token_and_does_not_hold_it(visit: Visit) -> None:
+    visit.page.add_init_script("sessionStorage.setItem('ganrt.token', 'secret')")
+    see_seed(visit.open("in.contrast=0.5"), 7)
+    curl, python = (read_copy(visit, name) for name in ("Copy as curl", "Copy as Python"))
+    assert '-H "Authorization: Bearer $GANRT_TOKEN"' in curl
+    assert '"Authorization": "Bearer " + os.environ["GANRT_TOKEN"]' in python and "import os\n" in python
+    assert "secret" not in curl + python
+
+
+def test_copying_without_the_clipboard_of_secure_pages(visit: Visit) -> None:
+    visit.page.add_init_script(
+        """Object.defineProperty(navigator, "clipboard", { value: undefined });
+        document.addEventListener("copy", () => { window.copied = document.activeElement.value; });"""
+    )
+    page = visit.open()
+    see_seed(page, 7)
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_focused()
+    assert page.evaluate("window.copied").startswith("curl -sS")
+    assert page.locator("textarea").count() == 0
+
+
 @pytest.mark.parametrize(
     ("state", "body"),
     [
@@ -143,7 +172,7 @@ def test_the_copied_commands_make_the_picture(
     if picture is None:  # what `sample` has no argument for is asked of the server
         picture = read_answer(Path("faces.png").read_bytes())
     assert np.array_equal(picture, ask(url, **body))
-    subprocess.run(read_copy(visit, "Copy as curl"), shell=True, check=True, cwd=tmp_path, capture_output=True)
+    run_command(read_copy(visit, "Copy as curl"), tmp_path)
     assert np.array_equal(read_answer((tmp_path / "faces.png").read_bytes()), ask(url, **body))
 
 
@@ -151,7 +180,7 @@ def test_the_copied_command_with_a_photograph(visit: Visit, url: str, tmp_path: 
     page = visit.open("model=x2")
     page.wait_for_selector("#controls label.drop")
     (tmp_path / "photo.jpg").write_bytes(make_photo(24, 16, "JPEG"))
-    subprocess.run(read_copy(visit, "Copy as curl"), shell=True, check=True, cwd=tmp_path, capture_output=True)
+    run_command(read_copy(visit, "Copy as curl"), tmp_path)
     assert read_answer((tmp_path / "x2.png").read_bytes()).shape == (32, 48, 3)
     assert 'picture = g.transform("photo.jpg")' in read_copy(visit, "Copy as Python")
 
@@ -161,7 +190,7 @@ def test_the_copied_command_with_two_pictures(visit: Visit, tmp_path: Path) -> N
     page.wait_for_selector("#controls label.drop")
     for name in ("content", "style"):
         (tmp_path / f"{name}.jpg").write_bytes(make_photo(48, 32, "JPEG"))
-    subprocess.run(read_copy(visit, "Copy as curl"), shell=True, check=True, cwd=tmp_path, capture_output=True)
+    run_command(read_copy(visit, "Copy as curl"), tmp_path)
     assert read_answer((tmp_path / "blend.png").read_bytes()).shape == (32, 48, 3)
     wanted = 'picture = g.transform(content="content.jpg", style="style.jpg", strength=0.75)'
     assert wanted in read_copy(visit, "Copy as Python")
