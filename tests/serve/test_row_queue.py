@@ -85,6 +85,15 @@ def test_only_requests_with_the_same_key_share_a_batch() -> None:
     assert take(queue, 16) == [(other, 0, 2)]
 
 
+def test_requests_with_other_keys_keep_their_order() -> None:
+    jobs = [make_job(1, key) for key in ("a", "b", "c", "b", "a")]
+    queue = fill(4, *jobs)
+    take(queue, 8)
+    assert list(queue) == jobs[1:4]
+    take(queue, 8)
+    assert list(queue) == [jobs[2]]
+
+
 def test_rows_limit_their_batch() -> None:
     queue = fill(8, make_job(5, at_once=2))
     assert queue.count_ready(16) == 2
@@ -95,6 +104,7 @@ def test_what_is_ahead_of_a_new_request() -> None:
     assert queue.count_ahead(1) == 4 + 30 + 1
     assert queue.count_ahead(4) == 4 + 30 + 1
     assert queue.count_ahead(5) == 8 + 30 + 1
+    assert queue.count_ahead(2000) == 1000 + 30 + 1
     assert queue.rows == 1004
 
 
@@ -102,7 +112,7 @@ def test_removed_requests_are_gone() -> None:
     jobs = [make_job(2) for _ in range(4)]
     queue = fill(4, *jobs)
     assert queue.remove(lambda job: job in jobs[1:3]) == jobs[1:3]
-    assert list(queue) == [jobs[0], jobs[3]]
+    assert list(queue) == [jobs[0], jobs[3]] and queue.rows == 4 and queue.count_ahead(1) == 4
     assert queue.remove(lambda job: False) == []
 
 
