@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("ganrt", "export", "bench", "tests", "pyproject.toml")
-_HANGS_S = 600
+_HANGS_S = 180
 """Tests of a mutant that take longer hang, which is a failure."""
 PACKAGES = ("export", "bench")
 """Folders of the checkout that are installed inside ganrt."""
