@@ -1,9 +1,11 @@
 """Make the pictures of the page in this folder, from a running server:
 
-ganrt serve digits.ganrt x4.ganrt --backend onnxruntime --backend openvino
+ganrt export out/demo/run --out digits.ganrt --precision fp32,int8
+ganrt export ganrt/weights/realesr-animevideov3-fp16.safetensors --out x4.ganrt --precision fp32,int8
+ganrt serve digits.ganrt x4.ganrt --precision fp32 --precision int8
 python docs/serve/screenshots.py http://127.0.0.1:8000
 
-The two bundles are those of `ganrt demo`. The photograph is the one in docs/photo.png, whose author is named there.
+The run is the one of `ganrt demo`. The photograph is the one in docs/photo.png, whose author is named there.
 """
 
 import io
@@ -72,7 +74,7 @@ def main(url: str) -> None:
         take("page.png", grid, ".summary", "light", DESKTOP)
         take("page-dark.png", flow, "figcaption", "dark", DESKTOP, press="#amount")
         take("page-photo.png", "model=x4", "figcaption", "light", PHOTO)
-        take("page-compare.png", "model=x4&view=compare&gain=64", ".result", "dark", WIDE)
+        take("page-compare.png", "model=x4&view=compare&gain=16", ".result", "dark", WIDE)
         take("page-phone.png", "seed=1009", "figcaption", "light", PHONE)
         browser.close()
 
