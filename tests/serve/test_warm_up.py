@@ -47,8 +47,8 @@ def test_it_stops_where_larger_batches_are_not_faster(monkeypatch: pytest.Monkey
 
 
 def test_a_size_that_a_session_has_is_run_even_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds, _ = run(monkeypatch, lambda rows: float(rows), sizes=(1, 4, 8, 64))
-    assert seconds.keys() == {1, 4, 8}
+    seconds, _ = run(monkeypatch, lambda rows: float(rows), sizes=(1, 4, 8, 16, 32, 64))
+    assert seconds.keys() == {1, 4, 8, 16, 32}
     assert run(monkeypatch, lambda rows: 1.0, sizes=(64, 128))[0].keys() == {64}
 
 
