@@ -49,7 +49,8 @@ class Gate:
                 await self._app(scope, receive, send_counted)
             finally:
                 if scope["path"] == "/v1/images" or scope["path"].endswith("/infer"):
-                    self._desk.metrics.count_request(request.state.model, status, now() - started)
+                    model = request.state.model
+                    self._desk.metrics.count_request(model.labels if model else ("", ""), status, now() - started)
 
     def _is_allowed(self, request: Request) -> bool:
         token, path = self._desk.settings.token, request.url.path

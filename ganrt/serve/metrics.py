@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -12,9 +11,6 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from ganrt.info import Info
 from ganrt.serve.jobs import Answer
 from ganrt.serve.monitor import Monitor
-
-if TYPE_CHECKING:
-    from ganrt.serve.models import Model
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS = (1, 2, 4, 8, 16, 32)
@@ -74,9 +70,9 @@ class Metrics:
         self._info.labels(name, bundle, config.backend, config.variant, config.device, info.precision).set(1)
         return _Counting(self, name, config.variant)
 
-    def count_request(self, model: Model | None, status: int, seconds: float) -> None:
-        """Count the answer to a request for pictures; `model` is None if it named none that there is."""
-        labels = ("", "") if model is None else (model.name, model.generator.info.config.variant)
+    def count_request(self, labels: tuple[str, str], status: int, seconds: float) -> None:
+        """Count the answer to a request for pictures; `labels` are the model and its variant, empty if there is none of
+        that name."""
         self.requests.labels(*labels, str(status)).inc()
         self.request_seconds.labels(*labels).observe(seconds)
 

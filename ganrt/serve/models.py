@@ -31,6 +31,8 @@ class Model:
         self.name, self.bundle = settings.name, settings.bundle
         self.generator = generator
         self.batcher = batcher
+        self.labels = (self.name, generator.info.config.variant)
+        """Its labels in the metrics."""
 
     @property
     def spec(self) -> ganrt.Spec:
