@@ -294,8 +294,7 @@ class Batcher:
             for part in parts:
                 if part.first == 0:
                     part.job.queue_s = started - part.job.since
-            with self._turns:
-                self._compute(parts)
+            self._compute(parts)
             with self._changed:
                 draining = sum(part.rows for part in parts) >= self._largest or len(self._queue) > 0
                 self._rate.add(sum(part.rows * part.job.rows.weight for part in parts), now() - started, draining)
@@ -330,10 +329,13 @@ class Batcher:
     def _compute(self, parts: Sequence[Part]) -> None:
         """Compute a batch. If it fails, compute its halves; the request of a single row that fails gets the error."""
         rows = sum(part.rows for part in parts)
-        started = now()
         try:
-            made = parts[0].job.rows.compute(self.generator, [p.job.rows.take(p.first, p.rows) for p in parts])
-            self._hand_out(parts, made, now() - started)
+            taken = [part.job.rows.take(part.first, part.rows) for part in parts]
+            with self._turns:
+                started = now()
+                made = parts[0].job.rows.compute(self.generator, taken)
+                seconds = now() - started
+            self._hand_out(parts, made, seconds)
         except DeviceLostError as error:
             with self._changed:
                 self._lost = error

@@ -13,10 +13,10 @@ from ganrt.serve.metrics import Metrics, forget_dead_processes
 
 
 def read(text: str) -> dict[tuple[str, ...], float]:
-    """(name, value of each label) -> value, without the buckets."""
+    """(name, values of the labels, sorted by their names) -> value, without the buckets."""
     families = text_string_to_metric_families(text)
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *dict(sorted(sample.labels.items())).values()): sample.value
         for family in families
         for sample in family.samples
         if not sample.name.endswith(("_bucket", "_created"))
@@ -31,11 +31,11 @@ def test_a_batcher_is_counted_by_model_and_variant() -> None:
         cancelled = batcher.sample(50)
         cancelled.cancel()
     found = read(metrics.write().decode())
-    assert found["ganrt_model_info", "faces", "faces", "fake", "fp32", "cpu", "fp32"] == 1
+    assert found["ganrt_model_info", "fake", "faces", "cpu", "faces", "fp32", "fp32"] == 1
     assert found["ganrt_queue_rows", "faces", "fp32"] == 0
     computed, dropped = (
         found["ganrt_rows_total", "faces", "fp32"],
-        found["ganrt_rejected_total", "faces", "fp32", "cancelled"],
+        found["ganrt_rejected_total", "faces", "cancelled", "fp32"],
     )
     assert computed >= 18 and computed + dropped == 68
     assert found["ganrt_batch_rows_sum", "faces", "fp32"] == computed
@@ -50,7 +50,7 @@ def test_requests_are_counted_by_status(server: Running) -> None:
     server.post({"model": "nothing"})
     server.client.get("/v1/models")
     after = read(server.client.get("/metrics").text)
-    keys = [("dcgan", "fp32", "200"), ("", "", "400"), ("", "", "404")]
+    keys = [("dcgan", "200", "fp32"), ("", "400", ""), ("", "404", "")]
     names = [("ganrt_requests_total", *key) for key in keys]
     assert [after[name] - before.get(name, 0) for name in names] == [1, 1, 1]
     seconds = [("ganrt_request_seconds_count", "dcgan", "fp32"), ("ganrt_request_seconds_count", "", "")]
