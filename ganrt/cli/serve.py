@@ -61,7 +61,7 @@ _LONGEST_TOKEN = 4096
 @click.option(
     "--max-pixels",
     default=64,
-    metavar="MPIXELS",
+    metavar="MILLIONS",
     type=click.IntRange(1),
     help="Most pixels of a request, or of its answer.",
 )
