@@ -159,6 +159,17 @@ def test_a_small_request_passes_a_large_one() -> None:
     batcher.close()
 
 
+def test_a_turn_is_a_quarter_of_a_batch() -> None:
+    session = GatedSession(is_open=False)
+    batcher, recorder = make(session, largest_batch=8)
+    hold_first_batch(batcher, session)
+    futures = [batcher.sample(rows, seed=rows) for rows in (100, 90, 1)]
+    session.open_gate()
+    assert all(future.result(WAIT_S) for future in futures)
+    assert recorder.batches[:2] == [(1, 1), (8, 3)]
+    batcher.close()
+
+
 def test_batches_have_the_sizes_of_the_session() -> None:
     session = GatedSession(is_open=False, batch_sizes=(1, 4))
     batcher, _ = make(session)
@@ -174,7 +185,9 @@ def test_batches_have_the_sizes_of_the_session() -> None:
 def test_it_waits_for_rows_that_fill_a_batch() -> None:
     session = GatedSession()
     batcher, recorder = make(session, largest_batch=3, longest_wait_s=WAIT_S)
-    futures = [batcher.sample(1, seed=k) for k in range(3)]
+    futures = [batcher.sample(1, seed=0)]
+    threading.Event().wait(0.05)  # by now the thread waits for more
+    futures += [batcher.sample(1, seed=k) for k in (1, 2)]
     assert all(future.result(WAIT_S / 2) for future in futures)
     assert recorder.batches == [(3, 3)]
     batcher.close()
