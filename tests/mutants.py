@@ -616,7 +616,7 @@ FAULTS = {
         ("or self._queue.rows >= self._largest:", "or False:"),
         ("patience = self._longest_queue_s if timeout_s is None", "patience = self._longest_queue_s if True"),
         ("too_many = max(0, waiting + rows - self.most_rows)", "too_many = 0"),
-        ("if not waiting or (not too_many", "if (not too_many"),
+        ("if not too_many and expected_s <= patience_s:", "if not too_many:"),
         ("if not is_last:", "if False:"),
         ("if moment >= self._next_deadline:", "if False:"),
         ("job.deadline <= moment", "job.deadline > moment"),

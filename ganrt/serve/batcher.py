@@ -261,7 +261,7 @@ class Batcher:
             waiting = self._queue.rows
             too_many = max(0, waiting + rows - self.most_rows)
             expected_s = self._rate.predict(self._queue.count_ahead(rows))
-            if not waiting or (not too_many and expected_s <= patience_s):
+            if not too_many and expected_s <= patience_s:
                 return
             if not is_last:
                 self._drop_unwanted()

@@ -172,14 +172,14 @@ def test_a_turn_is_a_quarter_of_a_batch() -> None:
 
 def test_batches_have_the_sizes_of_the_session() -> None:
     session = GatedSession(is_open=False, batch_sizes=(1, 4))
-    batcher, _ = make(session)
+    batcher, recorder = make(session)
     hold_first_batch(batcher, session)
     futures = [batcher.sample(1, seed=k) for k in range(6)]
     session.open_gate()
     for seed, future in enumerate(futures):
         np.testing.assert_array_equal(pictures(future), batcher.generator.sample(1, seed=seed))
     batcher.close()
-    assert session.batches[:4] == [1, 4, 1, 1]
+    assert session.batches[:4] == [1, 4, 1, 1] and recorder.batches == [(1, 1), (4, 4), (1, 1), (1, 1)]
 
 
 def test_it_waits_for_rows_that_fill_a_batch() -> None:
@@ -377,7 +377,7 @@ def test_a_request_that_would_wait_too_long_is_rejected(monkeypatch: pytest.Monk
     moment[0] = 102.0
     session.open_gate()
     first.result(WAIT_S)
-    session._gate.clear()
+    session.close_gate()
     held = batcher.sample(4, seed=2)
     session.await_batch()
     batcher.sample(6, seed=3)
@@ -391,6 +391,35 @@ def test_a_request_that_would_wait_too_long_is_rejected(monkeypatch: pytest.Monk
     held.result(WAIT_S)
     batcher.close()
     assert recorder.dropped == [("full", 6), ("full", 6)]
+
+
+def test_the_rate_is_that_of_batches_after_which_others_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of 16 pixels takes 2 seconds while one of another size waits; alone, that takes 100 seconds."""
+    moment = [0.0]
+
+    def fault(feeds: Feeds) -> Array | None:
+        moment[0] += 2.0 if feeds["x"].shape[-1] == 4 else 100.0
+        return None
+
+    monkeypatch.setattr("ganrt.serve.batcher.now", lambda: moment[0])
+    session = GatedSession(UPSCALER, is_open=False, fault=fault)
+    batcher, _ = make(session, UPSCALER, longest_wait_s=0.0, longest_queue_s=3.0)
+    photos = [np.zeros((4, width, 3), np.uint8) for width in (4, 8)]
+    futures = [batcher.transform(photos[0])]
+    session.await_batch()
+    futures.append(batcher.transform(photos[1]))
+    session.open_gate()
+    assert all(future.result(WAIT_S) for future in futures)
+    session.close_gate()
+    batcher.transform(photos[0])
+    session.await_batch()
+    session.await_batch()
+    batcher.transform(photos[0])
+    assert batcher.transform(photos[0]), "16 pixels are ahead: 2 seconds"
+    with pytest.raises(OverloadedError, match=r"2 pictures wait, about 4.0 s"):
+        batcher.transform(photos[0])
+    session.open_gate()
+    batcher.close()
 
 
 def test_an_idle_batcher_takes_what_takes_longer_than_the_queue_may() -> None:
