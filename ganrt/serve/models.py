@@ -74,7 +74,6 @@ class Models:
                     self._load(settings)
         except Exception as error:  # it has no caller to raise to; the process ends with it
             self.state, self.error = "failed", error
-            _log.error("%s", error, exc_info=not isinstance(error, GanrtError))
         self.is_loading = False
         if self.state == "loading":
             self.state, self.was_ready = "ready", True
@@ -125,7 +124,7 @@ class Models:
         """Answer the requests that wait, for `drain_s` seconds at most, and free everything."""
         if self.state != "failed":
             self.state = "closing"
-        for model in self:
+        for model in list(self):  # the loading thread may add one
             model.batcher.close(self._settings.drain_s)
             model.generator.close()
 
