@@ -650,7 +650,7 @@ FAULTS = {
     ("ganrt/serve/byte_budget.py", "tests/serve/test_byte_budget.py"): [
         ("if self.bytes + count > budget.limit:", "if count > budget.limit:"),
         ("if budget.taken + count > budget.limit:", "if budget.taken + count >= budget.limit:"),
-        ("self.taken -= reservation.bytes", "pass"),
+        ("self._budget.taken -= self.bytes - count", "pass"),
     ],
     ("ganrt/interpolation.py", "tests/core/test_interpolation.py"): [
         ('if item.distribution == "uniform" else', "if True else"),

@@ -104,7 +104,7 @@ def serve(
         origins=options["origins"],
         access_log=options["access_log"],
     )
-    listening = server.bind(host, port)
+    listening = server.bind(host, port, workers)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     names = ", ".join(model.name for model in wanted.models)
     click.echo(f"loading {names}; {address} answers as soon as they are ready")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -20,18 +21,24 @@ from ganrt.serve.desk import Desk
 from ganrt.serve.gate import Gate
 from ganrt.serve.metrics import Metrics
 from ganrt.serve.models import Models, log_failure
-from ganrt.serve.problems import STATUSES, answer_problem
+from ganrt.serve.open_api import make_document
+from ganrt.serve.problems import STATUSES, answer_problem, describe_problems
 from ganrt.serve.settings import Settings
 
 
-def make_app(settings: Settings, on_change: Callable[[Models], None] = log_failure) -> FastAPI:
-    """Return the application. It loads the models in a thread once it is started, and answers meanwhile that it is not
-    ready.
+def make_app(
+    settings: Settings,
+    on_change: Callable[[Models], None] = log_failure,
+    wait: AbstractContextManager[None] | None = None,
+) -> FastAPI:
+    """Return the application. It loads the models in a thread once it is started.
 
     Args:
         settings: what is served, and its limits.
         on_change: called when the models are ready, could not be loaded, or lost their device; by default, the error is
             logged.
+        wait: held while the models are loaded, before any connection is accepted; with None, requests are answered
+            meanwhile that the server is not ready.
     """
     metrics = Metrics()
     models = Models(settings, metrics, on_change)
@@ -41,12 +48,16 @@ def make_app(settings: Settings, on_change: Callable[[Models], None] = log_failu
     async def run_models(app: FastAPI) -> AsyncIterator[None]:
         loading = threading.Thread(target=models.load, name="ganrt-load", daemon=True)
         loading.start()
+        if wait is not None:
+            with wait:
+                await asyncio.to_thread(loading.join)
         yield
         await asyncio.to_thread(models.close)
 
     gates = [Middleware(Gate, desk=desk)]
     if settings.origins:
-        headers = ["Server-Timing", "X-Ganrt-Model", "X-Ganrt-Batch", "X-Ganrt-Seed", "X-Ganrt-Index", "X-Ganrt-Label"]
+        names = ("Model", "Batch", "Seed", "Index", "Label")
+        headers = ["Retry-After", "Server-Timing", *(f"X-Ganrt-{name}" for name in names)]
         cors = Middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
@@ -65,14 +76,18 @@ def make_app(settings: Settings, on_change: Callable[[Models], None] = log_failu
         exception_handlers=handlers,  # type: ignore[arg-type]
         docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # it would redirect to the host that the client names
     )
     app.state.models = models
     app.include_router(images_api.make_router(desk))
     app.include_router(v2_api.make_router(desk))
     app.include_router(page_files.make_router())
 
-    @app.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @app.get(
+        "/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, responses=describe_problems(401)
+    )
     async def write_metrics(request: Request) -> Response:
         return Response(metrics.write(), media_type=metrics.content_type)
 
+    app.openapi = make_document(app, settings.token is not None)  # type: ignore[method-assign]
     return app

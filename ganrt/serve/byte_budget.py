@@ -30,10 +30,19 @@ class Reservation:
             raise TooLargeError(
                 f"the request needs {self.bytes + count} bytes of memory; the server has {budget.limit}"
             )
-        if budget.taken + count > budget.limit:
-            raise OverloadedError("other requests use the memory of the server; try again in a moment", _RETRY_AFTER_S)
-        budget.taken += count
+        with budget.lock:
+            if budget.taken + count > budget.limit:
+                raise OverloadedError(
+                    "other requests use the memory of the server; try again in a moment", _RETRY_AFTER_S
+                )
+            budget.taken += count
         self.bytes += count
+
+    def shrink_to(self, count: int) -> None:
+        """Give back all but `count` bytes."""
+        with self._budget.lock:
+            self._budget.taken -= self.bytes - count
+        self.bytes = count
 
 
 class ByteBudget:
@@ -54,5 +63,4 @@ class ByteBudget:
         try:
             yield reservation
         finally:
-            with self.lock:
-                self.taken -= reservation.bytes
+            reservation.shrink_to(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
@@ -35,10 +36,6 @@ class Desk:
         """Memory of all requests."""
         self._threads = anyio.CapacityLimiter(usable_cores())
 
-    def reserve(self, request: Request, count: int) -> None:
-        """Take bytes of memory for a request, until its answer is sent. Raises what `Reservation.grow` raises."""
-        request.state.reservation.grow(count)
-
     async def read_body(self, request: Request) -> bytes:
         """Read the body of a request, whose bytes are reserved as they come. Raises what `ganrt.serve.bodies.read_body`
         and `Reservation.grow` raise."""
@@ -60,22 +57,28 @@ class Desk:
         timeout_s = min(order.timeout_s or self.settings.timeout_s, self.settings.timeout_s)
         order = replace(order, timeout_s=timeout_s)
         limits = (self.settings.max_pixels, request.state.reservation.grow)
-        future = await self.run(not order.pictures, place_order, model, order, *limits)
-        answered: asyncio.Future[Answer] = asyncio.wrap_future(future)
-        gone: asyncio.Future[None] = asyncio.ensure_future(_wait_for_disconnect(request))
         try:
-            await asyncio.wait((answered, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            if answered.done():
-                return answered.result()
-            if gone.done():
-                raise ClientDisconnect
-            raise DeadlineError(f"the pictures were not made within {timeout_s:g} seconds")
-        except DeviceLostError as error:
+            future = await self.run(not order.pictures, place_order, model, order, *limits)
+            return await _await_answer(request, future, timeout_s)
+        except DeviceLostError as error:  # maybe in a batch of others, whose clients are gone
             self.models.lose_device(error)
             raise
-        finally:
-            answered.cancel()
-            gone.cancel()
+
+
+async def _await_answer(request: Request, future: Future[Answer], timeout_s: float) -> Answer:
+    """Wait for an answer while the client is there, or cancel it."""
+    answered: asyncio.Future[Answer] = asyncio.wrap_future(future)
+    gone: asyncio.Future[None] = asyncio.ensure_future(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait((answered, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if answered.done():
+            return answered.result()
+        if gone.done():
+            raise ClientDisconnect
+        raise DeadlineError(f"the pictures were not made within {timeout_s:g} seconds")
+    finally:
+        answered.cancel()
+        gone.cancel()
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hmac
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ganrt.serve.clock import now
 from ganrt.serve.desk import Desk
+from ganrt.serve.problems import answer_problem
 
 _OPEN = ("/", "/v2/health/live", "/v2/health/ready")
 """Paths that need no token, as the files of the page below do."""
@@ -38,25 +40,40 @@ class Gate:
             await _send_in_chunks(message, send)
 
         request = Request(scope)
-        if not self._is_allowed(request):
-            answer = JSONResponse({"error": "send the token of this server: Authorization: Bearer TOKEN"}, 401)
-            answer.headers["WWW-Authenticate"] = "Bearer"
+        if answer := self._reject(request):
             await answer(scope, receive, send_counted)
             return
         with self._desk.budget.reserve() as reservation:
             request.state.reservation, request.state.model = reservation, None
             try:
                 await self._app(scope, receive, send_counted)
+            except Exception:
+                status = 500  # it is answered outside of this
+                raise
             finally:
                 if scope["path"] == "/v1/images" or scope["path"].endswith("/infer"):
                     model = request.state.model
                     self._desk.metrics.count_request(model.labels if model else ("", ""), status, now() - started)
 
+    def _reject(self, request: Request) -> JSONResponse | None:
+        """Return the answer to a request that goes no further."""
+        if not self._is_allowed(request):
+            answer = {"error": "send the token of this server: Authorization: Bearer TOKEN"}
+            return JSONResponse(answer, 401, {"WWW-Authenticate": "Bearer"})
+        if {"content-length", "transfer-encoding"} <= {*request.headers.keys()}:
+            answer = {"error": "the request has both Content-Length and Transfer-Encoding: send one of them"}
+            return JSONResponse(answer, 400, {"Connection": "close"})
+        if request.scope["path"].endswith("\n"):  # the pattern of a route would fit: `$` ignores this line feed
+            return answer_problem(request, HTTPException(404))
+        return None
+
     def _is_allowed(self, request: Request) -> bool:
-        token, path = self._desk.settings.token, request.url.path
+        # The path that is routed: that of `request.url` depends on the header Host, which clients choose.
+        token, path = self._desk.settings.token, request.scope["path"]
         if token is None or path in _OPEN or path.startswith(_PAGE):
             return True
-        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        headers = request.headers.getlist("authorization")  # a proxy may have checked another one than the first
+        kind, _, given = (headers[0] if len(headers) == 1 else "").partition(" ")
         return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -54,8 +55,12 @@ def make_router(desk: Desk) -> APIRouter:
             raise NotAcceptableError(f"the header Accept allows none of {', '.join(MEDIA_TYPES.values())}")
         if not model.spec.images and None in files:
             raise RequestError(f"this {model.spec.family} model takes no picture; send JSON")
-        photos = await desk.run(not files, _read_photos, model, files, desk.settings.max_pixels)
-        desk.reserve(request, sum(photo.picture.nbytes for photo in photos.values()))
+        photos: dict[str, Photo] = {}
+        if files:
+            reservation, before = request.state.reservation, request.state.reservation.bytes
+            limits = (desk.settings.max_pixels, reservation.grow)
+            photos = await desk.run(False, _read_photos, model, files, *limits)
+            reservation.shrink_to(before + sum(photo.nbytes for photo in photos.values()))
         answer = await desk.answer(request, model, _make_order(wanted, photos))
         started = now()
         first = photos.get(model.spec.images[0].name) if photos else None
@@ -75,7 +80,7 @@ def _read_request(request: Request, body: bytes) -> tuple[ImageRequest, dict[str
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     names = [name for name, _ in request.query_params.multi_items()]
     if media_type in _PICTURES:
-        repeated = {name for name in names if names.count(name) > 1}
+        repeated = {name for name, count in Counter(names).items() if count > 1}
         return read_query(request.query_params, repeated), {None: body}
     if media_type != "application/json":
         allowed = ", ".join(("application/json", *_PICTURES))
@@ -88,7 +93,9 @@ def _read_request(request: Request, body: bytes) -> tuple[ImageRequest, dict[str
     return wanted, files
 
 
-def _read_photos(model: Model, files: Mapping[str | None, bytes], most_pixels: int) -> dict[str, Photo]:
+def _read_photos(
+    model: Model, files: Mapping[str | None, bytes], most_pixels: int, reserve: Callable[[int], None]
+) -> dict[str, Photo]:
     """Decode the pictures of a request, which have at most `most_pixels` together."""
     photos: dict[str, Photo] = {}
     inputs = {item.name: item for item in model.spec.images}
@@ -97,7 +104,7 @@ def _read_photos(model: Model, files: Mapping[str | None, bytes], most_pixels: i
         if name not in inputs:
             raise RequestError(f"this model has no picture {name!r:.100}; it has {', '.join(inputs) or 'none'}")
         channels = 3 if inputs[name].role == LUMA else inputs[name].channels
-        photos[name] = read_photo(f"the picture {name!r}", content, channels, most_pixels)
+        photos[name] = read_photo(f"the picture {name!r}", content, channels, most_pixels, reserve)
         most_pixels -= photos[name].picture[..., 0].size
     return photos
 

@@ -124,7 +124,7 @@ class Models:
         """Answer the requests that wait, for `drain_s` seconds at most, and free everything."""
         if self.state != "failed":
             self.state = "closing"
-        for model in self:
+        for model in list(self):  # the loading thread may add one
             model.batcher.close(self._settings.drain_s)
             model.generator.close()
 

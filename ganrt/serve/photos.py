@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ import PIL.ImageCms
 import PIL.ImageOps
 
 from ganrt import images
-from ganrt.errors import RequestError, TooLargeError
+from ganrt.errors import OverloadedError, RequestError, TooLargeError
 from ganrt.images import FORMATS, Pictures
 
 Format: TypeAlias = Literal["png", "webp", "npy"]
@@ -20,6 +20,8 @@ Format: TypeAlias = Literal["png", "webp", "npy"]
 MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "webp": "image/webp", "npy": "application/x-npy"}
 _PNG_LEVEL = 3
 """Higher levels of compression take several times as long, for a few percent."""
+_PIXEL_BYTES = {"PNG": 24, "JPEG": 24, "WEBP": 32}
+"""Format -> bytes for a pixel while a picture is decoded, turned and converted, measured with Pillow 12."""
 _SPACES = {"RGB": b"RGB ", "L": b"GRAY"}
 """Mode of a picture -> the colour space of profiles that describe it."""
 
@@ -34,8 +36,15 @@ class Photo(NamedTuple):
     profile: bytes | None
     """ICC profile that describes the picture; None for sRGB."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it takes."""
+        return self.picture.nbytes + (0 if self.alpha is None else self.alpha.nbytes) + len(self.profile or b"")
 
-def read_photo(name: str, content: bytes, channels: int, most_pixels: int) -> Photo:
+
+def read_photo(
+    name: str, content: bytes, channels: int, most_pixels: int, reserve: Callable[[int], None] = lambda _: None
+) -> Photo:
     """Read a PNG, JPEG or WebP file.
 
     The EXIF orientation is applied and 16-bit values are reduced to their high byte. A profile of another colour space
@@ -46,8 +55,10 @@ def read_photo(name: str, content: bytes, channels: int, most_pixels: int) -> Ph
         content: the file.
         channels: 1 (grey) or 3 (RGB).
         most_pixels: larger pictures are rejected by their header, before memory is allocated.
+        reserve: is told how many bytes of memory decoding takes, before it begins.
 
-    Raises RequestError if it is not such a file, is damaged or animated; TooLargeError for too many pixels.
+    Raises RequestError if it is not such a file, is damaged or animated; TooLargeError for too many pixels; what
+    `reserve` raises.
     """
     try:
         with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as file:
@@ -55,9 +66,12 @@ def read_photo(name: str, content: bytes, channels: int, most_pixels: int) -> Ph
                 raise TooLargeError(f"{name} has {file.width} x {file.height} pixels; at most {most_pixels} are read")
             if getattr(file, "is_animated", False):
                 raise RequestError(f"{name} is an animation; send one picture")
+            reserve(_PIXEL_BYTES[file.format or "WEBP"] * file.width * file.height)
             return _convert(PIL.ImageOps.exif_transpose(file), channels)
-    except RequestError:
+    except (RequestError, OverloadedError):
         raise
+    except PIL.Image.DecompressionBombError as error:
+        raise TooLargeError(f"{name} has more pixels than are read: {error}") from error
     except PIL.UnidentifiedImageError as error:
         raise RequestError(f"{name} is not a {', '.join(FORMATS)} file") from error
     except Exception as error:  # Pillow raises almost any exception on damaged files

@@ -78,13 +78,16 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def answer_problem(request: Request, error: Exception) -> JSONResponse:
     """Return the answer to a request that raised an error. What is no fault of the client's is logged."""
     if isinstance(error, HTTPException):
-        detail = {404: f"there is nothing at {request.url.path!r:.100}", 405: f"{request.method} is not allowed here"}
+        detail = {
+            404: f"there is nothing at {request.scope['path']!r:.100}",
+            405: f"{request.method} is not allowed here",
+        }
         return JSONResponse({"error": detail.get(error.status_code, error.detail)}, error.status_code, error.headers)
     if isinstance(error, ClientDisconnect):
         return JSONResponse({"error": "the client is gone"}, _CLIENT_GONE)
     status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
     if status == 500:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        _log.error("%s %.100r failed", request.method, request.scope["path"], exc_info=error)
         return JSONResponse({"error": "the server failed to compute this; its log says why"}, 500)
     headers = {}
     if isinstance(error, OverloadedError):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import resource
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -26,25 +29,56 @@ from ganrt.serve.metrics import MULTIPROCESS, forget_dead_processes
 from ganrt.serve.models import Models, log_failure, spread_threads
 from ganrt.serve.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 _BACKLOG = 2048
 """Connections that may wait to be accepted."""
+_START_S = 120
+"""Seconds in which a worker process must import its libraries and answer its supervisor; uvicorn's 5 are few on a small
+or busy machine, where it would kill and start workers for ever."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises RequestError if the address is in use, or is none of this machine."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+def bind(host: str, port: int, workers: int = 1) -> socket.socket:
+    """Return a socket that listens. For several workers, it only keeps the address, at which each of them listens with
+    a socket of its own. Raises RequestError if the address is in use, or is none of this machine."""
+    listening = _open_socket(host)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(_BACKLOG)  # from now on the address is in use
+        if workers > 1:
+            address = listening.getsockname()
+            listening.close()  # it would get its share of the connections
+            listening = _open_shared(*address[:2])
     except (OSError, OverflowError) as error:
         listening.close()
         reason = getattr(error, "strerror", None) or error
         raise RequestError(
             f"cannot listen on port {port} of {host}: {reason}; choose another --port or --host"
         ) from error
-    listening.set_inheritable(True)
     return listening
+
+
+def _open_socket(host: str) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return listening
+
+
+def _open_shared(host: str, port: int) -> socket.socket:
+    """Return a socket at an address that other sockets of this user may have too."""
+    shared = _open_socket(host)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared.bind((host, port))
+    return shared
+
+
+class _Share(socket.socket):
+    """Becomes a socket at the same address in the worker that gets it. The system distributes connections evenly over
+    such sockets; of one socket that workers share, the first that wakes up takes all connections that wait."""
+
+    def __reduce__(self) -> tuple[Callable[[str, int], socket.socket], tuple[str, int]]:
+        host, port = self.getsockname()[:2]
+        return _open_shared, (host, port)
 
 
 def run_server(settings: Settings, listening: socket.socket, workers: int, on_ready: Callable[[Models], None]) -> None:
@@ -72,9 +106,31 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
-            signal.signal(sig, signal.SIG_DFL)
-            signal.raise_signal(sig)
+            _end_by(sig)
         self.should_exit = True
+
+
+class _Supervisor(Multiprocess):
+    """Kills its workers at a second signal, where uvicorn waits for them."""
+
+    killed_by: int | None = None
+    """The second signal."""
+
+    def join_all(self) -> None:
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sig, self._kill_all)
+        super().join_all()
+
+    def _kill_all(self, sig: int, frame: FrameType | None) -> None:
+        self.killed_by = sig
+        for worker in self.processes:
+            worker.process.kill()
+
+
+def _end_by(sig: int) -> None:
+    """End the process as the signal would have done."""
+    signal.signal(sig, signal.SIG_DFL)
+    signal.raise_signal(sig)
 
 
 def _run_alone(settings: Settings, listening: socket.socket, on_ready: Callable[[Models], None]) -> None:
@@ -100,15 +156,18 @@ def _run_workers(settings: Settings, listening: socket.socket, workers: int) -> 
     settings = settings.change_models(partial(spread_threads, threads=threads))
     with tempfile.TemporaryDirectory(prefix="ganrt-metrics-") as folder:
         os.environ[MULTIPROCESS] = folder
-        supervisor = Multiprocess(configure(settings, partial(_make_worker_app, settings), workers), [listening])
-        supervisor.run()
+        with _Share(listening.family, listening.type, fileno=listening.detach()) as share:
+            supervisor = _Supervisor(configure(settings, partial(_make_worker_app, settings), workers), [share])
+            supervisor.run()
+    if supervisor.killed_by is not None:
+        _end_by(supervisor.killed_by)
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise MachineError("a worker could not load the models; its message is above")
 
 
 def _make_worker_app(settings: Settings) -> FastAPI:
     """Return the application of a worker process, which ends if its models fail. The supervisor replaces a worker that
-    ends, unless it could not start."""
+    ends, unless it could not start. Until the new one is ready, the others get all connections."""
 
     def notice(models: Models) -> None:
         log_failure(models)
@@ -118,7 +177,25 @@ def _make_worker_app(settings: Settings) -> FastAPI:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     _prepare_process(settings)
     forget_dead_processes(Path(os.environ[MULTIPROCESS]))
-    return make_app(settings, notice)
+    threading.Thread(target=_follow_parent, name="ganrt-parent", daemon=True).start()
+    return make_app(settings, notice, _end_by_signals())
+
+
+@contextmanager
+def _end_by_signals() -> Iterator[None]:
+    """Let signals end a process at once that has nothing to answer yet."""
+    handlers = {sig: signal.signal(sig, signal.SIG_DFL) for sig in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for sig, handler in handlers.items():
+        signal.signal(sig, handler)
+
+
+def _follow_parent() -> None:
+    """Stop this worker once its supervisor is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a supervisor"
+    parent.join()
+    signal.raise_signal(signal.SIGTERM)
 
 
 def configure(settings: Settings, app: Callable[..., object], workers: int) -> uvicorn.Config:
@@ -129,7 +206,7 @@ def configure(settings: Settings, app: Callable[..., object], workers: int) -> u
         app,
         factory=workers > 1,
         workers=workers,
-        http=TimedProtocol,
+        http=partial(TimedProtocol, settings.read_timeout_s),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         loop="asyncio",
@@ -138,12 +215,12 @@ def configure(settings: Settings, app: Callable[..., object], workers: int) -> u
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        timeout_worker_healthcheck=_START_S,
     )
 
 
 def _prepare_process(settings: Settings) -> None:
     """Set what belongs to a process and not to the configuration of uvicorn."""
-    TimedProtocol.timeout_s = settings.read_timeout_s
     if settings.access_log:
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
 

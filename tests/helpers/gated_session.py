@@ -46,6 +46,12 @@ class GatedSession(HostSession):
         """Wait until one more batch was started."""
         assert self._entered.acquire(timeout=WAIT_S), "no batch was started"
 
+    def shut_gate(self) -> None:
+        """Hold the batches from now on."""
+        self._gate.clear()
+        while self._entered.acquire(blocking=False):  # forget those that were started before
+            pass
+
     def open_gate(self) -> None:
         """Let all batches go."""
         self._gate.set()

@@ -13,9 +13,18 @@ def test_bytes_are_taken_and_given_back() -> None:
         first.grow(60)
         second.grow(40)
         assert budget.taken == 100
-        with pytest.raises(OverloadedError, match="other requests use the memory; try again in a moment") as raised:
+        with pytest.raises(OverloadedError, match="other requests use the memory of the server; try again in a moment") as raised:
             second.grow(1)
         assert raised.value.retry_after_s == 1.0 and budget.taken == 100 and second.bytes == 40
+    assert budget.taken == 0
+
+
+def test_some_are_given_back_early() -> None:
+    budget = ByteBudget(100)
+    with budget.reserve() as reservation:
+        reservation.grow(90)
+        reservation.shrink_to(20)
+        assert budget.taken == reservation.bytes == 20
     assert budget.taken == 0
 
 
@@ -31,7 +40,7 @@ def test_a_request_that_never_fits_is_too_large() -> None:
     budget = ByteBudget(100)
     with budget.reserve() as reservation:
         reservation.grow(60)
-        with pytest.raises(TooLargeError, match="the request needs 101 bytes of memory; 100 are there for it"):
+        with pytest.raises(TooLargeError, match="the request needs 101 bytes of memory; the server has 100"):
             reservation.grow(41)
         assert reservation.bytes == 60
 

@@ -3,6 +3,7 @@
 import base64
 import io
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import httpx
@@ -154,6 +155,7 @@ def test_transparency_is_kept(server: Running, generators: dict[str, ganrt.Gener
     np.testing.assert_array_equal(made[..., :3], expected)
 
 
+@cache  # it holds the time when it was made
 def profile(space: str = "sRGB") -> bytes:
     return PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile(space)).tobytes()  # type: ignore[arg-type]
 
