@@ -60,10 +60,6 @@ class TimedProtocol(H11Protocol):
         self.transport.close()
         self._await_head()  # a client that takes nothing would keep the rest of its answers, and the connection
 
-    def shutdown(self) -> None:
-        if not self.transport.is_closing():  # h11 says goodbye only once
-            super().shutdown()
-
     def pause_writing(self) -> None:
         super().pause_writing()
         self._cancel("_write_timer")

@@ -308,7 +308,8 @@ def test_bytes_that_are_not_http_from_a_client_that_reads_nothing(sent: bytes) -
         )
         transport = StuckTransport()
         protocol.connection_made(transport)
-        protocol.data_received(sent)
+        for part in (sent[: len(START)], sent[len(START) :]) if sent.startswith(START) else (sent,):
+            protocol.data_received(part)
         await asyncio.sleep(0)
         assert transport.closed and transport.written.startswith(b"HTTP/1.1 400 ")
         protocol.shutdown()
