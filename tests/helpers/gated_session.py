@@ -56,9 +56,5 @@ class GatedSession(HostSession):
         """Let all batches go."""
         self._gate.set()
 
-    def close_gate(self) -> None:
-        """Hold the batches that come from now on."""
-        self._gate.clear()
-
     def release(self) -> None:
         pass

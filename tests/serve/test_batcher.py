@@ -377,7 +377,7 @@ def test_a_request_that_would_wait_too_long_is_rejected(monkeypatch: pytest.Monk
     moment[0] = 102.0
     session.open_gate()
     first.result(WAIT_S)
-    session.close_gate()
+    session.shut_gate()
     held = batcher.sample(4, seed=2)
     session.await_batch()
     batcher.sample(6, seed=3)
@@ -410,7 +410,7 @@ def test_the_rate_is_that_of_batches_after_which_others_waited(monkeypatch: pyte
     futures.append(batcher.transform(photos[1]))
     session.open_gate()
     assert all(future.result(WAIT_S) for future in futures)
-    session.close_gate()
+    session.shut_gate()
     batcher.transform(photos[0])
     session.await_batch()
     session.await_batch()
