@@ -71,6 +71,12 @@ def hold_first_batch(batcher: Batcher, session: GatedSession) -> "Future[Answer]
     return first
 
 
+def await_rest(batcher: Batcher) -> None:
+    """Wait until the last batch is counted, which happens after its pictures are handed out."""
+    with batcher._changed:
+        assert batcher._changed.wait_for(lambda: not batcher._in_flight, WAIT_S)
+
+
 def test_pictures_are_the_generator_s_whatever_else_is_in_the_batch() -> None:
     generator = Generator(CLASSES, FakeSession(CLASSES))
     requests: list[dict[str, Any]] = [
@@ -377,6 +383,7 @@ def test_a_request_that_would_wait_too_long_is_rejected(monkeypatch: pytest.Monk
     moment[0] = 102.0
     session.open_gate()
     first.result(WAIT_S)
+    await_rest(batcher)
     session.shut_gate()
     held = batcher.sample(4, seed=2)
     session.await_batch()
@@ -410,6 +417,7 @@ def test_the_rate_is_that_of_batches_after_which_others_waited(monkeypatch: pyte
     futures.append(batcher.transform(photos[1]))
     session.open_gate()
     assert all(future.result(WAIT_S) for future in futures)
+    await_rest(batcher)
     session.shut_gate()
     batcher.transform(photos[0])
     session.await_batch()
