@@ -421,7 +421,6 @@ def test_the_rate_is_that_of_batches_after_which_others_waited(monkeypatch: pyte
     session.shut_gate()
     batcher.transform(photos[0])
     session.await_batch()
-    session.await_batch()
     batcher.transform(photos[0])
     assert batcher.transform(photos[0]), "16 pixels are ahead: 2 seconds"
     with pytest.raises(OverloadedError, match=r"2 pictures wait, about 4.0 s"):
