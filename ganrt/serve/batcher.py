@@ -98,7 +98,8 @@ class Batcher:
         self._largest = min(self._largest, most)
         self._longest_wait_s, self._longest_queue_s = longest_wait_s, longest_queue_s
         self._turns = turns or nullcontext()
-        self._monitor = monitor or Monitor()
+        self.monitor = monitor or Monitor()
+        """Is told what happens."""
         self._queue = RowQueue(max(1, self._largest // 4))
         self._rate = DrainRate()
         self._changed = threading.Condition()
@@ -192,6 +193,12 @@ class Batcher:
         if rows > self.most_rows:
             raise TooLargeError(f"{rows} pictures were asked for; at most {self.most_rows} are made in one request")
 
+    def find_overload(self) -> OverloadedError | None:
+        """Return the error that a request for one picture would get now, if too much is waiting. A server that asks
+        before it reads a request spends less on those that it rejects."""
+        with self._changed:
+            return self._find_overload(1, self._longest_queue_s)
+
     @property
     def largest_batch(self) -> int:
         """Most rows of a batch; smaller after one did not fit into memory."""
@@ -247,29 +254,29 @@ class Batcher:
             if self._closing:
                 raise ClosedError("the batcher is closed; it takes no more requests")
             patience = self._longest_queue_s if timeout_s is None else min(timeout_s, self._longest_queue_s)
-            self._reject_if_full(rows.count, patience)
+            if (error := self._find_overload(rows.count, patience)) is not None:
+                self.monitor.rows_dropped("full", rows.count)
+                raise error
             self._queue.add(job)
             self._next_deadline = min(self._next_deadline, job.deadline)
-            self._monitor.rows_accepted(rows.count)
+            self.monitor.rows_accepted(rows.count)
             if self._queue.rows == rows.count or self._queue.rows >= self._largest:  # else it waits for more anyway
                 self._changed.notify_all()
         return job.future
 
-    def _reject_if_full(self, rows: int, patience_s: float) -> None:
-        """Raise OverloadedError if too many rows wait, or the last row of a request would wait too long."""
+    def _find_overload(self, rows: int, patience_s: float) -> OverloadedError | None:
+        """Return the error for a request if too many rows wait, or its last row would wait too long."""
         for is_last in (False, True):
             waiting = self._queue.rows
             too_many = max(0, waiting + rows - self.most_rows)
             expected_s = self._rate.predict(self._queue.count_ahead(rows))
             if not too_many and expected_s <= patience_s:
-                return
+                return None
             if not is_last:
                 self._drop_unwanted()
-        self._monitor.rows_dropped("full", rows)
         retry_after_s = max(expected_s - patience_s, self._rate.predict(too_many))
-        raise OverloadedError(
-            f"{waiting} pictures wait, about {expected_s:.1f} s; try again in {retry_after_s:.1f} s", retry_after_s
-        )
+        message = f"{waiting} pictures wait, about {expected_s:.1f} s; try again in {retry_after_s:.1f} s"
+        return OverloadedError(message, retry_after_s)
 
     def _drop_unwanted(self) -> None:
         """Drop requests that were cancelled, or whose deadline has passed."""
@@ -277,7 +284,7 @@ class Batcher:
         if self._are_cancelled:
             self._are_cancelled = False
             for job in self._queue.remove(lambda job: job.future.cancelled()):
-                self._monitor.rows_dropped("cancelled", job.waiting)
+                self.monitor.rows_dropped("cancelled", job.waiting)
                 self._settle(job)
         if moment >= self._next_deadline:
             for job in self._queue.remove(lambda job: job.deadline <= moment):
@@ -357,7 +364,7 @@ class Batcher:
 
     def _hand_out(self, parts: Sequence[Part], made: Pictures, seconds: float) -> None:
         """Give each request its pictures of a batch, and its answer if they were the last."""
-        self._monitor.batch_computed(len(made), len(parts), seconds)
+        self.monitor.batch_computed(len(made), len(parts), seconds)
         ends = accumulate(part.rows for part in parts)
         for part, end in zip(parts, ends, strict=True):
             job = part.job
@@ -368,7 +375,7 @@ class Batcher:
                 is_complete = job.made == job.rows.count
             if is_complete and self._settle(job):
                 answer = Answer(job.rows.finish(), job.draw, job.queue_s, job.compute_s, len(made), len(parts))
-                self._monitor.request_answered(answer)
+                self.monitor.request_answered(answer)
                 job.future.set_result(answer)
 
     def _fail_all(self, error: Exception, reason: str) -> None:
@@ -379,7 +386,7 @@ class Batcher:
 
     def _fail(self, job: Job, error: Exception, reason: str) -> None:
         if self._settle(job):
-            self._monitor.rows_dropped(reason, job.rows.count - job.made)
+            self.monitor.rows_dropped(reason, job.rows.count - job.made)
             job.future.set_exception(error)
 
     def _settle(self, job: Job) -> bool:
@@ -389,5 +396,5 @@ class Batcher:
             if job.is_settled:
                 return False
             job.is_settled = True
-        self._monitor.rows_finished(job.rows.count)
+        self.monitor.rows_finished(job.rows.count)
         return job.future.set_running_or_notify_cancel()

@@ -26,6 +26,9 @@ from ganrt.serve.settings import Settings
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+IMAGES_PATH = "/v1/images"
+"""Path of requests for pictures of any model."""
+
 
 class Desk:
     """One per server."""
@@ -35,6 +38,18 @@ class Desk:
         self.budget = ByteBudget()
         """Memory of all requests."""
         self._threads = anyio.CapacityLimiter(usable_cores())
+
+    def reject_if_full(self, path: str) -> None:
+        """Raise OverloadedError if every model that a request to a path can mean is full. This is done before the body
+        is read: what is spent on requests that are rejected is missing for the others."""
+        if self.models.state != "ready":
+            return
+        meant = [m for m in self.models if path == IMAGES_PATH or path.startswith(f"/v2/models/{m.name}/")]
+        errors = [model.batcher.find_overload() for model in meant]
+        found = [error for error in errors if error is not None]
+        if found and len(found) == len(errors):
+            meant[0].batcher.monitor.rows_dropped("full", 1)
+            raise min(found, key=lambda error: error.retry_after_s)
 
     async def read_body(self, request: Request) -> bytes:
         """Read the body of a request, whose bytes are reserved as they come. Raises what `ganrt.serve.bodies.read_body`

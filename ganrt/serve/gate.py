@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ganrt.errors import OverloadedError
 from ganrt.serve.clock import now
-from ganrt.serve.desk import Desk
+from ganrt.serve.desk import IMAGES_PATH, Desk
 from ganrt.serve.problems import answer_problem
 
 _OPEN = ("/", "/v2/health/live", "/v2/health/ready")
@@ -45,13 +46,18 @@ class Gate:
             return
         with self._desk.budget.reserve() as reservation:
             request.state.reservation, request.state.model = reservation, None
+            wants_pictures = scope["method"] == "POST" and scope["path"].endswith((IMAGES_PATH, "/infer"))
             try:
+                if wants_pictures:
+                    self._desk.reject_if_full(scope["path"])
                 await self._app(scope, receive, send_counted)
+            except OverloadedError as error:
+                await answer_problem(request, error)(scope, receive, send_counted)
             except Exception:
                 status = 500  # it is answered outside of this
                 raise
             finally:
-                if scope["path"] == "/v1/images" or scope["path"].endswith("/infer"):
+                if wants_pictures:
                     model = request.state.model
                     self._desk.metrics.count_request(model.labels if model else ("", ""), status, now() - started)
 

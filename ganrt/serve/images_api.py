@@ -12,7 +12,7 @@ from ganrt.errors import MediaTypeError, RequestError
 from ganrt.sample_request import Draw
 from ganrt.serve.clock import now
 from ganrt.serve.descriptions import describe_model
-from ganrt.serve.desk import Desk
+from ganrt.serve.desk import IMAGES_PATH, Desk
 from ganrt.serve.image_request import ImageRequest, choose_format, read_image_request, read_query
 from ganrt.serve.jobs import Answer
 from ganrt.serve.json_body import parse_json
@@ -40,7 +40,7 @@ def make_router(desk: Desk) -> APIRouter:
         return {"models": [describe_model(model) for model in desk.models]}
 
     @router.post(
-        "/v1/images",
+        IMAGES_PATH,
         summary="Make pictures",
         response_class=Response,
         responses=_ANSWERS,
