@@ -60,7 +60,10 @@ def encode(encoding: str) -> tuple[str, str]:
 PACKERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "plain": ("identity", bytes),
     "gzip": ("gzip", gzip.compress),
-    "members": ("gzip", lambda data: gzip.compress(data[:7]) + gzip.compress(b"") + gzip.compress(data[7:])),
+    "members": (
+        "gzip",
+        lambda data: gzip.compress(data[:7], mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(data[7:], mtime=0),
+    ),
     "zlib": ("deflate", zlib.compress),
     "small-window": ("deflate", lambda data: compress(data, 9)),
     "raw": ("deflate", lambda data: compress(data, -15)),
@@ -95,7 +98,7 @@ def test_a_body_without_an_encoding_is_read_as_it_is(headers: list[str]) -> None
 
 @pytest.mark.parametrize("encoding", ["GZIP", "x-gzip", " gzip "])
 def test_gzip_has_several_spellings(encoding: str) -> None:
-    assert read(Client([gzip.compress(TEXT)]), encode(encoding)) == TEXT
+    assert read(Client([gzip.compress(TEXT, mtime=0)]), encode(encoding)) == TEXT
 
 
 @pytest.mark.parametrize(
@@ -192,16 +195,24 @@ def test_tiny_chunks_do_not_take_much_more_memory_than_the_body() -> None:
             TEXT[:50],
             "the gzip data of the body are damaged: Error -3 while decompressing data: incorrect header check",
         ),
-        ("gzip", gzip.compress(TEXT) + b"x" * 20, "the gzip data of the body are damaged"),
-        ("gzip", gzip.compress(TEXT)[:-8] + bytes(8), "the gzip data of the body are damaged: Error -3 .* data check"),
+        ("gzip", gzip.compress(TEXT, mtime=0) + b"x" * 20, "the gzip data of the body are damaged"),
+        (
+            "gzip",
+            gzip.compress(TEXT, mtime=0)[:-8] + bytes(8),
+            "the gzip data of the body are damaged: Error -3 .* data check",
+        ),
         ("gzip", zlib.compress(TEXT), "the gzip data of the body are damaged"),
         ("deflate", zlib.compress(TEXT)[:-4] + bytes(4), "the deflate data of the body are damaged"),
         ("deflate", b"\xff\xff", "the deflate data of the body are damaged"),
         ("deflate", zlib.compress(TEXT) + b"x", "bytes follow the end of the deflate data of the body$"),
         ("deflate", compress(TEXT, -15) + b"x", "bytes follow the end of the deflate data of the body$"),
         ("gzip", b"", "the body ends in the middle of its gzip data$"),
-        ("gzip", gzip.compress(TEXT)[:-1], "the body ends in the middle of its gzip data$"),
-        ("gzip", gzip.compress(TEXT) + gzip.compress(TEXT)[:5], "the body ends in the middle of its gzip data$"),
+        ("gzip", gzip.compress(TEXT, mtime=0)[:-1], "the body ends in the middle of its gzip data$"),
+        (
+            "gzip",
+            gzip.compress(TEXT, mtime=0) + gzip.compress(TEXT, mtime=0)[:5],
+            "the body ends in the middle of its gzip data$",
+        ),
         ("deflate", b"", "the body ends in the middle of its deflate data$"),
         ("deflate", b"x", "the body ends in the middle of its deflate data$"),
         ("deflate", compress(TEXT, -15)[:-1], "the body ends in the middle of its deflate data$"),
@@ -252,7 +263,7 @@ def test_members_are_counted() -> None:
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_a_body_that_does_not_end_is_given_up(encoding: str) -> None:
-    client = Client([gzip.compress(TEXT)[:10]], end="hang")
+    client = Client([gzip.compress(TEXT, mtime=0)[:10]], end="hang")
     with pytest.raises(SlowBodyError, match=r"^the body did not arrive within 0\.01 seconds; 10 bytes did$") as raised:
         read(client, encode(encoding), timeout_s=0.01)
     assert isinstance(raised.value, RequestError)
