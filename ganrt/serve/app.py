@@ -54,25 +54,13 @@ def make_app(
         yield
         await asyncio.to_thread(models.close)
 
-    gates = [Middleware(Gate, desk=desk)]
-    if settings.origins:
-        names = ("Model", "Batch", "Seed", "Index", "Label")
-        headers = ["Retry-After", "Server-Timing", *(f"X-Ganrt-{name}" for name in names)]
-        cors = Middleware(
-            CORSMiddleware,
-            allow_origins=settings.origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type"),
-            expose_headers=headers,
-        )
-        gates.insert(0, cors)  # a browser asks without the token whether it may send it
     handlers = dict.fromkeys([*STATUSES, GanrtError, HTTPException, ClientDisconnect, Exception], answer_problem)
     app = FastAPI(
         title="ganrt",
         version=__version__,
         description="Pictures of image generators, by seed or of other pictures.",
         lifespan=run_models,
-        middleware=gates,
+        middleware=_list_gates(settings, desk),
         exception_handlers=handlers,  # type: ignore[arg-type]
         docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,
@@ -91,3 +79,19 @@ def make_app(
 
     app.openapi = make_document(app, settings.token is not None)  # type: ignore[method-assign]
     return app
+
+
+def _list_gates(settings: Settings, desk: Desk) -> list[Middleware]:
+    """Return what every request passes, from the outermost inwards."""
+    gates = [Middleware(Gate, desk=desk)]
+    if settings.origins:
+        names = ("Model", "Batch", "Seed", "Index", "Label")
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("Authorization", "Content-Type"),
+            expose_headers=["Retry-After", "Server-Timing", *(f"X-Ganrt-{name}" for name in names)],
+        )
+        gates.insert(0, cors)  # a browser asks without the token whether it may send it
+    return gates
