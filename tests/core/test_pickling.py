@@ -18,7 +18,7 @@ import ganrt
 from ganrt import errors
 from ganrt.backend import backend_names
 from ganrt.bundle import Bundle
-from ganrt.errors import ContractError, GanrtError, MissingLibraryError, RequestError
+from ganrt.errors import ContractError, GanrtError, MissingLibraryError, OverloadedError, RequestError
 from ganrt.generator import Generator
 from ganrt.session_config import SessionConfig
 
@@ -110,6 +110,8 @@ def test_every_error_travels_whole() -> None:
             error: GanrtError = MissingLibraryError("onnx", "export", "the reference backend")
         elif kind is ContractError:
             error = ContractError("it opens", "it failed")
+        elif kind is OverloadedError:
+            error = OverloadedError("8 pictures wait", 1.5)
         else:
             error = kind("what was asked")
         other = pickle.loads(pickle.dumps(error))
