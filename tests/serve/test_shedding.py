@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fakes.sessions import SPEC
@@ -12,7 +13,7 @@ import ganrt
 from ganrt.generator import Generator
 from ganrt.serve.settings import ModelSettings, Settings
 
-BROKEN = {"content": b"{", "headers": {"Content-Type": "application/json"}}
+BROKEN: dict[str, Any] = {"content": b"{", "headers": {"Content-Type": "application/json"}}
 
 
 @pytest.fixture
