@@ -123,7 +123,9 @@ def test_a_hundred_mixed_requests_at_a_time(
     ]
     results = [request.get_result() for request in pending]
     for (name, given), result in zip(asked, results, strict=True):
-        arguments: dict[str, Any] = {{"index": "start", "label": "labels"}.get(key, key): array for key, array in given.items()}
+        arguments: dict[str, Any] = {
+            {"index": "start", "label": "labels"}.get(key, key): array for key, array in given.items()
+        }
         if "start" not in arguments:
             arguments["start"] = np.zeros(len(given["seed"]), np.uint64)
         np.testing.assert_array_equal(result.as_numpy("image"), generators[name].sample(**arguments))
