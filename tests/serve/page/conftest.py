@@ -93,7 +93,7 @@ def url(folder: Path, espcn: Bundle) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, no other test in this process can run a loop of asyncio
 def browser() -> Iterator[Any]:
     from helpers.browser import open_browser
 
