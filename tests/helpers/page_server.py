@@ -7,9 +7,8 @@ from contextlib import contextmanager
 import uvicorn
 
 from ganrt.serve.app import make_app
-from ganrt.serve.connections import TimedProtocol
 from ganrt.serve.models import Models
-from ganrt.serve.server import bind
+from ganrt.serve.server import bind, configure
 from ganrt.serve.settings import Settings
 
 
@@ -23,9 +22,8 @@ def serve(settings: Settings) -> Iterator[str]:
         failed.extend(filter(None, [models.error]))
         ready.set()
 
-    config = uvicorn.Config(make_app(settings, notice), http=TimedProtocol, lifespan="on", log_config=None)
     with bind("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configure(settings, make_app(settings, notice), 1))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
