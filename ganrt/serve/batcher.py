@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from ganrt import batching, forking
-from ganrt.checks import is_finite
+from ganrt.checks import is_finite, require_whole
 from ganrt.errors import (
     BackendError,
     ClosedError,
@@ -84,18 +84,14 @@ class Batcher:
         Raises RequestError for an argument out of range.
         """
         most = generator.max_batch
-        self._largest = most if largest_batch is None else largest_batch
-        for name, value in {"largest_batch": self._largest, "most_rows": most_rows}.items():
-            if value < 1:
-                raise RequestError(f"{name} is {value}; it must be at least 1")
+        self._largest = most if largest_batch is None else min(most, require_whole("largest_batch", largest_batch))
         for name, seconds in {"longest_wait_s": longest_wait_s, "longest_queue_s": longest_queue_s}.items():
             if not is_finite(seconds) or seconds < 0:
                 raise RequestError(f"{name} is {seconds!r}; it must be a number of seconds from 0")
         self.generator = generator
         """Computes the batches."""
-        self.most_rows = most_rows
+        self.most_rows = require_whole("most_rows", most_rows)
         """Most rows of a request."""
-        self._largest = min(self._largest, most)
         self._longest_wait_s, self._longest_queue_s = longest_wait_s, longest_queue_s
         self._turns = turns or nullcontext()
         self.monitor = monitor or Monitor()
@@ -210,11 +206,6 @@ class Batcher:
         with self._changed:
             return self._queue.rows
 
-    @property
-    def device_error(self) -> DeviceLostError | None:
-        """The error with which the device failed; the batcher then rejects everything."""
-        return self._lost
-
     def close(self, timeout_s: float | None = None) -> None:
         """Reject new requests, compute those that wait, and end the thread. May be called twice.
 
@@ -323,15 +314,12 @@ class Batcher:
                 oldest = next(iter(self._queue))
                 left_s = oldest.since + self._longest_wait_s - now()
                 if ready >= min(self._largest, oldest.rows.at_once) or left_s <= 0 or self._closing:
-                    parts = self._queue.take(self._choose_rows(ready))
+                    session, seconds = self.generator.session, self.generator.seconds
+                    plan = batching.plan_batches(ready, session.batch_sizes, self._largest, seconds)
+                    parts = self._queue.take(next(plan).rows)  # the first batch of the cheapest plan
                     self._in_flight += parts
                     return parts
                 self._changed.wait(left_s)
-
-    def _choose_rows(self, ready: int) -> int:
-        """Return how many of the rows that are ready to compute at a time: the first batch of the cheapest plan."""
-        session, seconds = self.generator.session, self.generator.seconds
-        return next(batching.plan_batches(ready, session.batch_sizes, self._largest, seconds)).rows
 
     def _compute(self, parts: Sequence[Part]) -> None:
         """Compute a batch. If it fails, compute its halves; the request of a single row that fails gets the error."""
@@ -342,17 +330,13 @@ class Batcher:
                 started = now()
                 made = parts[0].job.rows.compute(self.generator, taken)
                 seconds = now() - started
-            self._hand_out(parts, made, seconds)
         except DeviceLostError as error:
             with self._changed:
                 self._lost = error
                 self._fail_all(error, "device")
         except Exception as error:  # whatever happens to the rows of one request, those of others are computed
             if rows == 1:
-                job = parts[0].job
-                with self._changed:
-                    self._queue.remove(lambda other: other is job)
-                self._fail(job, error, "error")
+                self._give_up(parts[0].job, error)
                 return
             if isinstance(error, DeviceMemoryError):
                 self._largest = min(self._largest, rows // 2)
@@ -361,6 +345,8 @@ class Batcher:
                 left = [part for part in half if not part.job.is_settled]
                 if left:
                     self._compute(left)
+        else:
+            self._hand_out(parts, made, seconds)
 
     def _hand_out(self, parts: Sequence[Part], made: Pictures, seconds: float) -> None:
         """Give each request its pictures of a batch, and its answer if they were the last."""
@@ -368,15 +354,29 @@ class Batcher:
         ends = accumulate(part.rows for part in parts)
         for part, end in zip(parts, ends, strict=True):
             job = part.job
-            with self._handing_out:
-                job.rows.put(part.first, made[end - part.rows : end])
-                job.made += part.rows
-                job.compute_s += seconds
-                is_complete = job.made == job.rows.count
-            if is_complete and self._settle(job):
-                answer = Answer(job.rows.finish(), job.draw, job.queue_s, job.compute_s, len(made), len(parts))
-                self.monitor.request_answered(answer)
-                job.future.set_result(answer)
+            try:
+                with self._handing_out:
+                    job.rows.put(part.first, made[end - part.rows : end])
+                    job.made += part.rows
+                    job.compute_s += seconds
+                    is_complete = job.made == job.rows.count
+                if is_complete:
+                    self._answer(job, len(made), len(parts))
+            except Exception as error:  # such as too little memory for one result; the others get theirs
+                self._give_up(job, error)
+
+    def _answer(self, job: Job, batch_rows: int, batch_requests: int) -> None:
+        pictures = job.rows.finish()
+        if self._settle(job):
+            answer = Answer(pictures, job.draw, job.queue_s, job.compute_s, batch_rows, batch_requests)
+            job.future.set_result(answer)
+            self.monitor.request_answered(answer)
+
+    def _give_up(self, job: Job, error: Exception) -> None:
+        """Fail a request, and drop its rows that wait."""
+        with self._changed:
+            self._queue.remove(lambda other: other is job)
+        self._fail(job, error, "error")
 
     def _fail_all(self, error: Exception, reason: str) -> None:
         """Fail all requests that wait or are in flight."""

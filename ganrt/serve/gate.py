@@ -46,10 +46,11 @@ class Gate:
             return
         with self._desk.budget.reserve() as reservation:
             request.state.reservation, request.state.model = reservation, None
-            wants_pictures = scope["method"] == "POST" and scope["path"].endswith((IMAGES_PATH, "/infer"))
+            path = scope["path"]
+            wants_pictures = scope["method"] == "POST" and (path == IMAGES_PATH or path.endswith("/infer"))
             try:
                 if wants_pictures:
-                    self._desk.reject_if_full(scope["path"])
+                    self._desk.reject_if_full(path)
                 await self._app(scope, receive, send_counted)
             except OverloadedError as error:
                 await answer_problem(request, error)(scope, receive, send_counted)

@@ -184,7 +184,7 @@ def test_a_server_with_a_lost_device_is_not_alive(monkeypatch: pytest.MonkeyPatc
             reset(client)
             await_true(lambda: 'status="499"' in server.client.get("/metrics").text, "the client is not missed")
             session.open_gate()
-            await_true(lambda: next(iter(server.models)).batcher.device_error, "the device is not lost")
+            await_true(lambda: next(iter(server.models)).batcher._lost, "the device is not lost")
         assert server.post({}).status_code == 503
         for path in ("/v2/health/live", "/v2/health/ready", "/v1/models"):
             assert server.client.get(path).status_code == 503
