@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -58,9 +59,9 @@ class Server:
 async def run_server(*arguments: str) -> AsyncIterator[Server]:
     """Start `ganrt serve` and yield it once it is ready; end it, which must succeed."""
     command = [sys.executable, "-m", "ganrt", "serve", *arguments, "--port", "0"]
-    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(command, stdout=log, stderr=log, text=True) as process:
+    with tempfile.NamedTemporaryFile("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            url = await _wait_until_ready(process, log.fileno())
+            url = await _wait_until_ready(process, Path(log.name))
             timeout = aiohttp.ClientTimeout(total=120)
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as client:
                 yield Server(url, process.pid, client)
@@ -74,11 +75,10 @@ async def run_server(*arguments: str) -> AsyncIterator[Server]:
         raise RuntimeError(f"the server ended with {process.returncode}")
 
 
-async def _wait_until_ready(process: subprocess.Popen[str], log: int) -> str:
+async def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = clock.now_ns() + _START_S * 1e9
     while clock.now_ns() < deadline:
-        with open(f"/proc/self/fd/{log}", encoding="utf-8") as file:  # noqa: PTH123
-            text = file.read()
+        text = log.read_text(encoding="utf-8")
         if found := re.search(r"^ready: (\S+)", text, re.MULTILINE):
             return found[1]
         if process.poll() is not None:
