@@ -73,14 +73,13 @@ def place_order(model: Model, order: Order, most_pixels: int, reserve: Callable[
         drawn = (request.rows, request.seed, request.start, order.label, order.truncation)
         return model.batcher.sample(*drawn, timeout_s=timeout_s)
     model.batcher.check_size(request.rows)
-    draw = request.take_rows(0, request.rows)
+    draw = model.generator.draw(request.rows, request.seed, request.start, order.label, order.truncation)
     given = _draw_between(spec, order, draw) if order.to_seed is not None else feeds.draw_numbers(spec, draw)
     given |= {name: _expand(name, value, draw.rows) for name, value in order.numbers.items()}
     given |= order.latents
     if spec.images:
         return model.batcher.transform(tile=order.tile, timeout_s=timeout_s, **order.pictures, **given)
-    classes = feeds.draw_classes(spec, draw)
-    return model.batcher.run(given, draw=replace(draw, labels=classes), timeout_s=timeout_s)
+    return model.batcher.run(given, draw=draw, timeout_s=timeout_s)
 
 
 def _check_names(spec: Spec, order: Order) -> None:
