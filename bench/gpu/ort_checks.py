@@ -29,7 +29,6 @@ from .session_checks import (
 BACKEND = "onnxruntime"
 _OPTIONS: tuple[Mapping[str, Any], ...] = ({}, {"graph": False}, {"prefer_nhwc": True}, {"search": "EXHAUSTIVE"})
 """Of the CUDA provider."""
-_PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def report_provider(setting: Setting) -> str:
@@ -61,9 +60,10 @@ def keep_contract(setting: Setting, name: str, options: Mapping[str, Any]) -> st
 
 
 def prove_variants(setting: Setting, name: str) -> str:
-    """Every variant makes the images of the original."""
+    """Every variant in float, and every one that is made for GPUs, makes the images of the original."""
     load_cuda_libraries(setting)
-    variants = [key for key, found in read_bundle(setting, name).variants.items() if found.precision in _PRECISIONS]
+    found = read_bundle(setting, name).variants
+    variants = [key for key, variant in found.items() if variant.precision in ("fp32", "fp16") or variant.for_gpu]
     text = run_each(partial(prove_variant, setting, BACKEND, name), variants)
     setting.require_gpu(f"{text} on the CPU")
     return text

@@ -6,6 +6,7 @@ There is no fallback: a session runs on the provider that was asked for, or open
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ if not hasattr(ort, "InferenceSession"):
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _ON_GPU = ("batches", "deadline", "graph", "prefer_nhwc", "search")
+_NOT_ALL_ON_GPU = re.compile("nodes have not been partitioned to the CUDAExecutionProvider|disable_cpu_ep_fallback")
+"""Found in the error of a graph with nodes that the CUDA provider leaves to the CPU."""
 _SEARCHES = ("HEURISTIC", "EXHAUSTIVE", "DEFAULT")
 
 
@@ -140,6 +143,11 @@ def _open_session(
     except MachineError:
         raise
     except Exception as error:  # ONNX Runtime's exceptions have no common base but this
+        if _NOT_ALL_ON_GPU.search(str(error)):
+            raise BundleError(
+                f"onnxruntime cannot run {variant} on the GPU: its CUDA provider lacks some of the operators. Variants "
+                f"for GPUs are {', '.join(_list_gpu_variants(bundle)) or 'not in this bundle'}"
+            ) from error
         raise BundleError(f"onnxruntime cannot load {variant}: {first_line(error)}") from error
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != wanted:
@@ -147,6 +155,11 @@ def _open_session(
             f"onnxruntime runs on {session.get_providers()[0]} where {wanted} was asked for; `ganrt doctor` shows why"
         )
     return session
+
+
+def _list_gpu_variants(bundle: Bundle) -> list[str]:
+    """Return the variants whose operators the CUDA provider has: those in float, and those made for GPUs."""
+    return [name for name, v in bundle.variants.items() if v.for_gpu or v.precision in ("fp32", "fp16")]
 
 
 def _has_fp16(bundle: Bundle, variant: str) -> bool:

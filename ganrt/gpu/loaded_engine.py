@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _NO_CUDA = re.compile(r"cudaError \d+|CUDA initialization failure")
 """Found in the errors of a library where CUDA does not start, such as under a driver that is too old."""
+_OTHER_GPU = re.compile(r"TensorRT-RTX does not support this compute capability")
+"""Found in the errors of TensorRT for RTX on a GPU that no engine of it runs on, such as one of a data centre."""
 
 Profile: TypeAlias = dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
 """An optimization profile: smallest, best and largest shape of each input."""
@@ -109,7 +111,8 @@ def load_engine(library: Library, plan: bytes, portable: bool = False) -> Loaded
         portable: the plan is version-compatible. Such a plan holds a lean runtime of its version as host code, which
             must be allowed.
 
-    Raises MachineError if CUDA does not start, and EngineError with the library's error lines.
+    Raises MachineError if CUDA does not start or the library does not support the GPU, and EngineError with the
+    library's error lines.
     """
     library.log.take_errors()
     with redirect_to_stderr():
@@ -133,6 +136,8 @@ def _deserialize(library: Library, plan: bytes, portable: bool) -> LoadedEngine:
         reason = library.log.take_errors()
         if _NO_CUDA.search(reason):
             raise MachineError(f"{library} does not start on this machine: {reason}")
+        if _OTHER_GPU.search(reason):
+            raise MachineError(f"{library} runs no engine on this GPU, so use another backend: {reason}")
         raise EngineError(
             f"{library} does not load this engine: {reason}. Build it again with "
             f"`ganrt build BUNDLE --backend {library.backend}`"

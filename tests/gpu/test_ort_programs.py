@@ -13,7 +13,7 @@ from gpu.test_tensorrt_session import run_batches, select_work
 
 from ganrt.backend import open_session
 from ganrt.bundle import Bundle
-from ganrt.errors import BackendError, DeviceLostError, MachineError, RequestError
+from ganrt.errors import BackendError, BundleError, DeviceLostError, MachineError, RequestError
 from ganrt.generator import Generator
 from ganrt.session_config import SessionConfig
 from ganrt.testing import check_backend
@@ -109,6 +109,22 @@ def test_the_options_of_the_provider(machine: FakeMachine, bundle: Bundle) -> No
 def test_options_are_checked(machine: FakeMachine, bundle: Bundle, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         open_session(bundle, SessionConfig("onnxruntime", device="cuda", options={**options}))
+
+
+def test_a_variant_whose_operators_the_provider_lacks(
+    machine: FakeMachine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message is that of ONNX Runtime 1.31.1 for an int8 graph made for CPUs."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError(
+            "This session cannot use the graph capture feature as requested by the user as all compute graph nodes "
+            "have not been partitioned to the CUDAExecutionProvider"
+        )
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
+    with pytest.raises(BundleError, match=r"cannot run fp32 on the GPU: .* Variants for GPUs are fp32"):
+        open_session(bundle, SessionConfig("onnxruntime", device="cuda"))
 
 
 def test_options_for_a_gpu_are_rejected_on_the_cpu(bundle: Bundle) -> None:

@@ -206,6 +206,19 @@ def test_the_error_of_an_engine_that_tensorrt_rejects_says_why(start: Start, bun
         open_trt_session(machine, bundle)
 
 
+def test_a_gpu_that_tensorrt_for_rtx_does_not_support(start: Start, bundle: Bundle) -> None:
+    """The message is that of TensorRT for RTX 1.7.1 on an H200."""
+    machine = start()
+    build_engine(machine, bundle)
+    machine.trt.no_deserialise = (
+        "IRuntime::deserializeCudaEngine: Error Code 6: API Usage Error (The engine cannot run on this GPU, which has "
+        "compute capability 9.0. TensorRT-RTX does not support this compute capability, so the engine cannot be "
+        "rebuilt for it.)"
+    )
+    with pytest.raises(MachineError, match=r"runs no engine on this GPU, so use another backend: .* 9\.0"):
+        open_trt_session(machine, bundle)
+
+
 @both_libraries
 def test_an_engine_from_elsewhere_needs_its_digest(start: Start, bundle: Bundle, tmp_path: Path) -> None:
     machine = start()
