@@ -57,7 +57,7 @@ class Session(ABC):
     backend: str
     """Name in the table of backends."""
     device: str
-    """The device that does the work: `cpu`, `cuda:0`, `cuda:1` and so on; never `auto` or `cuda`."""
+    """The device that does the work: `cpu`, `cuda:0`, `vulkan:1` and so on; never `auto` or `cuda`."""
     precision: str
     """Precision of the arithmetic: `fp32`, `bf16`, `fp16`, `int8` or `fp8`."""
     slow: bool = False
@@ -190,7 +190,7 @@ class BackendModule(Protocol):
         Args:
             bundle: the bundle that holds it.
             variant: its name.
-            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            device: `auto`, `cpu`, `cuda`, `cuda:N`, `vulkan` or `vulkan:N`.
             options: options of this backend.
 
         Raises MachineError if the device is missing or cannot compute in the variant's precision; RequestError for an
@@ -228,6 +228,8 @@ class Entry(NamedTuple):
     named."""
     spin: bool = False
     """True if it has the option `spin`; `ganrt tune` then tries it."""
+    vulkan: bool = False
+    """True if it can use a GPU through Vulkan. It does so only if the device is named."""
 
 
 BACKENDS = {
@@ -252,6 +254,7 @@ BACKENDS = {
         on_gpu=({"prefer_nhwc": True}, {"search": "EXHAUSTIVE"}, {"prefer_nhwc": True, "search": "EXHAUSTIVE"}),
     ),
     "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8"), threads=True),
+    "ncnn": Entry("ganrt.backends.ncnn", "ncnn", "ncnn", ("fp32", "bf16", "fp16"), threads=True, vulkan=True),
     "pytorch": Entry(*("ganrt.backends.pytorch", "export", "torch", ("fp32",)), gpu=True, graphs=False, threads=True),
     "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8", "fp8"), slow=True),
 }
@@ -284,10 +287,11 @@ def backend_names(device: str = "auto") -> list[str]:
     """Return the backends that can run on a device, installed or not, in the order in which `load` tries them.
 
     Args:
-        device: `auto` (any), `cpu`, `cuda` or `cuda:N`.
+        device: `auto` (any), `cpu`, `cuda`, `cuda:N`, `vulkan` or `vulkan:N`.
     """
-    kind = parse_device(device)[0]
-    return [n for n, entry in backend_table().items() if {"cuda": entry.gpu, "cpu": entry.cpu}.get(kind, True)]
+    kind = parse_device(device, vulkan=True)[0]
+    table = backend_table().items()
+    return [n for n, e in table if {"cuda": e.gpu, "cpu": e.cpu, "vulkan": e.vulkan}.get(kind, True)]
 
 
 def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:

@@ -33,7 +33,7 @@ class LoadRequest:
     variant: str | None = None
     """Name of a variant; None: any of `precision`."""
     device: str = "auto"
-    """`auto` (any), `cpu`, `cuda` or `cuda:N`."""
+    """`auto` (any but Vulkan), `cpu`, `cuda`, `cuda:N`, `vulkan` or `vulkan:N`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the backend."""
     precision: str = "auto"
@@ -44,7 +44,7 @@ class LoadRequest:
     def allows(self, choice: TunedConfig) -> bool:
         """Return whether a tuned configuration fits the request."""
         config = choice.config
-        kind, number = parse_device(self.device)
+        kind, number = parse_device(self.device, vulkan=True)
         wanted = self.device if ":" in self.device else kind
         return (
             (self.backend == config.backend or (self.backend == "auto" and not _is_baseline(config.backend)))
@@ -114,7 +114,7 @@ def _list_variants(bundle: Bundle, request: LoadRequest, gpu: bool) -> list[str]
 def runs_on_gpu(backend: str, device: str) -> bool:
     """Return whether a backend uses an NVIDIA GPU for a device, by its row in the table: `auto` is a GPU where there is
     one. False for an unknown backend."""
-    kind = parse_device(device)[0]
+    kind = parse_device(device, vulkan=True)[0]
     entry = backend_table().get(backend)
     return entry is not None and entry.gpu and (kind == "cuda" or (kind == "auto" and has_nvidia_gpu()))
 

@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 from ganrt.cgroups import read_cpu_quota, read_memory_limit
-from ganrt.errors import RequestError
+from ganrt.errors import MachineError, RequestError
 
 _NVIDIA_NODES = ("/dev/nvidia0", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 """Device files of an NVIDIA driver: desktop and server cards, WSL, Jetson."""
@@ -84,12 +84,20 @@ def nvidia_details() -> dict[str, str]:
     }
 
 
-def parse_device(device: str) -> tuple[str, int]:
-    """Parse `auto`, `cpu`, `cuda` or `cuda:N` into (kind, number); the number is 0 by default. Raises RequestError for
-    anything else."""
+def parse_device(device: str, vulkan: bool = False) -> tuple[str, int]:
+    """Parse `auto`, `cpu`, `cuda`, `vulkan`, `cuda:N` or `vulkan:N` into (kind, number); the number is 0 by default.
+
+    Args:
+        device: as given by the user.
+        vulkan: whether the caller knows Vulkan; else it is rejected with a MachineError.
+
+    Raises RequestError for anything else.
+    """
     kind, colon, number = device.partition(":")
-    if kind == "cuda" and (not colon or number.isdecimal()):
+    if kind in ("cuda", "vulkan") and (not colon or number.isdecimal()):
+        if kind == "vulkan" and not vulkan:
+            raise MachineError(f"{device} was asked for, which the ncnn backend alone uses: choose backend='ncnn'")
         return kind, int(number or 0)
     if device in ("auto", "cpu"):
         return device, 0
-    raise RequestError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:N")
+    raise RequestError(f"there is no device {device!r}; choose auto, cpu, cuda, cuda:N, vulkan or vulkan:N")

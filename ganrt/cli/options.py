@@ -23,7 +23,9 @@ class _BundlePath(click.Path):
 
 
 bundle_argument = click.argument("bundle", type=_BundlePath(path_type=Path))
-device_option = click.option("--device", default="auto", help="Device to run on: auto, cpu, cuda or cuda:N.")
+device_option = click.option(
+    "--device", default="auto", help="Device to run on: auto, cpu, cuda, cuda:N, vulkan or vulkan:N."
+)
 backends_option = click.option(
     "--backend",
     "backends",

@@ -172,7 +172,7 @@ class _Case:
 
 def _check_device_and_precision(case: _Case) -> Iterator[str]:
     """`device` and `precision` of a session are the requested ones."""
-    kind, number = parse_device(case.device)
+    kind, number = parse_device(case.device, vulkan=True)
     device = "cpu" if kind == "cpu" else f"{kind}:{number}"
     if case.session.device != device:
         yield f"{device} was requested, and the session runs on {case.session.device!r}: a silent fallback"

@@ -92,7 +92,7 @@ def test_the_style_weight_trades_the_scene_for_the_style() -> None:
         ({"style": np.stack([STYLE, STYLE])}, "style holds 2 pictures; give one"),
         ({"content": PHOTO / 255}, "content is an array of float64; give a uint8 array"),
         ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
-        ({"device": "gpu"}, "there is no device 'gpu'; choose auto, cpu, cuda or cuda:N"),
+        ({"device": "gpu"}, "there is no device 'gpu'; choose auto, cpu, cuda, cuda:N"),
     ],
 )
 def test_requests_that_cannot_be_met(change: dict[str, Any], message: str) -> None:

@@ -1,0 +1,10 @@
+"""Writes a bundle's graph in ncnn's own format, a text file of layers and a binary file of weights.
+
+ncnn has no converter in its Python package. This one knows the operators of ganrt's graphs and of most image-to-image
+networks; a graph with any other operator is rejected with the operator's name.
+"""
+
+from .conversion import convert_graph
+from .network import Network
+
+__all__ = ["Network", "convert_graph"]

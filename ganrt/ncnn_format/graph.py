@@ -1,0 +1,142 @@
+"""Reads an ONNX graph for a batch of one row: shapes as far as they are known, and everything computed that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from ganrt.feeds import Array
+
+from .nodes import Node
+from .pixel_unshuffle import merge_pixel_unshuffles
+
+Shape: TypeAlias = tuple[int | None, ...]
+"""Sides of a tensor, those of the batch included; None for one that depends on the size of a picture."""
+
+_COMPUTED = {
+    *("Add", "Cast", "Concat", "Div", "Gather", "Identity", "Mul", "Reshape", "Slice", "Squeeze", "Sub", "Transpose"),
+    "Unsqueeze",
+}
+"""Operators that are computed while reading when all their inputs are known: those that work out sizes. None of them
+makes much of little."""
+_SMALL_VALUES = 1024
+"""Constants with more values are weights, of which shape inference needs the shape alone."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph whose batches have one row."""
+
+    inputs: tuple[str, ...]
+    output: str
+    nodes: tuple[Node, ...]
+    """In an order in which they can be computed, without those that the output does not need."""
+    constants: Mapping[str, Array]
+    """Weights, and what was computed of them and of known sizes."""
+    shapes: Mapping[str, Shape]
+    """Shapes of the tensors whose number of sides is known."""
+    users: Mapping[str, tuple[Node, ...]]
+    """Name of a tensor -> the nodes that take it."""
+
+
+def read_graph(path: Path) -> Graph:
+    """Read an ONNX file with its external data. Raises the exceptions of onnx and protobuf for a file that is not a
+    graph, or whose shapes contradict each other."""
+    model = onnx.load(path)
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    shapes = _infer_shapes(model)
+    nodes = _compute_constants(map(_read_node, model.graph.node), constants, shapes, model.opset_import)
+    (output,) = (value.name for value in model.graph.output)
+    needed = _drop_unused(merge_pixel_unshuffles(nodes, constants), output)
+    users: dict[str, tuple[Node, ...]] = {}
+    for node in needed:
+        for name in node.inputs:
+            users[name] = (*users.get(name, ()), node)
+    inputs = tuple(value.name for value in model.graph.input if value.name not in constants)
+    return Graph(inputs, output, tuple(needed), constants, shapes, users)
+
+
+def _read_node(node: NodeProto) -> Node:
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    kind = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+    return Node(kind, node.name, tuple(node.input), tuple(node.output), attributes)
+
+
+def _infer_shapes(model: ModelProto) -> dict[str, Shape]:
+    """Return the shapes that onnx infers. Weights are left out of what it is given: it would copy them."""
+    light = helper.make_model(_without_large_weights(model), opset_imports=model.opset_import)
+    inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    return {v.name: _read_shape(v) for v in values if v.type.tensor_type.HasField("shape")}
+
+
+def _without_large_weights(model: ModelProto) -> onnx.GraphProto:
+    graph = onnx.GraphProto(name=model.graph.name)
+    graph.node.extend(model.graph.node)
+    graph.input.extend(model.graph.input)
+    graph.output.extend(
+        helper.make_tensor_value_info(v.name, v.type.tensor_type.elem_type, None) for v in model.graph.output
+    )
+    for tensor in model.graph.initializer:
+        if np.prod(tensor.dims, dtype=np.int64) > _SMALL_VALUES:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        else:
+            graph.initializer.append(tensor)
+    return graph
+
+
+def _read_shape(value: onnx.ValueInfoProto) -> Shape:
+    sides = value.type.tensor_type.shape.dim
+    return tuple(side.dim_value if side.HasField("dim_value") else None for side in sides)
+
+
+def _compute_constants(
+    nodes: Iterator[Node], constants: dict[str, Array], shapes: Mapping[str, Shape], opsets: Any
+) -> list[Node]:
+    """Move to `constants` what does not depend on the inputs. Returns the other nodes."""
+    left = []
+    for node in nodes:
+        if node.kind == "Constant":
+            constants[node.output] = numpy_helper.to_array(node.attributes["value"])
+        elif node.kind == "Shape":
+            shape = shapes.get(node.inputs[0], (None,))
+            wanted = shape[node.attributes.get("start", 0) : node.attributes.get("end")]
+            if None in wanted:
+                left.append(node)
+            else:
+                constants[node.output] = np.array(wanted, np.int64)
+        elif node.kind in _COMPUTED and all(name in constants for name in node.inputs if name):
+            constants[node.output] = _compute_node(node, constants, opsets)
+        else:
+            left.append(node)
+    return left
+
+
+def _compute_node(node: Node, constants: Mapping[str, Array], opsets: Any) -> Array:
+    made = helper.make_node(node.kind, node.inputs, node.outputs, **node.attributes)
+    names = [name for name in dict.fromkeys(node.inputs) if name]
+    values = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(constants[n].dtype), None) for n in names
+    ]
+    result = helper.make_tensor_value_info(node.output, TensorProto.UNDEFINED, None)
+    model = helper.make_model(helper.make_graph([made], node.kind, values, [result]), opset_imports=opsets)
+    found = cast(list[Array], ReferenceEvaluator(model).run(None, {name: constants[name] for name in names}))
+    return np.asarray(found[0])
+
+
+def _drop_unused(nodes: list[Node], output: str) -> list[Node]:
+    needed, kept = {output}, []
+    for node in reversed(nodes):
+        if needed.intersection(node.outputs):
+            needed.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]
