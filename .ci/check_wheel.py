@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"ganrt": "ganrt", "export": "ganrt/export", "bench": "ganrt/bench"}
-SUFFIXES = {".py", ".cu", ".html", ".js", ".css", ".svg", ".typed", ".safetensors"}
+SUFFIXES = {".py", ".cu", ".h", ".html", ".js", ".css", ".svg", ".typed", ".safetensors"}
 
 
 def main(wheel: str) -> int:

@@ -9,11 +9,11 @@ ncnn's Python package keeps Python's interpreter lock while it computes: no othe
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-import ncnn
 import numpy as np
 
 from ganrt import forking
@@ -24,6 +24,31 @@ from ganrt.errors import BackendError, BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device, usable_cores
 from ganrt.ncnn_format import Network, convert_graph
+
+_SPINS = "GOMP_SPINCOUNT"
+_FEW = "1000"
+"""A thread that waits for the others looks this often, in some 30 microseconds, before it sleeps. By default it looks
+for milliseconds, and on a machine with other work takes the very core that the others need: `style` took twice as long
+there, `dcgan` 1.7 times."""
+
+
+def _import_ncnn() -> Any:
+    """Import ncnn with this environment, which its copy of OpenMP reads once. It is not left set: other libraries have
+    copies of their own."""
+    if not {_SPINS, "OMP_WAIT_POLICY"}.isdisjoint(os.environ):
+        import ncnn
+
+        return ncnn
+    os.environ[_SPINS] = _FEW
+    try:
+        import ncnn
+
+        return ncnn
+    finally:
+        del os.environ[_SPINS]
+
+
+ncnn = _import_ncnn()
 
 _ON_GPU = ("fp32", "fp16")
 """Precisions on a GPU. On a CPU, bf16 and fp16 are how values are stored between layers; arithmetic is float32."""
@@ -105,14 +130,14 @@ def _convert(path: Path, variant: str) -> Network:
         raise BundleError(f"ncnn cannot load {variant}: {first_line(error)}") from error
 
 
-def _set_precision(option: ncnn.Option, precision: str) -> None:
+def _set_precision(option: Any, precision: str) -> None:
     """Let the network compute in the precision of the variant, and in no other."""
     half = precision == "fp16"
     option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = half
     option.use_bf16_packed = option.use_bf16_storage = precision == "bf16"
 
 
-def _use_gpu(net: ncnn.Net, number: int) -> str:
+def _use_gpu(net: Any, number: int) -> str:
     """Let the network use a GPU. Returns the GPU's name. Raises MachineError if it is not there."""
     count = ncnn.get_gpu_count()
     if number >= count:
@@ -125,7 +150,7 @@ def _use_gpu(net: ncnn.Net, number: int) -> str:
     return str(ncnn.get_gpu_info(number).device_name())
 
 
-def _find_layers_on_cpu(net: ncnn.Net) -> dict[str, str]:
+def _find_layers_on_cpu(net: Any) -> dict[str, str]:
     """Return what is computed on the CPU all the same, because ncnn has no shader for it."""
     kinds = Counter(layer.type for layer in net.layers() if not layer.support_vulkan)
     kinds.pop("Input", None)

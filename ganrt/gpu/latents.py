@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ganrt.feeds import draw_scalar
 from ganrt.gpu.device import Gpu
-from ganrt.latents import CENTRE, SCALED_LIMIT, TAIL, Float64s, find_interval
+from ganrt.latents import SCALED_LIMIT, Float64s, find_interval
+from ganrt.random_values import read_random_values
 from ganrt.sample_request import DRAWN, Draw
 from ganrt.spec import Label, Latent, Scalar, Spec
 
@@ -31,14 +32,8 @@ _THREADS = 128
 
 def read_source() -> str:
     """Return the CUDA C++ of all kernels."""
-
-    def write_table(name: str, rows: tuple[tuple[float, ...], ...]) -> str:
-        values = ", ".join("{" + ", ".join(map(float.hex, row)) + "}" for row in rows)
-        return f"__constant__ double {name}[2][8] = {{{values}}};\n"
-
-    return (
-        write_table("CENTRE", CENTRE) + write_table("TAIL", TAIL) + Path(__file__).with_name("latents.cu").read_text()
-    )
+    shared = read_random_values("__device__", "__constant__ double")
+    return shared + Path(__file__).with_name("latents.cu").read_text()
 
 
 class KernelLaunch(NamedTuple):

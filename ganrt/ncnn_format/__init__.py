@@ -5,6 +5,7 @@ networks; a graph with any other operator is rejected with the operator's name.
 """
 
 from .conversion import convert_graph
+from .device_package import pack_for_ncnn
 from .network import Network
 
-__all__ = ["Network", "convert_graph"]
+__all__ = ["Network", "convert_graph", "pack_for_ncnn"]
