@@ -31,7 +31,8 @@ ARROWS = {
     "ganrt": set(),
     "ganrt.gpu": {"ganrt"},
     "ganrt.models": {"ganrt"},
-    "ganrt.backends": {"ganrt", "ganrt.gpu", "ganrt.models"},
+    "ganrt.ncnn_format": {"ganrt"},
+    "ganrt.backends": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.ncnn_format"},
     "ganrt.training": {"ganrt", "ganrt.models"},
     "ganrt.serve": {"ganrt"},
     "ganrt.weights": {"ganrt"},
@@ -45,12 +46,12 @@ ARROWS = {
     "ganrt.bench": {"ganrt", "ganrt.gpu", "ganrt.models"},
     "ganrt.bench.gpu": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.bench"},
     "ganrt.bench.serving": {"ganrt", "ganrt.bench"},
-    "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},
+    "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.ncnn_format", "ganrt.weights"},
 }
 """Package -> the other packages that it may import, at import time or later. The command line also imports training,
 export and bench, lazily."""
 CLOSED = {
-    *("ganrt.gpu", "ganrt.bench", "ganrt.training"),
+    *("ganrt.gpu", "ganrt.bench", "ganrt.ncnn_format", "ganrt.training"),
     *(f"ganrt.export.{name}" for name in ("lint", "passes", "precision", "engines")),
 }
 """Others import these packages through what their `__init__` hands out, never from a module inside."""

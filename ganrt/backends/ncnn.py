@@ -125,7 +125,7 @@ def _convert(path: Path, variant: str) -> Network:
     try:
         return convert_graph(path)
     except BundleError as error:
-        raise BundleError(f"ncnn cannot run {variant}: {error}") from error
+        raise BundleError(f"ncnn cannot load {variant}: {error}") from error
     except Exception as error:  # onnx's, protobuf's and others: they have no common base but this
         raise BundleError(f"ncnn cannot load {variant}: {first_line(error)}") from error
 

@@ -4,8 +4,8 @@ ncnn has no converter in its Python package. This one knows the operators of gan
 networks; a graph with any other operator is rejected with the operator's name.
 """
 
-from .conversion import convert_graph
-from .device_package import pack_for_ncnn
-from .network import Network
+from ganrt.ncnn_format.conversion import convert_graph
+from ganrt.ncnn_format.device_package import pack_for_ncnn
+from ganrt.ncnn_format.network import Network
 
 __all__ = ["Network", "convert_graph", "pack_for_ncnn"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .builder import Builder, Converter, reject
-from .graph import Shape
-from .network import Parameter
-from .nodes import Node
-from .pixel_unshuffle import PIXEL_UNSHUFFLE
+from ganrt.ncnn_format.builder import Builder, Converter, reject
+from ganrt.ncnn_format.graph import Shape
+from ganrt.ncnn_format.network import Parameter
+from ganrt.ncnn_format.nodes import Node
+from ganrt.ncnn_format.pixel_unshuffle import PIXEL_UNSHUFFLE
 
 _REDUCTIONS = {"ReduceSum": 0, "ReduceMean": 3, "ReduceMax": 4, "ReduceMin": 5}
 _PADDINGS = {"constant": 0, "edge": 1, "reflect": 2}

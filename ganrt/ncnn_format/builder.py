@@ -11,10 +11,9 @@ import numpy as np
 
 from ganrt.errors import BundleError
 from ganrt.feeds import Array
-
-from .graph import Graph, Shape
-from .network import Layer, Network, Parameter, Weights
-from .nodes import Node
+from ganrt.ncnn_format.graph import Graph, Shape
+from ganrt.ncnn_format.network import Layer, Network, Parameter, Weights
+from ganrt.ncnn_format.nodes import Node
 
 _MOST_SIDES = 4
 """A blob has at most four sides: channels, depth, height and width."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ganrt.errors import BundleError
-
-from .arrangement import ARRANGEMENT
-from .builder import Builder, Converter
-from .graph import read_graph
-from .linear import LINEAR
-from .network import Layer, Network
-from .pointwise import POINTWISE
+from ganrt.ncnn_format.arrangement import ARRANGEMENT
+from ganrt.ncnn_format.builder import Builder, Converter
+from ganrt.ncnn_format.graph import read_graph
+from ganrt.ncnn_format.linear import LINEAR
+from ganrt.ncnn_format.network import Layer, Network
+from ganrt.ncnn_format.pointwise import POINTWISE
 
 _CONVERTERS: dict[str, Converter] = {**LINEAR, **POINTWISE, **ARRANGEMENT}
 

@@ -10,11 +10,10 @@ from ganrt import atomic
 from ganrt.bundle import Bundle
 from ganrt.errors import BundleError, RequestError
 from ganrt.latents import SCALED_LIMIT, find_interval
+from ganrt.ncnn_format.conversion import convert_graph
+from ganrt.ncnn_format.network import Network
 from ganrt.random_values import read_random_values
 from ganrt.spec import Image, Label, Latent, Range, Scalar, Spec
-
-from .conversion import convert_graph
-from .network import Network
 
 PARAM, WEIGHTS, HEADER, EXAMPLE, README = "generator.param", "generator.bin", "ganrt.h", "sample.cpp", "README.md"
 """Names of the files."""

@@ -13,9 +13,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from ganrt.feeds import Array
-
-from .nodes import Node
-from .pixel_unshuffle import merge_pixel_unshuffles
+from ganrt.ncnn_format.nodes import Node
+from ganrt.ncnn_format.pixel_unshuffle import merge_pixel_unshuffles
 
 Shape: TypeAlias = tuple[int | None, ...]
 """Sides of a tensor, those of the batch included; None for one that depends on the size of a picture."""

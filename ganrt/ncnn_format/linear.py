@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .builder import Builder, Converter, reject
-from .network import Parameter, Weights
-from .nodes import Node
+from ganrt.ncnn_format.builder import Builder, Converter, reject
+from ganrt.ncnn_format.network import Parameter, Weights
+from ganrt.ncnn_format.nodes import Node
 
 _PADDINGS = ("NOTSET", "VALID")
 _ACTIVATIONS = {"Relu": 1, "LeakyRelu": 2, "Sigmoid": 4}

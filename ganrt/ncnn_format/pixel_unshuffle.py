@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ganrt.feeds import Array
-
-from .nodes import Node
+from ganrt.ncnn_format.nodes import Node
 
 PIXEL_UNSHUFFLE = "PixelUnshuffle"
 """Kind of the nodes that `merge_pixel_unshuffles` makes. Channel c, row i and column j of a block become channel

@@ -7,10 +7,9 @@ from functools import partial
 import numpy as np
 
 from ganrt.feeds import Array
-
-from .builder import Builder, Converter, reject
-from .network import Weights
-from .nodes import Node
+from ganrt.ncnn_format.builder import Builder, Converter, reject
+from ganrt.ncnn_format.network import Weights
+from ganrt.ncnn_format.nodes import Node
 
 _UNARY = {
     "Abs": 0,
@@ -113,7 +112,7 @@ def convert_prelu(builder: Builder, node: Node) -> None:
     """`PReLU`, with one slope or one per channel."""
     slopes = builder.weights(node, 1, "slope")
     channels = builder.shape(node.inputs[0])[1]
-    if slopes.size not in (1, channels) or (slopes.size > 1 and slopes.shape[-3] != slopes.size):
+    if slopes.size > 1 and (slopes.size != channels or slopes.shape[-3:] != (channels, 1, 1)):
         raise reject(node, f"its slopes have the shape {slopes.shape}")
     builder.add("PReLU", node, node.inputs[:1], {0: slopes.size}, Weights(slopes.ravel()))
 

@@ -189,7 +189,7 @@ def test_requests_that_are_wrong(folder: Path, tmp_path: Path, arguments: list[o
 
 
 def test_a_device_that_is_not_there(folder: Path, tmp_path: Path) -> None:
-    for backend in ("onnxruntime", "openvino", "reference"):
+    for backend in ("onnxruntime", "openvino", "ncnn", "reference"):
         result = run("sample", folder, "--backend", backend, "--device", "cuda", "--out", tmp_path / "x.png")
         check_error(result, 3, "cuda", "was asked for")
 

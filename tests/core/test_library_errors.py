@@ -75,7 +75,7 @@ def test_the_reason_names_the_node_and_no_file(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "reference"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "ncnn", "reference"])
 def test_a_file_that_is_no_graph(backend: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = write_graph(tmp_path, END)
     (tmp_path / "model.onnx").write_bytes(b"no graph")

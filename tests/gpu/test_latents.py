@@ -17,6 +17,7 @@ import ganrt.gpu
 from ganrt.feeds import draw_rows
 from ganrt.images import to_uint8
 from ganrt.latents import normal
+from ganrt.random_values import read_random_values
 from ganrt.sample_request import Draw
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
 
@@ -57,15 +58,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(made))
 
 
-def _coefficients() -> str:
-    from ganrt import latents
-
-    tables = {"CENTRE": latents.CENTRE, "TAIL": latents.TAIL}
-    rows = {n: ", ".join("{" + ", ".join(map(float.hex, r)) + "}" for r in t) for n, t in tables.items()}
-    return "".join(f"__constant__ double {name}[2][8] = {{{text}}};\n" for name, text in rows.items())
-
-
-SOURCE = _coefficients() + (Path(ganrt.gpu.__file__).parent / "latents.cu").read_text()
+SOURCE = read_random_values("__device__", "__constant__ double")
+SOURCE += (Path(ganrt.gpu.__file__).parent / "latents.cu").read_text()
 PICTURES = (Path(ganrt.gpu.__file__).parent / "pictures.cu").read_text()
 SIGNATURES = {
     "ganrt_normal": ("float", "u64 a, u32 b, u32 c, u32 d, u32 e"),
