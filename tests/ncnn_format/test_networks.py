@@ -136,7 +136,7 @@ def test_one_side_of_a_reshape_may_depend_on_the_picture(tmp_path: Path) -> None
 
 def test_a_graph_that_contradicts_itself_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "g.onnx").write_bytes(b"no graph")
-    with pytest.raises(Exception, match="parsing message|Protobuf|wire"):
+    with pytest.raises(Exception, match=r"parsing message|Protobuf|wire"):
         convert_graph(tmp_path / "g.onnx")
 
 
