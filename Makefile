@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/ready
 
-.PHONY: help demo test mutants lint bindings bench-cpu rtx-check rtx-table gpu-bundles gpu-1 gpu-2 gpu-3 gpu-4 bench-gpu clean FORCE
+.PHONY: help demo test mutants lint bindings bench-cpu rtx-check rtx-table gpu-bundles gpu-1 gpu-2 gpu-3 gpu-4 gpu-5 bench-gpu clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,14 +66,15 @@ GPU_TREE := $(CURDIR)/out/gpu-tree
 GPU_PYTHON = cd $(GPU_TREE) && PYTHONPATH="$(GPU_TREE)$(if $(SITE),:$(abspath $(SITE)))$${PYTHONPATH:+:$$PYTHONPATH}" \
   $(if $(findstring /,$(PYTHON)),$(abspath $(PYTHON)),$(PYTHON))
 
-gpu-bundles: $(READY) ## export the bundles for gpu-1 to gpu-4, without a GPU: a minute
+gpu-bundles: $(READY) ## export the bundles for gpu-1 to gpu-5, without a GPU: a minute
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m ganrt.bench.gpu.bundles $(GPU_BUNDLES)
 
 gpu-1: ## on a GPU: kernels, streams, CUDA graphs, DLPack, PyTorch: 3 minutes
 gpu-2: ## on a GPU: TensorRT for RTX: 2 minutes
 gpu-3: ## on a GPU: ONNX Runtime's CUDA provider, with PyTorch as baseline: 4 minutes
 gpu-4: ## on a GPU: TensorRT: 6 minutes
-gpu-1 gpu-2 gpu-3 gpu-4: $(GPU_TREE)
+gpu-5: ## on a GPU: ncnn through Vulkan: 2 minutes
+gpu-1 gpu-2 gpu-3 gpu-4 gpu-5: $(GPU_TREE)
 	$(GPU_PYTHON) -m ganrt.bench.gpu.steps $(@:gpu-%=%) $(abspath $(GPU_RESULTS)) \
 	  --bundles $(abspath $(GPU_BUNDLES)) $(GPU_ARGS)
 

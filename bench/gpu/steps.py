@@ -17,7 +17,7 @@ import click
 from ganrt.errors import MachineError
 from ganrt.machine import has_nvidia_gpu
 
-from . import kernel_checks, ort_checks, rtx_checks, trt_checks
+from . import kernel_checks, ort_checks, rtx_checks, trt_checks, vulkan_checks
 from .runner import Check, Setting, print_outcomes, run_checks
 
 
@@ -33,6 +33,7 @@ STEPS = {
     "2": Step("TensorRT for RTX", rtx_checks.CHECKS),
     "3": Step("ONNX Runtime's CUDA provider", ort_checks.CHECKS),
     "4": Step("TensorRT", trt_checks.CHECKS),
+    "5": Step("ncnn through Vulkan", vulkan_checks.CHECKS),
 }
 
 

@@ -137,13 +137,18 @@ def _set_precision(option: Any, precision: str) -> None:
     option.use_bf16_packed = option.use_bf16_storage = precision == "bf16"
 
 
+def list_gpus() -> list[str]:
+    """Return the GPUs that have a Vulkan driver, as devices with their names: `vulkan:0 (AMD Radeon 780M)`."""
+    return [f"vulkan:{number} ({ncnn.get_gpu_info(number).device_name()})" for number in range(ncnn.get_gpu_count())]
+
+
 def _use_gpu(net: Any, number: int) -> str:
     """Let the network use a GPU. Returns the GPU's name. Raises MachineError if it is not there."""
-    count = ncnn.get_gpu_count()
-    if number >= count:
-        found = ", ".join(f"vulkan:{n} ({ncnn.get_gpu_info(n).device_name()})" for n in range(count))
+    found = list_gpus()
+    if number >= len(found):
         raise MachineError(
-            f"vulkan:{number} was asked for, and ncnn finds {found or 'no Vulkan driver'}; `ganrt doctor` shows more"
+            f"vulkan:{number} was asked for, and ncnn finds {', '.join(found) or 'no Vulkan driver'}: install the "
+            "GPU's driver with its Vulkan part, or choose another device"
         )
     net.opt.use_vulkan_compute = True
     net.set_vulkan_device(number)

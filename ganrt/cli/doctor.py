@@ -85,6 +85,9 @@ def _check_backend(name: str) -> Check:
         return Check(name, True, f"{module.LIBRARY}, {runtime}")
     if name == "tensorrt-rtx":
         return Check(name, True, f"{module.LIBRARY}, compiles engines for RTX GPUs on this machine")
+    if name == "ncnn":
+        gpus = ", ".join(module.list_gpus()) or "no Vulkan driver"
+        return Check(name, True, f"{library} {library_version(library)}, GPUs: {gpus}")
     return Check(name, True, f"{library} {library_version(library)}")
 
 
