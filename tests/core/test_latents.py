@@ -35,9 +35,10 @@ def philox_in_integers(counter: list[int], key: list[int]) -> list[int]:
     ],
 )
 def test_the_published_known_answers(counter: str, key: str, words: str) -> None:
-    c0, c1, c2, c3 = (np.array([int(word, 16)], np.uint32) for word in counter.split())
-    k0, k1 = (int(word, 16) for word in key.split())
-    assert " ".join(f"{int(word[0]):08x}" for word in latents.philox((c0, c1, c2, c3), (k0, k1))) == words
+    c0, c1, c2, c3 = (np.array([[int(word, 16)]], np.uint32) for word in counter.split())
+    k0, k1 = (np.array([int(word, 16)], np.uint32) for word in key.split())
+    found = latents.philox((c0, c1, c2, c3), (k0, k1))
+    assert found.shape == (1, 1, 4) and " ".join(f"{word:08x}" for word in found.ravel().tolist()) == words
 
 
 @given(word64, word64, st.integers(0, 9), st.integers(1, 11))
