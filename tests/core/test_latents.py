@@ -86,6 +86,25 @@ def test_every_bit_of_seed_and_index_matters(seed: int, index: int, stream: int)
     assert latents.words(seed, index, 1, stream ^ 1, 4).tolist() != words
 
 
+@pytest.mark.parametrize("first", [0, 4, 4096])
+def test_words_from_a_later_one_on(first: int) -> None:
+    seeds, starts = np.array([7, 2**40], np.uint64), np.array([5, 2**33], np.uint64)
+    for seed, start in ((7, 5), (seeds, starts)):
+        whole = latents.words(seed, start, 2, 3, first + 6)
+        np.testing.assert_array_equal(latents.words(seed, start, 2, 3, 6, first), whole[:, first:])
+
+
+def test_a_row_of_many_values_is_made_of_its_words() -> None:
+    words = latents.words(7, 5, 3, 1, 10_001).astype(np.float64)
+    np.testing.assert_array_equal(latents.uniform(7, 5, 3, 1, 10_001, 0, 1), ((words + 0.5) / 2**32).astype(np.float32))
+
+
+def test_strided_columns_are_read_as_they_are() -> None:
+    seeds, starts = np.arange(8, dtype=np.uint64) << np.uint64(31), np.arange(8, dtype=np.uint64) << np.uint64(30)
+    wanted = latents.words(seeds[::2].copy(), starts[::2].copy(), 4, 0, 5)
+    np.testing.assert_array_equal(latents.words(seeds[::2], starts[::2], 4, 0, 5), wanted)
+
+
 def test_no_two_of_many_rows_are_equal() -> None:
     assert len(np.unique(latents.words(7, 2**32 - 5000, 10_000, 0, 2), axis=0)) == 10_000
 
