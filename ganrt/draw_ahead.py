@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from ganrt.feeds import Feeds, draw_rows
-from ganrt.latents import MAX_64
 from ganrt.sample_request import SampleRequest
 from ganrt.spec import Label, Latent, Spec
 
@@ -58,11 +57,11 @@ class DrawAhead:
         if 2 * rows > self._most or any(isinstance(value, np.ndarray) for value in (start, *key)):
             return draw_rows(self._spec, request.take_rows(first, rows))
         number, block = int(start) + first, self._block
-        is_same = key == block.key
-        if not (is_same and block.first <= number and number + rows <= block.end):
+        continues = key == block.key and block.first <= number <= block.end
+        if not (continues and number + rows <= block.end):
             count = rows
-            if is_same and block.first < number <= block.end:
-                wanted = min(2 * (block.end - block.first), self._most, MAX_64 - number)
+            if continues:  # beyond the last sample number it counts from 0 again, where nothing is taken
+                wanted = min(2 * (block.end - block.first), self._most)
                 count = max(1, wanted // rows) * rows  # so that the end is where a later request of as many begins
             block = self._block = self._draw_block(request, key, number, count)
         place = number - block.first

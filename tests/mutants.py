@@ -334,11 +334,9 @@ FAULTS = {
     ("ganrt/draw_ahead.py", "tests/core/test_draw_ahead.py"): [
         ("if 2 * rows > self._most or", "if rows > self._most or"),
         ("request.labels, request.truncation)", "request.labels, None)"),
-        ("block.first <= number and", ""),
+        ("block.first <= number <= block.end", "number <= block.end"),
         ("number + rows <= block.end)", "number < block.end)"),
-        ("block.first < number <= block.end", "block.first <= number <= block.end"),
-        ("block.first < number <= block.end", "block.first < number < block.end"),
-        ("self._most, MAX_64 - number)", "self._most)"),
+        ("block.first <= number <= block.end", "block.first <= number < block.end"),
         ("max(1, wanted // rows) * rows", "max(rows, wanted)"),
         ("array.flags.writeable = False", "pass"),
         ("place = number - block.first", "place = 0"),

@@ -83,8 +83,6 @@ def test_what_was_drawn_is_used_again(drawn: list[int]) -> None:
     ahead = DrawAhead(SPEC)
     draw_all(ahead, [5, 5, 6, 7, 6, 5])
     assert drawn == [1, 2, 1]
-    draw_all(ahead, [5], rows=2)
-    assert drawn == [1, 2, 1, 2], "it starts where the block starts, so it does not continue it"
 
 
 @pytest.mark.parametrize("place", ["seed", "labels", "truncation"])
@@ -116,6 +114,13 @@ def test_requests_that_differ_by_image_are_left_alone(place: str, drawn: list[in
     for _ in range(3):
         assert ahead.draw(request, 0, 1)["z"].flags.writeable
     assert drawn == [1, 1, 1] and ahead._block.key is None
+
+
+@pytest.mark.parametrize(("rows", "is_kept"), [(16, True), (17, False), (40, False)])
+def test_requests_of_more_than_half_of_the_limit_are_left_alone(rows: int, is_kept: bool) -> None:
+    ahead = DrawAhead(SPEC)
+    assert ahead.draw(SampleRequest(rows, 7), 0, rows)["z"].flags.writeable is not is_kept
+    assert (ahead._block.key is not None) is is_kept
 
 
 def test_what_is_kept_cannot_be_written_to() -> None:
