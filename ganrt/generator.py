@@ -55,7 +55,8 @@ def load(
     record, or if that configuration cannot be opened, uses the first one that is installed, can run the bundle and is
     proven to make the images of the PyTorch original: backends in the order of their table (`ganrt doctor` lists them),
     but OpenVINO first where no GPU is used, because most models run fastest on it there; float32; variants with fewer
-    MACs before the graph as traced. What the bundle's record says is refused on this machine is not opened.
+    MACs, on OpenVINO all optimised ones, before the graph as traced. What the bundle's record says is refused on this
+    machine is not opened.
 
     Args:
         bundle: path of a bundle folder or an .onnx file, or a `Bundle`.

@@ -39,10 +39,10 @@ def fake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, fake_clock: None) -> None:
     before = run("info", bundle.folder)
-    assert "load tries openvino, then " in before.stdout
+    assert "load tries openvino fp32-phases, then " in before.stdout
     assert f"{CPU_RULE}; `ganrt tune {bundle.folder}` measures what is fastest" in before.stdout
     facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
-    assert facts["first"] == "openvino" and facts["tuned"] is None
+    assert facts["first"] == "openvino fp32-phases" and facts["tuned"] is None
 
     found = tmp_path / "tuned.json"
     done = run(
@@ -59,7 +59,7 @@ def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, fake
     assert "for 60 dB: the " in after.stdout
     assert "  batch 8: onnxruntime" in after.stdout
     facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
-    assert facts["first"].startswith("onnxruntime") and facts["then"][0] == "openvino"
+    assert facts["first"].startswith("onnxruntime") and facts["then"][0] == "openvino fp32-phases"
     assert facts["tuned"] == record
     sampled = run("sample", bundle.folder, "-n", 3, "--out", tmp_path / "x.npz")
     assert "3 pictures by onnxruntime" in sampled.stdout, sampled.output

@@ -42,7 +42,7 @@ def test_without_a_record_the_rules_decide(bundle: Bundle) -> None:
         "pytorch",
         "reference",
     ]
-    assert str(found[0]) == "openvino"
+    assert str(found[0]) == "openvino fp32-phases"
     assert {one.reason for one in found} == {CPU_RULE}
     assert not any(one.seconds for one in found)
 
@@ -89,8 +89,11 @@ def test_rules_prefer_float32_and_fewer_macs(bundle: Bundle) -> None:
     }
     several = replace(bundle, variants=variants)
     assert [str(one) for one in candidates_by_rule(several, LoadRequest())][:4] == [
-        *(f"openvino{name}" for name in (" fp32-phases", "", " fp32-subpixel")),
+        *(f"openvino{name}" for name in (" fp32-phases", " fp32-subpixel", "")),
         "onnxruntime fp32-phases",
+    ]
+    assert [str(one) for one in candidates_by_rule(several, LoadRequest("onnxruntime"))] == [
+        *(f"onnxruntime{name}" for name in (" fp32-phases", "", " fp32-subpixel"))
     ]
     assert [str(one) for one in candidates_by_rule(several, LoadRequest(precision="int8"))] == [
         f"{name} int8-phases" for name in ("openvino", "onnxruntime", "reference")
@@ -162,10 +165,10 @@ def test_the_tuned_choice_comes_before_the_rules(bundle: Bundle) -> None:
         ({"precision": "fp32"}, "openvino threads=1"),
         ({"variant": "fp32", "precision": "int8"}, "openvino threads=1"),
         ({"options": {"threads": 2}}, "onnxruntime cuda:0 threads=2"),
-        ({"options": {"threads": 3}}, "openvino threads=3"),
+        ({"options": {"threads": 3}}, "openvino fp32-phases threads=3"),
         ({"options": {"threads": 2, "spin": False}}, "onnxruntime cuda:0 threads=2"),
-        ({"options": {"threads": 2, "spin": True}}, "openvino threads=2 spin=True"),
-        ({"options": {"compiled": True}}, "openvino compiled=True"),
+        ({"options": {"threads": 2, "spin": True}}, "openvino fp32-phases threads=2 spin=True"),
+        ({"options": {"compiled": True}}, "openvino fp32-phases compiled=True"),
     ],
 )
 def test_the_choice_fits_the_request(wish: dict[str, Any], wanted: str, bundle: Bundle) -> None:
