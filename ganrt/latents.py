@@ -105,7 +105,7 @@ def words(seed: Whole64, start: Whole64, count: int, stream: int, size: int, fir
     those from `first` on, a multiple of 4."""
     index = start if isinstance(start, np.ndarray) else np.arange(count, dtype=np.uint64) + np.uint64(start)
     block = np.arange(first // 4, -(-(first + size) // 4), dtype=np.uint32)[None, :]
-    low, high = _split(index)
+    low, high = _split_halves(index)
     counter = (block, low[:, None], high[:, None], np.full((1, 1), stream, np.uint32))
     return philox(counter, _find_key(seed)).reshape(count, 4 * block.size)[:, :size]
 
@@ -113,10 +113,10 @@ def words(seed: Whole64, start: Whole64, count: int, stream: int, size: int, fir
 def _find_key(seed: Whole64) -> tuple[Words, Words]:
     """The key of each row; one if all seeds are the same."""
     if not isinstance(seed, np.ndarray):
-        return _split(np.array([seed], np.uint64))
+        return _split_halves(np.array([seed], np.uint64))
     if len(seed) > 1 and (seed == seed[0]).all():
         seed = seed[:1]  # faster to spread over the rounds
-    return _split(seed)
+    return _split_halves(seed)
 
 
 def normal(
@@ -179,7 +179,7 @@ def _unit(word: Words) -> Float64s:
     return (word.astype(np.float64) + 0.5) * 2.0**-32
 
 
-def _split(values: NDArray[np.uint64]) -> tuple[Words, Words]:
+def _split_halves(values: NDArray[np.uint64]) -> tuple[Words, Words]:
     """Low and high halves, views of the values if these are contiguous."""
     halves = np.ascontiguousarray(values).view(np.uint32).reshape(-1, 2)
     return halves[:, _LOW_WORD], halves[:, _HIGH_WORD]
