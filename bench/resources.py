@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,7 @@ largest."""
 def main(arguments: list[str]) -> None:
     """Print one line per measurement."""
     bundle, backend, *settings = arguments
-    options: dict[str, Any] = {}
-    for name, _, value in (setting.partition("=") for setting in settings):
-        options[name] = bool(int(value)) if name == "spin" else int(value)
+    options = parse_options(settings)
 
     def load() -> ganrt.Generator:
         return ganrt.load(bundle, backend, device="cpu", **options)
@@ -42,6 +40,14 @@ def main(arguments: list[str]) -> None:
             click.echo(line)
     for line in measure_loads(load):
         click.echo(line)
+
+
+def parse_options(settings: Sequence[str]) -> dict[str, Any]:
+    """Parse options of a backend, such as `threads=2` or `spin=1`."""
+    options: dict[str, Any] = {}
+    for name, _, value in (setting.partition("=") for setting in settings):
+        options[name] = bool(int(value)) if name == "spin" else int(value)
+    return options
 
 
 def make_one(generator: ganrt.Generator, size: tuple[int, int] = (64, 64)) -> None:

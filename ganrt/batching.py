@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +32,10 @@ def largest_batch(output: Output) -> int:
     return max(1, min(_MAX_BATCH, _MAX_VALUES // (output.channels * height * width)))
 
 
+_PADDED = 3
+"""At most one row of so many is padding in an untuned batch, unless no smaller batch could be used."""
+
+
 class Batch(NamedTuple):
     """Rows first to first + rows - 1, computed as a batch of `size` rows; the rest is padding, which is dropped."""
 
@@ -57,12 +61,12 @@ def plan_batches(
     With measured times the total time is minimal, padding included; ties go to fewer batches, then to less padding. If
     the session takes any size, the batches have measured sizes or `limit`, and at most one batch has another size.
     Times that were not measured are interpolated linearly; below the smallest measured size its time is used, above the
-    largest its time per row. Without measured times each batch is the largest that the remaining rows fill; the last
-    rows are padded to the smallest size.
+    largest its time per row. Without measured times each batch is the largest that the remaining rows fill, until they
+    fill at least two thirds of the next larger one, which is then padded; so is the smallest.
 
     The split never changes an image: each row depends only on its own inputs.
     """
-    usable = sorted(s for s in sizes if s <= limit) or sorted(sizes)[:1] or list(range(1, limit + 1))
+    usable = _list_usable_sizes(sizes, limit)
     measured = {s: t for s, t in (seconds or {}).items() if s in sizes or not sizes}
     if measured:
         times = _estimate_times(usable, measured)
@@ -76,11 +80,19 @@ def plan_batches(
         first += size
 
 
+@lru_cache(maxsize=32)
+def _list_usable_sizes(sizes: tuple[int, ...], limit: int) -> tuple[int, ...]:
+    return tuple(sorted(s for s in sizes if s <= limit) or sorted(sizes)[:1] or range(1, limit + 1))
+
+
 def _plan_largest_first(count: int, sizes: Sequence[int]) -> Iterator[int]:
+    """Batch sizes that hold `count` rows, by the rule of `plan_batches`; `sizes` ascend."""
     while count > 0:
-        size = sizes[max(bisect_right(sizes, count) - 1, 0)]
-        yield size
-        count -= size
+        place = bisect_left(sizes, count)  # of the smallest size that holds all
+        if place == len(sizes) or (place > 0 and (sizes[place] - count) * _PADDED > sizes[place]):
+            place -= 1
+        yield sizes[place]
+        count -= sizes[place]
 
 
 def _estimate_times(sizes: Sequence[int], measured: Mapping[int, float]) -> dict[int, int]:

@@ -60,20 +60,28 @@ def draw_rows(spec: Spec, draw: Draw, size: Size | Mapping[str, Size] | None = N
 
     Returns arrays owned by the caller. Raises RequestError for a model with image inputs without a size.
     """
+    if size is None:
+        require_no_pictures(spec)
     feeds: Feeds = {}
     for item in spec.inputs:
         if not isinstance(item, Image):
             feeds[item.name] = _draw_number(spec, item, draw)
-        elif size is None:
-            raise RequestError(
-                f"this {spec.family} model needs a picture as its input {item.name!r} ({item.role}); "
-                "it cannot be sampled from a seed alone"
-            )
         else:
+            assert size is not None, "models with image inputs were rejected"
             stream = PICTURE_STREAM + spec.images.index(item)
             sides = item.size or (size if isinstance(size, tuple) else size[item.name])
             feeds[item.name] = draw_image(item, draw.seeds, draw.indices, draw.rows, stream, sides)
     return feeds
+
+
+def require_no_pictures(spec: Spec) -> None:
+    """Raise RequestError for a model with image inputs, which cannot be sampled."""
+    for item in spec.inputs:
+        if isinstance(item, Image):
+            raise RequestError(
+                f"this {spec.family} model needs a picture as its input {item.name!r} ({item.role}); "
+                "it cannot be sampled from a seed alone"
+            )
 
 
 def draw_numbers(spec: Spec, draw: Draw) -> Feeds:

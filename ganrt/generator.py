@@ -17,6 +17,7 @@ from ganrt.batching import Batch
 from ganrt.bundle import Bundle
 from ganrt.checks import require_whole
 from ganrt.choosing import Candidate, LoadRequest
+from ganrt.draw_ahead import DrawAhead
 from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
 from ganrt.fair_lock import FairLock
 from ganrt.images import Floats, Pictures
@@ -52,9 +53,10 @@ def load(
 
     Uses the configuration that `ganrt tune` measured fastest on this machine, if it fits the arguments. Without a tuned
     record, or if that configuration cannot be opened, uses the first one that is installed, can run the bundle and is
-    proven to make the images of the PyTorch original: backends in the order tensorrt, onnxruntime, openvino, pytorch,
-    reference; float32; variants with fewer MACs before the graph as traced. What the bundle's record says is refused on
-    this machine is not opened.
+    proven to make the images of the PyTorch original: backends in the order of their table (`ganrt doctor` lists them),
+    but OpenVINO first where no GPU is used, because most models run fastest on it there; float32; variants with fewer
+    MACs, on OpenVINO all optimised ones, before the graph as traced. What the bundle's record says is refused on this
+    machine is not opened.
 
     Args:
         bundle: path of a bundle folder or an .onnx file, or a `Bundle`.
@@ -166,12 +168,16 @@ class Generator:
         """Batch size -> measured seconds; empty if not tuned."""
         self.info = info or Info.of_session(session)
         """Bundle, variant, backend, device, library versions, proof and reason of the choice."""
+        self._draw_ahead = DrawAhead(spec)
         self._lock = FairLock()
         self._opening = FairLock()
 
     @property
     def session(self) -> Session:
         """The session that computes the images; owned by the generator. A forked child gets a new one."""
+        session = self._session
+        if not session.is_inherited:
+            return session
         with self._opening:
             if self._session.is_inherited and self._bundle and self.info.config.device == "cpu" and not self._closed:
                 self._session = open_session(self._bundle, self.info.config)
@@ -274,11 +280,11 @@ class Generator:
     ) -> SampleRequest:
         """Check all arguments, and that the model takes no pictures, before any work."""
         request = check_request(self.spec, n, seed, start, labels, truncation)
-        feeds.draw_rows(self.spec, request.take_rows(0, 0))
+        feeds.require_no_pictures(self.spec)
         return request
 
     def _sample(self, request: SampleRequest, first: int, rows: int) -> Pictures:
-        return make_pictures(self.session, self.spec, request, first, rows, self._run_in_turns)
+        return make_pictures(self.session, self.spec.output, request, first, rows, self._draw_ahead, self._run_in_turns)
 
     def _run_in_turns(self, rows: int, run: RunBatches) -> None:
         """Run the batches of some rows. The lock is held while batches are in flight, and handed over between them if

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -56,16 +57,24 @@ def to_uint8(images: Floats, value_range: Range) -> Pictures:
     if not np.isfinite(images).all():
         bad = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
         raise BackendError(f"image {bad} of the batch has values that are not finite (overflow in reduced precision?)")
-    low, high = value_range
-    scaled = np.clip(images, np.float32(low), np.float32(high))
-    scaled -= np.float32(low)
-    scaled *= np.float32(255.0 / (high - low))
-    scaled += np.float32(0.5)
+    low, high, scale, half = _make_constants(value_range)
+    scaled = images.clip(low, high)
+    scaled -= low
+    scaled *= scale
+    scaled += half
     count, channels, height, width = scaled.shape
     pictures = np.empty((count, height, width, channels), np.uint8)
     for channel in range(channels):  # several times faster than copying a transposed array
         pictures[..., channel] = scaled[:, channel]
     return pictures
+
+
+@lru_cache
+def _make_constants(value_range: Range) -> tuple[Floats, ...]:
+    """Low and high end, pictures' values per unit, and 0.5: arrays without dimensions, with which NumPy's operations
+    start in two thirds of the time that they take with numbers."""
+    low, high = value_range
+    return tuple(np.array(value, np.float32) for value in (low, high, 255.0 / (high - low), 0.5))
 
 
 def from_uint8(pictures: Pictures, value_range: Range) -> Floats:

@@ -13,6 +13,7 @@ being samples start to start + count - 1, or the number of each row. Both are be
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -32,12 +33,15 @@ SCALED_LIMIT = 2.0
 """Truncation of latents that are then scaled."""
 MAX_64 = 2**64
 """Seeds and sample numbers are below this."""
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
-_CHUNK = 1 << 15
-"""Values computed at a time, so that temporaries stay in the L2 cache."""
+_ROUNDS = 10
+_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
+_KEY_STEPS = np.array([[0x9E3779B9], [0xBB67AE85]], np.uint32)[..., None] * np.arange(_ROUNDS, dtype=np.uint32)[:, None]
+"""What is added to the two words of the key in each round, (2, rounds, 1); sums are modulo 2^32."""
+_LOW_WORD, _HIGH_WORD = (0, 1) if sys.byteorder == "little" else (1, 0)
+"""Places of the halves of a uint64 that is viewed as two uint32."""
+_CHUNK = 1 << 12
+"""Values computed at a time, a multiple of 4, so that temporaries stay in the L2 cache and in memory that the C library
+keeps."""
 
 
 def check_seed(seed: object, start: object = 0, count: object = 0) -> tuple[int, int, int]:
@@ -53,44 +57,66 @@ def check_seed(seed: object, start: object = 0, count: object = 0) -> tuple[int,
     return whole[0], whole[1], whole[2]
 
 
-def philox(
-    counter: tuple[Words, Words, Words, Words], key: tuple[Whole64, Whole64]
-) -> tuple[Words, Words, Words, Words]:
+def philox(counter: tuple[Words, Words, Words, Words], key: tuple[Words, Words]) -> Words:
     """Ten rounds of Philox4x32.
 
     Args:
-        counter: four uint32 arrays of shapes that broadcast.
-        key: two numbers below 2^32, or uint64 arrays of them that broadcast with the counter.
+        counter: four uint32 arrays that broadcast to shape (rows, blocks).
+        key: two uint32 arrays (rows,), or (1,) if all rows have the same key.
 
-    Returns four uint32 arrays of the broadcast shape.
+    Returns uint32 of shape (rows, blocks, 4).
+
+    NumPy takes longer to start an operation than to compute a few hundred numbers, and twice as long to start one that
+    broadcasts. So a round is three operations on vectors of both halves of the state: counter words 0 and 2, which are
+    multiplied, then words 1 and 3. Each half of the product goes to the other half of the state. The second half is
+    stored in reverse order, so that this exchange is one reversed view.
     """
-    c0, c1, c2, c3 = (np.asarray(c, np.uint64) for c in counter)
-    for step in range(10):
-        k0, k1 = (np.uint64((k + step * s) & 0xFFFFFFFF) for k, s in zip(key, _KEY_STEPS, strict=True))
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
-    return c0.astype(np.uint32), c1.astype(np.uint32), c2.astype(np.uint32), c3.astype(np.uint32)
+    shape = np.broadcast(*counter).shape
+    multiplied = np.empty((2, *shape), np.uint64)
+    products = np.empty((2, 2, *shape), np.uint64)  # of this round and of the one before
+    lows = products.view(np.uint32)[..., _LOW_WORD::2]
+    c0, c2, c3, c1 = multiplied[0], multiplied[1, ::-1, ::-1], lows[1, 0], lows[1, 1, ::-1, ::-1]
+    c0[:], c1[:], c2[:], c3[:] = counter
+    keys = np.empty((_ROUNDS, 2, *shape), np.uint32)
+    keys[:, 0] = (key[0] + _KEY_STEPS[0])[..., None]
+    keys[:, 1] = (key[1][::-1] + _KEY_STEPS[1])[..., None]
+    factors = np.empty_like(multiplied)
+    factors[0], factors[1] = _MULTIPLIERS
 
-
-def words(seed: Whole64, start: Whole64, count: int, stream: int, size: int) -> Words:
-    """Return raw random words, uint32 of shape (count, size); row i belongs to sample start + i, or start[i]."""
-    blocks = -(-size // 4)
-    index = start if isinstance(start, np.ndarray) else np.arange(count, dtype=np.uint64) + np.uint64(start)
-    block = np.arange(blocks, dtype=np.uint32)[None, :]
-    counter = (block, _low(index)[:, None], _high(index)[:, None], np.full((1, 1), stream, np.uint32))
-    out = np.empty((count, blocks, 4), np.uint32)
-    for word, column in enumerate(philox(counter, _split_key(seed))):
+    state, factor = multiplied.ravel(), factors.ravel()
+    words = state.view(np.uint32)[_LOW_WORD::2]  # their high halves stay 0
+    vectors = products.reshape(2, -1)
+    crossed = vectors.view(np.uint32)[:, ::-1]  # reversed, so the high half comes first
+    this, last = ((v, c[1 - _HIGH_WORD :: 2], c[1 - _LOW_WORD :: 2]) for v, c in zip(vectors, crossed, strict=True))
+    for round_key in keys.reshape(_ROUNDS, -1):
+        product, high, _ = this
+        np.multiply(state, factor, product)
+        np.bitwise_xor(high, last[2], words)
+        np.bitwise_xor(words, round_key, words)
+        this, last = last, this
+    out = np.empty((*shape, 4), np.uint32)
+    for word, column in enumerate((c0, c1, c2, c3)):  # an even number of rounds: the last products are where c1 was
         out[..., word] = column
-    return out.reshape(count, 4 * blocks)[:, :size]
+    return out
 
 
-def _split_key(seed: Whole64) -> tuple[Whole64, Whole64]:
-    """Low and high half of a seed, or columns of them."""
-    if isinstance(seed, np.ndarray):
-        if (seed != seed[:1]).any():
-            return seed[:, None] & _LOW, seed[:, None] >> _HALF
-        seed = int(seed[0]) if len(seed) else 0  # one number is faster than a column
-    return seed & 0xFFFFFFFF, seed >> 32
+def words(seed: Whole64, start: Whole64, count: int, stream: int, size: int, first: int = 0) -> Words:
+    """Return raw random words, uint32 of shape (count, size); row i belongs to sample start + i, or start[i]. They are
+    those from `first` on, a multiple of 4."""
+    index = start if isinstance(start, np.ndarray) else np.arange(count, dtype=np.uint64) + np.uint64(start)
+    block = np.arange(first // 4, -(-(first + size) // 4), dtype=np.uint32)[None, :]
+    low, high = _split_halves(index)
+    counter = (block, low[:, None], high[:, None], np.full((1, 1), stream, np.uint32))
+    return philox(counter, _find_key(seed)).reshape(count, 4 * block.size)[:, :size]
+
+
+def _find_key(seed: Whole64) -> tuple[Words, Words]:
+    """The key of each row; one if all seeds are the same."""
+    if not isinstance(seed, np.ndarray):
+        return _split_halves(np.array([seed], np.uint64))
+    if len(seed) > 1 and (seed == seed[0]).all():
+        seed = seed[:1]  # faster to spread over the rounds
+    return _split_halves(seed)
 
 
 def normal(
@@ -142,7 +168,9 @@ def _in_chunks(
         rows = slice(first, min(first + step, count))
         some = seed[rows] if isinstance(seed, np.ndarray) else seed
         place = start[rows] if isinstance(start, np.ndarray) else start + first
-        out[rows] = transform(_unit(words(some, place, rows.stop - first, stream, size)), rows)
+        for left in range(0, size, _CHUNK):
+            part = out[rows, left : left + _CHUNK]
+            part[:] = transform(_unit(words(some, place, len(part), stream, part.shape[1], left)), rows)
     return out
 
 
@@ -151,12 +179,10 @@ def _unit(word: Words) -> Float64s:
     return (word.astype(np.float64) + 0.5) * 2.0**-32
 
 
-def _low(value: NDArray[np.uint64]) -> Words:
-    return (value & _LOW).astype(np.uint32)
-
-
-def _high(value: NDArray[np.uint64]) -> Words:
-    return (value >> _HALF).astype(np.uint32)
+def _split_halves(values: NDArray[np.uint64]) -> tuple[Words, Words]:
+    """Low and high halves, views of the values if these are contiguous."""
+    halves = np.ascontiguousarray(values).view(np.uint32).reshape(-1, 2)
+    return halves[:, _LOW_WORD], halves[:, _HIGH_WORD]
 
 
 def normal_cdf(x: float) -> float:
@@ -180,29 +206,37 @@ TAIL = (
 )  # fmt: skip
 
 
+_COEFFICIENTS = np.array([CENTRE, TAIL]).transpose(2, 1, 0)
+"""Of each power from the highest, of top and bottom, of centre and tail."""
+
+
 def normal_quantile(p: Float64s) -> Float64s:
     """Inverse of the standard normal CDF for p and 1 - p of at least exp(-25) = 1.4e-11, with a relative error below
     1e-15.
 
     The smallest p of a 32-bit word is 1.2e-10, so the far tail of the routine is left out.
+
+    Top and bottom of both ratios are evaluated together, because for a few hundred values most of the time goes into
+    starting operations.
     """
-    q = p - 0.5
-    x = q * _ratio(CENTRE, 0.180625 - q * q)
-    tail = np.nonzero(np.abs(q) > 0.425)
-    r = np.sqrt(-np.log(np.minimum(p[tail], 1.0 - p[tail])))
-    x[tail] = np.copysign(_ratio(TAIL, r - 1.6), q[tail])
-    return x
-
-
-def _ratio(coefficients: tuple[tuple[float, ...], tuple[float, ...]], r: Float64s) -> Float64s:
-    top, bottom = (_polynomial(c, r) for c in coefficients)
+    q = p.ravel() - 0.5
+    tail = np.flatnonzero(np.abs(q) > 0.425)
+    of_tail, count = p.ravel()[tail], len(q)
+    r = np.empty((2, count + len(tail)))
+    r[:, :count] = 0.180625 - q * q
+    r[:, count:] = np.sqrt(-np.log(np.minimum(of_tail, 1.0 - of_tail))) - 1.6
+    coefficients = np.empty((len(_COEFFICIENTS), *r.shape))
+    coefficients[..., :count], coefficients[..., count:] = _COEFFICIENTS[..., :1], _COEFFICIENTS[..., 1:]
+    top, bottom = _evaluate_polynomials(coefficients, r)
     top /= bottom
-    return top
+    x: Float64s = q * top[:count]
+    x[tail] = np.copysign(top[count:], q[tail])
+    return x.reshape(p.shape)
 
 
-def _polynomial(coefficients: tuple[float, ...], r: Float64s) -> Float64s:
-    """Horner's rule, highest power first, in place."""
-    value = r * coefficients[0]
+def _evaluate_polynomials(coefficients: Float64s, r: Float64s) -> Float64s:
+    """Horner's rule, highest power first, with coefficients of its own for each element of `r`."""
+    value: Float64s = r * coefficients[0]
     for c in coefficients[1:-1]:
         value += c
         value *= r

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from ganrt.checks import as_array, is_finite, is_whole
 from ganrt.errors import RequestError
 from ganrt.latents import MAX_64, Float64s, Whole64
 from ganrt.spec import Label, Latent, Scalar, Spec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 Seeds: TypeAlias = int | Sequence[int] | NDArray[np.integer]
 """One whole number for all images, or one per image."""
@@ -166,14 +169,25 @@ def check_request(
     Raises RequestError, naming the argument and the position, if an entry is out of range, lengths differ, or the model
     has no such input.
     """
+    if (
+        labels is None
+        and truncation is None
+        and _is_plain(n)
+        and _is_plain(seed)
+        and _is_plain(start, MAX_64 - max(n, 1))
+    ):
+        return SampleRequest(n, seed, start)  # the usual case, without what all others need
     rules: dict[str, tuple[Any, _Rule]]
-    rules = {"seed": (seed, _WHOLE_64), "start": (start, _WHOLE_64), "labels": (labels, _make_label_rule(spec, labels))}
-    rules["truncation"] = (truncation, _make_truncation_rule(spec, truncation))
+    rules = {"seed": (seed, _WHOLE_64), "start": (start, _WHOLE_64)}
+    if labels is not None:
+        rules["labels"] = (labels, _make_label_rule(spec, labels))
+    if truncation is not None:
+        rules["truncation"] = (truncation, _make_truncation_rule(spec, truncation))
     given = {name: _read_argument(names.get(name, name), value, rule) for name, (value, rule) in rules.items()}
     lengths = {names.get(name, name): len(value) for name, value in given.items() if isinstance(value, np.ndarray)}
     rows = _count_rows(n, lengths)
     for name in ("labels", "truncation"):
-        if _is_unset(given[name]):
+        if _is_unset(given.get(name)):
             given[name] = None
     request = SampleRequest(rows, **given)
     if isinstance(request.seed, int) and isinstance(request.start, int) and request.start + rows > MAX_64:
@@ -192,6 +206,10 @@ def mix_requests(spec: Spec, rows: int) -> Draw:
         return Draw(seeds, indices, labels)
     low, high = allowed
     return Draw(seeds, indices, labels, np.where(row % 3, low + min(high - low, 1.0) / (1 + row), np.nan))
+
+
+def _is_plain(value: object, largest: int = MAX_64 - 1) -> TypeIs[int]:
+    return type(value) is int and 0 <= value <= largest
 
 
 def _count_rows(n: int | None, lengths: dict[str, int]) -> int:

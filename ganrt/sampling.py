@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ganrt import batching, feeds, forking
+from ganrt import batching, forking
 from ganrt.backend import PictureSession, Session
 from ganrt.batching import Batch
+from ganrt.draw_ahead import DrawAhead
 from ganrt.errors import BackendError, RequestError
 from ganrt.feeds import Feeds
 from ganrt.images import Floats, Pictures, to_uint8
@@ -23,31 +24,37 @@ RunBatches: TypeAlias = Callable[[Iterator[Batch]], None]
 
 def make_pictures(
     session: Session,
-    spec: Spec,
+    output: Output,
     request: SampleRequest,
     first: int,
     rows: int,
+    draw_ahead: DrawAhead,
     run_in_turns: Callable[[int, RunBatches], None],
 ) -> Pictures:
     """Return the `rows` pictures of a request from the `first` one on, uint8 NHWC. They are made on the device if the
     session can, else on the host.
 
     Args:
+        draw_ahead: draws the samples on the host.
         run_in_turns: gets the number of rows, and a function that computes some of their batches.
 
     Raises RequestError if there is too little memory, BackendError if an image has values that are not finite.
     """
-    output = spec.output
     pictures = _allocate(rows, output)
 
     def make_draw(batch: Batch) -> Draw:
         return request.take_rows(first + batch.first, batch.rows)
 
     def make_feeds(batch: Batch) -> Feeds:
-        return batching.take_batch(feeds.draw_rows(spec, make_draw(batch)), Batch(0, batch.rows, batch.size))
+        drawn = draw_ahead.draw(request, first + batch.first, batch.rows)
+        return batching.take_batch(drawn, Batch(0, batch.rows, batch.size))
 
     def receive_pictures(batch: Batch, made: Pictures) -> None:
-        pictures[batch.first : batch.first + batch.rows] = made
+        nonlocal pictures
+        if batch.rows == rows:
+            pictures = made
+        else:
+            pictures[batch.first : batch.first + batch.rows] = made
 
     def receive_images(batch: Batch, images: Floats) -> None:
         receive_pictures(batch, to_uint8(images, output.range))

@@ -28,6 +28,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from ganrt.checks import is_finite, is_whole
@@ -257,7 +258,7 @@ class Spec:
         """The image inputs, in order; a model without any can be sampled from a seed alone."""
         return tuple(i for i in self.inputs if isinstance(i, Image))
 
-    @property
+    @cached_property
     def streams(self) -> dict[str, int]:
         """Random stream of each input that can be drawn, by name: 0 the first latent, 1 the first label, 2 and up the
         further ones in order. Images and scalars have none, so they shift nothing."""

@@ -9,7 +9,7 @@ import click
 
 from ganrt import notes, tuned
 from ganrt.bundle import Bundle
-from ganrt.choosing import RULE, LoadRequest, candidates_by_rule
+from ganrt.choosing import LoadRequest, candidates_by_rule
 from ganrt.cli.terminal import print_proofs
 from ganrt.errors import RequestError
 from ganrt.trust import find_refusal
@@ -42,7 +42,7 @@ def explain_choice(bundle: Bundle, record: Tuned | None) -> tuple[str | None, li
         return str(picked[0]) if picked else None, [], picked[1] if picked else str(error)
     left = [candidate for candidate in candidates if find_refusal(bundle, candidate.config) is None]
     rules = [str(candidate) for candidate in left or candidates]
-    return (str(picked[0]), rules, picked[1]) if picked else (rules[0], rules[1:], RULE)
+    return (str(picked[0]), rules, picked[1]) if picked else (rules[0], rules[1:], candidates[0].reason)
 
 
 def print_info(bundle: Bundle, name: str) -> None:

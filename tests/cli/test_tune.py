@@ -15,6 +15,7 @@ from helpers.reports import ENVIRONMENT
 from ganrt import tuned
 from ganrt.bench import tuning
 from ganrt.bundle import Bundle
+from ganrt.choosing import CPU_RULE
 from ganrt.cli import info
 from ganrt.cli.main import main
 from ganrt.cli.parsing import parse_decibels
@@ -28,9 +29,9 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def fake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which OpenVINO takes half the time of the others, and nothing else runs."""
+    """A machine on which ONNX Runtime takes half the time of the others, and nothing else runs."""
     clock = FakeClock()
-    start, _ = fake_processes(clock, lambda setup: Behaviour(5 if setup.config.backend == "openvino" else 10))
+    start, _ = fake_processes(clock, lambda setup: Behaviour(5 if setup.config.backend == "onnxruntime" else 10))
     monkeypatch.setattr(tuning, "Worker", start)
     monkeypatch.setattr(tuning.clock, "now_ns", clock)
     monkeypatch.setattr(tuning, "MachineMonitor", lambda: SimpleNamespace(finish=lambda: ENVIRONMENT))
@@ -38,31 +39,30 @@ def fake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bundle_is_tuned_shown_and_loaded(bundle: Bundle, tmp_path: Path, fake_clock: None) -> None:
     before = run("info", bundle.folder)
-    assert "load tries onnxruntime, then " in before.stdout
-    assert f"not tuned on this machine: the first configuration that is installed and proven; `ganrt " \
-           f"tune {bundle.folder}` measures what is fastest" in before.stdout  # fmt: skip
+    assert "load tries openvino fp32-phases, then " in before.stdout
+    assert f"{CPU_RULE}; `ganrt tune {bundle.folder}` measures what is fastest" in before.stdout
     facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
-    assert facts["first"] == "onnxruntime" and facts["tuned"] is None
+    assert facts["first"] == "openvino fp32-phases" and facts["tuned"] is None
 
     found = tmp_path / "tuned.json"
     done = run(
         "tune", bundle.folder, "--batch", 1, "--batch", 8, "--quality", "60 dB", "--seconds", 60, "--json", found
     )
     assert done.exit_code == 0, done.output
-    assert "0% loading onnxruntime" in done.stderr
-    assert "load picks openvino" in done.stdout and "at 60 dB or more" in done.stdout
+    assert "0% loading openvino" in done.stderr
+    assert "load picks onnxruntime" in done.stdout and "at 60 dB or more" in done.stdout
     record = json.loads(found.read_text())["record"]
     assert tuned.find_record(bundle) == tuned.Tuned.from_dict(record)
 
     after = run("info", bundle.folder)
-    assert "load picks openvino" in after.stdout
+    assert "load picks onnxruntime" in after.stdout
     assert "for 60 dB: the " in after.stdout
-    assert "  batch 8: openvino" in after.stdout
+    assert "  batch 8: onnxruntime" in after.stdout
     facts = json.loads(run("info", bundle.folder, "--json").stdout)["choice"]
-    assert facts["first"].startswith("openvino") and facts["then"][0] == "onnxruntime"
+    assert facts["first"].startswith("onnxruntime") and facts["then"][0] == "openvino fp32-phases"
     assert facts["tuned"] == record
     sampled = run("sample", bundle.folder, "-n", 3, "--out", tmp_path / "x.npz")
-    assert "3 pictures by openvino" in sampled.stdout, sampled.output
+    assert "3 pictures by onnxruntime" in sampled.stdout, sampled.output
 
 
 def test_a_record_is_exported_and_imported(
@@ -73,7 +73,7 @@ def test_a_record_is_exported_and_imported(
     assert measured.exit_code == 0 and "0% loading" in measured.stderr
     again = run("tune", bundle.folder, "--export", tmp_path / "again.json")
     assert again.exit_code == 0 and "loading" not in again.stderr, "this machine has a record"
-    assert again.stdout.startswith("load picks openvino ")
+    assert again.stdout.startswith("load picks onnxruntime ")
     assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
     exists = run("tune", bundle.folder, "--export", file)
     assert exists.exit_code == 2 and "--overwrite" in exists.stderr
@@ -84,7 +84,7 @@ def test_a_record_is_exported_and_imported(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "device"))
     assert tuned.find_record(bundle) is None
     imported = run("tune", bundle.folder, "--import", file)
-    assert imported.exit_code == 0 and imported.stdout.startswith("load picks openvino ")
+    assert imported.exit_code == 0 and imported.stdout.startswith("load picks onnxruntime ")
     assert tuned.find_record(bundle) == tuned.Tuned.from_dict(json.loads(file.read_text()))
 
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_tuned(arguments: list[str], code: int, message: str, bun
 def test_a_bundle_without_float32_is_told_about(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     narrow = replace(bundle.variants["fp32"], precision="int8")
     info.print_info(replace(bundle, variants={"int8-phases": narrow}), "narrow.ganrt")
-    assert "load tries onnxruntime int8-phases, then openvino int8-phases" in capsys.readouterr().out
+    assert "load tries openvino int8-phases, then onnxruntime int8-phases" in capsys.readouterr().out
     fp8 = replace(narrow, precision="fp8", for_gpu=True)
     info.print_info(replace(bundle, variants={"fp8-traced": fp8}), "narrow.ganrt")
     shown = capsys.readouterr().out

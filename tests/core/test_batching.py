@@ -35,13 +35,24 @@ def test_a_plan_covers_every_row_once_with_sizes_that_exist(count: int, sizes: t
         assert 1 <= batch.rows <= batch.size
         assert batch.size in sizes if sizes else batch.size == batch.rows
         assert batch.size <= limit or batch.size == min(sizes)
+        padding = batch.size - batch.rows
+        assert 3 * padding <= batch.size or batch.size == min(sizes), "at most a third is padding"
     assert all(batch.rows == batch.size for batch in batches[:-1]), "only the last batch may be padded"
 
 
 @pytest.mark.parametrize(
     ("count", "sizes", "limit", "wanted"),
     [
-        (7, (1, 2, 4, 8), 32, [4, 2, 1]),
+        (3, (1, 2, 4, 8), 32, [4]),
+        (5, (1, 2, 4, 8), 32, [4, 1]),
+        (6, (1, 2, 4, 8), 32, [8]),
+        (21, (1, 2, 4, 8, 16, 32), 32, [16, 4, 1]),
+        (22, (1, 2, 4, 8, 16, 32), 32, [32]),
+        (31, (1, 2, 4, 8, 16, 32), 32, [32]),
+        (43, (1, 2, 4, 8, 16, 32), 32, [32, 16]),
+        (31, (1, 2, 4, 8, 16, 32), 16, [16, 16]),
+        (2, (1, 3), 32, [3]),
+        (31, (), 32, [31]),
         (7, (4,), 32, [4, 4]),
         (70, (), 32, [32, 32, 6]),
         (3, (8, 16), 32, [8]),
@@ -286,7 +297,7 @@ class Drawing(FakeSession, PictureSession):
 def test_drawn_samples_come_in_order_without_padding() -> None:
     session = Drawing((2, 4))
     found = draw_pictures(session, SampleRequest(7, 7, 100))
-    assert [first for first, _ in found] == [0, 4, 6] and session.batches == [4, 2, 1]
+    assert [first for first, _ in found] == [0, 4] and session.batches == [4, 3]
     assert np.concatenate([made for _, made in found])[:, 0, 0, 0].tolist() == list(range(100, 107))
 
 

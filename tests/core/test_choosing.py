@@ -10,7 +10,7 @@ import pytest
 import ganrt
 from ganrt import choosing, tuned
 from ganrt.bundle import Bundle
-from ganrt.choosing import RULE, LoadRequest, candidates_by_rule, find_candidates
+from ganrt.choosing import CPU_RULE, RULE, LoadRequest, candidates_by_rule, find_candidates
 from ganrt.errors import RequestError
 from ganrt.session_config import SessionConfig
 from ganrt.tuned import Timing, Tuned, TunedConfig
@@ -37,13 +37,13 @@ def first(bundle: Bundle, **wish: Any) -> str:
 def test_without_a_record_the_rules_decide(bundle: Bundle) -> None:
     found = list(find_candidates(bundle, LoadRequest()))
     assert list(dict.fromkeys(one.config.backend for one in found)) == [
-        "onnxruntime",
         "openvino",
+        "onnxruntime",
         "pytorch",
         "reference",
     ]
-    assert str(found[0]) == "onnxruntime"
-    assert {one.reason for one in found} == {RULE}
+    assert str(found[0]) == "openvino fp32-phases"
+    assert {one.reason for one in found} == {CPU_RULE}
     assert not any(one.seconds for one in found)
 
 
@@ -52,6 +52,31 @@ def test_a_backend_that_needs_a_gpu_is_tried_only_with_a_gpu(bundle: Bundle, mon
         monkeypatch.setattr(choosing, "has_nvidia_gpu", lambda there=there: there)
         assert ("tensorrt" in [one.config.backend for one in candidates_by_rule(bundle, LoadRequest())]) is there
         assert "tensorrt" in [one.config.backend for one in candidates_by_rule(bundle, LoadRequest(device="cuda"))]
+
+
+def test_openvino_is_first_where_no_gpu_is_used_and_no_backend_is_named(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rules(**wish: Any) -> tuple[list[str], str]:
+        found = candidates_by_rule(bundle, LoadRequest(**wish))
+        (reason,) = {one.reason for one in found}
+        return list(dict.fromkeys(one.config.backend for one in found)), reason
+
+    for there in (True, False):
+        monkeypatch.setattr(choosing, "has_nvidia_gpu", lambda there=there: there)
+        names, reason = rules(device="cpu")
+        assert names[:2] == ["openvino", "onnxruntime"] and reason == CPU_RULE
+        assert rules(backend="onnxruntime", device="cpu") == (["onnxruntime"], RULE)
+        names, reason = rules(device="cuda")
+        assert names[0] == "tensorrt" and "openvino" not in names and reason == RULE
+        names, reason = rules()
+        assert names.index("openvino") == (names.index("onnxruntime") + 1 if there else 0)
+        assert reason == (RULE if there else CPU_RULE)
+
+
+def test_the_reason_is_in_info(bundle: Bundle) -> None:
+    with ganrt.load(bundle.folder, device="cpu") as generator:
+        assert generator.info.reason == CPU_RULE and "OpenVINO first" in str(generator.info)
 
 
 def test_rules_prefer_float32_and_fewer_macs(bundle: Bundle) -> None:
@@ -64,11 +89,14 @@ def test_rules_prefer_float32_and_fewer_macs(bundle: Bundle) -> None:
     }
     several = replace(bundle, variants=variants)
     assert [str(one) for one in candidates_by_rule(several, LoadRequest())][:4] == [
-        *(f"onnxruntime{name}" for name in (" fp32-phases", "", " fp32-subpixel")),
-        "openvino fp32-phases",
+        *(f"openvino{name}" for name in (" fp32-phases", " fp32-subpixel", "")),
+        "onnxruntime fp32-phases",
+    ]
+    assert [str(one) for one in candidates_by_rule(several, LoadRequest("onnxruntime"))] == [
+        *(f"onnxruntime{name}" for name in (" fp32-phases", "", " fp32-subpixel"))
     ]
     assert [str(one) for one in candidates_by_rule(several, LoadRequest(precision="int8"))] == [
-        f"{name} int8-phases" for name in ("onnxruntime", "openvino", "reference")
+        f"{name} int8-phases" for name in ("openvino", "onnxruntime", "reference")
     ]
     assert [str(one) for one in candidates_by_rule(several, LoadRequest("pytorch", "fp32-phases"))] == [
         "pytorch fp32-phases"  # it does not run it; its error is to say so
@@ -137,10 +165,10 @@ def test_the_tuned_choice_comes_before_the_rules(bundle: Bundle) -> None:
         ({"precision": "fp32"}, "openvino threads=1"),
         ({"variant": "fp32", "precision": "int8"}, "openvino threads=1"),
         ({"options": {"threads": 2}}, "onnxruntime cuda:0 threads=2"),
-        ({"options": {"threads": 3}}, "onnxruntime threads=3"),
+        ({"options": {"threads": 3}}, "openvino fp32-phases threads=3"),
         ({"options": {"threads": 2, "spin": False}}, "onnxruntime cuda:0 threads=2"),
-        ({"options": {"threads": 2, "spin": True}}, "onnxruntime threads=2 spin=True"),
-        ({"options": {"compiled": True}}, "onnxruntime compiled=True"),
+        ({"options": {"threads": 2, "spin": True}}, "openvino fp32-phases threads=2 spin=True"),
+        ({"options": {"compiled": True}}, "openvino fp32-phases compiled=True"),
     ],
 )
 def test_the_choice_fits_the_request(wish: dict[str, Any], wanted: str, bundle: Bundle) -> None:
@@ -161,11 +189,11 @@ def test_an_invalid_batch_is_rejected(batch: Any, bundle: Bundle) -> None:
 
 def test_load_uses_the_tuned_choice_and_splits_by_its_times(bundle: Bundle) -> None:
     with ganrt.load(bundle.folder) as plain:
-        assert plain.session.backend == "onnxruntime" and not plain.seconds
+        assert plain.session.backend == "openvino" and not plain.seconds
         wanted = plain.sample(20, seed=3)
-    remember(bundle, choice("openvino", 1, 1.5), choice("onnxruntime", 2, 3))
+    remember(bundle, choice("onnxruntime", 1, 1.5), choice("openvino", 2, 3))
     with ganrt.load(bundle.folder) as generator:
-        assert generator.session.backend == "openvino"
+        assert generator.session.backend == "onnxruntime"
         assert generator.session.details["threads"] == "1"
         assert generator.seconds == {1: 1, 8: 1.5}
         assert np.abs(generator.sample(20, seed=3).astype(int) - wanted).max() <= 1
@@ -188,7 +216,7 @@ def test_a_tuned_choice_that_cannot_be_opened_is_logged_and_the_rules_decide(
 ) -> None:
     remember(bundle, choice("openvino", 1, 6, **changes))
     with caplog.at_level(logging.WARNING), ganrt.load(bundle.folder) as generator:
-        assert generator.session.backend == "onnxruntime" and not generator.seconds
+        assert generator.session.backend == "openvino" and not generator.seconds
     assert "is skipped although it was tuned" in caplog.text
     assert message in caplog.text
 
@@ -196,20 +224,20 @@ def test_a_tuned_choice_that_cannot_be_opened_is_logged_and_the_rules_decide(
 def test_a_tuned_choice_must_be_proven(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from ganrt.backends import openvino
+    from ganrt.backends import onnxruntime
 
-    remember(bundle, choice("openvino", 1, 6))
-    compute = openvino._OpenVinoSession.run
-    monkeypatch.setattr(openvino._OpenVinoSession, "run", lambda self, feeds: compute(self, feeds) * np.float32(0.5))
+    remember(bundle, choice("onnxruntime", 1, 6))
+    compute = onnxruntime._CpuSession.run
+    monkeypatch.setattr(onnxruntime._CpuSession, "run", lambda self, feeds: compute(self, feeds) * np.float32(0.5))
     with ganrt.load(bundle.folder) as generator:
-        assert generator.session.backend == "onnxruntime"
-    assert "openvino threads=1 is skipped although it was tuned" in caplog.text
+        assert generator.session.backend == "openvino"
+    assert "onnxruntime threads=1 is skipped although it was tuned" in caplog.text
     assert "does not make the original's images" in caplog.text
 
 
 def test_loading_reads_one_small_file(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing.tuned, "tuned_key", lambda bundle: pytest.fail("nothing was tuned here at all"))
-    assert first(bundle).startswith("onnxruntime")
+    assert first(bundle).startswith("openvino")
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,10 @@ def philox_in_integers(counter: list[int], key: list[int]) -> list[int]:
     ],
 )
 def test_the_published_known_answers(counter: str, key: str, words: str) -> None:
-    c0, c1, c2, c3 = (np.array([int(word, 16)], np.uint32) for word in counter.split())
-    k0, k1 = (int(word, 16) for word in key.split())
-    assert " ".join(f"{int(word[0]):08x}" for word in latents.philox((c0, c1, c2, c3), (k0, k1))) == words
+    c0, c1, c2, c3 = (np.array([[int(word, 16)]], np.uint32) for word in counter.split())
+    k0, k1 = (np.array([int(word, 16)], np.uint32) for word in key.split())
+    found = latents.philox((c0, c1, c2, c3), (k0, k1))
+    assert found.shape == (1, 1, 4) and " ".join(f"{word:08x}" for word in found.ravel().tolist()) == words
 
 
 @given(word64, word64, st.integers(0, 9), st.integers(1, 11))
@@ -83,6 +84,25 @@ def test_every_bit_of_seed_and_index_matters(seed: int, index: int, stream: int)
         assert latents.words(seed ^ (1 << bit), index, 1, stream, 4).tolist() != words
         assert latents.words(seed, index ^ (1 << bit), 1, stream, 4).tolist() != words
     assert latents.words(seed, index, 1, stream ^ 1, 4).tolist() != words
+
+
+@pytest.mark.parametrize("first", [0, 4, 4096])
+def test_words_from_a_later_one_on(first: int) -> None:
+    seeds, starts = np.array([7, 2**40], np.uint64), np.array([5, 2**33], np.uint64)
+    for seed, start in ((7, 5), (seeds, starts)):
+        whole = latents.words(seed, start, 2, 3, first + 6)
+        np.testing.assert_array_equal(latents.words(seed, start, 2, 3, 6, first), whole[:, first:])
+
+
+def test_a_row_of_many_values_is_made_of_its_words() -> None:
+    words = latents.words(7, 5, 3, 1, 10_001).astype(np.float64)
+    np.testing.assert_array_equal(latents.uniform(7, 5, 3, 1, 10_001, 0, 1), ((words + 0.5) / 2**32).astype(np.float32))
+
+
+def test_strided_columns_are_read_as_they_are() -> None:
+    seeds, starts = np.arange(8, dtype=np.uint64) << np.uint64(31), np.arange(8, dtype=np.uint64) << np.uint64(30)
+    wanted = latents.words(seeds[::2].copy(), starts[::2].copy(), 4, 0, 5)
+    np.testing.assert_array_equal(latents.words(seeds[::2], starts[::2], 4, 0, 5), wanted)
 
 
 def test_no_two_of_many_rows_are_equal() -> None:

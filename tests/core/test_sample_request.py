@@ -169,6 +169,21 @@ def test_an_array_that_cannot_be_read_is_named() -> None:
         check_request(SPEC, seed=OnAnotherDevice())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_the_last_sample_number_is_allowed_and_the_next_is_not(n: int) -> None:
+    last = 2**64 - max(n, 1)
+    assert check_request(CLASSES, n, 7, last) == (n, 7, last, None, None)
+    with pytest.raises(RequestError, match=r"2\^64"):
+        check_request(CLASSES, n, 7, last + 1)
+
+
+@pytest.mark.parametrize("bad", [-1, 2**64])
+@pytest.mark.parametrize("name", ["n", "seed", "start"])
+def test_plain_numbers_out_of_range_are_named(name: str, bad: int) -> None:
+    with pytest.raises(RequestError, match=rf"^{name} is {bad}; it must be a whole number from 0 to"):
+        check_request(CLASSES, **{"n": 1} | {name: bad})
+
+
 def test_a_request_for_any_number_of_images_is_small() -> None:
     request = check_request(SPEC, 10**15, seed=7, start=3, truncation=0.5)
     assert request.take_rows(10**14, 2).indices.tolist() == [10**14 + 3, 10**14 + 4]
