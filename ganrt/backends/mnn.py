@@ -52,7 +52,8 @@ _CONVERT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import _tools
-_tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", sys.argv[2], "--MNNModel", sys.argv[3]])
+files = ["--modelFile", sys.argv[2], "--MNNModel", sys.argv[3]]
+_tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--bizCode", "ganrt", *files])
 """
 
 

@@ -40,6 +40,7 @@ def test_without_a_record_the_rules_decide(bundle: Bundle) -> None:
         "onnxruntime",
         "openvino",
         "pytorch",
+        "mnn",
         "reference",
     ]
     assert str(found[0]) == "onnxruntime"

@@ -49,7 +49,9 @@ def join(requests: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: [request[name] for request in requests] for name in requests[0]}
 
 
-@pytest.mark.parametrize(("backend", "count"), [("onnxruntime", 100), ("openvino", 100), ("reference", 4)])
+@pytest.mark.parametrize(
+    ("backend", "count"), [("onnxruntime", 100), ("openvino", 100), ("mnn", 100), ("reference", 4)]
+)
 def test_a_picture_is_the_same_alone_and_in_shared_batches(backend: str, count: int, conditional: Bundle) -> None:
     requests = make_requests(count, 7)
     with ganrt.load(conditional.folder, backend) as generator:
