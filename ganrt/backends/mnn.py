@@ -19,8 +19,8 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from importlib.machinery import PathFinder
 from itertools import pairwise
 from pathlib import Path
@@ -85,23 +85,52 @@ class _MnnSession(HostSession):
                 _Network(model, threads if spin else 1, bundle.spec.output.name, variant)
                 for _ in range(1 if spin else threads)
             ]
-        self._pool = ThreadPoolExecutor(len(self._networks), thread_name_prefix="ganrt-mnn")
 
     def run(self, feeds: Feeds) -> Array:
         rows = len(next(iter(feeds.values())))
         cuts = _cut_rows(rows, len(self._networks))
         if len(cuts) == 1:
             return self._networks[0].run(feeds)
-        done = [
-            self._pool.submit(network.run, {name: array[cut] for name, array in feeds.items()})
+        parts = [
+            _Part(network, {name: array[cut] for name, array in feeds.items()})
             for network, cut in zip(self._networks, cuts, strict=False)
         ]
-        wait(done)  # all of them, because after an error the networks are used again
-        return np.concatenate([part.result() for part in done])
+        started: list[_Part] = []
+        try:
+            for part in parts[1:]:
+                part.start()
+                started.append(part)
+            parts[0].run()
+        finally:
+            for part in started:  # after an error too, because the networks are used again
+                part.join()
+        return np.concatenate([part.take_images() for part in parts])
 
     def release(self) -> None:
-        self._pool.shutdown()
         del self._networks
+
+
+class _Part(threading.Thread):
+    """Computes a part of a batch. A pool of threads would deadlock with forks that wait for the end of the batch:
+    `concurrent.futures` holds a lock during a fork, which it needs to start work."""
+
+    def __init__(self, network: _Network, feeds: Feeds) -> None:
+        super().__init__(name="ganrt-mnn")
+        self._network, self._feeds = network, feeds
+        self._done: Array | Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._done = self._network.run(self._feeds)
+        except Exception as error:
+            self._done = error
+
+    def take_images(self) -> Array:
+        """Return the images, or raise what `run` raised."""
+        if isinstance(self._done, Exception):
+            raise self._done
+        assert self._done is not None, "it has run"
+        return self._done
 
 
 class _Network:

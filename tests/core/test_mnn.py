@@ -181,21 +181,44 @@ def test_a_status_of_a_run_is_an_error(tmp_path: Path) -> None:
             compute(session, 1)
 
 
-def test_one_part_that_fails_does_not_leave_the_others_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failing", [1, 2])
+def test_one_part_that_fails_does_not_leave_the_others_running(
+    failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, done = mnn._Network.run, []
 
-    def fail_first(self: Any, feeds: Any) -> Array:
-        if len(feeds["x"]) == 1:
-            raise BackendError("the first part")
+    def fail_one(self: Any, feeds: Any) -> Array:
+        if len(feeds["x"]) == failing:
+            raise BackendError("one part")
         made = run(self, feeds)
         done.append(made)
         return made
 
-    monkeypatch.setattr(mnn._Network, "run", fail_first)
+    monkeypatch.setattr(mnn._Network, "run", fail_one)
     with open_mnn(make_convolution(tmp_path), threads=2) as session:
-        with pytest.raises(BackendError, match="the first part"):
+        with pytest.raises(BackendError, match="one part"):
             compute(session, 3)
         assert len(done) == 1
+
+
+def test_a_thread_that_cannot_start_does_not_leave_the_others_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = mnn._Part.start, []
+
+    def start_one(self: mnn._Part) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        start(self)
+
+    with open_mnn(make_convolution(tmp_path), threads=3) as session:
+        with monkeypatch.context() as patched:
+            patched.setattr(mnn._Part, "start", start_one)
+            with pytest.raises(BackendError, match="can't start new thread"):
+                compute(session, 3)
+        assert not started[0].is_alive()
+        assert compute(session, 3).shape == (3, 3, 8, 8)
 
 
 def test_a_graph_without_the_output_of_the_spec_is_refused(tmp_path: Path) -> None:
