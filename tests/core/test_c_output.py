@@ -84,6 +84,6 @@ def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         def open_memstream(*_: object) -> None:
             return None
 
-    monkeypatch.setattr(c_output.ctypes, "CDLL", lambda *_: Full)
+    monkeypatch.setattr("ctypes.CDLL", lambda *_: Full)
     with pytest.raises(MemoryError, match="to catch what a library prints"):
         c_output._open_stream.__wrapped__()

@@ -74,7 +74,12 @@ def test_a_batch_is_divided_among_threads_and_spinning_threads_share_it(
 ) -> None:
     seen: list[int] = []
     run = mnn._Network.run
-    monkeypatch.setattr(mnn._Network, "run", lambda self, feeds: seen.append(len(feeds["x"])) or run(self, feeds))
+
+    def count_rows(self: mnn._Network, feeds: Any) -> Array:
+        seen.append(len(feeds["x"]))
+        return run(self, feeds)
+
+    monkeypatch.setattr(mnn._Network, "run", count_rows)
     bundle = make_convolution(tmp_path)
     for options, wanted in (
         ({"threads": 1}, [5]),
@@ -204,7 +209,8 @@ def test_one_part_that_fails_does_not_leave_the_others_running(
 def test_a_thread_that_cannot_start_does_not_leave_the_others_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, started = mnn._Part.start, []
+    start = mnn._Part.start
+    started: list[mnn._Part] = []
 
     def start_one(self: mnn._Part) -> None:
         if started:
@@ -255,7 +261,7 @@ def test_a_converter_that_fails(program: str, reason: str, tmp_path: Path, monke
 
 
 def test_an_installation_without_the_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mnn.MNN, "__file__", str(tmp_path / "MNN" / "__init__.py"))
+    monkeypatch.setattr("MNN.__file__", str(tmp_path / "MNN" / "__init__.py"))
     with pytest.raises(MachineError, match=r"mnn is installed but broken \(it has no converter\)"):
         open_mnn(make_convolution(tmp_path))
 
@@ -285,6 +291,6 @@ def test_it_imports_nothing_that_reports_its_use() -> None:
 def test_no_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setattr(mnn.tempfile, "tempdir", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
     with open_mnn(make_convolution(tmp_path)) as session:
         assert compute(session, 1).shape == (1, 3, 8, 8) and not list(folder.iterdir())
