@@ -256,6 +256,7 @@ BACKENDS = {
     "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8"), threads=True),
     "ncnn": Entry("ganrt.backends.ncnn", "ncnn", "ncnn", ("fp32", "bf16", "fp16"), threads=True, vulkan=True),
     "pytorch": Entry(*("ganrt.backends.pytorch", "export", "torch", ("fp32",)), gpu=True, graphs=False, threads=True),
+    "mnn": Entry("ganrt.backends.mnn", "mnn", "mnn", ("fp32",), threads=True, spin=True),
     "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8", "fp8"), slow=True),
 }
 """The backends of ganrt, in the order in which `load` tries them."""

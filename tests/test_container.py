@@ -10,7 +10,7 @@ from helpers.container import USER, ContainerRun, run_in_container
 
 from ganrt.bundle import Bundle
 
-BACKENDS = ("onnxruntime", "openvino", "ncnn", "pytorch", "reference")
+BACKENDS = ("onnxruntime", "openvino", "ncnn", "mnn", "pytorch", "reference")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 SETUP = """

@@ -40,6 +40,7 @@ def test_without_a_record_the_rules_decide(bundle: Bundle) -> None:
         "openvino",
         "onnxruntime",
         "pytorch",
+        "mnn",
         "reference",
     ]
     assert str(found[0]) == "openvino fp32-phases"

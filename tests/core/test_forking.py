@@ -155,7 +155,7 @@ def test_twenty_forks_after_load(backend: str, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "twenty forks"])
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "pytorch"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "mnn", "pytorch"])
 def test_a_fork(case: str, backend: str, bundle: Bundle) -> None:
     printed = _run(CASES[case], str(bundle.path), backend)
     assert printed == ("from the child\n" if "output" in case else "")
@@ -169,7 +169,7 @@ def test_multiprocessing_with_fork(bundle: Bundle) -> None:
         assert all(found)
     """
     helper = "def lambda_free(k):\n    return check() == 0\n"
-    for backend in ("onnxruntime", "openvino", "pytorch"):
+    for backend in ("onnxruntime", "openvino", "mnn", "pytorch"):
         _run(helper + code, str(bundle.path), backend)
 
 

@@ -54,6 +54,16 @@ REASONS = {
     ("openvino", "foreign operator"): r"cannot load fp32: No conversion rule found for operations: foreign\.Foo",
     ("openvino", "impossible shape"): r"failed: .*'body\.0/Last'.* conflicts with the reshape pattern",
     ("openvino", "wrapped padding"): r"cannot load fp32: .*body\.0/Last.* Unsupported padding mode: \[wrap\]",
+    ("ncnn", "unknown operator"): "cannot load fp32: ncnn has no layer for Nonsense",
+    ("ncnn", "foreign operator"): "cannot load fp32: ncnn has no layer for foreign::Foo",
+    ("ncnn", "impossible shape"): r"cannot load fp32: ncnn has no layer for Reshape \(body\.0/Last\)",
+    ("ncnn", "index out of range"): r"cannot load fp32: ncnn has no layer for Gather \(body\.0/Last\)",
+    ("ncnn", "wrapped padding"): r"cannot load fp32: ncnn has no layer for Pad \(body\.0/Last\)",
+    ("mnn", "unknown operator"): "cannot load fp32: These Op Not Support: ONNX::Nonsense",
+    ("mnn", "foreign operator"): "cannot load fp32: These Op Not Support: ONNX::Foo",
+    ("mnn", "impossible shape"): r"failed: Reshape error: .*; Compute Shape Error for body\.0/Last",
+    ("mnn", "index out of range"): r"cannot load fp32: body\.0/Last has an index beyond 8 rows",
+    ("mnn", "wrapped padding"): r"cannot load fp32: MNN only support .* Pad mode; .*body\.0/Last.*Pad, failed",
     ("reference", "foreign operator"): "cannot load fp32",
     ("reference", "impossible shape"): r"failed on a batch of 2: cannot reshape",
 }
@@ -75,7 +85,7 @@ def test_the_reason_names_the_node_and_no_file(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "ncnn", "reference"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "ncnn", "mnn", "reference"])
 def test_a_file_that_is_no_graph(backend: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = write_graph(tmp_path, END)
     (tmp_path / "model.onnx").write_bytes(b"no graph")
