@@ -9,7 +9,7 @@ Transposed convolutions get no pairs: they are computed in float16 whatever is a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from typing import NamedTuple
 
 import ml_dtypes
@@ -27,6 +27,7 @@ from .fp32_islands import HalfGraph
 from .int8 import Layer, correct_bias, find_layers
 from .judge import MARGIN, Judge, format_share
 from .sensitivity import choose_kept_layers
+from .trials import Trials
 
 _OLDEST_OPSET = 19
 """Of pairs in float16, and of float8. What it changed in other operators of version 18 are additions."""
@@ -105,40 +106,45 @@ class HalfQuantizer:
             )
         # Beside the error of 8 bits that of float16 is small, and it takes several times as long to compute on a CPU.
         # Not for fp8: ONNX Runtime 1.32 drops a Relu in front of a pair in fp8, unless there are casts between them.
-        choice = self._choose_layers(precision, in_half=precision == "fp8")
-        if precision != "fp8" and self._judge.measure(self._quantize_as(precision, choice)).error > 1.0:
-            choice = self._choose_layers(precision, in_half=True)
+        in_half = self._make_trials(precision, in_half=True)
+        in_float = in_half if precision == "fp8" else self._make_trials(precision, in_half=False)
+        choice = self._choose_layers(precision, in_float)
+        if precision != "fp8" and in_half.measure(self._spell_out(choice)).error > 1.0:
+            choice = self._choose_layers(precision, in_half)
         kept, per_channel, alone = choice
         if len(kept) == len(names):
             raise VerificationError(
                 f"{precision} was asked for, but no convolution of this model reaches {self._quality:g} dB in it "
                 "without a texture on flat parts; ask for less with --quality"
             )
-        made = self._quantize_as(precision, choice)
+        lowered = self._spell_out(choice)
         notes: dict[str, object] = {
             "calibrated on": self._samples.origin,
-            **self._judge.measure(made).describe(),
+            **in_half.measure(lowered).describe(),
             f"layers in {precision}": len(names) - len(kept),
             "convolutions kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
         }
         if per_channel:
             notes["with a scale per channel"] = list(per_channel)
-        return made, notes
+        return self._quantize(precision, lowered, in_half=True), notes
 
     def _count_macs(self, name: str) -> float:
         weights = [read_constant(node.inputs[1]) for node in self._layers[name].nodes]
         return float(self._ranges[name].pixels * sum(weight.size for weight in weights if weight is not None))
 
-    def _choose_layers(self, precision: str, in_half: bool) -> _LayerChoice:
-        """Choose by graphs in float32 around their pairs, or in float16."""
+    def _make_trials(self, precision: str, in_half: bool) -> Trials[_Lowered]:
+        """Of graphs in float32 around their pairs, or in float16."""
+        every = _Lowered(frozenset(self._layers))
+        return Trials(self._judge, lambda lowered: self._quantize(precision, lowered, in_half), every)
+
+    def _choose_layers(self, precision: str, trials: Trials[_Lowered]) -> _LayerChoice:
         names = list(self._layers)
-        make_narrow_judge = cache(lambda: self._judge.narrow(self._quantize(precision, names, in_half)))
 
         def error(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
-            return self._judge.measure(self._quantize(precision, lowered, in_half, per_channel)).error
+            return trials.measure(_Lowered(frozenset(lowered), frozenset(per_channel))).error
 
         def estimate(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
-            return make_narrow_judge().measure(self._quantize(precision, lowered, in_half, per_channel)).error
+            return trials.estimate(_Lowered(frozenset(lowered), frozenset(per_channel)))
 
         kept, alone = choose_kept_layers(names, error, 1.0, self._count_macs, estimate)
         per_channel: tuple[str, ...] = ()
@@ -149,16 +155,21 @@ class HalfQuantizer:
                 per_channel = tried
         return _LayerChoice(tuple(name for name in kept if name not in per_channel), per_channel, alone)
 
-    def _quantize_as(self, precision: str, choice: _LayerChoice) -> ir.Model:
-        lowered = [name for name in self._layers if name not in choice.kept]
-        return self._quantize(precision, lowered, True, choice.per_channel)
+    def _spell_out(self, choice: _LayerChoice) -> _Lowered:
+        return _Lowered(frozenset(self._layers) - set(choice.kept), frozenset(choice.per_channel))
 
-    def _quantize(
-        self, precision: str, lowered: Collection[str], in_half: bool, per_channel: Collection[str] = ()
-    ) -> ir.Model:
-        scales = {name: name in per_channel for name in lowered}
+    def _quantize(self, precision: str, lowered: _Lowered, in_half: bool) -> ir.Model:
+        scales = {name: name in lowered.per_channel for name in lowered.layers}
         made = quantize_convs(self._half, self._ranges, FORMATS[precision], scales, self._samples.headroom or 1.0)
         return convert_rest_to_half(made, self._half) if in_half else made
+
+
+class _Lowered(NamedTuple):
+    """Which layers are in 8 bits."""
+
+    layers: frozenset[str]
+    per_channel: frozenset[str] = frozenset()
+    """Those with a scale per output channel; the others have one scale."""
 
 
 class _LayerChoice(NamedTuple):

@@ -34,6 +34,8 @@ class Measured(NamedTuple):
     """In dB."""
     texture: float
     """Standard deviation that is added to flat parts, in levels; 0 where there are none."""
+    worst: int
+    """Number of the sample with the largest error."""
 
     def describe(self) -> dict[str, object]:
         """Notes for the record of a variant."""
@@ -54,13 +56,9 @@ class Judge:
         self._range = spec.output.range
         self._quality = quality
 
-    def narrow(self, made: ir.Model) -> Judge:
-        """A judge of the sample alone on which this graph does worst."""
-        found = _run_images(made, self._given)
-        share = 10 ** ((self._quality - compare(found, self._wanted, self._range).psnr) / 10)
-        excess = measure_flat_parts(found, self._wanted, self._range).measure_excess(TEXTURE, SHIFT)
-        rows = [int(np.argmax(np.maximum(share, excess)))]
-        judge = copy(self)
+    def narrow(self, sample: int) -> Judge:
+        """A judge of one sample alone."""
+        rows, judge = [sample], copy(self)
         judge._given = [{name: np.concatenate([part[name] for part in self._given])[rows] for name in self._given[0]}]
         judge._wanted = self._wanted[rows]
         return judge
@@ -68,12 +66,14 @@ class Judge:
     def measure(self, made: ir.Model) -> Measured:
         """Run a graph on the samples."""
         found = _run_images(made, self._given)
-        if not np.isfinite(found).all():
-            return Measured(np.inf, -np.inf, np.inf)
-        psnr = float(compare(found, self._wanted, self._range).psnr.min())
+        finite = np.isfinite(found).all(axis=(1, 2, 3))
+        if not finite.all():
+            return Measured(np.inf, -np.inf, np.inf, int(np.argmin(finite)))
+        psnr = compare(found, self._wanted, self._range).psnr
         flat = measure_flat_parts(found, self._wanted, self._range)
-        error = max(10 ** ((self._quality - psnr) / 10), float(flat.measure_excess(TEXTURE, SHIFT).max()))
-        return Measured(error, psnr, max(0.0, float(flat.texture.max())))
+        errors = np.maximum(10 ** ((self._quality - psnr) / 10), flat.measure_excess(TEXTURE, SHIFT))
+        worst = int(np.argmax(errors))
+        return Measured(float(errors[worst]), float(psnr.min()), max(0.0, float(flat.texture.max())), worst)
 
 
 def format_share(error: float) -> str:
