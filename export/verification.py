@@ -247,7 +247,7 @@ def _record_proof(bundle: Bundle, variant: str, proof: Proof, compared: GoldenCo
             cache_proof(proof)
         return bundle.with_proofs(variant, (proof,))
     if compared is not None and has_pictures(bundle):
-        png = encode_png(draw_contact_sheet(compared, bundle.spec.output))
+        png = encode_png(draw_contact_sheet(compared, bundle.spec.output), smallest=False)
         names.append(f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png")
         atomic.write_file(bundle.folder / names[0], png)
     old = [file for file in bundle.files if file.startswith(stem) and file not in names]

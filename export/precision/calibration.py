@@ -69,6 +69,8 @@ class Samples(NamedTuple):
     """In words, for records."""
     headroom: float | None = None
     """None: quantization ranges clip rare large values. Else they reach this many times as far as the samples."""
+    images: Array | None = None
+    """What the float32 graph makes of them, all in one batch; None if that is not known yet."""
 
 
 def draw_samples(spec: Spec, count: int, crops: PictureCrops | None = None) -> Samples:
@@ -140,6 +142,12 @@ def _detach_weights(model: ir.Model) -> tuple[ir.Model, dict[str, Array]]:
                 base_dir="",
             )
     return outline, weights
+
+
+def run_samples(model: ir.Model, given: Sequence[Feeds]) -> Array:
+    """Return the images that a graph makes of samples, all in one batch."""
+    run = Evaluator(model)
+    return np.concatenate([run(rows)[0] for rows in given])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 from typing import NamedTuple
 
@@ -10,11 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ganrt.agreement import compare
-from ganrt.feeds import Array, Feeds
 from ganrt.flat_parts import measure_flat_parts
 from ganrt.spec import Spec
 
-from .calibration import Evaluator, Samples
+from .calibration import Samples, run_samples
 
 MARGIN = 0.5
 """dB that 8 bits must reach beyond the quality that was asked for, because the result is proven on other images."""
@@ -46,13 +44,13 @@ class Judge:
     """Compares on samples that are no golden ones.
 
     Args:
-        model: what the others are compared with.
+        model: what the others are compared with, where `samples` have no images.
         quality: worst PSNR to reach, in dB.
     """
 
     def __init__(self, model: ir.Model, spec: Spec, samples: Samples, quality: float) -> None:
         self._given = samples.given
-        self._wanted = _run_images(model, self._given)
+        self._wanted = run_samples(model, self._given) if samples.images is None else samples.images
         self._range = spec.output.range
         self._quality = quality
 
@@ -65,7 +63,7 @@ class Judge:
 
     def measure(self, made: ir.Model) -> Measured:
         """Run a graph on the samples."""
-        found = _run_images(made, self._given)
+        found = run_samples(made, self._given)
         finite = np.isfinite(found).all(axis=(1, 2, 3))
         if not finite.all():
             return Measured(np.inf, -np.inf, np.inf, int(np.argmin(finite)))
@@ -79,8 +77,3 @@ class Judge:
 def format_share(error: float) -> str:
     """An error as part of what is allowed, in words."""
     return f"{100 * error:.0f} % of the error allowed" if np.isfinite(error) else "values that are not finite"
-
-
-def _run_images(model: ir.Model, given: Sequence[Feeds]) -> Array:
-    run = Evaluator(model)
-    return np.concatenate([run(rows)[0] for rows in given])
