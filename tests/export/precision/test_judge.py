@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ganrt.export.precision import Samples
+from ganrt.export.precision import Samples, run_samples
 from ganrt.export.precision.judge import TEXTURE, Judge, Measured, format_share
 from ganrt.export.precision.trials import Trials
 from ganrt.spec import Image, Output, Spec
@@ -62,6 +62,14 @@ def test_a_narrow_judge_has_the_worst_sample_alone() -> None:
     narrow = judge.narrow(found.worst)
     assert found.worst == 2 and sum(len(rows["x"]) for rows in narrow._given) == 1
     assert narrow.measure(add_pattern(0.5)).error == found.error > 1
+
+
+def test_images_that_came_with_the_samples_are_compared_with() -> None:
+    images = np.full((2, 3, 32, 32), 0.5, np.float32)
+    samples = Samples([{"x": images[:1]}, {"x": images[1:]}], "two")
+    shifted = samples._replace(images=run_samples(add_pattern(0, 2.0), samples.given))
+    judge = Judge(add_pattern(0), SPEC, shifted, 30.0)
+    assert judge.measure(add_pattern(0, 2.0)).error < 1e-9 < 1 < judge.measure(add_pattern(0)).error
 
 
 def test_the_worst_sample_is_the_first_that_is_not_finite() -> None:
