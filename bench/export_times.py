@@ -44,6 +44,14 @@ _STAGES = {
     "compiling ": "try NVIDIA's compiler",
 }
 """How a line of progress begins -> the stage that it announces. The first that fits counts."""
+_INTRO = """\
+# Export times
+
+    python -m ganrt.bench.export_times export_times.json NAME ... --python before=PATH --python after=PATH
+
+Seconds of `ganrt export` in a process of its own, median of the runs; the versions took turns. CPU time is that of all
+its threads and processes. The ratio is that of the last version to the first. Below the times: the worst PSNR of each
+variant in int8 on any backend, and how many of its layers are in 8 bits."""
 _START = "start"
 """The stage before the first line: the interpreter and its imports."""
 
@@ -122,7 +130,8 @@ def read_runs(path: Path) -> list[ExportRun]:
 def format_tables(runs: Sequence[ExportRun]) -> str:
     """Write a table for each generator: seconds of every stage, median of the runs, for each version, and the ratio of
     the last version to the first."""
-    return "\n\n".join(_format_table(name, runs) for name in dict.fromkeys(run.name for run in runs)) + "\n"
+    tables = [_format_table(name, runs) for name in dict.fromkeys(run.name for run in runs)]
+    return "\n\n".join([_INTRO, *tables]) + "\n"
 
 
 def _format_table(name: str, runs: Sequence[ExportRun]) -> str:

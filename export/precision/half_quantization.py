@@ -24,7 +24,7 @@ from ..passes import Array, Patch, read_constant
 from . import fp16
 from .calibration import QuantizationRange, Samples, measure_ranges
 from .fp32_islands import HalfGraph
-from .int8 import Layer, correct_bias, find_layers
+from .int8 import Layer, correct_bias, find_layers, measure_shift
 from .judge import MARGIN, Judge, format_share
 from .sensitivity import choose_kept_layers
 from .trials import Trials
@@ -62,6 +62,20 @@ FORMATS = {
 """Precision -> its numbers."""
 
 
+class RoundedWeight(NamedTuple):
+    """A weight in 8 bits."""
+
+    numbers: Array
+    scale: Array
+    """One number, or one per output channel."""
+    shift: Array
+    """What rounding adds to each output channel on average."""
+
+
+RoundedWeights = dict[tuple[str, str, bool], RoundedWeight]
+"""(name of a convolution, precision, whether there is a scale per output channel) -> its weight."""
+
+
 def find_half_layers(half: HalfGraph) -> list[Layer]:
     """What can be quantized, in the order of the graph: convolutions in float16 with constant weights, of more than one
     pixel."""
@@ -87,6 +101,7 @@ class HalfQuantizer:
     def __init__(self, half: HalfGraph, spec: Spec, samples: Samples, quality: float) -> None:
         self._half, self._spec, self._samples, self._quality = half, spec, samples, quality
         self._layers = {layer.name: layer for layer in find_half_layers(half)}
+        self._rounded: RoundedWeights = {}
 
     @cached_property
     def _judge(self) -> Judge:
@@ -160,7 +175,9 @@ class HalfQuantizer:
 
     def _quantize(self, precision: str, lowered: _Lowered, in_half: bool) -> ir.Model:
         scales = {name: name in lowered.per_channel for name in lowered.layers}
-        made = quantize_convs(self._half, self._ranges, FORMATS[precision], scales, self._samples.headroom or 1.0)
+        made = quantize_convs(
+            self._half, self._ranges, FORMATS[precision], scales, self._samples.headroom or 1.0, self._rounded
+        )
         return convert_rest_to_half(made, self._half) if in_half else made
 
 
@@ -189,6 +206,7 @@ def quantize_convs(
     numbers: NumberFormat,
     scales: Mapping[str, bool],
     headroom: float = 1.0,
+    rounded: RoundedWeights | None = None,
 ) -> ir.Model:
     """Return the graph in float32 with pairs in front of convolutions.
 
@@ -196,15 +214,19 @@ def quantize_convs(
         ranges: name of a layer -> symmetric quantization range of its input tensor.
         scales: name of each layer to quantize -> whether its weights get a scale per output channel.
         headroom: factor of the largest values that were measured, for fp8.
+        rounded: weights that were rounded for another choice of layers; new ones are added.
     """
-    copy = half.source.clone()
+    copy, rounded = half.source.clone(), {} if rounded is None else rounded
     copy.opset_imports[""] = max(_OLDEST_OPSET, copy.opset_imports[""])
     for layer in _find_convs(copy, half.islands):
         if layer.name not in scales:
             continue
         found = ranges[layer.name]
         for node in layer.nodes:
-            _quantize_weight(node, numbers, scales[layer.name], found.mean)
+            key = (str(node.name), numbers.precision, scales[layer.name])
+            if key not in rounded:
+                rounded[key] = _round_weight(node, numbers, scales[layer.name], found.mean)
+            _quantize_weight(node, numbers, rounded[key])
         _quantize_source(layer, numbers, numbers.find_amax(found, headroom))
     copy.graph.sort()
     RemoveUnusedNodesPass()(copy)  # and the float weights
@@ -217,26 +239,34 @@ def convert_rest_to_half(quantized: ir.Model, half: HalfGraph) -> ir.Model:
     return fp16.convert_nodes(fp16.prepare_graph(quantized), half.islands)
 
 
-def _quantize_weight(node: ir.Node, numbers: NumberFormat, per_channel: bool, mean: Array) -> None:
-    """Replace a weight by 8-bit numbers and one scale, or one per output channel.
+def _round_weight(node: ir.Node, numbers: NumberFormat, per_channel: bool, mean: Array) -> RoundedWeight:
+    """A weight in 8 bits with one scale, or one per output channel.
 
     Args:
         mean: of each channel of the input.
     """
-    value, weight = node.inputs[1], read_constant(node.inputs[1])
-    assert value is not None and weight is not None
+    weight = read_constant(node.inputs[1])
+    assert weight is not None
     largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)) if per_channel else None)
     scale = _choose_scale(largest, numbers)
     along = scale.reshape(-1, *[1] * (weight.ndim - 1)) if per_channel else scale
     rounded = numbers.round(weight / along)
+    apart = (rounded.astype(np.float32) * along - weight).astype(np.float64)
+    return RoundedWeight(rounded, scale, measure_shift(node, apart, mean))
+
+
+def _quantize_weight(node: ir.Node, numbers: NumberFormat, rounded: RoundedWeight) -> None:
+    """Replace a weight by 8-bit numbers and their scale."""
+    value = node.inputs[1]
+    assert value is not None
     patch = Patch(node)
     parts = [
-        patch.add_constant(rounded, f"{value.name}.{numbers.precision}"),
-        patch.add_constant(scale, f"{value.name}.scale"),
-        patch.add_constant(numbers.round(np.zeros_like(scale)), f"{value.name}.zero"),
+        patch.add_constant(rounded.numbers, f"{value.name}.{numbers.precision}"),
+        patch.add_constant(rounded.scale, f"{value.name}.scale"),
+        patch.add_constant(numbers.round(np.zeros_like(rounded.scale)), f"{value.name}.zero"),
     ]
-    node.replace_input_with(1, patch.add_op("DequantizeLinear", parts, **({"axis": 0} if per_channel else {})))
-    correct_bias(node, (rounded.astype(np.float32) * along - weight).astype(np.float64), mean)
+    node.replace_input_with(1, patch.add_op("DequantizeLinear", parts, **({"axis": 0} if rounded.scale.ndim else {})))
+    correct_bias(node, rounded.shift)
 
 
 def _quantize_source(layer: Layer, numbers: NumberFormat, amax: float) -> None:

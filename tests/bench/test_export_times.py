@@ -37,6 +37,8 @@ def test_the_table_has_medians_and_the_ratio_of_the_last_version_to_the_first() 
     runs = [make_run("before", seconds) for seconds in (10.0, 50.0, 8.0)]
     runs += [make_run("after", 4.0), make_run("after", 6.0, "35.9 dB, 4 layers"), make_run("after", 1.0, name="style")]
     first, second = format_tables(runs).split("\n\n**style**")
+    intro, _, first = first.partition("in 8 bits.\n\n")
+    assert "python -m ganrt.bench.export_times" in intro
     assert first.splitlines() == [
         "**dcgan-64**, `fp32,int8`, runs: before 3, after 2",
         "",
