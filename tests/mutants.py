@@ -157,7 +157,10 @@ FAULTS = {
         ('for name in kept if precision == "int8" else ():', "for name in ():"),
         ("np.rint(clipped).astype", "clipped.astype"),
         ("headroom * float(found.peaks.max())", "found.high"),
-        ("key = (str(node.name), numbers.precision, scales[layer.name])", "key = (str(node.name), numbers.precision, True)"),
+        (
+            "key = (str(node.name), numbers.precision, scales[layer.name])",
+            "key = (str(node.name), numbers.precision, True)",
+        ),
     ],
     ("ganrt/gpu/runtime_cache.py", "tests/gpu/test_tensorrt_rtx.py"): [
         ("strategies.NONE if static", "strategies.NONE if not static"),
