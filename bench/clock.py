@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import datetime, timezone
 
@@ -14,6 +15,12 @@ def now_ns() -> int:
 def cpu_time_ns() -> int:
     """Return the CPU time that all threads of this process have used, in nanoseconds."""
     return time.process_time_ns()
+
+
+def children_cpu_time_ns() -> int:
+    """Return the CPU time of all processes that this one started and has waited for, and of theirs, in nanoseconds."""
+    used = os.times()
+    return round((used.children_user + used.children_system) * 1e9)
 
 
 def wait(seconds: float) -> None:

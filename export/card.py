@@ -46,7 +46,7 @@ def write_card(bundle: Bundle) -> Bundle:
     sheet = make_grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))
     card = _format_card(bundle, golden).encode()
     # An unchanged card is not written again, so its digest in the manifest is right at every moment.
-    for name, content in ((GRID, encode_png(sheet)), (Bundle.CARD, card)):
+    for name, content in ((GRID, encode_png(sheet, smallest=False)), (Bundle.CARD, card)):
         path = bundle.folder / name
         if name == Bundle.CARD and _was_edited(bundle):
             continue

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ganrt.errors import CheckpointError
-from ganrt.models import FAMILIES, AnyFamily, Layout, Shapes, State, get_family
+from ganrt.models import FAMILIES, AnyFamily, Layout, Shapes, SkipRandomWeights, State, get_family
 
 _OPTIONAL = "num_batches_tracked"
 """Written since PyTorch 0.4.1 only, and unused in inference."""
@@ -77,7 +77,7 @@ def _state_shapes(state: State) -> Shapes:
 
 @lru_cache(maxsize=64)  # a rejected checkpoint is compared with every family
 def _family_shapes(name: str, config: Any) -> Shapes:
-    with torch.device("meta"):  # shapes without memory
+    with torch.device("meta"), SkipRandomWeights():  # shapes without memory; drawing on `meta` imports torch._dynamo
         module = get_family(name).generator(config)
     return _state_shapes(module.state_dict())
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 
 from ganrt.errors import CheckpointError, RequestError
-from ganrt.models import FAMILIES, AnyFamily, State, get_family, read_state
+from ganrt.models import FAMILIES, AnyFamily, SkipRandomWeights, State, get_family, read_state
 from ganrt.spec import Spec
 from ganrt.training import read_run
 
@@ -169,7 +169,8 @@ def _digest_file(path: Path) -> dict[str, str]:
 
 def _load_family(family: AnyFamily, settings: Mapping[str, Any], state: State, path: Path) -> Source:
     config = family.configure(settings)
-    module = family.generator(config)
+    with SkipRandomWeights():
+        module = family.generator(config)
     try:
         problems = module.load_state_dict(state, strict=False)
         missing = [key for key in problems.missing_keys if not key.endswith("num_batches_tracked")]

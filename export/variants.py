@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import onnx_ir as ir
@@ -23,6 +23,7 @@ from .precision import (
     describe_storage,
     draw_samples,
     find_half_layers,
+    run_samples,
 )
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "fp8")
@@ -105,12 +106,17 @@ class _Writer:
         progress: Callable[[str], None],
     ) -> None:
         self.bundle = bundle
-        self._model, self._options, self._samples, self._progress = model, options, samples, progress
+        self._model, self._options, self._drawn, self._progress = model, options, samples, progress
         self._fewer_macs = any(map(find_conv_after_nearest, model.graph))
         """Whether forms save multiplications: of up-sampling by nearest neighbours. A transposed convolution only
         becomes several others."""
         self._optimize_for_gpu = cache(partial(optimize_graph, model, gpu=True))
         self._half_graphs: dict[str, HalfGraph] = {}
+
+    @cached_property
+    def _samples(self) -> Samples:
+        """With the images of the traced graph, which every conversion is judged by."""
+        return self._drawn._replace(images=run_samples(self._model, self._drawn.given))
 
     def add_form(self, form: str) -> None:
         """Add fp32, bf16 and int8 of a form, for CPUs."""

@@ -19,7 +19,7 @@ from ganrt.errors import BackendError, BundleError, MachineError, MissingLibrary
 from ganrt.golden import Golden
 from ganrt.images import encode_png
 from ganrt.proof import Proof
-from ganrt.proving import GoldenComparison, prove
+from ganrt.proving import Comparison, GoldenComparison, prove
 from ganrt.session_config import SessionConfig
 from ganrt.trust import cache_proof, make_refusal, proof_key, request_key
 
@@ -158,12 +158,13 @@ def prove_bundle(
         raise RequestError(f"{bundle.path} is a bare ONNX file without golden samples; verify the bundle it came from")
     named = (backends,) if isinstance(backends, str) else tuple(backends or ())
     proofs: dict[str, tuple[Proof, ...]] = {}
+    known: dict[str, Comparison] = {}
     for backend in named or installed_backends(device):
         for variant in [name for name in bundle.variants if supports_variant(backend, bundle, name)]:
             progress(f"verifying {variant} on {backend}")
             try:
                 config = SessionConfig(backend, variant, device)
-                proof, compared = _prove(bundle, config, golden)
+                proof, compared = _prove(bundle, config, golden, known)
                 if find_difference and compared and compared.agreement.psnr.min() < THRESHOLDS[proof.precision]:
                     where = find_difference(bundle, config, compared)
                     first, *others = proof.failures
@@ -211,12 +212,22 @@ def _describe_trial(bundle: Bundle, variant: str, trial: CompilationTrial) -> st
     return f"{trial.compiler} {'; '.join(parts)}"
 
 
-def _prove(bundle: Bundle, config: SessionConfig, golden: Golden) -> tuple[Proof, GoldenComparison | None]:
+def _prove(
+    bundle: Bundle, config: SessionConfig, golden: Golden, known: dict[str, Comparison]
+) -> tuple[Proof, GoldenComparison | None]:
     """The proof of a session with its images; without images the refusal of a backend that cannot load the graph or
-    fails while running it."""
+    fails while running it.
+
+    Args:
+        known: key -> comparison of a session that computes the same, such as that of another form whose graph has the
+            same bytes; the new one is added.
+    """
     try:
         with open_session(bundle, config) as session:
-            comparison = prove(session, bundle.spec, golden, proof_key(bundle, config.variant, session))
+            key = proof_key(bundle, config.variant, session)
+            if key not in known:
+                known[key] = prove(session, bundle.spec, golden, key)
+            comparison = known[key]
     except (BundleError, BackendError) as error:
         reason = str(error).removeprefix(f"{config.backend} ")
         return make_refusal(bundle, config, reason + _locate_operators(bundle, config.variant, reason)), None
@@ -247,7 +258,7 @@ def _record_proof(bundle: Bundle, variant: str, proof: Proof, compared: GoldenCo
             cache_proof(proof)
         return bundle.with_proofs(variant, (proof,))
     if compared is not None and has_pictures(bundle):
-        png = encode_png(draw_contact_sheet(compared, bundle.spec.output))
+        png = encode_png(draw_contact_sheet(compared, bundle.spec.output), smallest=False)
         names.append(f"{stem}{hashlib.sha256(png).hexdigest()[:8]}.png")
         atomic.write_file(bundle.folder / names[0], png)
     old = [file for file in bundle.files if file.startswith(stem) and file not in names]

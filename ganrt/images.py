@@ -128,8 +128,13 @@ def from_pillow(image: PIL.Image.Image, channels: int) -> Pictures:
     return array.reshape(*array.shape[:2], channels)
 
 
-def encode_png(picture: Pictures, text: Mapping[str, str] | None = None) -> bytes:
-    """Encode a uint8 HWC picture as the content of a PNG file, with text chunks: keyword -> value."""
+def encode_png(picture: Pictures, text: Mapping[str, str] | None = None, smallest: bool = True) -> bytes:
+    """Encode a uint8 HWC picture as the content of a PNG file.
+
+    Args:
+        text: text chunks, keyword -> value.
+        smallest: False for zlib's usual effort, which takes a fraction of the time on smooth pictures.
+    """
     import PIL.Image
     import PIL.PngImagePlugin
 
@@ -138,7 +143,7 @@ def encode_png(picture: Pictures, text: Mapping[str, str] | None = None) -> byte
         chunks.add_text(keyword, value)
     buffer = io.BytesIO()
     image = PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    image.save(buffer, "PNG", optimize=True, pnginfo=chunks)
+    image.save(buffer, "PNG", optimize=smallest, pnginfo=chunks)
     return buffer.getvalue()
 
 

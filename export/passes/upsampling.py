@@ -64,8 +64,9 @@ class UpsamplingConv:
 
 def mix_taps(weight: Array, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Array:
     """New taps that are sums of old ones, (new, old) in each direction; in the dtype of the weight, rounded once."""
-    taps = np.einsum("oihw,yh,xw->oiyx", weight.astype(np.float64), rows, columns, optimize=True)
-    return np.asarray(taps, weight.dtype)
+    mix = np.kron(rows, columns)  # (new, old) of both directions together: one matrix product for all channels
+    taps = weight.reshape(-1, mix.shape[1]).astype(np.float64) @ mix.T
+    return np.asarray(taps.reshape(*weight.shape[:2], len(rows), len(columns)), weight.dtype)
 
 
 def find_conv_after_nearest(node: ir.Node) -> UpsamplingConv | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from ganrt import feeds
@@ -40,6 +41,11 @@ _HEADROOM = 1.25
 wider steps less than 1 dB."""
 
 
+_LARGE = 2**12
+"""Bytes of a weight that is not written into the model of a session."""
+_DETACHED = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.INT8, ir.DataType.UINT8)
+
+
 class QuantizationRange(NamedTuple):
     """Quantization range of a tensor: values outside it are clipped."""
 
@@ -63,6 +69,8 @@ class Samples(NamedTuple):
     """In words, for records."""
     headroom: float | None = None
     """None: quantization ranges clip rare large values. Else they reach this many times as far as the samples."""
+    images: Array | None = None
+    """What the float32 graph makes of them, all in one batch; None if that is not known yet."""
 
 
 def draw_samples(spec: Spec, count: int, crops: PictureCrops | None = None) -> Samples:
@@ -91,7 +99,17 @@ class Evaluator:
     def __init__(self, model: ir.Model) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # it raises its errors too
-        content = emulate_fp16(ir.to_proto(model)).SerializeToString()
+        outline, weights = _detach_weights(model)
+        proto = emulate_fp16(ir.to_proto(outline))
+        self._weights = {
+            tensor.name: weights[tensor.external_data[0].value]
+            for tensor in proto.graph.initializer
+            if tensor.data_location == onnx.TensorProto.EXTERNAL
+        }
+        """The session reads their memory."""
+        content = proto.SerializeToString()
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in self._weights.values()]
+        options.add_external_initializers(list(self._weights), values)
         with _translate_errors():
             self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
@@ -100,6 +118,36 @@ class Evaluator:
         with _translate_errors():
             found: list[Array] = self._session.run(names, given)
         return found
+
+
+def _detach_weights(model: ir.Model) -> tuple[ir.Model, dict[str, Array]]:
+    """Return a copy of a graph whose large weights are external data that no file holds, and these weights by their
+    locations: ONNX Runtime takes them as they are in memory, where writing and parsing them would take most of the time
+    of a session."""
+    outline, weights = model.clone(), {}
+    for number, value in enumerate(outline.graph.initializers.values()):
+        tensor = value.const_value
+        if tensor is None or not value.uses():  # what nothing uses, ONNX Runtime drops, and then misses
+            continue
+        if tensor.nbytes >= _LARGE and tensor.dtype in _DETACHED:
+            location = str(number)
+            weights[location] = np.ascontiguousarray(tensor.numpy())
+            value.const_value = ir.ExternalTensor(
+                location,
+                0,
+                tensor.nbytes,
+                tensor.dtype,
+                shape=ir.Shape(tensor.shape.numpy()),
+                name=str(value.name),
+                base_dir="",
+            )
+    return outline, weights
+
+
+def run_samples(model: ir.Model, given: Sequence[Feeds]) -> Array:
+    """Return the images that a graph makes of samples, all in one batch."""
+    run = Evaluator(model)
+    return np.concatenate([run(rows)[0] for rows in given])
 
 
 @contextmanager

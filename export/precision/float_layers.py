@@ -4,7 +4,6 @@ rest in fewer bits."""
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import cache
 
 import onnx_ir as ir
 
@@ -18,6 +17,7 @@ from .int8 import find_layers, quantize
 from .judge import MARGIN, Judge, format_share
 from .sensitivity import choose_kept_layers
 from .stored_weights import choose_stored_bits
+from .trials import Trials
 
 
 def convert_to_int8(
@@ -40,13 +40,13 @@ def convert_to_int8(
     equalized = equalize_channels(model, ranges)
     if equalized is not model:
         model, ranges = equalized, measure_ranges(equalized, names, samples)
-    make_narrow_judge = cache(lambda: judge.narrow(quantize(model, ranges, names)))
+    trials = Trials(judge, lambda lowered: quantize(model, ranges, lowered), frozenset(names))
 
     def error(lowered: Collection[str]) -> float:
-        return judge.measure(quantize(model, ranges, lowered)).error
+        return trials.measure(frozenset(lowered)).error
 
     def estimate(lowered: Collection[str]) -> float:
-        return make_narrow_judge().measure(quantize(model, ranges, lowered)).error
+        return trials.estimate(frozenset(lowered))
 
     def count_macs(name: str) -> float:
         weights = [read_constant(node.inputs[1]) for node in layers[name].nodes]
@@ -58,13 +58,14 @@ def convert_to_int8(
             f"int8 was asked for, but no layer of this model reaches {quality:g} dB in it without a texture on flat "
             "parts; ask for less with --quality"
         )
-    made, stored = choose_stored_bits(quantize(model, ranges, set(names) - set(kept)), judge)
-    measured = judge.measure(made)
+    lowered = frozenset(names) - set(kept)
+    choice = choose_stored_bits(quantize(model, ranges, lowered), judge)
+    measured = choice.measured or trials.measure(lowered)
     notes: dict[str, object] = {
         "calibrated on": samples.origin,
         **measured.describe(),
         "layers in int8": len(names) - len(kept),
         "convolutions kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
-        **stored,
+        **choice.notes,
     }
-    return made, notes
+    return choice.model, notes

@@ -19,6 +19,7 @@ from .calibration import Samples
 from .judge import Judge, format_share
 from .magnitudes import Magnitudes, measure_magnitudes
 from .sensitivity import choose_kept_layers, release_layers
+from .trials import Trials
 
 QUALITY = 45.0
 """dB that the worst picture is to reach while the graph is made; it is proven on others, by a lower threshold."""
@@ -83,23 +84,30 @@ def convert_with_fp32_islands(model: ir.Model, spec: Spec, samples: Samples, qua
     quality = max(quality, QUALITY)
     judge = Judge(model, spec, samples, quality)
 
-    def error(lowered: Collection[str]) -> float:
-        kept = set(names) - set(lowered)
-        return judge.measure(fp16.convert_nodes(model, fp16.extend_islands(model, kept, moving_alone=True))).error
+    def find_islands(lowered: Collection[str]) -> frozenset[str]:
+        return frozenset(fp16.extend_islands(model, set(names) - set(lowered), moving_alone=True))
 
-    found, alone = choose_kept_layers(free, error, 1.0)
-    found = release_layers(free, found, error, 1.0)
+    trials = Trials(judge, lambda islands: fp16.convert_nodes(model, islands), find_islands(free))
+
+    def error(lowered: Collection[str]) -> float:
+        return trials.measure(find_islands(lowered)).error
+
+    def estimate(lowered: Collection[str]) -> float:
+        return trials.estimate(find_islands(lowered))
+
+    found, alone = choose_kept_layers(free, error, 1.0, estimate=estimate)
+    found = release_layers(free, found, error, 1.0, estimate)
     if len(found) == len(free):
         raise VerificationError(
             f"fp16 was asked for, but no operator of this model can take it at {quality:g} dB; export it without"
         )
     for name in found:
         reasons[name] = f"{format_share(alone[name])} with it in float16"
-    every = fp16.extend_islands(model, reasons)
+    every = frozenset(fp16.extend_islands(model, reasons))
     made = fp16.convert_nodes(model, every)
     notes: dict[str, Any] = {
         "calibrated on": samples.origin,
-        **judge.measure(made).describe(),
+        **trials.measure(every).describe(),
         "computed on the CPU": f"{RULE}; this shows overflow and rounding, not speed",
         "operators in float16": len(set(names) - every),
         "kept in float32": reasons,

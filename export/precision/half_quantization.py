@@ -9,7 +9,7 @@ Transposed convolutions get no pairs: they are computed in float16 whatever is a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from typing import NamedTuple
 
 import ml_dtypes
@@ -24,9 +24,10 @@ from ..passes import Array, Patch, read_constant
 from . import fp16
 from .calibration import QuantizationRange, Samples, measure_ranges
 from .fp32_islands import HalfGraph
-from .int8 import Layer, correct_bias, find_layers
+from .int8 import Layer, correct_bias, find_layers, measure_shift
 from .judge import MARGIN, Judge, format_share
 from .sensitivity import choose_kept_layers
+from .trials import Trials
 
 _OLDEST_OPSET = 19
 """Of pairs in float16, and of float8. What it changed in other operators of version 18 are additions."""
@@ -61,6 +62,20 @@ FORMATS = {
 """Precision -> its numbers."""
 
 
+class RoundedWeight(NamedTuple):
+    """A weight in 8 bits."""
+
+    numbers: Array
+    scale: Array
+    """One number, or one per output channel."""
+    shift: Array
+    """What rounding adds to each output channel on average."""
+
+
+RoundedWeights = dict[tuple[str, str, bool], RoundedWeight]
+"""(name of a convolution, precision, whether there is a scale per output channel) -> its weight."""
+
+
 def find_half_layers(half: HalfGraph) -> list[Layer]:
     """What can be quantized, in the order of the graph: convolutions in float16 with constant weights, of more than one
     pixel."""
@@ -86,6 +101,7 @@ class HalfQuantizer:
     def __init__(self, half: HalfGraph, spec: Spec, samples: Samples, quality: float) -> None:
         self._half, self._spec, self._samples, self._quality = half, spec, samples, quality
         self._layers = {layer.name: layer for layer in find_half_layers(half)}
+        self._rounded: RoundedWeights = {}
 
     @cached_property
     def _judge(self) -> Judge:
@@ -105,40 +121,45 @@ class HalfQuantizer:
             )
         # Beside the error of 8 bits that of float16 is small, and it takes several times as long to compute on a CPU.
         # Not for fp8: ONNX Runtime 1.32 drops a Relu in front of a pair in fp8, unless there are casts between them.
-        choice = self._choose_layers(precision, in_half=precision == "fp8")
-        if precision != "fp8" and self._judge.measure(self._quantize_as(precision, choice)).error > 1.0:
-            choice = self._choose_layers(precision, in_half=True)
+        in_half = self._make_trials(precision, in_half=True)
+        in_float = in_half if precision == "fp8" else self._make_trials(precision, in_half=False)
+        choice = self._choose_layers(precision, in_float)
+        if precision != "fp8" and in_half.measure(self._spell_out(choice)).error > 1.0:
+            choice = self._choose_layers(precision, in_half)
         kept, per_channel, alone = choice
         if len(kept) == len(names):
             raise VerificationError(
                 f"{precision} was asked for, but no convolution of this model reaches {self._quality:g} dB in it "
                 "without a texture on flat parts; ask for less with --quality"
             )
-        made = self._quantize_as(precision, choice)
+        lowered = self._spell_out(choice)
         notes: dict[str, object] = {
             "calibrated on": self._samples.origin,
-            **self._judge.measure(made).describe(),
+            **in_half.measure(lowered).describe(),
             f"layers in {precision}": len(names) - len(kept),
             "convolutions kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
         }
         if per_channel:
             notes["with a scale per channel"] = list(per_channel)
-        return made, notes
+        return self._quantize(precision, lowered, in_half=True), notes
 
     def _count_macs(self, name: str) -> float:
         weights = [read_constant(node.inputs[1]) for node in self._layers[name].nodes]
         return float(self._ranges[name].pixels * sum(weight.size for weight in weights if weight is not None))
 
-    def _choose_layers(self, precision: str, in_half: bool) -> _LayerChoice:
-        """Choose by graphs in float32 around their pairs, or in float16."""
+    def _make_trials(self, precision: str, in_half: bool) -> Trials[_Lowered]:
+        """Of graphs in float32 around their pairs, or in float16."""
+        every = _Lowered(frozenset(self._layers))
+        return Trials(self._judge, lambda lowered: self._quantize(precision, lowered, in_half), every)
+
+    def _choose_layers(self, precision: str, trials: Trials[_Lowered]) -> _LayerChoice:
         names = list(self._layers)
-        make_narrow_judge = cache(lambda: self._judge.narrow(self._quantize(precision, names, in_half)))
 
         def error(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
-            return self._judge.measure(self._quantize(precision, lowered, in_half, per_channel)).error
+            return trials.measure(_Lowered(frozenset(lowered), frozenset(per_channel))).error
 
         def estimate(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
-            return make_narrow_judge().measure(self._quantize(precision, lowered, in_half, per_channel)).error
+            return trials.estimate(_Lowered(frozenset(lowered), frozenset(per_channel)))
 
         kept, alone = choose_kept_layers(names, error, 1.0, self._count_macs, estimate)
         per_channel: tuple[str, ...] = ()
@@ -149,16 +170,23 @@ class HalfQuantizer:
                 per_channel = tried
         return _LayerChoice(tuple(name for name in kept if name not in per_channel), per_channel, alone)
 
-    def _quantize_as(self, precision: str, choice: _LayerChoice) -> ir.Model:
-        lowered = [name for name in self._layers if name not in choice.kept]
-        return self._quantize(precision, lowered, True, choice.per_channel)
+    def _spell_out(self, choice: _LayerChoice) -> _Lowered:
+        return _Lowered(frozenset(self._layers) - set(choice.kept), frozenset(choice.per_channel))
 
-    def _quantize(
-        self, precision: str, lowered: Collection[str], in_half: bool, per_channel: Collection[str] = ()
-    ) -> ir.Model:
-        scales = {name: name in per_channel for name in lowered}
-        made = quantize_convs(self._half, self._ranges, FORMATS[precision], scales, self._samples.headroom or 1.0)
+    def _quantize(self, precision: str, lowered: _Lowered, in_half: bool) -> ir.Model:
+        scales = {name: name in lowered.per_channel for name in lowered.layers}
+        made = quantize_convs(
+            self._half, self._ranges, FORMATS[precision], scales, self._samples.headroom or 1.0, self._rounded
+        )
         return convert_rest_to_half(made, self._half) if in_half else made
+
+
+class _Lowered(NamedTuple):
+    """Which layers are in 8 bits."""
+
+    layers: frozenset[str]
+    per_channel: frozenset[str] = frozenset()
+    """Those with a scale per output channel; the others have one scale."""
 
 
 class _LayerChoice(NamedTuple):
@@ -178,6 +206,7 @@ def quantize_convs(
     numbers: NumberFormat,
     scales: Mapping[str, bool],
     headroom: float = 1.0,
+    rounded: RoundedWeights | None = None,
 ) -> ir.Model:
     """Return the graph in float32 with pairs in front of convolutions.
 
@@ -185,15 +214,19 @@ def quantize_convs(
         ranges: name of a layer -> symmetric quantization range of its input tensor.
         scales: name of each layer to quantize -> whether its weights get a scale per output channel.
         headroom: factor of the largest values that were measured, for fp8.
+        rounded: weights that were rounded for another choice of layers; new ones are added.
     """
-    copy = half.source.clone()
+    copy, rounded = half.source.clone(), {} if rounded is None else rounded
     copy.opset_imports[""] = max(_OLDEST_OPSET, copy.opset_imports[""])
     for layer in _find_convs(copy, half.islands):
         if layer.name not in scales:
             continue
         found = ranges[layer.name]
         for node in layer.nodes:
-            _quantize_weight(node, numbers, scales[layer.name], found.mean)
+            key = (str(node.name), numbers.precision, scales[layer.name])
+            if key not in rounded:
+                rounded[key] = _round_weight(node, numbers, scales[layer.name], found.mean)
+            _quantize_weight(node, numbers, rounded[key])
         _quantize_source(layer, numbers, numbers.find_amax(found, headroom))
     copy.graph.sort()
     RemoveUnusedNodesPass()(copy)  # and the float weights
@@ -206,26 +239,34 @@ def convert_rest_to_half(quantized: ir.Model, half: HalfGraph) -> ir.Model:
     return fp16.convert_nodes(fp16.prepare_graph(quantized), half.islands)
 
 
-def _quantize_weight(node: ir.Node, numbers: NumberFormat, per_channel: bool, mean: Array) -> None:
-    """Replace a weight by 8-bit numbers and one scale, or one per output channel.
+def _round_weight(node: ir.Node, numbers: NumberFormat, per_channel: bool, mean: Array) -> RoundedWeight:
+    """A weight in 8 bits with one scale, or one per output channel.
 
     Args:
         mean: of each channel of the input.
     """
-    value, weight = node.inputs[1], read_constant(node.inputs[1])
-    assert value is not None and weight is not None
+    weight = read_constant(node.inputs[1])
+    assert weight is not None
     largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)) if per_channel else None)
     scale = _choose_scale(largest, numbers)
     along = scale.reshape(-1, *[1] * (weight.ndim - 1)) if per_channel else scale
     rounded = numbers.round(weight / along)
+    apart = (rounded.astype(np.float32) * along - weight).astype(np.float64)
+    return RoundedWeight(rounded, scale, measure_shift(node, apart, mean))
+
+
+def _quantize_weight(node: ir.Node, numbers: NumberFormat, rounded: RoundedWeight) -> None:
+    """Replace a weight by 8-bit numbers and their scale."""
+    value = node.inputs[1]
+    assert value is not None
     patch = Patch(node)
     parts = [
-        patch.add_constant(rounded, f"{value.name}.{numbers.precision}"),
-        patch.add_constant(scale, f"{value.name}.scale"),
-        patch.add_constant(numbers.round(np.zeros_like(scale)), f"{value.name}.zero"),
+        patch.add_constant(rounded.numbers, f"{value.name}.{numbers.precision}"),
+        patch.add_constant(rounded.scale, f"{value.name}.scale"),
+        patch.add_constant(numbers.round(np.zeros_like(rounded.scale)), f"{value.name}.zero"),
     ]
-    node.replace_input_with(1, patch.add_op("DequantizeLinear", parts, **({"axis": 0} if per_channel else {})))
-    correct_bias(node, (rounded.astype(np.float32) * along - weight).astype(np.float64), mean)
+    node.replace_input_with(1, patch.add_op("DequantizeLinear", parts, **({"axis": 0} if rounded.scale.ndim else {})))
+    correct_bias(node, rounded.shift)
 
 
 def _quantize_source(layer: Layer, numbers: NumberFormat, amax: float) -> None:

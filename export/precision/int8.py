@@ -93,19 +93,29 @@ def _quantize_weight(node: ir.Node, mean: Array) -> None:
     ]
     node.replace_input_with(1, patch.add_op("DequantizeLinear", parts, axis=axis))
     if node.op_type == "Conv":  # of a transposed one, every tap reaches some pixels only
-        correct_bias(node, (steps * along - weight).astype(np.float64), mean)
+        correct_bias(node, measure_shift(node, (steps * along - weight).astype(np.float64), mean))
 
 
-def correct_bias(node: ir.Node, apart: Array, mean: Array) -> None:
-    """Take what wrong weights add on average back from the bias, unless that is computed."""
+def measure_shift(node: ir.Node, apart: Array, mean: Array) -> Array:
+    """Return what wrong weights add to each output channel of a convolution on average.
+
+    Args:
+        apart: wrong weights minus right ones.
+        mean: of each channel of the input.
+    """
+    groups = read_attribute(node, "group", 1)
+    taps = apart.reshape(groups, -1, *apart.shape[1:]).sum(axis=tuple(range(3, apart.ndim + 1)))
+    shift: Array = np.einsum("goi,gi->go", taps, mean.reshape(groups, -1)).ravel()
+    return shift
+
+
+def correct_bias(node: ir.Node, shift: Array) -> None:
+    """Take what wrong weights add on average (`measure_shift`) back from the bias, unless that is computed."""
     given = node.inputs[2] if len(node.inputs) > 2 else None
     bias = read_constant(given)
     if given is not None and bias is None:
         return
-    groups = read_attribute(node, "group", 1)
-    taps = apart.reshape(groups, -1, *apart.shape[1:]).sum(axis=tuple(range(3, apart.ndim + 1)))
-    moved = np.einsum("goi,gi->go", taps, mean.reshape(groups, -1)).ravel()
-    corrected = ((0 if bias is None else bias) - moved).astype(np.float32)
+    corrected = ((0 if bias is None else bias) - shift).astype(np.float32)
     node.resize_inputs(3)
     node.replace_input_with(2, Patch(node).add_constant(corrected, f"{node.inputs[0].name}.bias"))  # type: ignore[union-attr]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 from typing import NamedTuple
 
@@ -10,11 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ganrt.agreement import compare
-from ganrt.feeds import Array, Feeds
 from ganrt.flat_parts import measure_flat_parts
 from ganrt.spec import Spec
 
-from .calibration import Evaluator, Samples
+from .calibration import Samples, run_samples
 
 MARGIN = 0.5
 """dB that 8 bits must reach beyond the quality that was asked for, because the result is proven on other images."""
@@ -34,6 +32,8 @@ class Measured(NamedTuple):
     """In dB."""
     texture: float
     """Standard deviation that is added to flat parts, in levels; 0 where there are none."""
+    worst: int
+    """Number of the sample with the largest error."""
 
     def describe(self) -> dict[str, object]:
         """Notes for the record of a variant."""
@@ -44,43 +44,36 @@ class Judge:
     """Compares on samples that are no golden ones.
 
     Args:
-        model: what the others are compared with.
+        model: what the others are compared with, where `samples` have no images.
         quality: worst PSNR to reach, in dB.
     """
 
     def __init__(self, model: ir.Model, spec: Spec, samples: Samples, quality: float) -> None:
         self._given = samples.given
-        self._wanted = _run_images(model, self._given)
+        self._wanted = run_samples(model, self._given) if samples.images is None else samples.images
         self._range = spec.output.range
         self._quality = quality
 
-    def narrow(self, made: ir.Model) -> Judge:
-        """A judge of the sample alone on which this graph does worst."""
-        found = _run_images(made, self._given)
-        share = 10 ** ((self._quality - compare(found, self._wanted, self._range).psnr) / 10)
-        excess = measure_flat_parts(found, self._wanted, self._range).measure_excess(TEXTURE, SHIFT)
-        rows = [int(np.argmax(np.maximum(share, excess)))]
-        judge = copy(self)
+    def narrow(self, sample: int) -> Judge:
+        """A judge of one sample alone."""
+        rows, judge = [sample], copy(self)
         judge._given = [{name: np.concatenate([part[name] for part in self._given])[rows] for name in self._given[0]}]
         judge._wanted = self._wanted[rows]
         return judge
 
     def measure(self, made: ir.Model) -> Measured:
         """Run a graph on the samples."""
-        found = _run_images(made, self._given)
-        if not np.isfinite(found).all():
-            return Measured(np.inf, -np.inf, np.inf)
-        psnr = float(compare(found, self._wanted, self._range).psnr.min())
+        found = run_samples(made, self._given)
+        finite = np.isfinite(found).all(axis=(1, 2, 3))
+        if not finite.all():
+            return Measured(np.inf, -np.inf, np.inf, int(np.argmin(finite)))
+        psnr = compare(found, self._wanted, self._range).psnr
         flat = measure_flat_parts(found, self._wanted, self._range)
-        error = max(10 ** ((self._quality - psnr) / 10), float(flat.measure_excess(TEXTURE, SHIFT).max()))
-        return Measured(error, psnr, max(0.0, float(flat.texture.max())))
+        errors = np.maximum(10 ** ((self._quality - psnr) / 10), flat.measure_excess(TEXTURE, SHIFT))
+        worst = int(np.argmax(errors))
+        return Measured(float(errors[worst]), float(psnr.min()), max(0.0, float(flat.texture.max())), worst)
 
 
 def format_share(error: float) -> str:
     """An error as part of what is allowed, in words."""
     return f"{100 * error:.0f} % of the error allowed" if np.isfinite(error) else "values that are not finite"
-
-
-def _run_images(model: ir.Model, given: Sequence[Feeds]) -> Array:
-    run = Evaluator(model)
-    return np.concatenate([run(rows)[0] for rows in given])

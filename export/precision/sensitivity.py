@@ -26,38 +26,47 @@ def choose_kept_layers(
             that is not finite.
         allowed: how large that may be.
         work: what it costs to keep a layer, in any unit.
-        estimate: like `error`, on fewer pictures; compares the layers one by one.
+        estimate: like `error`, on some of the pictures, so never more than that; compares the layers one by one, and
+            rejects most choices before `error` is asked.
 
     Errors of layers add up, nearly; so the layers with the largest errors of their own for their work are kept first,
     and only as many as it takes. Returns the names to keep, in the order of the graph (all of them where nothing
     helps), and what each layer, or the few around it, does on its own; that is empty where nothing needs to be kept.
     """
+    estimate = estimate or error
     total = error(layers)
     if total <= allowed:
         return (), {}
     units = _group_layers(layers)
-    alone = {unit: (estimate or error)(unit) for unit in units}
+    alone = {unit: estimate(unit) for unit in units}
     left = sorted(units, key=lambda unit: alone[unit] / sum(map(work, unit)))
     share = total / max(sum(alone.values()), 1e-300) if math.isfinite(total) else 1.0
     while left:
         left.pop()
         expected = share * sum(alone[unit] for unit in left)
-        if left and expected <= 1.5 * allowed and error([name for unit in left for name in unit]) <= allowed:
+        lowered = [name for unit in left for name in unit]
+        if left and expected <= 1.5 * allowed and estimate(lowered) <= allowed and error(lowered) <= allowed:
             break
-    lowered = {name for unit in left for name in unit}
+    chosen = {name for unit in left for name in unit}
     each = {name: found for unit, found in alone.items() for name in unit}
-    return tuple(name for name in layers if name not in lowered), each
+    return tuple(name for name in layers if name not in chosen), each
 
 
 def release_layers(
-    layers: Sequence[str], kept: Sequence[str], error: Callable[[Collection[str]], float], allowed: float
+    layers: Sequence[str],
+    kept: Sequence[str],
+    error: Callable[[Collection[str]], float],
+    allowed: float,
+    estimate: Callable[[Collection[str]], float] | None = None,
 ) -> tuple[str, ...]:
     """What of `kept` has to be kept: one by one, those that may be in the lower precision after all are let go. They
-    were kept because of the layers that they were judged together with."""
+    were kept because of the layers that they were judged together with. Takes the functions of `choose_kept_layers`."""
+    estimate = estimate or error
     left = list(kept)
     for name in kept:
         others = [other for other in left if other != name]
-        if error([layer for layer in layers if layer not in others]) <= allowed:
+        lowered = [layer for layer in layers if layer not in others]
+        if estimate(lowered) <= allowed and error(lowered) <= allowed:
             left = others
     return tuple(left)
 

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
 
 from ..passes import Array, Patch, read_attribute, read_constant
-from .judge import Judge, format_share
+from .judge import Judge, Measured, format_share
 from .sensitivity import choose_kept_layers
+from .trials import Trials
 
 _FEWEST = 4096
 """Values of the smallest weight worth it: scales, offsets and nodes take room and time too."""
@@ -127,29 +128,38 @@ def round_to_8_bits(weight: Array, axis: int) -> tuple[Array, Array, Array]:
     return steps, scale, low
 
 
-def choose_stored_bits(model: ir.Model, judge: Judge) -> tuple[ir.Model, dict[str, object]]:
-    """Store weights in 8 bits, except for those that cost the images more quality than is left: they get 16.
+class StorageChoice(NamedTuple):
+    """How the weights of a graph are stored."""
 
-    Returns the graph, which is `model` itself if there is nothing to store, and notes on what was decided.
-    """
+    model: ir.Model
+    """The graph; the one that was given if there is nothing to store."""
+    notes: dict[str, Any]
+    """What was decided, for the record."""
+    measured: Measured | None
+    """The graph's images; None if there is nothing to store."""
+
+
+def choose_stored_bits(model: ir.Model, judge: Judge) -> StorageChoice:
+    """Store weights in 8 bits, except for those that cost the images more quality than is left: they get 16."""
     found = find_stored_weights(model)
     if not found:
-        return model, {}
+        return StorageChoice(model, {}, None)
     sizes = {name: float(np.asarray(read_constant(weight.value)).size) for name, weight in found.items()}
 
-    def error(lowered: Collection[str]) -> float:
-        return judge.measure(store_weights(model, lowered)).error
+    trials = Trials(judge, lambda lowered: store_weights(model, lowered), frozenset(sizes))
 
-    narrow = judge.narrow(store_weights(model, sizes))
+    def error(lowered: Collection[str]) -> float:
+        return trials.measure(frozenset(lowered)).error
 
     def estimate(lowered: Collection[str]) -> float:
-        return narrow.measure(store_weights(model, lowered)).error
+        return trials.estimate(frozenset(lowered))
 
     kept, alone = choose_kept_layers(list(sizes), error, 1.0, sizes.__getitem__, estimate)
-    notes: dict[str, object] = {"other weights stored in 8 bits": len(sizes) - len(kept)}
+    notes: dict[str, Any] = {"other weights stored in 8 bits": len(sizes) - len(kept)}
     if kept:
         notes["other weights stored in 16 bits"] = {name: f"{format_share(alone[name])} in 8 bits" for name in kept}
-    return store_weights(model, set(sizes) - set(kept)), notes
+    chosen = frozenset(sizes) - set(kept)
+    return StorageChoice(store_weights(model, chosen), notes, trials.measure(chosen))
 
 
 def describe_storage(model: ir.Model) -> str:

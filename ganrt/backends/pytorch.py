@@ -26,7 +26,7 @@ with existing_current_folder():  # imported without one, its oneMKL ends the pro
     import torch
     from safetensors.torch import load_file
 
-    from ganrt.models import build_generator, get_family
+    from ganrt.models import SkipRandomWeights, build_generator, get_family
 
 
 def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
@@ -155,7 +155,8 @@ def _rebuild_module(bundle: Bundle) -> torch.nn.Module:
         )
     path = bundle.locate(Bundle.WEIGHTS)
     try:
-        with torch.random.fork_rng(devices=[]):  # so that the caller's random state does not change
+        # The random state of the caller does not change, whatever initial weights are drawn nevertheless.
+        with torch.random.fork_rng(devices=[]), SkipRandomWeights():
             module = build_generator(bundle.model["family"], bundle.model["config"])
         module.load_state_dict(load_file(path), assign=True)
     except (safetensors.SafetensorError, RuntimeError, RequestError) as error:

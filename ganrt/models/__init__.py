@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ganrt.models.family import AnyFamily, Family, Layout, Shapes, State
     from ganrt.models.parametrize import fold, fold_layer
+    from ganrt.models.uninitialized import SkipRandomWeights
     from ganrt.models.unpickle import read_state
     from ganrt.models.upscaling import init_kaiming
 
@@ -27,6 +28,7 @@ __all__ = [
     "Family",
     "Layout",
     "Shapes",
+    "SkipRandomWeights",
     "State",
     "build_generator",
     "fold",
@@ -80,6 +82,7 @@ _MODULES = {
     "Family": "family",
     "Layout": "family",
     "Shapes": "family",
+    "SkipRandomWeights": "uninitialized",
     "State": "family",
     "fold": "parametrize",
     "fold_layer": "parametrize",

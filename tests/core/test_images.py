@@ -88,6 +88,13 @@ def test_a_png_is_read_as_it_was_encoded(channels: int, as_file: bool, tmp_path:
     np.testing.assert_array_equal(found, picture(channels))
 
 
+def test_a_png_of_the_usual_effort_holds_the_same_picture_in_more_bytes() -> None:
+    smooth = np.indices((200, 200)).sum(axis=0).astype(np.uint8)[..., None].repeat(3, axis=2)
+    quick = encode_png(smooth, {"seed": "7"}, smallest=False)
+    assert len(encode_png(smooth, {"seed": "7"})) < len(quick) < 1.5 * len(encode_png(smooth, {"seed": "7"}))
+    np.testing.assert_array_equal(read_picture(quick, 3), smooth)
+
+
 def test_a_png_carries_text(tmp_path: Path) -> None:
     content = encode_png(picture(), {"seed": "7", "label": "\u00e9t\u00e9 \u2713"})
     with PIL.Image.open(io.BytesIO(content)) as image:

@@ -10,9 +10,9 @@ from fakes.sessions import SPEC, FakeSession, images
 
 from ganrt.errors import BundleError
 from ganrt.feeds import Array, Feeds
-from ganrt.golden import Golden
+from ganrt.golden import Golden, GoldenGroup
 from ganrt.proof import Proof
-from ganrt.proving import allowed_drift, prove
+from ganrt.proving import allowed_drift, count_proof_samples, prove
 
 GOLDEN = Golden.make(SPEC, lambda given: images(SPEC, given))
 SAMPLES = GOLDEN.groups[0]
@@ -104,6 +104,78 @@ def test_a_session_that_changes_between_runs_fails() -> None:
     proof = prove(Moody(), SPEC, GOLDEN, "key").proof
     assert "a second run differs from the first" in proof.failures[0]
     assert proof.batch_drift == pytest.approx(0.0002, rel=0.01)
+
+
+class Shifted(FakeSession):
+    """The fake model with images that are shifted by a rule of the golden samples in a batch (their indices)."""
+
+    def __init__(self, rule: Any) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def run(self, feeds: Feeds) -> Array:
+        rows = np.argmax((feeds["z"][:, None] == GIVEN["z"]).all(axis=2), axis=1)
+        shifts = 1e-4 * np.asarray(self.rule(rows, len(self.batches)), np.float32)
+        return super().run(feeds) + shifts[:, None, None, None]
+
+
+GIVEN = SAMPLES.draw_feeds(SPEC)
+RULES: dict[str, Any] = {  # shifts of 1 are allowed, those of 1.5 and opposite ones of 0.75 are not
+    "a second run differs from the first": lambda rows, run: (
+        [1.5 * (run % 2) - 0.75 if len(rows) == 1 else 0] * len(rows)
+    ),
+    "permuting the rows of a batch does not permute the images": lambda rows, run: (
+        1.5 * (rows % 8 > 0) * (rows % 8 != np.arange(len(rows)))
+    ),
+    "identical rows of a batch give different images": lambda rows, run: (
+        (np.count_nonzero(rows == 0) > 1) * (rows == 0) * np.where(np.arange(len(rows)), 0.75, -0.75)
+    ),
+    "an image depends on the other rows of its batch": lambda rows, run: (
+        (np.count_nonzero(rows == 0) > 1) * (rows == 0) * np.where(np.arange(len(rows)), 0.75, 1.5)
+    ),
+    "an image depends on the size of its batch": lambda rows, run: [1.5 * (len(rows) == 1)] * len(rows),
+}
+
+
+@pytest.mark.parametrize("check", RULES)
+def test_each_check_of_batch_independence_finds_what_no_other_does(check: str) -> None:
+    proof = prove(Shifted(RULES[check]), SPEC, GOLDEN, "key").proof
+    assert len(proof.failures) == 1 and proof.failures[0].startswith(f"{check}: by 0.00015")
+    assert proof.batch_drift == pytest.approx(1.5e-4, rel=0.01)
+
+
+def test_what_differs_in_a_batch_of_identical_and_moved_rows_alone_is_found() -> None:
+    both = Shifted(lambda rows, run: 2.0 * (np.count_nonzero(rows == 0) == 4) * (rows % 8 == 4))
+    failures = prove(both, SPEC, GOLDEN, "key").proof.failures
+    assert failures == (f"{list(RULES)[1]}: by 0.0002; 0.0001 is allowed",)
+
+
+@pytest.mark.parametrize(("samples", "mixed"), [(1, 4), (2, 4), (3, 4), (5, 5), (64, 8)])
+def test_a_good_session_runs_one_batch_of_several_rows_and_one_of_a_single_row_twice(samples: int, mixed: int) -> None:
+    golden = Golden((GoldenGroup.make(SPEC, lambda given: images(SPEC, given), [(3, 0)], samples, {}),))
+    session = FakeSession()
+    assert prove(session, SPEC, golden, "key").proof.passed
+    assert session.batches[-3:] == [mixed, 1, 1] and sum(session.batches[:-3]) == samples
+    assert sum(session.batches) == count_proof_samples(golden)
+
+
+def test_between_the_identical_rows_of_a_batch_every_row_has_moved() -> None:
+    batches: list[Array] = []
+    assert prove(Shifted(lambda rows, run: [batches.append(rows), 0][1:] * len(rows)), SPEC, GOLDEN, "key").proof.passed
+    assert batches[-3].tolist() == [0, 4, 0, 1, 0, 2, 0, 3]
+
+
+def test_few_samples_are_moved_too() -> None:
+    golden = Golden((GoldenGroup.make(SPEC, lambda given: images(SPEC, given), [(3, 0)], 2, {}),))
+    moved = golden.groups[0].draw_feeds(SPEC)["z"][1]
+
+    class Sticky(FakeSession):
+        def run(self, feeds: Feeds) -> Array:
+            beyond = (feeds["z"] == moved).all(axis=1) & (np.arange(len(feeds["z"])) > 1)
+            return super().run(feeds) + np.float32(0.001) * beyond[:, None, None, None]
+
+    failures = prove(Sticky(), SPEC, golden, "key").proof.failures
+    assert failures[0].startswith("permuting the rows of a batch does not permute the images: by 0.001;")
 
 
 @pytest.mark.parametrize("batch_sizes", [(), (1,), (4,), (3, 16)])

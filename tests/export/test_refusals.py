@@ -17,10 +17,12 @@ from fakes.bundles import GRAPH, write_bundle
 
 import ganrt
 from ganrt import trust
+from ganrt.backend import Session
 from ganrt.bundle import Bundle, Variant
 from ganrt.cli.main import main
 from ganrt.errors import BackendError, MachineError, RequestError, UnprovenError, VerificationError
 from ganrt.export import export, verify
+from ganrt.proving import Comparison, prove
 from ganrt.session_config import SessionConfig
 from ganrt.stores import FolderStore
 
@@ -71,6 +73,30 @@ def test_one_refuses_and_the_other_makes_the_pictures(kind: str, folder: Path, m
     with pytest.raises(UnprovenError, match=f" on bad {reason}.* Use another backend"):
         ganrt.load(folder, "bad")
     assert opened == ["good fp32"], "a recorded refusal is not opened again"
+
+
+def test_graphs_of_the_same_bytes_are_proven_once_in_each_precision(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backends.install(monkeypatch, one=GOOD, other=GOOD)
+    bundle = Bundle.read(folder)
+    again = {f"fp16-{k}": replace(bundle.variants["fp16"], precision=kind) for k, kind in enumerate(("fp16", "bf16"))}
+    replace(bundle, variants=bundle.variants | again).write_manifest()
+    proven: list[str] = []
+
+    def count(session: Session, *arguments: Any) -> Comparison:
+        proven.append(f"{session.backend} {session.precision}")
+        return prove(session, *arguments)
+
+    monkeypatch.setattr("ganrt.export.verification.prove", count)
+    found = verify(folder)
+    assert proven == [f"{name} {precision}" for name in ("one", "other") for precision in ("fp32", "fp16", "bf16")]
+    assert found.passed and {name: len(proofs) for name, proofs in found.proofs.items()} == dict.fromkeys(
+        ("fp32", "fp16", "fp16-0", "fp16-1"), 2
+    )
+    record = Bundle.read(folder)
+    assert record.variants["fp16-0"].proofs == record.variants["fp16"].proofs
+    assert sum(file.startswith("worst-") for file in record.files) == 8
 
 
 def test_wrong_pictures_can_be_loaded_knowingly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

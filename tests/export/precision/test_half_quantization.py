@@ -233,3 +233,19 @@ def test_fp8_behind_a_relu_is_judged_with_the_relu() -> None:
             made.add_op(step)
     _, notes = HalfQuantizer(to_half(made.model()), SPEC, SAMPLES, 25.0).convert("fp8")
     assert notes["layers in fp8"] == 3 and notes["convolutions kept in float"] == {}
+
+
+@pytest.mark.parametrize("precision", FORMATS)
+def test_weights_that_were_rounded_for_another_choice_are_the_same(precision: str) -> None:
+    half = to_half(chain(STEPS))
+    names = [layer.name for layer in find_half_layers(half)]
+    ranges = measure_ranges(half.source, names, SAMPLES, symmetric=True)
+    rounded: half_quantization.RoundedWeights = {}
+    for per_channel in (True, False):
+        for chosen in (names[:1], names):
+            scales = dict.fromkeys(chosen, per_channel)
+            fresh, again = (
+                quantize_convs(half, ranges, FORMATS[precision], scales, 1.0, known) for known in (None, rounded)
+            )
+            assert ir.to_proto(fresh).SerializeToString() == ir.to_proto(again).SerializeToString()
+    assert len(rounded) == 2 * len(names) and {kind for _, kind, _ in rounded} == {precision}

@@ -21,7 +21,7 @@ from ganrt.backend import BACKENDS, Session, backend_names, open_session
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, RequestError, VerificationError
 from ganrt.export import export, variants
-from ganrt.export.passes.graph import read_constant
+from ganrt.export.passes.graph import Array, read_constant
 from ganrt.export.precision import PictureCrops, calibration, int8
 from ganrt.export.precision.calibration import Evaluator, QuantizationRange
 from ganrt.export.precision.sensitivity import choose_kept_layers
@@ -194,6 +194,34 @@ def test_as_few_layers_are_kept_as_it_takes(errors: list[float], allowed: float)
         assert error(sorted(names, key=lambda n: errors[int(n)])[: len(left) + 1]) > allowed
         assert set(alone) == set(names)
     assert bool(alone) == (error(names) > allowed)
+
+
+@given(
+    errors=st.lists(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3), min_size=1, max_size=20),
+    allowed=st.floats(0.01, 1.0),
+)
+def test_a_picture_decides_what_all_pictures_would(errors: list[list[float]], allowed: float) -> None:
+    """The choice is that of a search which asks for the error on all pictures whenever the ranking says so."""
+    names, asked = [str(k) for k in range(len(errors))], []
+    worst = int(np.argmax(np.sum(errors, axis=0)))
+
+    def measure(lowered: Collection[str]) -> Array:
+        return np.sum([errors[int(name)] for name in sorted(lowered, key=int)], axis=0)
+
+    def error(lowered: Collection[str]) -> float:
+        asked.append(set(lowered))
+        return float(np.max(measure(lowered)))
+
+    def estimate(lowered: Collection[str]) -> float:
+        return float(measure(lowered)[worst])
+
+    kept, _ = choose_kept_layers(names, error, allowed, estimate=estimate)
+    assert all(estimate(lowered) <= allowed for lowered in asked[1:])
+    total, left = error(names), sorted(names, key=lambda name: estimate([name]))
+    share = total / max(sum(estimate([name]) for name in names), 1e-300)
+    while left and (error(left) > allowed or (share * sum(estimate([name]) for name in left) > 1.5 * allowed)):
+        left.pop()
+    assert set(kept) == (set(names) - set(left) if total > allowed else set())
 
 
 def test_what_costs_little_to_keep_is_kept_first() -> None:

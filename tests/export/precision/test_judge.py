@@ -7,8 +7,9 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ganrt.export.precision import Samples
-from ganrt.export.precision.judge import TEXTURE, Judge, format_share
+from ganrt.export.precision import Samples, run_samples
+from ganrt.export.precision.judge import TEXTURE, Judge, Measured, format_share
+from ganrt.export.precision.trials import Trials
 from ganrt.spec import Image, Output, Spec
 
 SPEC = Spec("copy", (Image("x", "content", 3, (0.0, 1.0)),), Output(3, (0.0, 1.0), None))
@@ -57,6 +58,50 @@ def test_a_picture_that_is_not_finite_is_beyond_all_that_is_allowed() -> None:
 
 def test_a_narrow_judge_has_the_worst_sample_alone() -> None:
     judge = make_judge(30.0)
-    narrow = judge.narrow(add_pattern(0.5))
-    assert sum(len(rows["x"]) for rows in narrow._given) == 1
-    assert narrow.measure(add_pattern(0.5)).error == judge.measure(add_pattern(0.5)).error > 1
+    found = judge.measure(add_pattern(0.5))
+    narrow = judge.narrow(found.worst)
+    assert found.worst == 2 and sum(len(rows["x"]) for rows in narrow._given) == 1
+    assert narrow.measure(add_pattern(0.5)).error == found.error > 1
+
+
+def test_images_that_came_with_the_samples_are_compared_with() -> None:
+    images = np.full((2, 3, 32, 32), 0.5, np.float32)
+    samples = Samples([{"x": images[:1]}, {"x": images[1:]}], "two")
+    shifted = samples._replace(images=run_samples(add_pattern(0, 2.0), samples.given))
+    judge = Judge(add_pattern(0), SPEC, shifted, 30.0)
+    assert judge.measure(add_pattern(0, 2.0)).error < 1e-9 < 1 < judge.measure(add_pattern(0)).error
+
+
+def test_the_worst_sample_is_the_first_that_is_not_finite() -> None:
+    images = np.random.default_rng(0).uniform(0.1, 0.9, (4, 3, 32, 32)).astype(np.float32)
+    images[2] = 0.0
+    divided = add_pattern(0)
+    divided.graph[0].op_type = "Div"
+    divided.graph[0].replace_input_with(1, divided.graph.inputs[0])  # x / x
+    judge = Judge(add_pattern(0), SPEC, Samples([{"x": images}], "four"), 30.0)
+    assert judge.measure(divided) == (np.inf, -np.inf, np.inf, 2)
+
+
+class CountingJudge:
+    """Finds the error of a number: itself on sample 0, and three times as much on sample 1."""
+
+    def __init__(self, factors: tuple[float, ...] = (1.0, 3.0)) -> None:
+        self.factors, self.measured = factors, 0
+
+    def measure(self, made: float) -> Measured:
+        self.measured += 1
+        errors = [factor * made for factor in self.factors]
+        return Measured(max(errors), 0.0, 0.0, int(np.argmax(errors)))
+
+    def narrow(self, sample: int) -> CountingJudge:
+        self.narrowed = CountingJudge(self.factors[sample : sample + 1])
+        return self.narrowed
+
+
+def test_a_trial_is_made_once_and_estimated_on_the_sample_that_does_worst() -> None:
+    judge = CountingJudge()
+    trials: Trials[int] = Trials(judge, lambda choice: choice / 10, 20)  # type: ignore[arg-type, return-value]
+    assert trials.measure(5).error == trials.measure(5).error == 1.5 and judge.measured == 1
+    assert trials.estimate(2) == trials.estimate(2) == pytest.approx(0.6)
+    assert (judge.narrowed.factors, judge.narrowed.measured) == ((3.0,), 1)
+    assert trials.measure(20).worst == 1 and judge.measured == 2  # for the estimate

@@ -230,7 +230,8 @@ def test_what_costs_too_much_in_8_bits_is_stored_in_16() -> None:
     table[299] = 3e3
     model = network(table=table)
     samples = draw_samples(SPEC, 8)
-    made, notes = choose_stored_bits(model, Judge(model, SPEC, samples, 40.0))
+    made, notes, measured = choose_stored_bits(model, Judge(model, SPEC, samples, 40.0))
+    assert measured == Judge(model, SPEC, samples, 40.0).measure(made) and unwrap(measured).error <= 1.0
     assert notes["other weights stored in 8 bits"] == 4
     kept = notes["other weights stored in 16 bits"]
     assert isinstance(kept, dict) and list(kept) == ["table"] and "% of the error allowed in 8 bits" in kept["table"]
@@ -238,9 +239,9 @@ def test_what_costs_too_much_in_8_bits_is_stored_in_16() -> None:
 
 
 def test_a_graph_with_nothing_to_store_is_left_alone() -> None:
-    made, _ = choose_stored_bits(network(), Judge(network(), SPEC, draw_samples(SPEC, 4), 40.0))
-    again, notes = choose_stored_bits(made, Judge(network(), SPEC, draw_samples(SPEC, 4), 40.0))
-    assert again is made and notes == {}
+    made, _, _ = choose_stored_bits(network(), Judge(network(), SPEC, draw_samples(SPEC, 4), 40.0))
+    again, notes, measured = choose_stored_bits(made, Judge(network(), SPEC, draw_samples(SPEC, 4), 40.0))
+    assert again is made and notes == {} and measured is None
 
 
 def test_int8_says_how_all_weights_are_stored() -> None:
