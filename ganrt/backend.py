@@ -309,10 +309,10 @@ def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
 
 
 def proves_gpu_variants(backend: str) -> bool:
-    """Return whether a backend runs variants that are made for NVIDIA GPUs: one that can use a GPU, and one that is
-    slow by design, which is for proofs anyway. True for an unknown backend."""
+    """Return whether a backend runs variants that are made for NVIDIA GPUs: one that can use a GPU of any kind, and one
+    that is slow by design, which is for proofs anyway. True for an unknown backend."""
     entry = backend_table().get(backend)
-    return entry is None or entry.gpu or entry.slow
+    return entry is None or entry.gpu or entry.vulkan or entry.slow
 
 
 def import_backend(name: str) -> BackendModule:

@@ -123,11 +123,13 @@ def _list_variants(bundle: Bundle, request: LoadRequest, gpu: bool) -> list[str]
 
 
 def runs_on_gpu(backend: str, device: str) -> bool:
-    """Return whether a backend uses an NVIDIA GPU for a device, by its row in the table: `auto` is a GPU where there is
-    one. False for an unknown backend."""
+    """Return whether a backend uses a GPU for a device, by its row in the table: `auto` is a GPU where there is one of
+    NVIDIA. False for an unknown backend."""
     kind = parse_device(device, vulkan=True)[0]
     entry = backend_table().get(backend)
-    return entry is not None and entry.gpu and (kind == "cuda" or (kind == "auto" and has_nvidia_gpu()))
+    if entry is None or kind == "vulkan":
+        return entry is not None and entry.vulkan
+    return entry.gpu and (kind == "cuda" or (kind == "auto" and has_nvidia_gpu()))
 
 
 def _is_baseline(backend: str) -> bool:

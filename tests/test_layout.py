@@ -46,7 +46,7 @@ ARROWS = {
     "ganrt.bench": {"ganrt", "ganrt.gpu", "ganrt.models"},
     "ganrt.bench.gpu": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.bench"},
     "ganrt.bench.serving": {"ganrt", "ganrt.bench"},
-    "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.ncnn_format", "ganrt.weights"},
+    "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},
 }
 """Package -> the other packages that it may import, at import time or later. The command line also imports training,
 export and bench, lazily."""
@@ -55,7 +55,7 @@ CLOSED = {
     *(f"ganrt.export.{name}" for name in ("lint", "passes", "precision", "engines")),
 }
 """Others import these packages through what their `__init__` hands out, never from a module inside."""
-COMPOSED = {"ganrt.serve", "ganrt.training", "ganrt.export", "ganrt.export.engines", "ganrt.bench"}
+COMPOSED = {"ganrt.ncnn_format", "ganrt.serve", "ganrt.training", "ganrt.export", "ganrt.export.engines", "ganrt.bench"}
 """What the command line puts together, inside its commands."""
 
 

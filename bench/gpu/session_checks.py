@@ -30,6 +30,9 @@ ROUNDS = (3, 0.4)
 """Number of rounds, and seconds of each: a step has minutes."""
 _RUNS = 5
 """Of each batch size: TensorRT's third run is captured as a CUDA graph, and later ones replay it."""
+_ROUNDED = 1e-4
+"""Share of values that may differ by one step: cuDNN adds the products of a transposed convolution in an order that
+changes from run to run, and with it the last digits of the images."""
 
 
 def read_bundle(setting: Setting, name: str = SPEED) -> Bundle:
@@ -158,7 +161,7 @@ def _require_same(found: Any, right: Any, what: str) -> None:
     if found.shape != right.shape:
         raise BackendError(f"{what} have the shape {found.shape}, those of the host {right.shape}")
     steps = np.abs(found.astype(np.int16) - right)
-    if steps.any():
+    if steps.max() > 1 or (steps > 0).mean() > _ROUNDED:
         raise BackendError(
             f"{what} differ from those of the host in {int((steps > 0).sum())} of {steps.size} values, by up to "
             f"{int(steps.max())} of 255"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import ganrt
-from ganrt.backend import open_session
+from ganrt.backend import import_backend, open_session
 from ganrt.errors import BackendError, MachineError
 from ganrt.proving import prove
 from ganrt.session_config import SessionConfig
@@ -23,9 +24,8 @@ _NAMES = (SPEED, "labels", "pictures")
 
 def list_gpus(setting: Setting) -> str:
     """ncnn finds a GPU."""
-    from ganrt.backends import ncnn
-
-    found = ", ".join(ncnn.list_gpus())
+    module: Any = import_backend(_BACKEND)
+    found = ", ".join(module.list_gpus())
     if not found:
         raise MachineError("ncnn finds no Vulkan driver")
     return found

@@ -39,6 +39,7 @@ def test_without_a_record_the_rules_decide(bundle: Bundle) -> None:
     assert list(dict.fromkeys(one.config.backend for one in found)) == [
         "openvino",
         "onnxruntime",
+        "ncnn",
         "pytorch",
         "mnn",
         "reference",
