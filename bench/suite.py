@@ -40,6 +40,9 @@ SUMMARY = "summary.md"
 _PRECISIONS = ("fp32,bf16,int8", "fp32,bf16", "fp32,int8", "fp32")
 """Sets of precisions to try in turn, until all of a set can be proven."""
 
+_FEWER_MULTIPLICATIONS = ("ncnn", "mnn")
+"""Backends with Winograd's algorithm, for which the graph as traced may be the best form too."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -75,7 +78,11 @@ def measure_generator(name: str, plan: Plan) -> Report:
     backends = {
         "onnxruntime": [FAITHFUL],
         "pytorch": [FAITHFUL],
-        "openvino": [v for v in bundle.variants if v != FAITHFUL],
+        "openvino": [name for name in bundle.variants if name != FAITHFUL],
+        **{
+            backend: [name for name, variant in bundle.variants.items() if variant.precision == "fp32"]
+            for backend in _FEWER_MULTIPLICATIONS
+        },
     }
     report = measure(bundle, backends=backends, batches=plan.batches, seconds=plan.seconds, size=size, progress=_log)
     products = roofline.merge_products(before, roofline.measure_matrix_products())

@@ -21,10 +21,10 @@ _LEVELS = (40, 35)
 _TERMS = """\
 Made by `python -m ganrt.bench.suite` from the reports in this folder. **Plain** is the graph that `torch.onnx.export`
 traced, in float32 on ONNX Runtime with default options; **eager** is PyTorch in inference mode. *Best* is the fastest
-of plain and all optimized variants on OpenVINO whose worst golden sample reaches the quality, measured against the
-original. Ratios are ratios of medians from rounds of the same sweep, with their 95 % interval. A question mark means
-that the interval contains 1, or that there were too few rounds for an interval. Memory is the peak of a setup's process
-over all batch sizes, libraries included, as a multiple of plain's."""
+of plain, all optimized variants on OpenVINO, and float32 on ncnn and MNN where they were measured, whose worst golden
+sample reaches the quality, measured against the original. Ratios are ratios of medians from rounds of the same sweep,
+with their 95 % interval. A question mark means that the interval contains 1, or that there were too few rounds for an
+interval. Memory is the peak of a setup's process over all batch sizes, libraries included, as a multiple of plain's."""
 _ARITHMETIC = """\
 GMAC/s: billions of multiply-accumulates per second (two operations each). They are counted for the convolutions and
 matrix products of the graph that runs, and divided by the time of the bare session. Peak: the fastest product of two
