@@ -65,6 +65,8 @@ def _read_new_shape(builder: Builder, node: Node) -> Shape:
         return inferred
     wanted = builder.numbers(node, 1, "shape")
     old = builder.shape(node.inputs[0])
+    if any(side == 0 and place >= len(old) for place, side in enumerate(wanted)):
+        raise reject(node, f"it makes the shape {wanted} of {len(old)} sides")
     sides = [old[place] if side == 0 else side for place, side in enumerate(wanted)]
     return tuple(None if side == -1 else side for side in sides)
 

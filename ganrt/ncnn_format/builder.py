@@ -19,7 +19,8 @@ _MOST_SIDES = 4
 """A blob has at most four sides: channels, depth, height and width."""
 _SIDES = {1: (0,), 2: (1, 0), 3: (2, 1, 0), 4: (2, 11, 1, 0)}
 """Number of sides -> the parameters of `Reshape` and `MemoryData` for them, outermost first."""
-_NOT_IN_NAMES = re.compile(r"\s")
+_NOT_IN_NAMES = re.compile(r"[\s#]")
+"""White space ends a name; `#` marks names that are made here."""
 
 
 class Builder:
@@ -32,13 +33,21 @@ class Builder:
         self.graph = graph
         self.network = Network()
         self._same: dict[str, str] = {}
-        """Name of a tensor -> the blob that holds it, if that has another name."""
+        """Name of a tensor -> the blob that holds it."""
+        self._names: set[str] = set()
+        """Names of the blobs of tensors, each of one tensor or of tensors of the same values."""
         self.fused: set[str] = set()
         """Outputs of activations that the layer before them computes."""
 
     def blob(self, name: str) -> str:
         """Return the blob that holds a tensor."""
-        return self._same.get(name, _NOT_IN_NAMES.sub("_", name))
+        if name not in self._same:
+            made = _NOT_IN_NAMES.sub("_", name)
+            while made in self._names:
+                made += "_"
+            self._names.add(made)
+            self._same[name] = made
+        return self._same[name]
 
     def pass_on(self, node: Node, name: str) -> None:
         """Let the output of a node be the blob of another tensor, as it is."""
@@ -65,9 +74,10 @@ class Builder:
 
     def add_constant(self, array: Array) -> str:
         """Add a blob of constant values, at most four sides. Returns its name."""
-        name = f"constant{sum(layer.kind == 'MemoryData' for layer in self.network.layers)}"
+        name = f"constant#{sum(layer.kind == 'MemoryData' for layer in self.network.layers)}"
         parameters = dict(zip(_SIDES[array.ndim], array.shape, strict=True))
         self.network.layers.append(Layer("MemoryData", name, (), (name,), parameters, (Weights(array),)))
+        self._same[name] = name
         return name
 
     def constant(self, node: Node, number: int) -> Array | None:
@@ -81,6 +91,14 @@ class Builder:
         if found is None:
             raise reject(node, f"its {what} is computed in the graph")
         return found.astype(np.float32)
+
+    def check_channels(self, node: Node, wanted: int) -> None:
+        """Raise BundleError unless the input of a node has so many channels, or features: ncnn would read beyond its
+        weights."""
+        shape = self.shape(node.inputs[0])
+        found = shape[1] if len(shape) > 1 else None
+        if found != wanted:
+            raise reject(node, f"it takes {wanted} channels, and its input has {found or 'an unknown number'}")
 
     def numbers(self, node: Node, number: int, what: str) -> list[int]:
         """Return a constant input as integers. Raises BundleError if it depends on the picture's size."""

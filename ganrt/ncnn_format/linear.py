@@ -19,7 +19,9 @@ _ACTIVATIONS = {"Relu": 1, "LeakyRelu": 2, "Sigmoid": 4}
 def convert_convolution(builder: Builder, node: Node) -> None:
     """`Convolution`, and `ConvolutionDepthWise` for groups."""
     kernel, groups = builder.weights(node, 1, "kernel"), int(node.attributes.get("group", 1))
-    parameters = {0: kernel.shape[0], **_read_window(node, kernel), **_read_bias(builder, node), 6: kernel.size}
+    window = _read_window(node, kernel)
+    builder.check_channels(node, kernel.shape[1] * groups)
+    parameters = {0: kernel.shape[0], **window, **_read_bias(builder, node, kernel.shape[0]), 6: kernel.size}
     if groups > 1:
         parameters[7] = groups
     kind = "ConvolutionDepthWise" if groups > 1 else "Convolution"
@@ -32,7 +34,9 @@ def convert_transposed_convolution(builder: Builder, node: Node) -> None:
     if groups > 1 or "output_shape" in node.attributes:
         raise reject(node, "it has groups or an output shape")
     bottom, right = node.attributes.get("output_padding", (0, 0))
-    parameters = {0: kernel.shape[1], **_read_window(node, kernel), **_read_bias(builder, node), 6: kernel.size}
+    window = _read_window(node, kernel)
+    builder.check_channels(node, kernel.shape[0])
+    parameters = {0: kernel.shape[1], **window, **_read_bias(builder, node, kernel.shape[1]), 6: kernel.size}
     parameters |= {18: int(right), 19: int(bottom)}
     swapped = Weights(kernel.swapaxes(0, 1), tagged=True)
     _add(builder, "Deconvolution", node, parameters, swapped, *_list_biases(builder, node, 2))
@@ -49,6 +53,7 @@ def convert_gemm(builder: Builder, node: Node) -> None:
     if len(node.inputs) > 2 and node.inputs[2] and bias is None:
         raise reject(node, "its bias is computed in the graph")
     matrix = matrix if node.attributes.get("transB", 0) else matrix.T
+    builder.check_channels(node, matrix.shape[1])
     biases = [] if bias is None else [np.broadcast_to(bias.astype(np.float32) * factor, (1, len(matrix))).ravel()]
     _add_product(builder, node, matrix, biases)
 
@@ -56,7 +61,7 @@ def convert_gemm(builder: Builder, node: Node) -> None:
 def convert_matrix_product(builder: Builder, node: Node) -> None:
     """`InnerProduct` with a constant matrix, else `MatMul`."""
     matrix = builder.constant(node, 1)
-    if matrix is not None and matrix.ndim == 2:
+    if matrix is not None and matrix.ndim == 2 and builder.shape(node.inputs[0])[-1] == len(matrix):
         _add_product(builder, node, matrix.astype(np.float32).T, [])
     elif matrix is None and builder.constant(node, 0) is None and builder.sides(node.inputs[0]) > 2:
         builder.add("MatMul", node, node.inputs)
@@ -70,7 +75,7 @@ def convert_embedding(builder: Builder, node: Node) -> None:
     if table is None or table.ndim != 2 or node.attributes.get("axis", 0) != 0 or builder.sides(node.inputs[1]) != 1:
         raise reject(node, "it gathers something else than the row of a constant table for a label")
     classes, width = table.shape
-    rows = f"{node.output}_rows"
+    rows = f"{node.output}.rows"
     parameters = {0: width, 1: classes, 3: table.size}
     builder.add("Embed", node, [node.inputs[1]], parameters, Weights(table, tagged=True), outputs=[rows])
     builder.add("Reshape", node, [rows], {0: width})
@@ -120,8 +125,11 @@ def _read_window(node: Node, kernel: Any) -> dict[int, Parameter]:
     }
 
 
-def _read_bias(builder: Builder, node: Node) -> dict[int, Parameter]:
-    return {5: len(_list_biases(builder, node, 2))}
+def _read_bias(builder: Builder, node: Node, channels: int) -> dict[int, Parameter]:
+    biases = _list_biases(builder, node, 2)
+    if any(bias.array.size != channels for bias in biases):
+        raise reject(node, f"it has {channels} channels, and its bias another number")
+    return {5: len(biases)}
 
 
 def _list_biases(builder: Builder, node: Node, number: int) -> list[Weights]:

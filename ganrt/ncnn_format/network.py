@@ -96,7 +96,7 @@ class Network:
             if uses[name] < 2:
                 return name
             taken[name] += 1
-            return f"{name}_use{taken[name]}"
+            return f"{name}#{taken[name]}"
 
         found = []
         for layer in self.layers:
@@ -104,8 +104,8 @@ class Network:
             found.append(Layer(layer.kind, layer.name, inputs, layer.outputs, layer.parameters, layer.weights))
             for name in layer.outputs:
                 if uses[name] > 1:
-                    copies = tuple(f"{name}_use{number}" for number in range(1, uses[name] + 1))
-                    found.append(Layer("Split", f"split_{name}", (name,), copies, {}))
+                    copies = tuple(f"{name}#{number}" for number in range(1, uses[name] + 1))
+                    found.append(Layer("Split", f"{name}#split", (name,), copies, {}))
         return found
 
 

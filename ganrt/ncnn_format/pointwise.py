@@ -51,8 +51,11 @@ def convert_binary(builder: Builder, node: Node) -> None:
         raise reject(node, f"it has {len(node.inputs)} inputs")
     left, right = (builder.constant(node, number) for number in (0, 1))
     if left is None and right is None:
-        if builder.sides(node.inputs[0]) != builder.sides(node.inputs[1]):
+        shapes = [builder.shape(name) for name in node.inputs]
+        if len(shapes[0]) != len(shapes[1]):
             raise reject(node, "its inputs have a different number of sides")
+        if any(None not in pair and 1 not in pair and len(set(pair)) > 1 for pair in zip(*shapes, strict=True)):
+            raise reject(node, "its inputs have sides of different lengths")
         builder.add("BinaryOp", node, node.inputs, {0: _BINARY[node.kind]})
     elif right is not None:
         _add_constant_operand(builder, node, node.inputs[0], right, _BINARY[node.kind])
@@ -72,9 +75,11 @@ def _add_constant_operand(builder: Builder, node: Node, name: str, constant: Arr
         return
     sides = builder.sides(name)
     values = values.reshape((1,) * (sides - values.ndim) + values.shape) if values.ndim <= sides else values
-    if values.ndim != sides or values.shape[0] != 1:
+    shape = builder.shape(name)
+    fits = values.ndim == sides and all(side in (1, other) for side, other in zip(values.shape, shape, strict=True))
+    if not fits:
         raise reject(node, f"its constant has the shape {constant.shape}")
-    per_channel = sides == 4 and values.shape[1] == values.size == builder.shape(name)[1]
+    per_channel = sides == 4 and values.shape[1] == values.size == shape[1]
     if per_channel and node.kind in ("Add", "Mul"):
         _add_scale(builder, node, name, *((values, None) if node.kind == "Mul" else (np.ones_like(values), values)))
         return
@@ -91,6 +96,8 @@ def _add_scale(builder: Builder, node: Node, name: str, scale: Array, shift: Arr
 def convert_batch_norm(builder: Builder, node: Node) -> None:
     """A batch norm with kept statistics is a scale and a shift per channel; they are worked out in float64."""
     gamma, beta, mean, variance = (builder.weights(node, number, "statistics").astype(float) for number in range(1, 5))
+    for part in (gamma, beta, mean, variance):
+        builder.check_channels(node, part.size)
     scale = gamma / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
     _add_scale(builder, node, node.inputs[0], scale, beta - mean * scale)
 
@@ -98,6 +105,8 @@ def convert_batch_norm(builder: Builder, node: Node) -> None:
 def convert_instance_norm(builder: Builder, node: Node) -> None:
     """`InstanceNorm`."""
     gamma, beta = (builder.weights(node, number, "scale and shift") for number in (1, 2))
+    for part in (gamma, beta):
+        builder.check_channels(node, part.size)
     parameters = {0: gamma.size, 1: float(node.attributes.get("epsilon", 1e-5)), 2: 1}
     builder.add("InstanceNorm", node, node.inputs[:1], parameters, Weights(gamma), Weights(beta))
 

@@ -76,7 +76,7 @@ def test_a_value_that_is_used_often_is_split(tmp_path: Path) -> None:
     network = check(save_graph(tmp_path, nodes, {}), tmp_path, (5, 7))
     lines = network.write_param().splitlines()
     assert lines[:2] == ["7767517", "6 9"]
-    assert "Split split_x 1 3 x x_use1 x_use2 x_use3" in lines
+    assert "Split x#split 1 3 x x#1 x#2 x#3" in lines
 
 
 def test_what_the_output_does_not_need_is_left_out(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_sizes_that_are_known_are_worked_out(tmp_path: Path) -> None:
 def test_one_side_of_a_reshape_may_depend_on_the_picture(tmp_path: Path) -> None:
     model = save_graph(tmp_path, [node("Reshape", "x to", "y")], {"to": integers(0, 4, -1)})
     check(model, tmp_path, (4, 6), (3, 5))
-    save_graph(tmp_path, [node("Reshape", "x to", "y")], {"to": integers(0, 2, 2, 0, 0)})
+    save_graph(tmp_path, [node("Reshape", "x to", "y")], {"to": integers(0, 2, 2, 0, -1)})
     with pytest.raises(BundleError, match=r"Reshape \(y\): it makes the shape 1 x 2 x 2 x \? x \?"):
         convert_graph(tmp_path / "g.onnx")
 
@@ -160,3 +160,11 @@ def test_kernels_have_their_type_in_front_and_biases_have_not(dtype: Any, tag: i
     assert int.from_bytes(content[:4], "little") == tag
     assert np.array_equal(np.frombuffer(content[4 : 4 + 3 * np.dtype(dtype).itemsize], dtype), kernel)
     assert np.frombuffer(content[-4:], np.float32) == bias
+
+
+def test_names_of_blobs_are_one_word_and_each_of_one_tensor(tmp_path: Path) -> None:
+    nodes = [node("Relu", "x", "p"), node("Neg", "x", "q"), node("Sub", "p q", "y")]
+    nodes[0].output[0] = nodes[2].input[0] = "a b#1"
+    nodes[1].output[0] = nodes[2].input[1] = "a_b_1"
+    network = check(save_graph(tmp_path, nodes, {}), tmp_path, (3, 5))
+    assert [layer.outputs for layer in network.layers] == [("x",), ("a_b_1",), ("a_b_1_",), ("y",)]
