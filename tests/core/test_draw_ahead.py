@@ -109,8 +109,8 @@ def test_all_inputs_are_counted() -> None:
 
 @pytest.mark.parametrize("place", ["seed", "start", "labels", "truncation"])
 def test_requests_that_differ_by_image_are_left_alone(place: str, drawn: list[int]) -> None:
-    value = np.array([0.5 if place == "truncation" else 3])
-    ahead, request = DrawAhead(CLASSES), SampleRequest(1, 7, 0)._replace(**{place: value})
+    values: dict[str, Any] = {place: np.array([0.5 if place == "truncation" else 3])}
+    ahead, request = DrawAhead(CLASSES), SampleRequest(1, 7, 0)._replace(**values)
     for _ in range(3):
         assert ahead.draw(request, 0, 1)["z"].flags.writeable
     assert drawn == [1, 1, 1] and ahead._block.key is None

@@ -302,7 +302,8 @@ def test_norms_need_a_weight_for_each_channel(kind: str, count: int, tmp_path: P
     """MNN reads beyond too few."""
     names = ["scale", "shift", "mean", "variance"][: 4 if kind == "BatchNormalization" else 2]
     node = helper.make_node(kind, ["x", *names], [SPEC.output.name], name="body.0/Norm")
-    bundle = write_bundle(tmp_path, node, **{name: np.ones(count, np.float32) for name in names})
+    weights: dict[str, Any] = {name: np.ones(count, np.float32) for name in names}
+    bundle = write_bundle(tmp_path, node, **weights)
     if count == 3:
         open_mnn(bundle).close()
         return

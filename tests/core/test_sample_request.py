@@ -180,8 +180,9 @@ def test_the_last_sample_number_is_allowed_and_the_next_is_not(n: int) -> None:
 @pytest.mark.parametrize("bad", [-1, 2**64])
 @pytest.mark.parametrize("name", ["n", "seed", "start"])
 def test_plain_numbers_out_of_range_are_named(name: str, bad: int) -> None:
+    arguments: dict[str, Any] = {"n": 1, name: bad}
     with pytest.raises(RequestError, match=rf"^{name} is {bad}; it must be a whole number from 0 to"):
-        check_request(CLASSES, **{"n": 1} | {name: bad})
+        check_request(CLASSES, **arguments)
 
 
 def test_a_request_for_any_number_of_images_is_small() -> None:

@@ -81,7 +81,7 @@ def test_graphs_of_the_same_bytes_are_proven_once_in_each_precision(
     backends.install(monkeypatch, one=GOOD, other=GOOD)
     bundle = Bundle.read(folder)
     again = {f"fp16-{k}": replace(bundle.variants["fp16"], precision=kind) for k, kind in enumerate(("fp16", "bf16"))}
-    replace(bundle, variants=bundle.variants | again).write_manifest()
+    replace(bundle, variants={**bundle.variants, **again}).write_manifest()
     proven: list[str] = []
 
     def count(session: Session, *arguments: Any) -> Comparison:

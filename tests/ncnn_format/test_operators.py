@@ -20,7 +20,7 @@ PICTURE = (1, 8, 5, 7)
 """Odd sides: ncnn aligns the channels of a blob to 16 bytes."""
 ROWS = (1, 6, 5)
 RANDOM = np.random.default_rng(3)
-STEADY = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
+STEADY: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
 
 
 def draw(*shape: int) -> np.ndarray:
@@ -189,6 +189,12 @@ def draw_feeds(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return feeds
 
 
+def evaluate(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> Any:
+    """The first output of the ONNX project's own evaluator for one row, without the batch side."""
+    outputs: Any = ReferenceEvaluator(model).run(None, feeds)
+    return outputs[0][0]
+
+
 def keep_first_output(made: Case) -> onnx.ModelProto:
     """A bundle's graph has one output."""
     del made.model.graph.output[1:]
@@ -200,7 +206,7 @@ def test_an_operator_computes_what_the_evaluator_does(made: Case, tmp_path: Path
     model = keep_first_output(made)
     onnx.save(model, tmp_path / "g.onnx")
     feeds = draw_feeds(model)
-    expected = ReferenceEvaluator(model).run(None, feeds)[0][0]
+    expected = evaluate(model, feeds)
     found = run(tmp_path / "g.onnx", feeds)
     assert found.shape == np.shape(expected)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-4)  # Winograd's sums are of larger numbers
