@@ -52,6 +52,8 @@ ncnn = _import_ncnn()
 
 _ON_GPU = ("fp32", "fp16")
 """Precisions on a GPU. On a CPU, bf16 and fp16 are how values are stored between layers; arithmetic is float32."""
+_NO_MEMORY = -100
+"""Code of a layer that could not allocate its output."""
 _threads_started_in: int | None = None
 """Generation of the process (`ganrt.forking`) in which ncnn has started threads. They do not survive a fork, but
 OpenMP in the child would wait for them."""
@@ -79,17 +81,24 @@ def _count_threads(options: Any) -> int:
     return 1 if _threads_started_in not in (None, forking.generation()) else asked
 
 
+def _note_threads() -> None:
+    global _threads_started_in  # ncnn's threads belong to the process
+    _threads_started_in = forking.generation()
+
+
 class _NcnnSession(HostSession):
     def __init__(self, bundle: Bundle, variant: str, threads: int, gpu: int | None) -> None:
         precision = bundle.variant(variant).precision
         network = _convert(bundle.onnx(variant), variant)
         self._net = ncnn.Net()
         _set_precision(self._net.opt, precision)
-        self._net.opt.num_threads = self._threads = threads
+        self._net.opt.num_threads = threads
         details = {"ncnn": library_version("ncnn"), "threads": str(threads)}
         if gpu is not None:
             self.device = f"vulkan:{gpu}"
             details = {"ncnn": library_version("ncnn"), "gpu": _use_gpu(self._net, gpu)}
+        elif threads > 1:
+            _note_threads()  # weights are prepared by several, too
         weights: Literal["float16", "float32"] = "float16" if precision == "fp16" else "float32"
         if self._net.load_param_mem(network.write_param()):
             raise BundleError(f"ncnn cannot load {variant}: it rejects the layers, for the reason on standard error")
@@ -100,9 +109,6 @@ class _NcnnSession(HostSession):
         self._output = network.output
 
     def run(self, feeds: Feeds) -> Array:
-        global _threads_started_in  # ncnn's threads belong to the process
-        if self._threads > 1:
-            _threads_started_in = forking.generation()
         rows = len(next(iter(feeds.values())))
         return np.stack([self._run_row({name: array[row] for name, array in feeds.items()}) for row in range(rows)])
 
@@ -112,6 +118,8 @@ class _NcnnSession(HostSession):
                 integers = values.dtype.kind == "i"  # a label
                 extractor.input(name, ncnn.Mat(np.atleast_1d(values.astype(np.int32) if integers else values)).clone())
             code, image = extractor.extract(self._output)
+            if code == _NO_MEMORY:
+                raise MemoryError
             if code:
                 raise BackendError(f"ncnn failed with code {code}, for the reason on standard error")
             return np.array(image)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from ganrt import forking
 from ganrt.agreement import THRESHOLDS
 from ganrt.backend import backend_names, open_session
 from ganrt.bundle import Bundle
-from ganrt.errors import BackendError, BundleError, MachineError, RequestError
+from ganrt.errors import BackendError, BundleError, DeviceMemoryError, MachineError, RequestError
 from ganrt.feeds import draw_feeds
 from ganrt.proving import prove
 from ganrt.session_config import SessionConfig
@@ -109,11 +111,25 @@ def test_requests_that_do_not_fit(
         open_session(rename_precision(bundles["dcgan"], precision), SessionConfig("ncnn", "fp32", device, options))
 
 
+class FullMemory:
+    """An extractor that cannot allocate what a layer computes."""
+
+    def input(self, name: str, blob: Any) -> int:
+        return 0
+
+    def extract(self, name: str) -> tuple[int, None]:
+        return -100, None
+
+
 def test_what_ncnn_reports_is_an_error(bundles: dict[str, Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
     feeds = draw_feeds(bundles["dcgan"].spec, 0, 0, 1)
     with open_session(bundles["dcgan"], SessionConfig("ncnn", device="cpu")) as session:
         monkeypatch.setattr(session, "_output", "nothing")
         with pytest.raises(BackendError, match="ncnn failed with code -1, for the reason on standard error"):
+            session.submit(feeds)
+        net = SimpleNamespace(create_extractor=lambda: nullcontext(FullMemory()), clear=lambda: None)
+        monkeypatch.setattr(session, "_net", net)
+        with pytest.raises(DeviceMemoryError, match="ncnn: too little memory for a batch of 1"):
             session.submit(feeds)
     broken = "7767517\n1 1\nNothing n 0 1 y\n"
     monkeypatch.setattr("ganrt.ncnn_format.Network.write_param", lambda self: broken)
