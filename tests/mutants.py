@@ -43,6 +43,36 @@ FAULTS = {
         ("away = margin * (high - low)", "away = margin"),
         ("np.where(finite, psnr, -np.inf)", "psnr"),
     ],
+    ("ganrt/ncnn_format/arrangement.py", "tests/ncnn_format/test_operators.py"): [
+        ('int(mode in (b"DCR", "DCR"))', 'int(mode not in (b"DCR", "DCR"))'),
+        ("sides = {0: before[2], 1: after[2], 2: before[3], 3: after[3]}", "sides = {0: before[3], 2: before[2]}"),
+        ('0 if node.attributes.get("ceil_mode", 0) else 1', '1 if node.attributes.get("ceil_mode", 0) else 0'),
+        ("any(step != 1 for step in", "any(step == 0 for step in"),
+    ],
+    ("ganrt/ncnn_format/linear.py", "tests/ncnn_format/test_operators.py"): [
+        ("kernel.swapaxes(0, 1)", "kernel"),
+        ("{18: int(right), 19: int(bottom)}", "{18: int(bottom), 19: int(right)}"),
+        ("builder.check_channels(node, kernel.shape[1] * groups)", "pass"),
+        ("15: right,", "15: left,"),
+    ],
+    ("ganrt/ncnn_format/linear.py", "tests/ncnn_format/test_networks.py"): [
+        ("if len(users) == 1 and", "if users and"),
+    ],
+    ("ganrt/ncnn_format/pointwise.py", "tests/ncnn_format/test_operators.py"): [
+        ("_REVERSED.get(node.kind, _BINARY[node.kind])", "_BINARY[node.kind]"),
+        ("beta - mean * scale", "beta + mean * scale"),
+        ("None not in pair and 1 not in pair", "False"),
+        ("side in (1, other)", "True"),
+    ],
+    ("ganrt/ncnn_format/network.py", "tests/ncnn_format/test_networks.py"): [
+        ("if uses[name] < 2:", "if uses[name] < 3:"),
+        (":.8e}", ":.9e}"),
+        ("bytes(-len(data) % 4)", 'b""'),
+    ],
+    ("ganrt/ncnn_format/pixel_unshuffle.py", "tests/ncnn_format/test_networks.py"): [
+        ("sides[3] == sides[5] > 0", "sides[3] > 0"),
+        ('transposed.attributes["perm"] == _ORDER', "True"),
+    ],
     ("ganrt/stores.py", "tests/core/test_stores.py"): [
         ("if self._intact.get((path, digest)) != state:", "if (path, digest) not in self._intact:"),
         ("if self._intact.get((path, digest)) != state:", "if True:"),

@@ -80,7 +80,7 @@ def convert_transposition(builder: Builder, node: Node) -> None:
     """`Permute`."""
     order = tuple(node.attributes["perm"])
     axes = tuple(axis - 1 for axis in order[1:])
-    if order[0] != 0 or axes not in _PERMUTATIONS:
+    if axes not in _PERMUTATIONS:  # nor is -1, the side of the batch
         raise reject(node, f"it orders the axes {order}")
     builder.add("Permute", node, node.inputs, {0: _PERMUTATIONS[axes]})
 

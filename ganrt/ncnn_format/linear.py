@@ -90,7 +90,7 @@ def _add(builder: Builder, kind: str, node: Node, parameters: Mapping[int, Param
     """Add a layer, with the activation that follows it, if nothing else needs its own output."""
     users = builder.graph.users.get(node.output, ())
     activation = users[0] if len(users) == 1 and users[0].kind in _ACTIVATIONS else None
-    if activation is None or node.output == builder.graph.output:
+    if activation is None:
         builder.add(kind, node, node.inputs[:1], parameters, *weights)
         return
     parameters = {**parameters, 9: _ACTIVATIONS[activation.kind]}
