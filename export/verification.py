@@ -160,7 +160,7 @@ def prove_bundle(
     proofs: dict[str, tuple[Proof, ...]] = {}
     known: dict[str, Comparison] = {}
     for backend in named or installed_backends(device):
-        for variant in [name for name in bundle.variants if supports_variant(backend, bundle, name)]:
+        for variant in [name for name in bundle.variants if supports_variant(backend, bundle, name, device)]:
             progress(f"verifying {variant} on {backend}")
             try:
                 config = SessionConfig(backend, variant, device)

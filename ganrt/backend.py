@@ -228,8 +228,9 @@ class Entry(NamedTuple):
     named."""
     spin: bool = False
     """True if it has the option `spin`; `ganrt tune` then tries it."""
-    vulkan: bool = False
-    """True if it can use a GPU through Vulkan. It does so only if the device is named."""
+    vulkan: tuple[str, ...] = ()
+    """Precisions of the variants that it can run on a GPU through Vulkan, which it does only if the device is named; ()
+    if it does not use Vulkan."""
 
 
 BACKENDS = {
@@ -254,7 +255,7 @@ BACKENDS = {
         on_gpu=({"prefer_nhwc": True}, {"search": "EXHAUSTIVE"}, {"prefer_nhwc": True, "search": "EXHAUSTIVE"}),
     ),
     "openvino": Entry("ganrt.backends.openvino", "cpu", "openvino", ("fp32", "bf16", "int8"), threads=True),
-    "ncnn": Entry("ganrt.backends.ncnn", "ncnn", "ncnn", ("fp32", "bf16", "fp16"), threads=True, vulkan=True),
+    "ncnn": Entry("ganrt.backends.ncnn", "ncnn", "ncnn", ("fp32", "bf16"), threads=True, vulkan=("fp32", "fp16")),
     "pytorch": Entry(*("ganrt.backends.pytorch", "export", "torch", ("fp32",)), gpu=True, graphs=False, threads=True),
     "mnn": Entry("ganrt.backends.mnn", "mnn", "mnn", ("fp32",), threads=True, spin=True),
     "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8", "fp8"), slow=True),
@@ -292,27 +293,29 @@ def backend_names(device: str = "auto") -> list[str]:
     """
     kind = parse_device(device, vulkan=True)[0]
     table = backend_table().items()
-    return [n for n, e in table if {"cuda": e.gpu, "cpu": e.cpu, "vulkan": e.vulkan}.get(kind, True)]
+    return [n for n, e in table if {"cuda": e.gpu, "cpu": e.cpu, "vulkan": bool(e.vulkan)}.get(kind, True)]
 
 
-def supports_variant(backend: str, bundle: Bundle, variant: str) -> bool:
-    """Return whether a backend can run a variant, by its row in the table: one that rebuilds the PyTorch original needs
-    its weights, and what is made for NVIDIA GPUs needs a backend that can use one. True for an unknown backend, which
-    `open_session` rejects. Raises RequestError for an unknown variant."""
+def supports_variant(backend: str, bundle: Bundle, variant: str, device: str = "auto") -> bool:
+    """Return whether a backend can run a variant on a device, by its row in the table: one that rebuilds the PyTorch
+    original needs its weights, and what is made for NVIDIA GPUs needs a backend that can use a GPU. True for an unknown
+    backend, which `open_session` rejects. Raises RequestError for an unknown variant."""
     entry = backend_table().get(backend)
     if entry is None:
         return True
     found = bundle.variant(variant)
     rebuilt = variant == FAITHFUL and bundle.model is not None and Bundle.WEIGHTS in bundle.files
+    if parse_device(device, vulkan=True)[0] == "vulkan":
+        return found.precision in entry.vulkan
     suits = proves_gpu_variants(backend) or not found.for_gpu
     return found.precision in entry.precisions and suits and (entry.graphs or rebuilt)
 
 
 def proves_gpu_variants(backend: str) -> bool:
-    """Return whether a backend runs variants that are made for NVIDIA GPUs: one that can use a GPU of any kind, and one
-    that is slow by design, which is for proofs anyway. True for an unknown backend."""
+    """Return whether a backend runs variants that are made for NVIDIA GPUs without Vulkan: one that can use such a GPU,
+    and one that is slow by design, which is for proofs anyway. True for an unknown backend."""
     entry = backend_table().get(backend)
-    return entry is None or entry.gpu or entry.vulkan or entry.slow
+    return entry is None or entry.gpu or entry.slow
 
 
 def import_backend(name: str) -> BackendModule:
@@ -352,10 +355,13 @@ def open_session(bundle: Bundle, config: SessionConfig) -> Session:
     variant that the backend cannot run, BackendError for an exception of a library that the backend did not translate,
     and what `import_backend` and `BackendModule.open` raise."""
     module = import_backend(config.backend)
-    if not supports_variant(config.backend, bundle, config.variant):
+    if not supports_variant(config.backend, bundle, config.variant, config.device):
         entry = backend_table()[config.backend]
+        vulkan = parse_device(config.device, vulkan=True)[0] == "vulkan"
         supported = (
-            ", ".join(entry.precisions) if entry.graphs else f"only the variant {FAITHFUL} of ganrt's own families"
+            ", ".join(entry.vulkan if vulkan else entry.precisions)
+            if entry.graphs
+            else f"only the variant {FAITHFUL} of ganrt's own families"
         )
         made_for = ", made for NVIDIA GPUs" if bundle.variant(config.variant).for_gpu and not entry.gpu else ""
         raise RequestError(f"the {config.backend} backend does not run {config.variant}{made_for}; it runs {supported}")

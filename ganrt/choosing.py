@@ -106,7 +106,9 @@ def candidates_by_rule(bundle: Bundle, request: LoadRequest) -> list[Candidate]:
             if backend == _OPENVINO:  # the graph as traced last: its transposed convolutions take half as long again
                 names = sorted(names, key=lambda name: name == FAITHFUL)
             configs += [SessionConfig(backend, name, request.device, request.options) for name in names]
-    supported = [config for config in configs if supports_variant(config.backend, bundle, config.variant)]
+    supported = [
+        config for config in configs if supports_variant(config.backend, bundle, config.variant, config.device)
+    ]
     return [Candidate(config, reason) for config in supported or configs]
 
 
@@ -128,7 +130,7 @@ def runs_on_gpu(backend: str, device: str) -> bool:
     kind = parse_device(device, vulkan=True)[0]
     entry = backend_table().get(backend)
     if entry is None or kind == "vulkan":
-        return entry is not None and entry.vulkan
+        return entry is not None and bool(entry.vulkan)
     return entry.gpu and (kind == "cuda" or (kind == "auto" and has_nvidia_gpu()))
 
 

@@ -504,7 +504,7 @@ FAULTS = {
     ("ganrt/backend.py", "tests/core/test_backend_table.py"): [
         ("for point in _entry_points() if point.name not in BACKENDS", "for point in _entry_points()"),
         ("return found if isinstance(found, Entry) else unknown", "return unknown"),
-        ('{"cuda": entry.gpu, "cpu": entry.cpu}', '{"cuda": True, "cpu": entry.cpu}'),
+        ('{"cuda": e.gpu, "cpu": e.cpu', '{"cuda": True, "cpu": e.cpu'),
     ],
     ("ganrt/choosing.py", "tests/core/test_backend_table.py"): [
         ("entry is not None and entry.baseline", "False"),

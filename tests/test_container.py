@@ -140,7 +140,7 @@ for command in (["doctor"], ["doctor", "--json"], ["info", sys.argv[1]], ["sampl
 def test_commands(unproven: Path, tmp_path: Path) -> None:
     run = run_in_container(COMMANDS, tmp_path, str(unproven), environment=ONE_THREAD | {"LC_ALL": "C"})
     assert run.exit_code == 0, run.errors
-    assert "pictures by onnxruntime (cpu) in grid.png" in run.output
+    assert "pictures by openvino (cpu) in grid.png" in run.output
     assert run.hosts == () and run.files == ("work/grid.png",)
     skip_unless_isolated(run)
     assert run.output.count(f"the user {USER} has no home folder") == 2  # of both doctors

@@ -74,15 +74,20 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     check_options("mnn", options, ("threads", "spin"))
     if parse_device(device)[0] == "cuda":
         raise MachineError(f"the mnn backend runs on the CPU only; {device} was asked for: use onnxruntime")
-    threads = count_threads(options) or min(usable_cores(), _DEFAULT_THREADS)
+    threads = count_threads(options)
     spin = read_switch(options, "spin", False) and not forking.generation()
     return _MnnSession(bundle, variant, threads, spin)
 
 
 class _MnnSession(HostSession):
     def __init__(self, bundle: Bundle, variant: str, threads: int, spin: bool) -> None:
-        details = {"mnn": library_version("mnn"), "threads": str(threads), **({"spin": "on"} if spin else {})}
+        details = {
+            "mnn": library_version("mnn"),
+            "threads": str(threads or "default"),
+            **({"spin": "on"} if spin else {}),
+        }
         super().__init__("mnn", bundle.variant(variant).precision, bundle.spec, details)
+        threads = threads or min(usable_cores(), _DEFAULT_THREADS)
         path = bundle.onnx(variant)
         _check_weights(path, variant)
         with tempfile.TemporaryDirectory(prefix="ganrt-") as folder:

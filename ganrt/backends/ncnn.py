@@ -20,7 +20,7 @@ from ganrt import forking
 from ganrt.backend import HostSession, Session, first_line, library_version
 from ganrt.backend_options import check_options, count_threads
 from ganrt.bundle import Bundle
-from ganrt.errors import BackendError, BundleError, MachineError, RequestError
+from ganrt.errors import BackendError, BundleError, MachineError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device, usable_cores
 from ganrt.ncnn_format import Network, convert_graph
@@ -50,8 +50,6 @@ def _import_ncnn() -> Any:
 
 ncnn = _import_ncnn()
 
-_ON_GPU = ("fp32", "fp16")
-"""Precisions on a GPU. On a CPU, bf16 and fp16 are how values are stored between layers; arithmetic is float32."""
 _NO_MEMORY = -100
 """Code of a layer that could not allocate its output."""
 _threads_started_in: int | None = None
@@ -70,15 +68,9 @@ def open(bundle: Bundle, variant: str, device: str, **options: Any) -> Session:
     if kind == "cuda":
         raise MachineError(f"the ncnn backend does not use CUDA; {device} was asked for: use device='vulkan' or 'cpu'")
     if kind == "vulkan":
-        if (precision := bundle.variant(variant).precision) not in _ON_GPU:
-            raise RequestError(f"ncnn runs {' and '.join(_ON_GPU)} on a GPU; {variant} is {precision}")
         return _NcnnSession(bundle, variant, 1, number)
-    return _NcnnSession(bundle, variant, _count_threads(options), None)
-
-
-def _count_threads(options: Any) -> int:
-    asked = count_threads(options) or usable_cores()
-    return 1 if _threads_started_in not in (None, forking.generation()) else asked
+    single = _threads_started_in not in (None, forking.generation())
+    return _NcnnSession(bundle, variant, 1 if single else count_threads(options), None)
 
 
 def _note_threads() -> None:
@@ -92,12 +84,12 @@ class _NcnnSession(HostSession):
         network = _convert(bundle.onnx(variant), variant)
         self._net = ncnn.Net()
         _set_precision(self._net.opt, precision)
-        self._net.opt.num_threads = threads
-        details = {"ncnn": library_version("ncnn"), "threads": str(threads)}
+        self._net.opt.num_threads = threads or usable_cores()
+        details = {"ncnn": library_version("ncnn"), "threads": str(threads or "default")}
         if gpu is not None:
             self.device = f"vulkan:{gpu}"
             details = {"ncnn": library_version("ncnn"), "gpu": _use_gpu(self._net, gpu)}
-        elif threads > 1:
+        elif threads != 1:
             _note_threads()  # weights are prepared by several, too
         weights: Literal["float16", "float32"] = "float16" if precision == "fp16" else "float32"
         if self._net.load_param_mem(network.write_param()):
@@ -139,7 +131,8 @@ def _convert(path: Path, variant: str) -> Network:
 
 
 def _set_precision(option: Any, precision: str) -> None:
-    """Let the network compute in the precision of the variant, and in no other."""
+    """Let the network compute in the precision of the variant, and in no other. bf16 is how values are stored between
+    layers; arithmetic is then float32."""
     half = precision == "fp16"
     option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = half
     option.use_bf16_packed = option.use_bf16_storage = precision == "bf16"

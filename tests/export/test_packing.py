@@ -67,7 +67,7 @@ def test_all_variants_are_packed_by_default(whole: Bundle, out: Path) -> None:
     with pytest.raises(RequestError, match="the pytorch backend does not run fp32"):
         ganrt.load(out, "pytorch")
     with ganrt.load(out) as generator:
-        assert generator.info.config.variant == "fp32"
+        assert generator.info.config.variant == "fp32-phases"
 
 
 def test_weights_are_kept_on_request(whole: Bundle, out: Path) -> None:

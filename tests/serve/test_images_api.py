@@ -193,7 +193,7 @@ def test_the_models_are_described(server: Running) -> None:
     low, high = find_truncations(next(model.spec for model in server.models if model.name == "classes")) or (0, 0)
     assert classes["truncation"] == {"low": low, "high": None if high == float("inf") else high}
     assert classes["latents"] == [{"name": "z", "shape": [8], "distribution": "normal"}]
-    assert classes["psnr"] > 60 and classes["backend"] == "onnxruntime" and classes["output"]["size"] == [32, 32]
+    assert classes["psnr"] > 60 and classes["backend"] == "openvino" and classes["output"]["size"] == [32, 32]
     espcn = models["espcn"]
     assert espcn["kind"] == "transform" and not espcn["seeded"] and not espcn["interpolates"]
     assert espcn["pictures"][0]["role"] == "luma" and espcn["output"] == {"channels": 1, "size": None, "scale": 2}

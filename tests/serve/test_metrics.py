@@ -50,10 +50,10 @@ def test_requests_are_counted_by_status(server: Running) -> None:
     server.post({"model": "nothing"})
     server.client.get("/v1/models")
     after = read(server.client.get("/metrics").text)
-    keys = [("dcgan", "200", "fp32"), ("", "400", ""), ("", "404", "")]
+    keys = [("dcgan", "200", "fp32-phases"), ("", "400", ""), ("", "404", "")]
     names = [("ganrt_requests_total", *key) for key in keys]
     assert [after[name] - before.get(name, 0) for name in names] == [1, 1, 1]
-    seconds = [("ganrt_request_seconds_count", "dcgan", "fp32"), ("ganrt_request_seconds_count", "", "")]
+    seconds = [("ganrt_request_seconds_count", "dcgan", "fp32-phases"), ("ganrt_request_seconds_count", "", "")]
     assert [after[key] - before.get(key, 0) for key in seconds] == [1, 2]
 
 
