@@ -121,7 +121,7 @@ def list_setups(
     configs = [
         SessionConfig(backend, variant, device)
         for backend, variant in pairs
-        if supports_variant(backend, bundle, variant)
+        if supports_variant(backend, bundle, variant, device)
     ]
     if not configs:
         raise RequestError(f"none of {', '.join(chosen)} runs {', '.join(variants or bundle.variants)}")

@@ -183,7 +183,7 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
         bundle = found.bundle
     if not found.passed:
         advice = "; `--backend reference` evaluates the graph without a library, which is slow"
-        if plan.backends or "does not make the original's images" in found.failures[0]:
+        if plan.backends or "cannot load" not in found.failures[0]:
             advice = ""
         raise VerificationError(f"{loaded.name} was not exported: {found.failures[0]}{advice}")
     unproven = [variant for variant in bundle.variants if not found.is_proven(variant)]

@@ -229,26 +229,20 @@ class Entry(NamedTuple):
     spin: bool = False
     """True if it has the option `spin`; `ganrt tune` then tries it."""
     vulkan: tuple[str, ...] = ()
-    """Precisions of the variants that it can run on a GPU through Vulkan, which it does only if the device is named; ()
-    if it does not use Vulkan."""
+    """Precisions of the variants that it can run on a GPU through Vulkan, which it uses only if the device is named."""
 
 
+_EVERY = ("fp32", "fp16", "int8", "fp8")
 BACKENDS = {
-    "tensorrt": Entry(
-        *("ganrt.backends.tensorrt", "tensorrt", "tensorrt", ("fp32", "fp16", "int8", "fp8")),
-        gpu=True,
-        cpu=False,
-        prebuilt=True,
-    ),
+    "tensorrt": Entry(*("ganrt.backends.tensorrt", "tensorrt", "tensorrt", _EVERY), gpu=True, cpu=False, prebuilt=True),
     "tensorrt-rtx": Entry(
-        *("ganrt.backends.tensorrt_rtx", "tensorrt-rtx", "tensorrt-rtx-cu13-bindings"),
-        ("fp32", "fp16", "int8", "fp8"),
+        *("ganrt.backends.tensorrt_rtx", "tensorrt-rtx", "tensorrt-rtx-cu13-bindings", _EVERY),
         gpu=True,
         cpu=False,
         prebuilt=True,
     ),
     "onnxruntime": Entry(
-        *("ganrt.backends.onnxruntime", "cpu", "onnxruntime", ("fp32", "fp16", "int8", "fp8")),
+        *("ganrt.backends.onnxruntime", "cpu", "onnxruntime", _EVERY),
         gpu=True,
         threads=True,
         spin=True,
@@ -258,7 +252,7 @@ BACKENDS = {
     "ncnn": Entry("ganrt.backends.ncnn", "ncnn", "ncnn", ("fp32", "bf16"), threads=True, vulkan=("fp32", "fp16")),
     "pytorch": Entry(*("ganrt.backends.pytorch", "export", "torch", ("fp32",)), gpu=True, graphs=False, threads=True),
     "mnn": Entry("ganrt.backends.mnn", "mnn", "mnn", ("fp32",), threads=True, spin=True),
-    "reference": Entry("ganrt.backends.reference", "export", "onnx", ("fp32", "fp16", "int8", "fp8"), slow=True),
+    "reference": Entry("ganrt.backends.reference", "export", "onnx", _EVERY, slow=True),
 }
 """The backends of ganrt, in the order in which `load` tries them."""
 
@@ -305,15 +299,19 @@ def supports_variant(backend: str, bundle: Bundle, variant: str, device: str = "
         return True
     found = bundle.variant(variant)
     rebuilt = variant == FAITHFUL and bundle.model is not None and Bundle.WEIGHTS in bundle.files
-    if parse_device(device, vulkan=True)[0] == "vulkan":
+    if entry.vulkan and _is_vulkan(device):
         return found.precision in entry.vulkan
     suits = proves_gpu_variants(backend) or not found.for_gpu
     return found.precision in entry.precisions and suits and (entry.graphs or rebuilt)
 
 
+def _is_vulkan(device: str) -> bool:
+    return parse_device(device, vulkan=True)[0] == "vulkan"
+
+
 def proves_gpu_variants(backend: str) -> bool:
-    """Return whether a backend runs variants that are made for NVIDIA GPUs without Vulkan: one that can use such a GPU,
-    and one that is slow by design, which is for proofs anyway. True for an unknown backend."""
+    """Return whether a backend runs variants that are made for NVIDIA GPUs: one that can use such a GPU, and one that
+    is slow by design, which is for proofs anyway. True for an unknown backend."""
     entry = backend_table().get(backend)
     return entry is None or entry.gpu or entry.slow
 
@@ -357,12 +355,9 @@ def open_session(bundle: Bundle, config: SessionConfig) -> Session:
     module = import_backend(config.backend)
     if not supports_variant(config.backend, bundle, config.variant, config.device):
         entry = backend_table()[config.backend]
-        vulkan = parse_device(config.device, vulkan=True)[0] == "vulkan"
-        supported = (
-            ", ".join(entry.vulkan if vulkan else entry.precisions)
-            if entry.graphs
-            else f"only the variant {FAITHFUL} of ganrt's own families"
-        )
+        supported = ", ".join(entry.vulkan if _is_vulkan(config.device) else entry.precisions)
+        if not entry.graphs:
+            supported = f"only the variant {FAITHFUL} of ganrt's own families"
         made_for = ", made for NVIDIA GPUs" if bundle.variant(config.variant).for_gpu and not entry.gpu else ""
         raise RequestError(f"the {config.backend} backend does not run {config.variant}{made_for}; it runs {supported}")
     try:
