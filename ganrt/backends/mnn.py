@@ -39,6 +39,7 @@ from ganrt.current_folder import existing_current_folder
 from ganrt.errors import BackendError, BundleError, MachineError
 from ganrt.feeds import Array, Feeds
 from ganrt.machine import parse_device, usable_cores
+from ganrt.onnx_shapes import infer_shapes
 
 if sys.platform != "linux":
     raise ImportError("the mnn backend catches what MNN prints, which is written for Linux")
@@ -202,12 +203,9 @@ def _check_weights(path: Path, variant: str) -> None:
     """Raise BundleError for a graph that MNN would read beyond the weights of."""
     try:
         model = onnx.load(path)
-        inferred = onnx.shape_inference.infer_shapes(model).graph
+        shapes = infer_shapes(model)
     except Exception as error:  # onnx's, protobuf's and others: they have no common base but this
         raise BundleError(f"mnn cannot load {variant}: {first_line(error)}") from error
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        shapes.setdefault(value.name, tuple(side.dim_value for side in value.type.tensor_type.shape.dim))
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         shape = shapes.get(node.input[0], ()) if node.input else ()

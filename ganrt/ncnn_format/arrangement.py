@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ganrt.ncnn_format.builder import Builder, Converter, reject
-from ganrt.ncnn_format.graph import Shape
 from ganrt.ncnn_format.network import Parameter
 from ganrt.ncnn_format.nodes import Node
 from ganrt.ncnn_format.pixel_unshuffle import PIXEL_UNSHUFFLE
+from ganrt.onnx_shapes import Shape
 
 _REDUCTIONS = {"ReduceSum": 0, "ReduceMean": 3, "ReduceMax": 4, "ReduceMin": 5}
 _PADDINGS = {"constant": 0, "edge": 1, "reflect": 2}
-_RESIZES = {"nearest": 1, "linear": 2, "cubic": 3}
+_RESIZES = {"nearest": 1, "linear": 2}
 _PERMUTATIONS = {
     (0, 1): 0, (1, 0): 1,
     (0, 1, 2): 0, (0, 2, 1): 1, (1, 0, 2): 2, (1, 2, 0): 3, (2, 0, 1): 4, (2, 1, 0): 5,

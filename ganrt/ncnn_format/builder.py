@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
@@ -11,9 +10,10 @@ import numpy as np
 
 from ganrt.errors import BundleError
 from ganrt.feeds import Array
-from ganrt.ncnn_format.graph import Graph, Shape
+from ganrt.ncnn_format.graph import Graph
 from ganrt.ncnn_format.network import Layer, Network, Parameter, Weights
 from ganrt.ncnn_format.nodes import Node
+from ganrt.onnx_shapes import Shape
 
 _MOST_SIDES = 4
 """A blob has at most four sides: channels, depth, height and width."""
@@ -148,12 +148,6 @@ Converter: TypeAlias = Callable[[Builder, Node], None]
 def reject(node: Node, why: str) -> BundleError:
     """Return the error for a node that cannot be converted."""
     return BundleError(f"ncnn has no layer for {node}: {why}")
-
-
-def count_values(shape: Shape) -> int | None:
-    """Return the number of values of a tensor; None if a side is not known."""
-    known = [side for side in shape if side is not None]
-    return math.prod(known) if len(known) == len(shape) else None
 
 
 def _format_shape(shape: Shape) -> str:

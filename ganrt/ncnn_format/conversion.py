@@ -27,7 +27,6 @@ def convert_graph(path: Path) -> Network:
         raise BundleError(f"ncnn has no layer for {', '.join(unknown)}")
     builder = Builder(graph)
     network = builder.network
-    network.inputs = list(graph.inputs)
     network.layers += [Layer("Input", name, (), (builder.blob(name),), {}) for name in graph.inputs]
     for node in graph.nodes:
         if node.output not in builder.fused:

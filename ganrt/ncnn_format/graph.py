@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from ganrt.feeds import Array
 from ganrt.ncnn_format.nodes import Node
 from ganrt.ncnn_format.pixel_unshuffle import merge_pixel_unshuffles
-
-Shape: TypeAlias = tuple[int | None, ...]
-"""Sides of a tensor, those of the batch included; None for one that depends on the size of a picture."""
+from ganrt.onnx_shapes import Shape, infer_shapes
 
 _COMPUTED = {
     *("Add", "Cast", "Concat", "Div", "Gather", "Identity", "Mul", "Reshape", "Slice", "Squeeze", "Sub", "Transpose"),
@@ -25,8 +23,6 @@ _COMPUTED = {
 }
 """Operators that are computed while reading when all their inputs are known: those that work out sizes. None of them
 makes much of little."""
-_SMALL_VALUES = 1024
-"""Constants with more values are weights, of which shape inference needs the shape alone."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ def read_graph(path: Path) -> Graph:
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = 1
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    shapes = _infer_shapes(model)
+    shapes = infer_shapes(model)
     nodes = _compute_constants(map(_read_node, model.graph.node), constants, shapes, model.opset_import)
     (output,) = (value.name for value in model.graph.output)
     needed = _drop_unused(merge_pixel_unshuffles(nodes, constants), output)
@@ -68,34 +64,6 @@ def _read_node(node: NodeProto) -> Node:
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     kind = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
     return Node(kind, node.name, tuple(node.input), tuple(node.output), attributes)
-
-
-def _infer_shapes(model: ModelProto) -> dict[str, Shape]:
-    """Return the shapes that onnx infers. Weights are left out of what it is given: it would copy them."""
-    light = helper.make_model(_without_large_weights(model), opset_imports=model.opset_import)
-    inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
-    values = (*inferred.input, *inferred.value_info, *inferred.output)
-    return {v.name: _read_shape(v) for v in values if v.type.tensor_type.HasField("shape")}
-
-
-def _without_large_weights(model: ModelProto) -> onnx.GraphProto:
-    graph = onnx.GraphProto(name=model.graph.name)
-    graph.node.extend(model.graph.node)
-    graph.input.extend(model.graph.input)
-    graph.output.extend(
-        helper.make_tensor_value_info(v.name, v.type.tensor_type.elem_type, None) for v in model.graph.output
-    )
-    for tensor in model.graph.initializer:
-        if np.prod(tensor.dims, dtype=np.int64) > _SMALL_VALUES:
-            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        else:
-            graph.initializer.append(tensor)
-    return graph
-
-
-def _read_shape(value: onnx.ValueInfoProto) -> Shape:
-    sides = value.type.tensor_type.shape.dim
-    return tuple(side.dim_value if side.HasField("dim_value") else None for side in sides)
 
 
 def _compute_constants(

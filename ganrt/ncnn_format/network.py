@@ -63,8 +63,6 @@ class Weights:
 class Network:
     """A network of ncnn for one row of a batch."""
 
-    inputs: list[str] = field(default_factory=list)
-    """Names of the input blobs, in the order of the Spec."""
     output: str = ""
     """Name of the output blob."""
     layers: list[Layer] = field(default_factory=list)
