@@ -3,7 +3,7 @@ rest in fewer bits."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache
 
 import onnx_ir as ir
@@ -16,17 +16,19 @@ from .calibration import Samples, measure_ranges
 from .equalization import equalize_channels
 from .int8 import find_layers, quantize
 from .judge import MARGIN, Judge, format_share
+from .runners import EVALUATOR
 from .sensitivity import choose_kept_layers
 from .stored_weights import choose_stored_bits
 
 
 def convert_to_int8(
-    model: ir.Model, spec: Spec, samples: Samples, quality: float
+    model: ir.Model, spec: Spec, samples: Samples, quality: float, backends: Sequence[str] = (EVALUATOR,)
 ) -> tuple[ir.Model, dict[str, object]]:
     """Convert a float32 graph to int8, except for the layers that cost the images more quality than they may.
 
     Args:
         quality: worst PSNR in dB to reach on the samples.
+        backends: names of those that will run it; it must reach the quality on each.
 
     Returns the graph and notes on what was decided, for the record. Raises VerificationError when no layer can be
     converted.
@@ -35,7 +37,7 @@ def convert_to_int8(
     names = list(layers)
     if not names:
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
-    judge = Judge(model, spec, samples, quality + MARGIN)
+    judge = Judge(model, spec, samples, quality + MARGIN, backends)
     ranges = measure_ranges(model, names, samples)
     equalized = equalize_channels(model, ranges)
     if equalized is not model:
