@@ -12,6 +12,7 @@ import onnx_ir as ir
 from ganrt.backend import backend_table
 from ganrt.bundle import FAITHFUL, PRECISION_KEY, Bundle, Variant
 from ganrt.errors import RequestError, VerificationError
+from ganrt.spec import Spec
 
 from .passes import FORMS, TRACED, find_conv_after_nearest, optimize_graph
 from .precision import (
@@ -31,6 +32,10 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8", "fp8")
 QUALITY = 35.0
 """Worst PSNR in dB that a variant in 8 bits must reach by default."""
 _SAMPLES = 8
+"""That reduced precisions are judged on."""
+_CALIBRATION = 32
+"""Others, that int8 is calibrated on. With 8, ranges of channels that are rarely large are too small, and a range that
+fits the samples it is judged on looks better than it is."""
 _LARGEST_SINGLE_FILE = 2**30
 """Weights of more bytes than this go into a file beside the graph; protobuf ends at 2 GiB."""
 
@@ -66,6 +71,12 @@ def list_judging_backends(named: Sequence[str]) -> tuple[str, ...]:
     return tuple(n for n, row in rows.items() if "int8" in row.precisions and row.graphs and row.cpu and not row.slow)
 
 
+def draw_calibration(spec: Spec, judged: Samples, crops: PictureCrops | None) -> Samples:
+    """The samples that int8 is calibrated on: others than it is judged on, but with the user's pictures all there
+    are."""
+    return judged if crops is not None else draw_samples(spec, _CALIBRATION, start=_SAMPLES)
+
+
 def save_graph(model: ir.Model, bundle: Bundle, file: str) -> list[str]:
     """Write a graph into the bundle's folder. Returns the names of the files."""
     large = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
@@ -92,7 +103,7 @@ def add_variants(
     fp8, or int8 for CPUs cannot reach the quality.
     """
     samples = draw_samples(bundle.spec, _SAMPLES, crops)
-    writer = _Writer(bundle, model, options, samples, progress)
+    writer = _Writer(bundle, model, options, samples, crops, progress)
     for form in options.forms:
         writer.add_form(form)
     if "fp16" in options.precisions:
@@ -122,7 +133,7 @@ def convert_again(
     """
     kept = {name: variant for name, variant in bundle.variants.items() if name not in qualities}
     samples = draw_samples(bundle.spec, _SAMPLES, crops)
-    writer = _Writer(replace(bundle, variants=kept), model, options, samples, progress, qualities)
+    writer = _Writer(replace(bundle, variants=kept), model, options, samples, crops, progress, qualities)
     for form in options.forms:
         writer.add_form(form)
     return replace(writer.bundle, variants={name: writer.bundle.variants[name] for name in bundle.variants})
@@ -137,6 +148,7 @@ class _Writer:
         model: ir.Model,
         options: VariantOptions,
         samples: Samples,
+        crops: PictureCrops | None,
         progress: Callable[[str], None],
         qualities: Mapping[str, float] | None = None,
     ) -> None:
@@ -148,6 +160,7 @@ class _Writer:
         becomes several others."""
         self._optimize_for_gpu = cache(partial(optimize_graph, model, gpu=True))
         self._half_graphs: dict[str, HalfGraph] = {}
+        self._draw_calibration = cache(partial(draw_calibration, bundle.spec, samples, crops))
 
     def add_form(self, form: str) -> None:
         """Add fp32, bf16 and int8 of a form, for CPUs."""
@@ -163,7 +176,9 @@ class _Writer:
             self._progress(f"converting to int8: {name}")
             quality = self._qualities.get(f"int8-{name}", self._options.quality)
             backends = list_judging_backends(self._options.backends)
-            lowered, notes = convert_to_int8(graph, self.bundle.spec, self._samples, quality, backends)
+            lowered, notes = convert_to_int8(
+                graph, self.bundle.spec, self._samples, quality, backends, self._draw_calibration()
+            )
             self._save(f"int8-{name}", lowered, "int8", self._fewer_macs, passes, notes)
 
     def _lacks(self, precision: str, name: str) -> bool:

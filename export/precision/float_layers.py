@@ -12,23 +12,29 @@ from ganrt.errors import VerificationError
 from ganrt.spec import Spec
 
 from ..passes import read_constant
-from .calibration import Samples, measure_ranges
-from .equalization import equalize_channels
-from .int8 import find_layers, quantize
+from .calibration import Samples
+from .int8 import find_layers
 from .judge import MARGIN, Judge, format_share
+from .preparation import prepare_graph
 from .runners import EVALUATOR
 from .sensitivity import choose_kept_layers
 from .stored_weights import choose_stored_bits
 
 
 def convert_to_int8(
-    model: ir.Model, spec: Spec, samples: Samples, quality: float, backends: Sequence[str] = (EVALUATOR,)
+    model: ir.Model,
+    spec: Spec,
+    samples: Samples,
+    quality: float,
+    backends: Sequence[str] = (EVALUATOR,),
+    calibration: Samples | None = None,
 ) -> tuple[ir.Model, dict[str, object]]:
     """Convert a float32 graph to int8, except for the layers that cost the images more quality than they may.
 
     Args:
         quality: worst PSNR in dB to reach on the samples.
         backends: names of those that will run it; it must reach the quality on each.
+        calibration: samples to measure ranges on; default: those that it is judged on.
 
     Returns the graph and notes on what was decided, for the record. Raises VerificationError when no layer can be
     converted.
@@ -38,21 +44,18 @@ def convert_to_int8(
     if not names:
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
     judge = Judge(model, spec, samples, quality + MARGIN, backends)
-    ranges = measure_ranges(model, names, samples)
-    equalized = equalize_channels(model, ranges)
-    if equalized is not model:
-        model, ranges = equalized, measure_ranges(equalized, names, samples)
-    make_narrow_judge = cache(lambda: judge.narrow(quantize(model, ranges, names)))
+    prepared = prepare_graph(model, names, calibration or samples, judge)
+    make_narrow_judge = cache(lambda: judge.narrow(prepared.quantize(names)))
 
     def error(lowered: Collection[str]) -> float:
-        return judge.measure(quantize(model, ranges, lowered)).error
+        return judge.measure(prepared.quantize(lowered)).error
 
     def estimate(lowered: Collection[str]) -> float:
-        return make_narrow_judge().measure(quantize(model, ranges, lowered)).error
+        return make_narrow_judge().measure(prepared.quantize(lowered)).error
 
     def count_macs(name: str) -> float:
         weights = [read_constant(node.inputs[1]) for node in layers[name].nodes]
-        return float(ranges[name].pixels * sum(weight.size for weight in weights if weight is not None))
+        return float(prepared.ranges[name].pixels * sum(weight.size for weight in weights if weight is not None))
 
     kept, alone = choose_kept_layers(names, error, 1.0, count_macs, estimate)
     if len(kept) == len(names):
@@ -60,10 +63,11 @@ def convert_to_int8(
             f"int8 was asked for, but no layer of this model reaches {quality:g} dB in it without a texture on flat "
             "parts; ask for less with --quality"
         )
-    made, stored = choose_stored_bits(quantize(model, ranges, set(names) - set(kept)), judge)
+    made, stored = choose_stored_bits(prepared.quantize(set(names) - set(kept)), judge)
     measured = judge.measure(made)
     notes: dict[str, object] = {
-        "calibrated on": samples.origin,
+        "calibrated on": (calibration or samples).origin,
+        **({"prepared": ", ".join(prepared.done)} if prepared.done else {}),
         **measured.describe(),
         "layers in int8": len(names) - len(kept),
         "convolutions kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
