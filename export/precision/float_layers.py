@@ -16,6 +16,7 @@ from .calibration import Samples
 from .int8 import find_layers
 from .judge import MARGIN, Judge, format_share
 from .preparation import prepare_graph
+from .rectifiers import choose_rectifiers
 from .runners import EVALUATOR
 from .sensitivity import choose_kept_layers
 from .stored_weights import choose_stored_bits
@@ -63,13 +64,18 @@ def convert_to_int8(
             f"int8 was asked for, but no layer of this model reaches {quality:g} dB in it without a texture on flat "
             "parts; ask for less with --quality"
         )
-    made, stored = choose_stored_bits(prepared.quantize(set(names) - set(kept)), judge)
+    lowered, calibrated = set(names) - set(kept), calibration or samples
+    made, rectifiers = prepared.quantize(lowered), 0
+    if tuple(backends) == (EVALUATOR,):
+        made, rectifiers = choose_rectifiers(made, prepared.model, lowered, calibrated, judge)
+    made, stored = choose_stored_bits(made, judge)
     measured = judge.measure(made)
     notes: dict[str, object] = {
         "calibrated on": (calibration or samples).origin,
         **({"prepared": ", ".join(prepared.done)} if prepared.done else {}),
         **measured.describe(),
         "layers in int8": len(names) - len(kept),
+        **({"rectifiers in int8": rectifiers} if rectifiers else {}),
         "convolutions kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
         **stored,
     }

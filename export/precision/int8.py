@@ -73,7 +73,7 @@ def quantize(
         found = ranges[layer.name]
         places = [(layer.source, layer.nodes)] if found.low < 0 else list(_find_leaves(layer.source, layer.nodes))
         for leaf, users in places:
-            _quantize_tensor(leaf, users, layer.name, found)
+            quantize_tensor(leaf, users, layer.name, found)
     copy.graph.sort()
     RemoveUnusedNodesPass()(copy)  # and the float weights
     NameFixPass()(copy)
@@ -173,7 +173,7 @@ def _only_moves_values(node: ir.Node) -> bool:
     return node.op_type != "Resize" or read_attribute(node, "mode", "nearest") == "nearest"
 
 
-def _quantize_tensor(leaf: ir.Value, users: tuple[ir.Node, ...], name: str, found: QuantizationRange) -> None:
+def quantize_tensor(leaf: ir.Value, users: tuple[ir.Node, ...], name: str, found: QuantizationRange) -> None:
     """Put a pair between a tensor and some of its users."""
     scale, zero = _choose_scale(found)
     patch = Patch(users[0])
