@@ -92,4 +92,4 @@ def test_calibration_samples_are_others_than_those_that_are_judged() -> None:
 def test_made_up_pictures_have_the_sizes_of_a_proof_in_turn() -> None:
     spec = Spec("small", (Image("x", "content", 3, (0.0, 1.0)),), Output(3, (0.0, 1.0), None))
     sizes = [batch["x"].shape[2:] for batch in draw_samples(spec, 16).given]
-    assert sizes == [(48, 64), (36, 100), (112, 70), (48, 64)] or (len(set(sizes[:3])) == 3 and sizes[3] == sizes[0])
+    assert sizes == [(48, 64), (37, 101), (113, 71), (48, 64)]
