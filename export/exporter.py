@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx_ir as ir
 import safetensors.torch
@@ -51,9 +51,14 @@ from .verification import Progress, Verification, prove_bundle
 if TYPE_CHECKING:
     from .engines import EngineOptions
 
+_Convert: TypeAlias = Callable[[Bundle, Mapping[str, float]], Bundle]
+_Prove: TypeAlias = Callable[[Bundle, str], Verification]
+
 _GRAPH = "model.onnx"
 _MACS_PER_SECOND = 1e10
 """Of a core in float32, for the estimate of how long a proof takes: what convolutions reach on most CPUs."""
+_CONVERSIONS = 3
+"""How often a variant in int8 is converted again when it misses the quality on golden samples."""
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
 
@@ -105,7 +110,7 @@ def export(
     """
     named, folder = _list_names(backends or ()), None if pictures is None else Path(pictures)
     for_gpu = not named or any(map(proves_gpu_variants, named))
-    options = VariantOptions(_list_names(precisions), _list_names(forms), quality, folder, for_gpu)
+    options = VariantOptions(_list_names(precisions), _list_names(forms), quality, folder, for_gpu, named)
     plan = _Plan(options, dict(bind or {}), opset, engine, named, progress)
     out = Path(out)
     atomic.check_output(out, overwrite, is_bundle)
@@ -176,6 +181,13 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
         _build_engines(bundle, plan)
     find_difference = partial(_find_difference, loaded, plan.bind)
     found = prove_bundle(bundle, plan.backends, "auto", plan.progress, find_difference)
+    found = _reach_quality(
+        loaded,
+        found,
+        plan,
+        lambda bundle, targets: variants.convert_again(bundle, model, plan.variants, crops, targets, plan.progress),
+        lambda bundle, name: prove_bundle(bundle, plan.backends, "auto", plan.progress, find_difference, (name,)),
+    )
     for name in [name for name in bundle.variants if _is_left_out(found, name)]:
         reasons = "; ".join(f"{proof.backend} {proof.refusal}" for proof in found.proofs[name])
         plan.progress(f"{name}, made for NVIDIA GPUs, is left out: {reasons}")
@@ -191,6 +203,49 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
         tried = f"none of the backends {', '.join(plan.backends)}" if plan.backends else "nothing on this machine"
         raise VerificationError(f"{loaded.name} was not exported: {tried} runs {', '.join(unproven)}")
     return found.bundle
+
+
+def _reach_quality(loaded: Source, found: Verification, plan: _Plan, convert: _Convert, prove: _Prove) -> Verification:
+    """Convert variants to int8 again that miss the quality on golden samples: for as many dB more on the calibration
+    samples as are lacking, so that more layers stay in float. Then prove them. Raises VerificationError where that does
+    not help.
+
+    Args:
+        convert: replaces variants of a bundle (name -> dB to convert for).
+        prove: proves one variant of a bundle.
+    """
+    for left in range(_CONVERSIONS, -1, -1):
+        lacking = _find_lacking(found, plan.variants.quality)
+        if not lacking:
+            break
+        name, (lack, backend) = next(iter(lacking.items()))
+        text = f"{name} is {lack:.2f} dB short of {plan.variants.quality:g} dB on the golden samples on {backend}"
+        failure = f"{loaded.name} was not exported: {text}; ask for less with --quality"
+        if not left:
+            raise VerificationError(failure)
+        plan.progress(f"{text}: converting it again")
+        reached = float(found.bundle.variant(name).notes["worst PSNR there"])
+        try:
+            bundle = convert(found.bundle, {name: reached + lack})
+        except VerificationError as error:
+            raise VerificationError(failure) from error
+        again = prove(bundle, name)
+        found = replace(again, proofs={**found.proofs, **again.proofs}, named=found.named)
+    return found
+
+
+def _find_lacking(found: Verification, quality: float) -> dict[str, tuple[float, str]]:
+    """Name of each variant in int8 for CPUs that misses the quality on golden samples -> how many dB it lacks, and on
+    which of the backends that it was judged on, the worst one."""
+    lacking = {}
+    for name, proofs in found.proofs.items():
+        variant = found.bundle.variant(name)
+        if variant.precision == "int8" and not variant.for_gpu:
+            judged = [proof for proof in proofs if proof.backend in variant.notes["judged on"] and proof.samples]
+            worst = min(judged, key=lambda proof: proof.worst_psnr, default=None)
+            if worst is not None and worst.worst_psnr < quality:
+                lacking[name] = (quality - worst.worst_psnr, worst.backend)
+    return lacking
 
 
 def _is_left_out(found: Verification, name: str) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 
 import onnx_ir as ir
 
+from ganrt.backend import backend_table
 from ganrt.bundle import FAITHFUL, PRECISION_KEY, Bundle, Variant
 from ganrt.errors import RequestError, VerificationError
+from ganrt.spec import Spec
 
 from .passes import FORMS, TRACED, find_conv_after_nearest, optimize_graph
 from .precision import (
@@ -25,11 +27,16 @@ from .precision import (
     find_half_layers,
     run_samples,
 )
+from .verification import installed_backends
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "fp8")
 QUALITY = 35.0
 """Worst PSNR in dB that a variant in 8 bits must reach by default."""
 _SAMPLES = 8
+"""That reduced precisions are judged on."""
+_CALIBRATION = 32
+"""Others, that int8 is calibrated on. With 8, ranges of channels that are rarely large are too small, and a range that
+fits the samples it is judged on looks better than it is."""
 _LARGEST_SINGLE_FILE = 2**30
 """Weights of more bytes than this go into a file beside the graph; protobuf ends at 2 GiB."""
 
@@ -48,12 +55,27 @@ class VariantOptions:
     """Folder of calibration pictures for image inputs; None: they are made up."""
     for_gpu: bool = True
     """Whether fp16 and int8 also get variants for NVIDIA GPUs."""
+    backends: tuple[str, ...] = ()
+    """Those that int8 must reach the quality on; (): all that are installed and run it on the CPU."""
 
     def __post_init__(self) -> None:
         for what, values, known in (("precision", self.precisions, PRECISIONS), ("form", self.forms, tuple(FORMS))):
             for value in values:
                 if value not in known:
                     raise RequestError(f"{what} is {value!r}; choose some of {', '.join(known)}")
+
+
+def list_judging_backends(named: Sequence[str]) -> tuple[str, ...]:
+    """The backends that int8 for CPUs is judged on: of those that were named, or that are installed, the ones that run
+    its graph on the CPU and are not slow by design."""
+    rows = {name: backend_table()[name] for name in named or installed_backends("cpu")}
+    return tuple(n for n, row in rows.items() if "int8" in row.precisions and row.graphs and row.cpu and not row.slow)
+
+
+def draw_calibration(spec: Spec, judged: Samples, crops: PictureCrops | None) -> Samples:
+    """The samples that int8 is calibrated on: others than it is judged on, but with the user's pictures all there
+    are."""
+    return judged if crops is not None else draw_samples(spec, _CALIBRATION, start=_SAMPLES)
 
 
 def save_graph(model: ir.Model, bundle: Bundle, file: str) -> list[str]:
@@ -82,7 +104,7 @@ def add_variants(
     fp8, or int8 for CPUs cannot reach the quality.
     """
     samples = draw_samples(bundle.spec, _SAMPLES, crops)
-    writer = _Writer(bundle, model, options, samples, progress)
+    writer = _Writer(bundle, model, options, samples, crops, progress)
     for form in options.forms:
         writer.add_form(form)
     if "fp16" in options.precisions:
@@ -94,6 +116,30 @@ def add_variants(
     return writer.bundle
 
 
+def convert_again(
+    bundle: Bundle,
+    model: ir.Model,
+    options: VariantOptions,
+    crops: PictureCrops | None,
+    qualities: Mapping[str, float],
+    progress: Callable[[str], None],
+) -> Bundle:
+    """Replace variants in int8 for CPUs that miss the quality on the golden samples.
+
+    Args:
+        model, options, crops: as for `add_variants`, which made the bundle.
+        qualities: name of each of them -> dB that it must reach on the calibration samples.
+
+    Returns and raises what `add_variants` does.
+    """
+    kept = {name: variant for name, variant in bundle.variants.items() if name not in qualities}
+    samples = draw_samples(bundle.spec, _SAMPLES, crops)
+    writer = _Writer(replace(bundle, variants=kept), model, options, samples, crops, progress, qualities)
+    for form in options.forms:
+        writer.add_form(form)
+    return replace(writer.bundle, variants={name: writer.bundle.variants[name] for name in bundle.variants})
+
+
 class _Writer:
     """Makes variants and adds them to `bundle`."""
 
@@ -103,15 +149,19 @@ class _Writer:
         model: ir.Model,
         options: VariantOptions,
         samples: Samples,
+        crops: PictureCrops | None,
         progress: Callable[[str], None],
+        qualities: Mapping[str, float] | None = None,
     ) -> None:
         self.bundle = bundle
+        self._qualities = qualities or {}
         self._model, self._options, self._drawn, self._progress = model, options, samples, progress
         self._fewer_macs = any(map(find_conv_after_nearest, model.graph))
         """Whether forms save multiplications: of up-sampling by nearest neighbours. A transposed convolution only
         becomes several others."""
         self._optimize_for_gpu = cache(partial(optimize_graph, model, gpu=True))
         self._half_graphs: dict[str, HalfGraph] = {}
+        self._draw_calibration = cache(partial(draw_calibration, bundle.spec, samples, crops))
 
     @cached_property
     def _samples(self) -> Samples:
@@ -124,13 +174,17 @@ class _Writer:
         graph, passes = optimize_graph(self._model, form)
         name, file = (form, f"model.fp32-{form}.onnx") if passes else (TRACED, self.bundle.variants[FAITHFUL].file)
         single = Variant(file, graph.opset_imports[""], "fp32", self._fewer_macs, passes)
-        if passes:
+        if passes and f"fp32-{form}" not in self.bundle.variants:
             self._add(f"fp32-{form}", single, save_graph(graph, self.bundle, file))
         if self._lacks("bf16", name):
             self._add(f"bf16-{name}", replace(single, precision="bf16"), [])
         if self._lacks("int8", name):
             self._progress(f"converting to int8: {name}")
-            lowered, notes = convert_to_int8(graph, self.bundle.spec, self._samples, self._options.quality)
+            quality = self._qualities.get(f"int8-{name}", self._options.quality)
+            backends = list_judging_backends(self._options.backends)
+            lowered, notes = convert_to_int8(
+                graph, self.bundle.spec, self._samples, quality, backends, self._draw_calibration()
+            )
             self._save(f"int8-{name}", lowered, "int8", self._fewer_macs, passes, notes)
 
     def _lacks(self, precision: str, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -151,8 +151,10 @@ def prove_bundle(
     device: str,
     progress: Progress,
     find_difference: FindDifference | None = None,
+    variants: Collection[str] | None = None,
 ) -> Verification:
-    """`verify`; with the original at hand, wrong images are traced to the module that they come from."""
+    """`verify`, of some variants (None: all); with the original at hand, wrong images are traced to the module that
+    they come from."""
     golden = bundle.read_golden()
     if golden is None:
         raise RequestError(f"{bundle.path} is a bare ONNX file without golden samples; verify the bundle it came from")
@@ -160,7 +162,9 @@ def prove_bundle(
     proofs: dict[str, tuple[Proof, ...]] = {}
     known: dict[str, Comparison] = {}
     for backend in named or installed_backends(device):
-        for variant in [name for name in bundle.variants if supports_variant(backend, bundle, name, device)]:
+        for variant in [
+            name for name in variants or bundle.variants if supports_variant(backend, bundle, name, device)
+        ]:
             progress(f"verifying {variant} on {backend}")
             try:
                 config = SessionConfig(backend, variant, device)
@@ -176,16 +180,16 @@ def prove_bundle(
                 continue
             proofs[variant] = (*proofs.get(variant, ()), proof)
             bundle = _record_proof(bundle, variant, proof, compared)
-    return Verification(write_card(_note_compilation(bundle, progress)), proofs, named)
+    return Verification(write_card(_note_compilation(bundle, progress, variants)), proofs, named)
 
 
-def _note_compilation(bundle: Bundle, progress: Progress) -> Bundle:
+def _note_compilation(bundle: Bundle, progress: Progress, variants: Collection[str] | None = None) -> Bundle:
     """Where TensorRT for RTX is installed, note for each variant whether it compiles it for RTX GPUs."""
     if not has_compiler():
         return bundle
     with Compiler() as compiler:
         for name, variant in bundle.variants.items():
-            if variant.precision not in COMPILED:
+            if variant.precision not in COMPILED or (variants is not None and name not in variants):
                 continue
             progress(f"compiling {name} for RTX GPUs")
             try:

@@ -16,7 +16,7 @@ from ganrt.backend import first_line
 from ganrt.errors import VerificationError
 from ganrt.feeds import Array, Feeds
 from ganrt.fp16_emulation import emulate_fp16
-from ganrt.golden import proof_picture_size
+from ganrt.golden import proof_picture_size, proof_sizes
 from ganrt.images import from_uint8
 from ganrt.spec import Spec
 from ganrt.telemetry import no_telemetry
@@ -69,26 +69,30 @@ class Samples(NamedTuple):
     """In words, for records."""
     headroom: float | None = None
     """None: quantization ranges clip rare large values. Else they reach this many times as far as the samples."""
-    images: Array | None = None
-    """What the float32 graph makes of them, all in one batch; None if that is not known yet."""
+    images: list[Array] | None = None
+    """What the float32 graph makes of each batch; None if that is not known yet."""
 
 
-def draw_samples(spec: Spec, count: int, crops: PictureCrops | None = None) -> Samples:
-    """The samples 0, 1, ... of SEED.
+def draw_samples(spec: Spec, count: int, crops: PictureCrops | None = None, start: int = 0) -> Samples:
+    """Samples of SEED, a few rows at a time. Made-up pictures of free size have the sizes of a proof in turn: what a
+    norm or an attention makes depends on the size.
 
     Args:
         count: how many; with crops, there are as many samples as calibration crops.
         crops: what image inputs are to be; else they are made up.
+        start: number of the first sample.
     """
+    sizes = proof_sizes(spec) if crops is None else [proof_picture_size(spec)]
     pictures: Crops = {} if crops is None else crops.calibration
     count = len(next(iter(pictures.values()), range(count)))
     ranges = {item.name: item.range for item in spec.images}
     drawn = []
     for first in range(0, count, _ROWS):
-        rows = feeds.draw_feeds(spec, SEED, first, min(_ROWS, count - first), size=proof_picture_size(spec))
+        size = sizes[-(first // _ROWS) % len(sizes)]
+        rows = feeds.draw_feeds(spec, SEED, start + first, min(_ROWS, count - first), size=size)
         rows |= {name: from_uint8(array[first : first + _ROWS], ranges[name]) for name, array in pictures.items()}
         drawn.append(rows)
-    origin = f"samples 0 to {count - 1} of seed {SEED}"
+    origin = f"samples {start} to {start + count - 1} of seed {SEED}"
     return Samples(drawn, origin) if crops is None else Samples(drawn, f"{origin}, with {crops}", _HEADROOM)
 
 
@@ -144,10 +148,10 @@ def _detach_weights(model: ir.Model) -> tuple[ir.Model, dict[str, Array]]:
     return outline, weights
 
 
-def run_samples(model: ir.Model, given: Sequence[Feeds]) -> Array:
-    """Return the images that a graph makes of samples, all in one batch."""
+def run_samples(model: ir.Model, given: Sequence[Feeds]) -> list[Array]:
+    """Return the images that a graph makes of each batch of samples, float32 NCHW."""
     run = Evaluator(model)
-    return np.concatenate([run(rows)[0] for rows in given])
+    return [run(rows)[0] for rows in given]
 
 
 @contextmanager
@@ -180,10 +184,12 @@ def measure_ranges(
     seen: dict[str, list[Array]] = {name: [] for name in names}
     means: dict[str, list[Array]] = {name: [] for name in names}
     peaks: dict[str, list[Array]] = {name: [] for name in names}
+    pixels: dict[str, int] = {}
     for given in samples.given:
         found = dict(zip(made, run(given, made), strict=True)) | given
         for name in names:
             flat = found[name].ravel()
+            pixels.setdefault(name, int(np.prod(found[name].shape[2:])))
             means[name].append(found[name].mean(axis=(0, *range(2, found[name].ndim)), dtype=np.float64))
             peaks[name].append(np.abs(found[name]).max(axis=(0, *range(2, found[name].ndim))))
             extremes = np.array([flat.min(), flat.max()])
@@ -194,8 +200,9 @@ def measure_ranges(
         low, high = choose(np.concatenate(seen[name])) if wide is None else _find_extent(seen[name], wide)
         if symmetric:
             low, high = min(low, -high), max(-low, high)
-        pixels = int(np.prod(found[name].shape[2:]))
-        ranges[name] = QuantizationRange(low, high, np.mean(means[name], axis=0), pixels, np.max(peaks[name], axis=0))
+        ranges[name] = QuantizationRange(
+            low, high, np.mean(means[name], axis=0), pixels[name], np.max(peaks[name], axis=0)
+        )
     return ranges
 
 

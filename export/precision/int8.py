@@ -25,6 +25,8 @@ _QUANTISED = {"Conv": 0, "ConvTranspose": 1}
 _MOVING = ("DepthToSpace", "Concat", "Slice", "Pad", "Reshape", "Transpose", "Resize", "Flatten")
 """What only moves values about, and so works on 8 bits as well; Pad and Resize in some modes."""
 
+STEPS = 127
+"""Of weights, to either side of 0."""
 _SMALLEST = 2.0**-100
 """Scale of a tensor of zeros: no scale may be 0."""
 
@@ -50,42 +52,71 @@ def find_layers(model: ir.Model) -> list[Layer]:
     return [Layer(name, source, tuple(nodes)) for name, (source, nodes) in found.items()]
 
 
-def quantize(model: ir.Model, ranges: Mapping[str, QuantizationRange], names: Collection[str]) -> ir.Model:
+def quantize(
+    model: ir.Model,
+    ranges: Mapping[str, QuantizationRange],
+    names: Collection[str],
+    steps: Mapping[str, Array] | None = None,
+) -> ir.Model:
     """Quantize the layers of these names to int8. Returns a copy of the graph.
 
     Args:
         ranges: name of a layer -> quantization range of its input tensor.
+        steps: name of the output of a convolution -> its weight in int8; all others are rounded to the nearest.
     """
-    copy = model.clone()
+    copy, given = model.clone(), steps or {}
     for layer in find_layers(copy):
         if layer.name not in names:
             continue
         for node in layer.nodes:
-            _quantize_weight(node, ranges[layer.name].mean)
+            _quantize_weight(node, ranges[layer.name].mean, given.get(str(node.outputs[0].name)))
         found = ranges[layer.name]
         places = [(layer.source, layer.nodes)] if found.low < 0 else list(_find_leaves(layer.source, layer.nodes))
         for leaf, users in places:
-            _quantize_tensor(leaf, users, layer.name, found)
+            quantize_tensor(leaf, users, layer.name, found)
     copy.graph.sort()
     RemoveUnusedNodesPass()(copy)  # and the float weights
     NameFixPass()(copy)
     return copy
 
 
-def _quantize_weight(node: ir.Node, mean: Array) -> None:
-    """Replace a weight by int8 numbers and a scale per output channel (of each group, for transposed ones).
+def choose_weight_scale(weight: Array, axis: int) -> Array:
+    """What a step of each output channel (of each group, for transposed convolutions) stands for, float32.
+
+    Args:
+        axis: of the output channels.
+    """
+    largest = np.abs(weight).max(axis=tuple(k for k in range(weight.ndim) if k != axis))
+    scale: Array = np.maximum(largest, _SMALLEST * STEPS) / STEPS
+    return scale.astype(np.float32)
+
+
+def quantize_array(values: Array, found: QuantizationRange) -> Array:
+    """Return the values that a tensor of this range has in 8 bits, float32."""
+    scale, zero = _choose_scale(found)
+    return (np.clip(np.rint(values / scale) + zero, 0, 255) - zero).astype(np.float32) * scale
+
+
+def _choose_scale(found: QuantizationRange) -> tuple[np.float32, np.uint8]:
+    """The scale and the zero point of a tensor."""
+    scale = np.float32(max(found.high - found.low, _SMALLEST * 255) / 255)
+    return scale, np.uint8(np.rint(-found.low / scale))
+
+
+def _quantize_weight(node: ir.Node, mean: Array, given: Array | None) -> None:
+    """Replace a weight by int8 numbers and a scale per output channel.
 
     Args:
         mean: of each channel of the input.
+        given: the numbers; None to round to the nearest.
     """
     value, weight = node.inputs[1], read_constant(node.inputs[1])
     assert value is not None and weight is not None
     axis = _QUANTISED[node.op_type]
-    largest = np.abs(weight).max(axis=tuple(k for k in range(weight.ndim) if k != axis))
-    scale = (np.maximum(largest, _SMALLEST * 127) / 127).astype(np.float32)
+    scale = choose_weight_scale(weight, axis)
     patch = Patch(node)
     along = scale.reshape([-1 if k == axis else 1 for k in range(weight.ndim)])
-    steps = np.clip(np.rint(weight / along), -127, 127).astype(np.int8)
+    steps = np.clip(np.rint(weight / along), -STEPS, STEPS).astype(np.int8) if given is None else given
     parts = [
         patch.add_constant(steps, f"{value.name}.int8"),
         patch.add_constant(scale, f"{value.name}.scale"),
@@ -152,10 +183,9 @@ def _only_moves_values(node: ir.Node) -> bool:
     return node.op_type != "Resize" or read_attribute(node, "mode", "nearest") == "nearest"
 
 
-def _quantize_tensor(leaf: ir.Value, users: tuple[ir.Node, ...], name: str, found: QuantizationRange) -> None:
+def quantize_tensor(leaf: ir.Value, users: tuple[ir.Node, ...], name: str, found: QuantizationRange) -> None:
     """Put a pair between a tensor and some of its users."""
-    scale = np.float32(max(found.high - found.low, _SMALLEST * 255) / 255)
-    zero = np.uint8(np.rint(-found.low / scale))
+    scale, zero = _choose_scale(found)
     patch = Patch(users[0])
     inputs = [patch.add_constant(np.array(scale), f"{name}.scale"), patch.add_constant(np.array(zero), f"{name}.zero")]
     pair = patch.add_op("DequantizeLinear", [patch.add_op("QuantizeLinear", [leaf, *inputs]), *inputs])

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from helpers.optional import unwrap
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from ganrt.export.passes.graph import read_constant
 from ganrt.export.precision import calibration, int8
@@ -18,6 +18,8 @@ from ganrt.export.precision.equalization import equalize_channels
 from ganrt.spec import Latent, Output, Spec
 
 SPEC = Spec("small", (Latent("z", (3, 8, 8)),), Output(3, (-1.0, 1.0), (8, 8)))
+PADS = {"border": [0, 0, 1, 1, 0, 0, 1, 1], "more": [0, 1, 0, 0, 0, -1, 0, 0]}
+SIZES = {"scales": np.array([1, 1, 2, 2], np.float32)}
 SLOPE = np.linspace(-0.5, 1.5, 6)[:, None, None]
 
 
@@ -32,6 +34,9 @@ def network(
         "w2": random.normal(0, 0.2, (3, 6 // groups, 3, 3)) / (sizes[None, :, None, None] if groups == 1 else 1),
         "slope": SLOPE,
     }
+    if any(kind == "Pad" for kind, _, _ in between):
+        weights |= {"one": np.ones(()), "zero": np.zeros(())}
+    weights |= {"gain": sizes, **SIZES}
     nodes = [helper.make_node("Conv", ["z", "w1", "b1"], ["c0"], pads=[1, 1, 1, 1])]
     for number, (kind, others, attributes) in enumerate(between):
         nodes.append(helper.make_node(kind, [f"c{number}", *others], [f"c{number + 1}"], **attributes))
@@ -41,9 +46,11 @@ def network(
         "g",
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 3, 8, 8])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", None, 8, 8]) for name in output],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+        + [numpy_helper.from_array(np.array(value), name) for name, value in PADS.items()],
     )
-    return ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return ir.from_proto(shape_inference.infer_shapes(model))
 
 
 def equalize(model: ir.Model) -> ir.Model:
@@ -60,6 +67,17 @@ def measure_loss(model: ir.Model, original: ir.Model) -> float:
     return float(np.square(found - wanted).mean() / wanted.var())
 
 
+PASSING: list[tuple[str, list[tuple[str, list[str], dict[str, Any]]]]] = [
+    ("nothing", []),
+    ("a sum", [("Add", ["c0"], {})]),
+    ("reflection", [("Relu", [], {}), ("Pad", ["border"], {"mode": "reflect"})]),
+    ("zeros", [("Pad", ["border"], {})]),
+    ("written zeros", [("Pad", ["border", "zero"], {})]),
+    ("pooling", [("MaxPool", [], {"kernel_shape": [2, 2]}), ("AveragePool", [], {"kernel_shape": [2, 2]})]),
+    ("linear", [("Resize", ["", "scales"], {"mode": "linear"})]),
+    ("rows", [("Concat", ["c0"], {"axis": 2})]),
+    ("a norm", [("InstanceNormalization", ["gain", "b1"], {})]),
+]
 RECTIFIERS: list[tuple[str, list[str], dict[str, Any]]] = [
     ("Relu", [], {}),
     ("LeakyRelu", [], {"alpha": 0.2}),
@@ -87,9 +105,15 @@ def test_the_function_stays_and_int8_loses_much_less(rectifier: tuple[str, list[
         ([("Relu", [], {})], ["image", "c1"], 1),
         ([("Relu", [], {})], ["image", "c0"], 1),
         ([("Relu", [], {})], ["image"], 3),
-        ([], ["image"], 1),
+        ([("Add", ["slope"], {})], ["image"], 1),
+        ([("Pad", ["border", "one"], {"mode": "constant"})], ["image"], 1),
+        ([("Pad", ["more", "zero"], {"mode": "constant"})], ["image"], 1),
+        ([("Concat", ["c0"], {"axis": 0})], ["image"], 1),
     ],
-    ids=["no rectifier", "another operator", "read elsewhere", "read before", "groups", "nothing between"],
+    ids=[
+        *("no rectifier", "another operator", "read elsewhere", "read before", "groups", "a constant is added"),
+        *("a border of ones", "more channels", "batches are joined"),
+    ],
 )
 def test_other_graphs_stay_as_they_are(
     between: list[tuple[str, list[str], dict[str, Any]]], output: list[str], groups: int
@@ -120,3 +144,49 @@ def test_photographs_get_headroom_and_inputs_none() -> None:
     assert wide["c1"].high == pytest.approx(1.5 * plain["c1"].high) and wide["c1"].low < plain["c1"].low < 0
     assert plain["c1"].high == pytest.approx(plain["c1"].peaks.max()) and clipped["c1"].high <= plain["c1"].high
     assert calibration._HEADROOM > 1
+
+
+@pytest.mark.parametrize("between", [entry[1] for entry in PASSING], ids=[entry[0] for entry in PASSING])
+def test_factors_pass_through_what_scales_with_its_input(between: list[tuple[str, list[str], dict[str, Any]]]) -> None:
+    model = network(between)
+    made = equalize(model)
+    given = draw_samples(SPEC, 4).given[0]
+    wanted = Evaluator(model)(given)[0]
+    np.testing.assert_allclose(Evaluator(made)(given)[0], wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
+    name = f"c{len(between)}"
+    peaks = [measure_ranges(graph, [name], draw_samples(SPEC, 8))[name].peaks for graph in (model, made)]
+    assert peaks[0].max() / peaks[0].min() > 20 > 10 > peaks[1].max() / peaks[1].min()
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_channels_that_are_shuffled_or_joined_keep_their_factors(mode: str) -> None:
+    """z -> two convolutions to 4 and 4 channels -> one tensor of 8 -> 2 at twice the size -> convolution."""
+    random = np.random.default_rng(0)
+    order = np.array([0, 1] * 4 if mode == "DCR" else [0] * 4 + [1] * 4)  # channel behind the shuffle
+    sizes = 10.0 ** (2 * order)[:, None, None, None]
+    weights = {"w": random.normal(0, 0.2, (8, 3, 3, 3)) * sizes, "last": random.normal(0, 0.2, (3, 2, 3, 3))}
+    weights = {
+        "w1": weights["w"][:4],
+        "w2": weights["w"][4:],
+        "last": weights["last"] / np.array([1, 100])[:, None, None],
+    }
+    nodes = [
+        helper.make_node("Conv", ["z", "w1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["z", "w2"], ["c2"], pads=[1, 1, 1, 1]),
+        helper.make_node("Concat", ["c1", "c2"], ["c"], axis=1),
+        helper.make_node("DepthToSpace", ["c"], ["d"], blocksize=2, mode=mode),
+        helper.make_node("Conv", ["d", "last"], ["image"], pads=[1, 1, 1, 1]),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 16, 16])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    proto = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model = ir.from_proto(shape_inference.infer_shapes(proto))
+    equal, given = equalize(model), draw_samples(SPEC, 4).given[0]
+    np.testing.assert_allclose(Evaluator(equal)(given)[0], Evaluator(model)(given)[0], rtol=0, atol=1e-5)
+    before, after = (measure_ranges(graph, ["d"], draw_samples(SPEC, 8))["d"].peaks for graph in (model, equal))
+    assert before[1] / before[0] > 30 and 0.2 < after[1] / after[0] < 5

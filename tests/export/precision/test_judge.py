@@ -79,7 +79,7 @@ def test_the_worst_sample_is_the_first_that_is_not_finite() -> None:
     divided.graph[0].op_type = "Div"
     divided.graph[0].replace_input_with(1, divided.graph.inputs[0])  # x / x
     judge = Judge(add_pattern(0), SPEC, Samples([{"x": images}], "four"), 30.0)
-    assert judge.measure(divided) == (np.inf, -np.inf, np.inf, 2)
+    assert judge.measure(divided) == (np.inf, -np.inf, np.inf, 2, {"onnxruntime": -np.inf})
 
 
 class CountingJudge:
@@ -91,7 +91,7 @@ class CountingJudge:
     def measure(self, made: float) -> Measured:
         self.measured += 1
         errors = [factor * made for factor in self.factors]
-        return Measured(max(errors), 0.0, 0.0, int(np.argmax(errors)))
+        return Measured(max(errors), 0.0, 0.0, int(np.argmax(errors)), {})
 
     def narrow(self, sample: int) -> CountingJudge:
         self.narrowed = CountingJudge(self.factors[sample : sample + 1])
