@@ -9,6 +9,8 @@ Units = Sequence[tuple[str, ...]]
 """Layers that are judged together."""
 _MOST = 32
 """Units that are judged one by one: each costs a run of the whole network."""
+_TRIES = 12
+"""Of `choose_by_halves`: each costs such a run too."""
 
 
 def choose_kept_layers(
@@ -69,6 +71,26 @@ def release_layers(
         if estimate(lowered) <= allowed and error(lowered) <= allowed:
             left = others
     return tuple(left)
+
+
+def choose_by_halves(names: Sequence[str], fits: Callable[[Collection[str]], bool]) -> list[str]:
+    """As many names as fit together, the first ones preferred: what does not fit is tried again in halves. This takes
+    one call where all fit, and at most _TRIES, after which the rest is left out.
+
+    Args:
+        fits: whether these can be taken together.
+    """
+    chosen: list[str] = []
+    left = [list(names)]
+    for _ in range(_TRIES):
+        if not left:
+            break
+        part = left.pop(0)
+        if fits([*chosen, *part]):
+            chosen += part
+        elif len(part) > 1:
+            left[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
+    return chosen
 
 
 def _group_layers(layers: Sequence[str]) -> Units:

@@ -20,8 +20,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
 
 from ..passes import Array, Patch, read_attribute, read_constant
-from .judge import Judge, Measured, format_share
-from .sensitivity import choose_kept_layers
+from .judge import Judge, Measured
+from .sensitivity import choose_by_halves
 from .trials import Trials
 
 _FEWEST = 4096
@@ -140,25 +140,23 @@ class StorageChoice(NamedTuple):
 
 
 def choose_stored_bits(model: ir.Model, judge: Judge) -> StorageChoice:
-    """Store weights in 8 bits, except for those that cost the images more quality than is left: they get 16."""
+    """Store weights in 8 bits, the largest first, as long as the images keep their quality: the others get 16."""
     found = find_stored_weights(model)
     if not found:
         return StorageChoice(model, {}, None)
-    sizes = {name: float(np.asarray(read_constant(weight.value)).size) for name, weight in found.items()}
+    trials = Trials(judge, lambda lowered: store_weights(model, lowered), frozenset(found))
 
-    trials = Trials(judge, lambda lowered: store_weights(model, lowered), frozenset(sizes))
+    def fits(lowered: Collection[str]) -> bool:
+        return trials.estimate(frozenset(lowered)) <= 1.0
 
-    def error(lowered: Collection[str]) -> float:
-        return trials.measure(frozenset(lowered)).error
-
-    def estimate(lowered: Collection[str]) -> float:
-        return trials.estimate(frozenset(lowered))
-
-    kept, alone = choose_kept_layers(list(sizes), error, 1.0, sizes.__getitem__, estimate)
-    notes: dict[str, Any] = {"other weights stored in 8 bits": len(sizes) - len(kept)}
-    if kept:
-        notes["other weights stored in 16 bits"] = {name: f"{format_share(alone[name])} in 8 bits" for name in kept}
-    chosen = frozenset(sizes) - set(kept)
+    sizes = {name: np.asarray(read_constant(weight.value)).size for name, weight in found.items()}
+    largest_first = choose_by_halves(sorted(found, key=sizes.__getitem__, reverse=True), fits)
+    while largest_first and trials.measure(frozenset(largest_first)).error > 1.0:
+        largest_first = largest_first[: len(largest_first) // 2]
+    chosen = frozenset(largest_first)
+    notes: dict[str, Any] = {"other weights stored in 8 bits": len(chosen)}
+    if len(chosen) < len(found):
+        notes["other weights stored in 16 bits"] = [name for name in found if name not in chosen]
     return StorageChoice(store_weights(model, chosen), notes, trials.measure(chosen))
 
 
