@@ -164,7 +164,7 @@ def time_sizes(runs: Mapping[int, Call], rounds: int, seed: int = 0) -> dict[int
     for done in range(rounds):
         for size in shuffle.sample(list(runs), len(runs)):
             uncounted = _time_call(runs[size], next(numbers))
-            repeats = max(1, round(_ROUND_NS / max(uncounted, 1)))
+            repeats = max(1, round(_ROUND_NS / uncounted))
             times[size].append(tuple(_time_call(runs[size], next(numbers)) for _ in range(repeats)))
         _log(f"round {done + 1} of {rounds}")
     return {size: tuple(found) for size, found in times.items()}

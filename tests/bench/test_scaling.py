@@ -107,6 +107,7 @@ def test_steps_are_changes_between_neighbours() -> None:
             ["-13.0% from 1 to 2, not above 15%.", "Largest rise: +5.7% from 2 to 4, not above 15%."],
         ),
         ({1: 10, 2: 16}, ["-20.0% from 1 to 2, above 15%.", "All above 15%: -20.0% from 1 to 2."]),
+        ({1: 10, 2: 14, 4: 24}, ["-30.0% from 1 to 2, above 15%.", "All above 15%: -30.0% from 1 to 2."]),
         ({1: 10}, []),
     ],
 )  # fmt: skip
