@@ -15,7 +15,7 @@ from helpers.reports import make_steady_report
 
 import ganrt
 from ganrt.bench import scaling
-from ganrt.bench.scaling import Row, Scaling, Step, choose_sizes, format_page, make_call, time_sizes
+from ganrt.bench.scaling import Row, Scaling, choose_sizes, format_page, make_call, time_sizes
 from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, RequestError
 
