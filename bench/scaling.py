@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+import numpy as np
 
 import ganrt
 from ganrt.atomic import write_file
@@ -100,16 +101,23 @@ class Scaling:
 
     def cost(self, row: Row) -> Estimate:
         """Return the milliseconds of a picture, or of a megapixel of input."""
-        units = row.size**2 / 1e6 if self.takes_pictures else row.size
-        return statistics.median(row.rounds).scale(1e-6 / units)
+        return statistics.median(row.rounds).scale(1e-6 / self._units(row))
+
+    def _units(self, row: Row) -> float:
+        return row.size**2 / 1e6 if self.takes_pictures else row.size
 
     @property
     def steps(self) -> list[Step]:
-        """The change of the cost from each size to the next."""
+        """The change of the cost from each size to the next: the median of its changes within a round, because other
+        programs may slow a whole round down."""
         return [
-            Step(before.size, after.size, self.cost(after).value / self.cost(before).value - 1)
-            for before, after in pairwise(self.rows)
+            Step(before.size, after.size, self._compare(before, after) - 1) for before, after in pairwise(self.rows)
         ]
+
+    def _compare(self, before: Row, after: Row) -> float:
+        pairs = zip(after.rounds, before.rounds, strict=True)
+        ratio = statistics.quantile([float(np.median(late) / np.median(early)) for late, early in pairs], 0.5)
+        return ratio.value * self._units(before) / self._units(after)
 
 
 @dataclass(frozen=True)
@@ -228,8 +236,8 @@ def format_page(found: Scaling) -> str:
         "",
         f"`{call}` on {found.config} ({found.reason}); {machine.processor}, {machine.cores} cores; {found.date[:10]}; "
         f"other programs used {machine.foreign_share:.0%} of the CPU. Medians of {len(found.rows[0].rounds)} rounds of "
-        "shuffled order in one process, with their 95 % interval if there are enough rounds. Peak memory is that of a "
-        "fresh process that ran the size alone, loading included.",
+        "shuffled order in one process, with their 95 % interval if there are enough rounds; a change is the median of "
+        "the changes within a round. Peak memory is that of a fresh process that ran the size alone, loading included.",
         "",
         *_describe_steps(found.steps),
         "",

@@ -93,6 +93,16 @@ def test_steps_are_changes_between_neighbours() -> None:
     assert make_scaling({3: 10}).steps == []
 
 
+def test_a_round_that_is_slow_as_a_whole_makes_no_step() -> None:
+    found = make_scaling({1: 10, 2: 20})
+    slow, quick = (MS,), (MS // 10,)
+    times = ((quick, slow, slow), (tuple(2 * ns for ns in quick),) * 2 + (tuple(2 * ns for ns in slow),))
+    rows = tuple(replace(row, rounds=rounds) for row, rounds in zip(found.rows, times, strict=True))
+    [step] = replace(found, rows=rows).steps
+    assert step.change == pytest.approx(0.0)
+    assert found.cost(found.rows[1]).value == 10.0
+
+
 @pytest.mark.parametrize(
     ("times", "sentences"),
     [
