@@ -44,7 +44,7 @@ bindings: $(READY) ## fetch TensorRT's Python bindings, which the tests then use
 	  $(VENV)/bin/pip download --quiet --no-deps $(PIP_ARGS) --dest out/bindings tensorrt-cu13-bindings==$$version; done
 
 # Over an hour on two cores, which must be left alone; a report that is there already is kept.
-bench-cpu: $(READY) ## measure nine generators on this CPU: over an hour
+bench-cpu: $(READY) ## measure nine generators, and trained weights at two sizes, on this CPU: over an hour
 	$(VENV)/bin/python -m ganrt.bench.suite bench/results/cpu
 
 # NVIDIA's compiler needs no GPU. `make test` compiles a small model of each family, and these two the suite's generators.

@@ -1,18 +1,18 @@
-"""The generators of `make bench-cpu` and of the docs, as checkpoints with random weights.
+"""The generators of `make bench-cpu` and of the docs, as checkpoints.
 
     python -m ganrt.bench.generators FOLDER [NAME ...]
 
-Trained weights of so many families cannot be shipped. The weights are initialized as the networks' authors initialized
-theirs. Then the batch norms get the statistics of the network's own samples, and the last layer is scaled so that the
-pictures have the contrast of photographs. Nearly flat pictures would flatter every comparison, because PSNR is relative
-to the image's range.
+`TRAINED` has trained weights that are installed with ganrt. Those of so many other families cannot be shipped, so
+`GENERATORS` has random ones. They are initialized as the networks' authors initialized theirs. Then the batch norms get
+the statistics of the network's own samples, and the last layer is scaled so that the pictures have the contrast of
+photographs. Nearly flat pictures would flatter every comparison, because PSNR is relative to the image's range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import click
 import torch
@@ -24,6 +24,7 @@ from ganrt.atomic import write_file
 from ganrt.golden import proof_picture_size
 from ganrt.models import fold, get_family, init_kaiming
 from ganrt.spec import Spec
+from ganrt.weights import find_weights
 
 _SEED = 0
 _ROUNDS, _BATCH = 4, 8
@@ -33,7 +34,7 @@ _CONTRAST = 0.25
 
 
 class GeneratorRecipe(NamedTuple):
-    """A generator of the suite: its family and its settings."""
+    """A generator of the suite with random weights: its family and its settings."""
 
     family: str
     """Name of the family (`ganrt.models.FAMILIES`)."""
@@ -45,6 +46,17 @@ class GeneratorRecipe(NamedTuple):
     """Initialize all convolutions as He et al. (2015). With PyTorch's default the signal vanishes in a deep network
     without norms."""
 
+
+class TrainedRecipe(NamedTuple):
+    """A generator of the suite with trained weights."""
+
+    weights: str
+    """Name of the checkpoint (`ganrt.weights.find_weights`)."""
+    picture: int | None = None
+    """As in `GeneratorRecipe`."""
+
+
+Recipe: TypeAlias = GeneratorRecipe | TrainedRecipe
 
 GENERATORS = {
     "dcgan-64": GeneratorRecipe("dcgan", {}),
@@ -70,6 +82,15 @@ GENERATORS = {
 }
 """Name -> recipe. `resnet-64` and `biggan-128` have 64 channels at full size; BigGAN itself has 96."""
 
+_REALESR = "realesr-animevideov3-fp16"
+TRAINED = {"realesr-128": TrainedRecipe(_REALESR, picture=128), "realesr-256": TrainedRecipe(_REALESR, picture=256)}
+"""Name -> recipe with trained weights. One network at two sizes shows how its speed depends on the size."""
+
+
+def all_recipes() -> dict[str, Recipe]:
+    """Return name -> recipe of `GENERATORS` and then `TRAINED`, in the order of the suite's summary."""
+    return {**GENERATORS, **TRAINED}
+
 
 def make_generator(recipe: GeneratorRecipe) -> nn.Module:
     """Build the generator on the CPU, in eval mode. The weights depend on the recipe and the version of torch only."""
@@ -86,15 +107,20 @@ def make_generator(recipe: GeneratorRecipe) -> nn.Module:
 
 
 def write_checkpoint(name: str, folder: Path) -> Path:
-    """Build the generator `name` of `GENERATORS` and write it to `folder`/NAME.safetensors. Returns that path.
+    """Write the generator `name` of `all_recipes`, or a copy of its trained weights, to `folder`/NAME.safetensors.
+    Returns that path.
 
     Raises MachineError when the file cannot be written.
     """
-    return write_generator(GENERATORS[name], folder / f"{name}.safetensors")
+    recipe, path = all_recipes()[name], folder / f"{name}.safetensors"
+    if isinstance(recipe, GeneratorRecipe):
+        return write_generator(recipe, path)
+    write_file(path, find_weights(recipe.weights).read_bytes())
+    return path
 
 
 def write_generator(recipe: GeneratorRecipe, path: Path) -> Path:
-    """`write_checkpoint` of any recipe. Returns `path`."""
+    """`write_checkpoint` of any recipe with random weights. Returns `path`."""
     state = make_generator(recipe).state_dict()
     write_file(path, save({key: tensor.contiguous() for key, tensor in state.items()}))
     return path
@@ -140,10 +166,10 @@ def _set_contrast(module: nn.Module, spec: Spec) -> None:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("names", nargs=-1, type=click.Choice(list(GENERATORS)))
+@click.argument("names", nargs=-1, type=click.Choice(list(all_recipes())))
 def main(folder: Path, names: tuple[str, ...]) -> None:
     """Write NAME.safetensors for each of the NAMES, by default all."""
-    for name in names or GENERATORS:
+    for name in names or all_recipes():
         path = write_checkpoint(name, folder)
         click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

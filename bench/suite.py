@@ -29,7 +29,7 @@ from . import clock, roofline
 from .arithmetic import count_macs
 from .cases import Size, check_size
 from .context import Context
-from .generators import GENERATORS, GeneratorRecipe, write_checkpoint
+from .generators import Recipe, all_recipes, write_checkpoint
 from .harness import measure
 from .results import Report
 from .summary import format_summary
@@ -59,11 +59,12 @@ class Plan:
 
 
 def measure_generator(name: str, plan: Plan) -> Report:
-    """Build, export and measure one generator of `GENERATORS`.
+    """Build, export and measure one generator of `all_recipes`. Those with trained weights are exported with made-up
+    pictures too, because no photographs are installed with ganrt.
 
     Raises a GanrtError when it cannot be exported or measured at all. A backend that fails is in the report.
     """
-    recipe = GENERATORS[name]
+    recipe = all_recipes()[name]
     _log(f"{name}: making the checkpoint")
     checkpoint = write_checkpoint(name, plan.work)
     folder = plan.work / f"{name}.ganrt"
@@ -125,7 +126,7 @@ def _run_ganrt(*arguments: str) -> tuple[int, str]:
     return process.returncode, last
 
 
-def is_current(path: Path, recipe: GeneratorRecipe, plan: Plan) -> bool:
+def is_current(path: Path, recipe: Recipe, plan: Plan) -> bool:
     """Return whether the file is a report of this recipe, with input pictures of this size.
 
     Raises ArtifactError when there is a file that is not a report.
@@ -139,22 +140,22 @@ def is_current(path: Path, recipe: GeneratorRecipe, plan: Plan) -> bool:
 
 def write_summary(folder: Path) -> None:
     """Write the summary of the reports in a folder. Raises ArtifactError for a file that is not a report."""
-    paths = {name: folder / f"{name}.json" for name in GENERATORS}
+    paths = {name: folder / f"{name}.json" for name in all_recipes()}
     reports = {name: Report.load(path) for name, path in paths.items() if path.exists()}
     write_file(folder / SUMMARY, format_summary(reports).encode())
 
 
-def _picture_size(recipe: GeneratorRecipe, plan: Plan) -> Size | None:
+def _picture_size(recipe: Recipe, plan: Plan) -> Size | None:
     return None if recipe.picture is None else plan.size or (recipe.picture, recipe.picture)
 
 
-def _to_json(recipe: GeneratorRecipe) -> str:
+def _to_json(recipe: Recipe) -> str:
     return json.dumps(recipe._asdict(), sort_keys=True)
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("names", nargs=-1, type=click.Choice(list(GENERATORS)))
+@click.argument("names", nargs=-1, type=click.Choice(list(all_recipes())))
 @click.option("--seconds", default=240.0, show_default=True, help="Time for the measurement of each generator.")
 @click.option("--batch", "batches", multiple=True, type=int, default=(1, 8), show_default=True, help="May be repeated.")
 @click.option("--size", metavar="H[xW]", help="Size of the input pictures, instead of each recipe's own.")
@@ -172,12 +173,12 @@ def main(
     summary_only: bool,
 ) -> None:
     """Measure the generators NAMES, by default all. If one fails, the others are still measured."""
-    failed = []
+    failed, recipes = [], all_recipes()
     try:
         plan = Plan(work, batches, seconds, parse_size(size) if size else None)
-        for name in () if summary_only else names or GENERATORS:
+        for name in () if summary_only else names or recipes:
             path = folder / f"{name}.json"
-            if not anew and is_current(path, GENERATORS[name], plan):
+            if not anew and is_current(path, recipes[name], plan):
                 _log(f"{name}: its report is up to date")
                 continue
             try:

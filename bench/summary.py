@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ganrt.bundle import FAITHFUL
+from ganrt.json_reader import parse_json
 
 from . import texts
 from .cases import METHOD
+from .context import Context
 from .results import BASELINE as EAGER
 from .results import Report
 from .statistics import Estimate
@@ -139,11 +141,19 @@ def _list_heading(report: Report) -> Iterator[str]:
     yield from texts.describe_pictures(report)
     if report.context is None:
         return
+    yield from _describe_weights(report.context)
     macs = ", ".join(f"{name} {count / 1e9:.3g}" for name, count in report.context.macs.items())
     peaks = (f"{name} {product.peak / 1e9:.0f}" for name, product in report.context.products.items())
     yield f"GMAC per image: {macs}. Peak in GMAC/s: {', '.join(peaks)}. Export: {_format_export_seconds(report)} s."
     if report.context.missing_precisions:
         yield f"Not exported in all precisions. {report.context.missing_precisions}"
+
+
+def _describe_weights(context: Context) -> Iterator[str]:
+    """A sentence on trained weights; none for random ones. Raises ArtifactError when the recipe is not JSON."""
+    recipe = parse_json(context.recipe.encode(), "the recipe of a report")
+    if isinstance(recipe, dict) and "weights" in recipe:
+        yield f"Trained weights: `{recipe['weights']}`."
 
 
 def _list_table(report: Report, batch: int) -> Iterator[str]:

@@ -33,6 +33,19 @@ def read_memory(name: str) -> int:
     return int(found[name].split()[0]) * 1024
 
 
+def read_peak_mib() -> float | None:
+    """Return the peak resident memory of this process in MiB; None where the system does not report it.
+
+    From the kernel's own record: getrusage also counts the process that started this one.
+    """
+    try:
+        lines = (_PROC / "self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+    return None if peak is None else int(peak) / 1024
+
+
 def count_physical_cores() -> int | None:
     """Return the number of physical cores of the machine; None where the system does not describe them."""
     siblings = {path.read_text(encoding="ascii") for path in _CPUS.glob("cpu[0-9]*/topology/thread_siblings_list")}

@@ -11,7 +11,6 @@ import base64
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from ganrt.trust import require_proof
 
 from . import calls, clock
 from .cases import Setup, Size
+from .system import read_peak_mib
 
 _SHEET = 2
 """Pictures shown of each golden run."""
@@ -139,7 +139,7 @@ def time_round(generator: Generator, request: RoundRequest, size: Size | None = 
         if k >= 0:
             session.append(pair[0])
             end_to_end.append(pair[1])
-    return Round(tuple(session), tuple(end_to_end), _wait_until_idle(), _read_peak_mib())
+    return Round(tuple(session), tuple(end_to_end), _wait_until_idle(), read_peak_mib())
 
 
 def _load_generator(connection: Connection, setup: Setup) -> Generator:
@@ -200,13 +200,3 @@ def _wait_until_idle() -> bool:
         if clock.cpu_time_ns() - used < _IDLE_SHARE * _IDLE_WAIT_S * 1e9:
             return True
     return False
-
-
-def _read_peak_mib() -> float | None:
-    """From the kernel's own record: getrusage also counts the process that started this one."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
-    return None if peak is None else int(peak) / 1024

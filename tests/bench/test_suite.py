@@ -13,12 +13,13 @@ from helpers.reports import make_measurement
 
 from ganrt.bench import Report, generators, roofline, suite
 from ganrt.bench.context import Context, MatrixProduct
-from ganrt.bench.generators import GeneratorRecipe
+from ganrt.bench.generators import GeneratorRecipe, TrainedRecipe, all_recipes, write_checkpoint
 from ganrt.bench.results import BackendResult
 from ganrt.bench.suite import Plan, export_checkpoint, is_current, write_summary
 from ganrt.bench.summary import find_fastest, format_summary, macs_per_second, memory_ratio, share_of_peak
 from ganrt.bundle import Bundle
-from ganrt.errors import MachineError, RequestError, VerificationError
+from ganrt.errors import ArtifactError, MachineError, RequestError, VerificationError
+from ganrt.weights import find_weights
 
 RECIPE = GeneratorRecipe("dcgan", {"size": 16, "channels": 3, "latent": 8, "width": 4})
 CONTEXT = Context(
@@ -110,12 +111,41 @@ def test_a_report_with_context_is_the_same_after_json(tmp_path: Path) -> None:
     assert Report.load(tmp_path / "r.json") == make_suite_report()
 
 
+def test_the_page_names_trained_weights_and_no_random_ones() -> None:
+    recipe = json.dumps(TrainedRecipe("some-weights", picture=128)._asdict())
+    trained = replace(make_suite_report(), context=replace(CONTEXT, recipe=recipe))
+    page = format_summary({"random": make_suite_report(), "trained": trained})
+    before, _, after = page.partition("\n## trained\n")
+    assert "Trained weights" not in before and "\nTrained weights: `some-weights`.\n" in after
+    with pytest.raises(ArtifactError, match="the recipe of a report"):
+        format_summary({"wrong": replace(trained, context=replace(CONTEXT, recipe="{"))})
+
+
+def test_the_tables_are_joined_and_trained_weights_are_copied(tmp_path: Path) -> None:
+    assert list(all_recipes()) == [*generators.GENERATORS, "realesr-128", "realesr-256"]
+    assert {name: recipe.picture for name, recipe in generators.TRAINED.items()} == {
+        "realesr-128": 128,
+        "realesr-256": 256,
+    }
+    written = write_checkpoint("realesr-256", tmp_path)
+    assert written == tmp_path / "realesr-256.safetensors"
+    assert written.read_bytes() == find_weights("realesr-animevideov3-fp16").read_bytes()
+
+
+@pytest.mark.usefixtures("tiny_generators")
+def test_the_command_writes_random_and_trained_checkpoints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(generators, "TRAINED", {"trained": TrainedRecipe("realesr-animevideov3-fp16")})
+    result = CliRunner().invoke(generators.main, [str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["dcgan-64", "style", "trained"]
+    assert (tmp_path / "style.safetensors").read_bytes() == (tmp_path / "dcgan-64.safetensors").read_bytes()
+
+
 @pytest.fixture
 def tiny_generators(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the generators by tiny ones."""
-    table = dict.fromkeys(("dcgan-64", "style"), RECIPE)
-    monkeypatch.setattr(suite, "GENERATORS", table)
-    monkeypatch.setattr(generators, "GENERATORS", table)
+    monkeypatch.setattr(generators, "GENERATORS", dict.fromkeys(("dcgan-64", "style"), RECIPE))
+    monkeypatch.setattr(generators, "TRAINED", {})
 
 
 def fake_command(*ends: tuple[int, str]) -> Callable[..., tuple[int, str]]:
@@ -164,6 +194,18 @@ def test_a_report_is_current_while_its_recipe_and_picture_size_are_the_same(tmp_
     assert not is_current(path, RECIPE._replace(picture=64), plan)
     replace(make_suite_report(), context=None).save(path)
     assert not is_current(path, RECIPE, plan)
+
+
+def test_a_report_of_trained_weights_is_current_for_them_and_their_size_alone(tmp_path: Path) -> None:
+    recipe, path, plan = TrainedRecipe("some-weights", picture=128), tmp_path / "x.json", Plan(tmp_path, (1,), 1.0)
+    context = replace(CONTEXT, recipe=json.dumps(recipe._asdict(), sort_keys=True))
+    replace(make_suite_report(), context=context, picture=(128, 128), measurements=()).save(path)
+    assert is_current(path, recipe, plan)
+    assert is_current(path, recipe, replace(plan, size=(128, 128)))
+    assert not is_current(path, recipe, replace(plan, size=(64, 64)))
+    assert not is_current(path, recipe._replace(picture=256), plan)
+    assert not is_current(path, recipe._replace(weights="others"), plan)
+    assert not is_current(path, RECIPE._replace(picture=128), plan)
 
 
 def run(*arguments: object) -> Result:

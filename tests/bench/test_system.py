@@ -61,3 +61,15 @@ def test_a_gpu_without_nvidias_library(
     assert environment._describe_gpus() == ()
     monkeypatch.setattr(environment, "has_nvidia_gpu", lambda: True)
     assert environment._describe_gpus() == shown
+
+
+def test_the_peak_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    peak = system.read_peak_mib()
+    assert peak is not None and peak >= 0.9 * psutil.Process().memory_info().rss / 2**20
+    monkeypatch.setattr(system, "_PROC", tmp_path)
+    assert system.read_peak_mib() is None
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "status").write_text("Name:\tpython\nVmPeak:\t  9999 kB\nVmHWM:\t    2560 kB\n")
+    assert system.read_peak_mib() == 2.5
+    (tmp_path / "self" / "status").write_text("Name:\tpython\n")
+    assert system.read_peak_mib() is None
