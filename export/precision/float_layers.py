@@ -13,7 +13,7 @@ from ganrt.spec import Spec
 from ..passes import read_constant
 from .calibration import Samples
 from .int8 import find_layers
-from .judge import MARGIN, Judge, format_share
+from .judge import MARGIN, TEXTURE_IN_PLACE, Judge, format_share
 from .preparation import prepare_graph
 from .rectifiers import choose_rectifiers
 from .runners import EVALUATOR
@@ -44,7 +44,8 @@ def convert_to_int8(
     names = list(layers)
     if not names:
         raise VerificationError("int8 was asked for, but this graph has no convolutions with constant weights")
-    judge, calibrated = Judge(model, spec, samples, quality + MARGIN, backends), calibration or samples
+    judge = Judge(model, spec, samples, quality + MARGIN, backends, TEXTURE_IN_PLACE)
+    calibrated = calibration or samples
     prepared = prepare_graph(model, names, calibrated, judge)
     trials = Trials(judge, prepared.quantize, frozenset(names))
 

@@ -28,11 +28,12 @@ def add_pattern(levels: float, shift: float = 0.0) -> ir.Model:
     return ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
 
 
-def make_judge(quality: float) -> Judge:
+def make_judge(quality: float, texture: float = TEXTURE) -> Judge:
     """Of four samples: noise, noise, a flat one, noise that is clipped by nothing."""
     images = np.random.default_rng(0).uniform(0.1, 0.9, (4, 3, 32, 32)).astype(np.float32)
     images[2] = 0.5
-    return Judge(add_pattern(0), SPEC, Samples([{"x": images[:3]}, {"x": images[3:]}], "four"), quality)
+    samples = Samples([{"x": images[:3]}, {"x": images[3:]}], "four")
+    return Judge(add_pattern(0), SPEC, samples, quality, texture=texture)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,11 @@ def test_the_error_is_the_share_of_what_flat_parts_may_get(levels: float, shift:
     assert found.error == pytest.approx(error, rel=0.02, abs=1e-4) and found.psnr > 40
     assert found.texture == pytest.approx(levels, abs=0.01)
     assert found.describe()["texture on flat parts there"] == f"{found.texture:.2f} levels"
+
+
+def test_the_limit_on_textures_can_be_another() -> None:
+    found = make_judge(20.0, 2 * TEXTURE).measure(add_pattern(TEXTURE))
+    assert found.error == pytest.approx(0.25, rel=0.02)
 
 
 def test_the_error_is_the_share_of_the_mean_squared_error_where_that_is_larger() -> None:
