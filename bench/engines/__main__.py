@@ -52,7 +52,7 @@ def main(bundle: str, batch: int, size: str | None, rounds: int, names: tuple[st
     except GanrtError as error:
         _log(f"error: {error}")
         sys.exit(error.exit_code)
-    click.echo(format_report(report))
+    click.echo(format_report(report), nl=False)
 
 
 if __name__ == "__main__":

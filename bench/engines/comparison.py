@@ -28,6 +28,8 @@ OWN = "ganrt"
 _WARM_UP_CALLS, _ROUND_NS, _MOST_CALLS = 3, 0.4e9, 50
 """A round has as many calls as take _ROUND_NS, by the median of the warm-up, but at most _MOST_CALLS."""
 
+_NOT_YET = "it was not measured"
+
 _Answer = TypeVar("_Answer")
 Log = Callable[[str], None]
 """Receives a line of progress."""
@@ -60,12 +62,15 @@ class Contender:
     """An engine and what was measured of it so far."""
 
     job: Job
+    """What it runs."""
     result: EngineResult
+    """Its row: a failure until it has figures."""
     process: EngineProcess | None = None
+    """Its process; None before it has loaded, and after a failure."""
     calls: int = 1
     """Calls of a round."""
-    first: int = 0
     rounds: list[EngineRound] = field(default_factory=list)
+    """What its rounds found."""
 
 
 def list_jobs(bundle: Bundle, names: Sequence[str], folder: Path, batch: int, size: Size | None) -> list[Job]:
@@ -116,7 +121,7 @@ def run_engines(
 
     Returns the results in the order of the jobs, and the names in the order in which they ran in each round.
     """
-    contenders = [Contender(job, EngineResult(job.name, job.config is not None, failure="-")) for job in jobs]
+    contenders = [Contender(job, EngineResult(job.name, job.config is not None, failure=_NOT_YET)) for job in jobs]
     orders: list[tuple[str, ...]] = []
     with ExitStack() as stack:
         for contender in contenders:
@@ -151,14 +156,15 @@ def _warm_up(contender: Contender, start: Callable[[Job], EngineProcess], stack:
     stack.callback(process.close)
     loaded = process.receive(Loaded)
     warm = process.request(RoundRequest(0, _WARM_UP_CALLS), EngineRound)
-    contender.process, contender.first = process, 0
+    contender.process = process
     contender.calls = round(float(np.clip(_ROUND_NS / np.median(warm.times), 1, _MOST_CALLS)))
     contender.result = replace(contender.result, load_ms=loaded.load_ms, versions=loaded.versions)
 
 
 def _run_round(contender: Contender) -> None:
     assert contender.process is not None, "it takes part"
-    request = RoundRequest(len(contender.rounds) * 1000, contender.calls)
+    first = len(contender.rounds) * (1 + _MOST_CALLS) * contender.job.batch  # the same inputs for every engine
+    request = RoundRequest(first, contender.calls)
     contender.rounds.append(contender.process.request(request, EngineRound))
 
 
