@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from ganrt.trust import reject_refused, require_proof
 from .. import calls, clock
 from ..worker import Failure, read_peak_mib, wait_until_idle
 from .adapters import ENGINES, Call, Job, explain_missing
+
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -120,10 +123,16 @@ def _send_failures(connection: Connection, job: Job) -> Iterator[None]:
     except Exception as error:  # libraries raise any
         if isinstance(error, ImportError) and job.config is None:
             error = explain_missing(ENGINES[job.name], error)
-        text = " ".join(str(error).split())[:300]
-        connection.send(
-            Failure(type(error).__name__, text if isinstance(error, GanrtError) else f"{type(error).__name__}: {text}")
-        )
+        text = describe_error(error)
+        for folder in (job.folder, Path(job.bundle).parent):  # reports are published
+            text = text.replace(f"{folder}/", "")
+        connection.send(Failure(type(error).__name__, text[:_LONGEST_REASON]))
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message of an error as one line, with the name of its class if it is not one of ganrt."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, GanrtError) else f"{type(error).__name__}: {text}"
 
 
 def _load(bundle: Bundle, job: Job) -> tuple[Call, Session | None]:

@@ -58,7 +58,12 @@ def test_torch_compile_gets_the_module_with_freezing_on(
 
     def compile_module(module: Any) -> Callable[..., Any]:
         seen.append(inductor.freezing)
-        return lambda *given: (seen.append(not torch.is_grad_enabled()), module(*given))[1]
+
+        def compiled(*given: Any) -> Any:
+            seen.append(not torch.is_grad_enabled())
+            return module(*given)
+
+        return compiled
 
     monkeypatch.setattr(torch, "compile", compile_module)
     assert compare_engine(bundle, "torch.compile", tmp_path) > 120
@@ -86,13 +91,16 @@ def test_nncf_runs_with_its_defaults_and_without_telemetry(
 
     calls: list[Any] = []
     fake = ModuleType("nncf")
-    fake.Dataset = lambda items: calls.append(len(items)) or "dataset"  # type: ignore[attr-defined]
+
+    def make_dataset(items: list[Any]) -> str:
+        calls.append(len(items))
+        return "dataset"
 
     def quantize(model: Any, dataset: str) -> Any:
         calls.append((dataset, sys.modules["openvino_telemetry"]))
         return model
 
-    fake.quantize = quantize  # type: ignore[attr-defined]
+    vars(fake).update(Dataset=make_dataset, quantize=quantize)
     monkeypatch.setitem(sys.modules, "nncf", fake)
     assert compare_engine(bundle, "nncf", tmp_path) > 100  # the fake leaves the graph as it is; float16 has 80 dB
     assert calls == [32, ("dataset", None)]
@@ -150,22 +158,51 @@ def test_ncnn_that_cannot_load_the_files_is_a_failure(bundle: Bundle, tmp_path: 
         adapters._load_ncnn(bundle, make_job(bundle, "ncnn", tmp_path))
 
 
-def test_a_missing_library_is_named_with_the_way_to_install_it(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "nncf", None)
-    sent: list[Any] = []
-    connection: Any = SimpleNamespace(send=sent.append)
+@pytest.fixture
+def prepare(monkeypatch: pytest.MonkeyPatch) -> Callable[[Job], list[Any]]:
+    """Runs a preparation in this process. Returns what it sends."""
     monkeypatch.setattr(worker.os, "dup2", lambda one, other: None)
     monkeypatch.setattr(worker.signal, "signal", lambda number, handler: None)
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):
         monkeypatch.setenv(name, "")
-    worker.prepare_files(connection, make_job(bundle, "nncf", tmp_path))
+
+    def run(job: Job) -> list[Any]:
+        sent: list[Any] = []
+        connection: Any = SimpleNamespace(send=sent.append)
+        worker.prepare_files(connection, job)
+        return sent
+
+    return run
+
+
+def test_a_missing_library_is_named_with_the_way_to_install_it(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Callable[[Job], list[Any]]
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
     install = "the library 'nncf' is not installed; install it with: pip install nncf openvino"
+    sent = prepare(make_job(bundle, "nncf", tmp_path))
     assert [(failure.kind, failure.reason) for failure in sent] == [("MachineError", install)]
     broken = explain_missing(ENGINES["nncf"], ImportError("no symbol"))
     assert "no symbol" in str(broken) and "pip install" not in str(broken)
+
+
+def test_a_reason_is_one_line_without_the_folders_of_this_machine(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Callable[[Job], list[Any]]
+) -> None:
+    def fail(given: Bundle, job: Job) -> None:
+        raise ValueError(f"{given.path} and\n{job.folder}/model.mnn " + "x" * 400)
+
+    monkeypatch.setitem(ENGINES, "mnn", ENGINES["mnn"]._replace(prepare=fail))
+    (failure,) = prepare(make_job(bundle, "mnn", tmp_path))
+    assert failure.reason.startswith(f"ValueError: {bundle.folder.name} and model.mnn xxx")
+    assert len(failure.reason) == 300
+
+
+def test_a_preparation_that_works_says_so(bundle: Bundle, tmp_path: Path, prepare: Callable[[Job], list[Any]]) -> None:
+    assert prepare(make_job(bundle, "mnn", tmp_path)) == [worker.Prepared()]
+    assert (tmp_path / "model.mnn").stat().st_size > 1000
+    assert prepare(make_job(bundle, PLAIN, tmp_path)) == [worker.Prepared()]
 
 
 def test_every_package_of_an_engine_is_one_that_can_be_installed() -> None:
