@@ -6,7 +6,9 @@ import contextlib
 import multiprocessing
 import signal
 import threading
-from typing import TypeVar
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
 from .cases import Setup
 from .worker import Facts, Failure, Round, RoundRequest, serve
@@ -16,7 +18,7 @@ _TIMEOUT_S = 600.0
 _EXIT_TIMEOUT_S = 5.0
 """A worker that does not end within this time is killed."""
 
-_Answer = TypeVar("_Answer", Facts, Round)
+_Answer = TypeVar("_Answer")
 
 
 class WorkerFailed(Exception):
@@ -27,16 +29,21 @@ class WorkerFailed(Exception):
         self.failure = failure
 
 
-class Worker:
-    """A fresh process that loads one setup. Every method but `close` raises WorkerFailed."""
+class WorkerProcess:
+    """A fresh process that answers requests through a pipe. `request` and `receive` raise WorkerFailed."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+    def __init__(self, serve: Callable[[Connection, Any], None], task: object, name: str) -> None:
+        """Start it.
+
+        Args:
+            serve: function of a module; called in the process with its end of the pipe and the task. It returns when it
+                receives None, or when this end is closed.
+            task: what it gets, pickled.
+            name: of the process.
+        """
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=serve, args=(theirs, setup), name=f"ganrt-{setup.config.backend}", daemon=True
-        )
+        self._process = context.Process(target=serve, args=(theirs, task), name=name, daemon=True)
         # Ctrl-C interrupts every process of the terminal. This process ends its workers itself, so they ignore it.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
         try:
@@ -51,17 +58,13 @@ class Worker:
         """Process id."""
         return self._process.pid
 
-    def wait_until_loaded(self) -> Facts:
-        """Wait until the bundle is loaded and proven. Call it once, before the first round."""
-        return self._receive(Facts)
-
-    def time_round(self, request: RoundRequest) -> Round:
-        """Time some calls."""
+    def request(self, request: object, kind: type[_Answer]) -> _Answer:
+        """Send a request and wait for its answer, a `kind`."""
         try:
             self._connection.send(request)
         except OSError as error:
             raise WorkerFailed(self._describe_exit()) from error
-        return self._receive(Round)
+        return self.receive(kind)
 
     def close(self) -> None:
         """Ask the process to end; kill it if it does not."""
@@ -73,7 +76,8 @@ class Worker:
             self._process.kill()
             self._process.join()
 
-    def _receive(self, kind: type[_Answer]) -> _Answer:
+    def receive(self, kind: type[_Answer]) -> _Answer:
+        """Wait for an answer, a `kind`."""
         try:
             if not self._connection.poll(_TIMEOUT_S):
                 raise WorkerFailed(Failure("Hung", f"it gave no answer in {_TIMEOUT_S:.0f} s"))
@@ -92,6 +96,22 @@ class Worker:
         if code is not None and code < 0:
             return Failure("Died", f"its process was killed by {signal.Signals(-code).name}")
         return Failure("Died", f"its process ended with exit code {code}")
+
+
+class Worker(WorkerProcess):
+    """A fresh process that loads one setup. Every method but `close` raises WorkerFailed."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        super().__init__(serve, setup, f"ganrt-{setup.config.backend}")
+
+    def wait_until_loaded(self) -> Facts:
+        """Wait until the bundle is loaded and proven. Call it once, before the first round."""
+        return self.receive(Facts)
+
+    def time_round(self, request: RoundRequest) -> Round:
+        """Time some calls."""
+        return self.request(request, Round)
 
 
 def _in_main_thread() -> bool:

@@ -139,7 +139,7 @@ def time_round(generator: Generator, request: RoundRequest, size: Size | None = 
         if k >= 0:
             session.append(pair[0])
             end_to_end.append(pair[1])
-    return Round(tuple(session), tuple(end_to_end), _wait_until_idle(), read_peak_mib())
+    return Round(tuple(session), tuple(end_to_end), wait_until_idle(), read_peak_mib())
 
 
 def _load_generator(connection: Connection, setup: Setup) -> Generator:
@@ -192,8 +192,9 @@ def _compare(bundle: Bundle, session: Session) -> dict[str, Any]:
     }
 
 
-def _wait_until_idle() -> bool:
-    """Wait until this process stops using the CPU: the threads of some libraries keep spinning after a call."""
+def wait_until_idle() -> bool:
+    """Wait until this process stops using the CPU: the threads of some libraries keep spinning after a call. Returns
+    whether it did."""
     for _ in range(_IDLE_WAITS):
         used = clock.cpu_time_ns()
         clock.wait(_IDLE_WAIT_S)

@@ -44,6 +44,7 @@ ARROWS = {
     "ganrt.export.passes": {"ganrt"},
     "ganrt.export.engines": {"ganrt", "ganrt.gpu"},
     "ganrt.bench": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},
+    "ganrt.bench.engines": {"ganrt", "ganrt.models", "ganrt.bench"},
     "ganrt.bench.gpu": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.bench"},
     "ganrt.bench.serving": {"ganrt", "ganrt.bench"},
     "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},
