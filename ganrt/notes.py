@@ -14,7 +14,9 @@ _NAMED = 3
 def format_notes(notes: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each note. A note with several parts is followed by an indented line for each kind of reason."""
     for what, found in notes.items():
-        if not isinstance(found, Mapping):
+        if isinstance(found, list | tuple):
+            yield f"{what}: {_list_names([str(name) for name in found])}"
+        elif not isinstance(found, Mapping):
             yield f"{what}: {found}{' dB' if 'PSNR' in what else ''}"
         elif not found:
             yield f"{what}: nothing"
@@ -29,9 +31,11 @@ def _group_by_reason(found: Mapping[str, Any]) -> Iterator[str]:
     for name, reason in found.items():
         groups.setdefault(_FIGURE.sub("#", str(reason)), []).append((name, str(reason)))
     for group in groups.values():
-        names = [name for name, _ in group]
-        listed = ", ".join(names) if len(names) <= _NAMED else f"{names[0]}, ..., {names[-1]} ({len(names)})"
-        yield f"{listed}: {_merge_reasons([reason for _, reason in group])}"
+        yield f"{_list_names([name for name, _ in group])}: {_merge_reasons([reason for _, reason in group])}"
+
+
+def _list_names(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMED else f"{names[0]}, ..., {names[-1]} ({len(names)})"
 
 
 def _merge_reasons(reasons: list[str]) -> str:

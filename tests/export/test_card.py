@@ -66,6 +66,8 @@ def test_notes_as_lines() -> None:
                 "d": "sums: 90.5 in float32",
             },
             "named": {f"n{k}": "32-bit" for k in range(4)},
+            "with a scale per channel": ["a", "b", "c"],
+            "stored in 16 bits": [f"n{k}" for k in range(4)],
         }
     )
     assert list(found) == [
@@ -76,4 +78,6 @@ def test_notes_as_lines() -> None:
         "  b: has a constant of 1e-8",
         "named: 4",
         "  n0, ..., n3 (4): 32-bit",
+        "with a scale per channel: a, b, c",
+        "stored in 16 bits: n0, ..., n3 (4)",
     ]
