@@ -25,9 +25,12 @@ def made(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -
 def test_every_variant_has_its_paragraph(made: Bundle) -> None:
     card = (made.folder / Bundle.CARD).read_text()
     assert "**fp32** (`model.onnx`): float32; the graph as it was traced." in card
-    for name, kept in (("fp16-phases", "kept in float32"), ("int8-phases", "convolutions kept in float")):
+    for name, calibrated, kept in (
+        ("fp16-phases", "0 to 7", "kept in float32"),
+        ("int8-phases", "8 to 39", "convolutions kept in float"),
+    ):
         paragraph = card.partition(f"**{name}**")[2].partition("\n\n**")[0].partition("\n## ")[0]
-        assert "- calibrated on: samples 0 to 7 of seed 2024" in paragraph
+        assert f"- calibrated on: samples {calibrated} of seed 2024" in paragraph
         assert re.search(r"- worst PSNR there: \d", paragraph) and f"- {kept}: nothing" in paragraph
 
 
