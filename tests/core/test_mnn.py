@@ -61,6 +61,24 @@ def test_it_computes_what_onnxruntime_computes(options: dict[str, Any], apart: b
             np.testing.assert_allclose(compute(session, rows), compute(other, rows), atol=1e-4)
 
 
+@pytest.mark.parametrize("spin", [False, True])
+def test_a_row_is_computed_as_it_is_alone(spin: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MNN would compute a batch with other tiles."""
+    seen: list[int] = []
+    run = mnn._Network._run_row
+
+    def count_rows(self: mnn._Network, feeds: Any) -> Array:
+        seen.append(len(feeds["x"]))
+        return run(self, feeds)
+
+    monkeypatch.setattr(mnn._Network, "_run_row", count_rows)
+    x = np.random.default_rng(1).normal(size=(5, 3, 8, 8)).astype(np.float32)
+    with open_mnn(make_convolution(tmp_path), threads=2, spin=spin) as session:
+        together = compute(session, 5)
+        alone = [session.submit({"x": x[row : row + 1]}).wait()[SPEC.output.name][0] for row in range(5)]
+    assert seen == [1] * 10 and np.array_equal(together, np.stack(alone))
+
+
 @pytest.mark.parametrize(
     ("rows", "parts", "wanted"),
     [(1, 4, [(0, 1)]), (4, 2, [(0, 2), (2, 4)]), (5, 2, [(0, 2), (2, 5)]), (7, 3, [(0, 2), (2, 4), (4, 7)])],
@@ -152,11 +170,12 @@ for threads in (2, 3):
 
 def test_an_impossible_size_leaves_the_session_usable(tmp_path: Path) -> None:
     node = helper.make_node("Reshape", ["x", "to"], [SPEC.output.name], name="last")
-    bundle = write_bundle(tmp_path, node, to=np.array([2, 3, 8, 8], np.int64))
+    bundle = write_bundle(tmp_path, node, to=np.array([1, 3, 8, 8], np.int64))
     with open_mnn(bundle, threads=1) as session:
+        assert isinstance(session, mnn._MnnSession)
         for _ in range(2):
-            with pytest.raises(BackendError, match="mnn failed: Reshape error: 576 -> 384; Compute Shape Error for"):
-                compute(session, 3)
+            with pytest.raises(BackendError, match="mnn failed: Reshape error: 768 -> 192; Compute Shape Error for"):
+                session._networks[0].run({"x": np.zeros((2, 3, 16, 16), np.float32)})
             assert compute(session, 2).shape == (2, 3, 8, 8)
 
 
