@@ -22,9 +22,10 @@ MARGIN = 0.5
 TEXTURE, SHIFT = 0.18, 0.75
 """Limits on flat parts, in levels. They are stricter than those of the proof, because the result is proven on other
 images, and run on other hardware than it is judged on."""
-TEXTURE_IN_PLACE = 0.35
-"""The limit where the backends that run the result are those that judge. Below half a level, a texture mostly vanishes
-when the image is rounded."""
+TEXTURE_IN_PLACE = 0.5
+"""The limit where the backends that run the result are those that judge. On photographs that no one had seen, 1.4 times
+the texture of the samples was measured, which the proof still allows. A texture below half a level mostly vanishes when
+the image is rounded."""
 
 
 class Measured(NamedTuple):
