@@ -15,6 +15,7 @@ from ganrt.export.passes.graph import read_constant
 from ganrt.export.precision import calibration, int8
 from ganrt.export.precision.calibration import Evaluator, draw_samples, measure_ranges
 from ganrt.export.precision.equalization import equalize_channels
+from ganrt.feeds import Array
 from ganrt.spec import Latent, Output, Spec
 
 SPEC = Spec("small", (Latent("z", (3, 8, 8)),), Output(3, (-1.0, 1.0), (8, 8)))
@@ -28,7 +29,7 @@ def network(
 ) -> ir.Model:
     """z -> convolution to 6 channels of very different sizes -> the operators -> convolution that evens them out."""
     random, sizes = np.random.default_rng(0), 10.0 ** np.linspace(-1, 1, 6)
-    weights = {
+    weights: dict[str, Array] = {
         "w1": random.normal(0, 0.2, (6, 3, 3, 3)) * sizes[:, None, None, None],
         "b1": random.normal(0, 0.2, 6) * sizes,
         "w2": random.normal(0, 0.2, (3, 6 // groups, 3, 3)) / (sizes[None, :, None, None] if groups == 1 else 1),

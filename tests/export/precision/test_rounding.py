@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -10,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from ganrt.export.precision import draw_samples
 from ganrt.export.precision.calibration import Evaluator, measure_ranges
 from ganrt.export.precision.int8 import quantize
-from ganrt.export.precision.rounding import round_weights, round_with_feedback
+from ganrt.export.precision.rounding import _Moments, round_weights, round_with_feedback
 from ganrt.spec import Image, Output, Spec
 
 SPEC = Spec("small", (Image("x", "content", 3, (0.0, 1.0)),), Output(3, (-1.0, 1.0), None))
@@ -21,7 +23,7 @@ def network(groups: int = 1, operator: str = "Conv", dilation: int = 1) -> ir.Mo
     random = np.random.default_rng(0)
     shape = (3, 3 // groups, 3, 3)
     weights = {name: random.normal(0, 0.3, shape).astype(np.float32) for name in ("w1", "w2")}
-    shared = {"group": groups, "dilations": [dilation] * 2}
+    shared: dict[str, Any] = {"group": groups, "dilations": [dilation] * 2}
     nodes = [
         helper.make_node(operator, ["x", "w1"], ["c1"], pads=[dilation] * 4, **shared),
         helper.make_node(operator, ["x", "w2"], ["c2"], pads=[0, 0, 2 * dilation, 2 * dilation], **shared),
@@ -70,3 +72,12 @@ def test_of_equal_values_only_the_sum_of_the_weights_counts() -> None:
     rows = np.full((1, 100), 0.3)  # more columns than a block has
     steps = round_with_feedback(rows, np.ones((100, 100)) + 1e-6 * np.eye(100))
     assert abs(int(steps.sum()) - 30) <= 1
+
+
+def test_the_covariance_is_that_of_all_pixels() -> None:
+    pixels = np.random.default_rng(0).normal(2.0, 1.0, (500, 4)).astype(np.float32)
+    moments = _Moments()
+    moments.add(pixels[:200])
+    moments.add(pixels[200:])
+    assert moments.pixels == 500
+    np.testing.assert_allclose(moments.covariance, np.cov(pixels.T, bias=True), atol=1e-4)
