@@ -47,7 +47,7 @@ def convert_to_int8(
     judge = Judge(model, spec, samples, quality + MARGIN, backends, TEXTURE_IN_PLACE)
     calibrated = calibration or samples
     prepared = prepare_graph(model, names, calibrated, judge)
-    trials = Trials(judge, prepared.quantize, frozenset(names))
+    trials = Trials(judge, prepared.quantize, frozenset(names), prepared.measured)
 
     def error(lowered: Collection[str]) -> float:
         return trials.measure(frozenset(lowered)).error

@@ -12,7 +12,7 @@ from ..passes import Array
 from .calibration import QuantizationRange, Samples, measure_ranges
 from .equalization import equalize_channels
 from .int8 import quantize
-from .judge import Judge
+from .judge import Judge, Measured
 from .rounding import round_weights
 
 
@@ -27,6 +27,8 @@ class Prepared(NamedTuple):
     """Name of the output of a convolution -> its weight in int8; others are rounded to the nearest."""
     done: tuple[str, ...]
     """What was done, in words."""
+    measured: Measured | None = None
+    """What the judge found with all layers in int8; None if that is not known."""
 
     def quantize(self, lowered: Collection[str]) -> ir.Model:
         """Return a copy of the graph with these layers in int8."""
@@ -42,16 +44,17 @@ def prepare_graph(model: ir.Model, names: Sequence[str], samples: Samples, judge
         judge: of other samples.
     """
     best = Prepared(model, measure_ranges(model, names, samples), {}, ())
-    least = judge.measure(best.quantize(names)).error
+    least = judge.measure(best.quantize(names))
     equalized = equalize_channels(model, best.ranges)
     if equalized is not model:
         tried = Prepared(equalized, measure_ranges(equalized, names, samples), {}, ("channels equalized",))
-        error = judge.measure(tried.quantize(names)).error
-        if error < least:
-            best, least = tried, error
+        found = judge.measure(tried.quantize(names))
+        if found.error < least.error:
+            best, least = tried, found
     steps = round_weights(best.model, best.ranges, samples)
     if steps:
         tried = best._replace(steps=steps, done=(*best.done, "weights rounded with feedback"))
-        if judge.measure(tried.quantize(names)).error < least:
-            best = tried
-    return best
+        found = judge.measure(tried.quantize(names))
+        if found.error < least.error:
+            best, least = tried, found
+    return best._replace(measured=least)

@@ -20,11 +20,14 @@ class Trials(Generic[ChoiceT]):
         judge: measures a graph.
         make: makes the graph of a choice.
         lowest: the choice that is expected to do worst, such as all layers in 8 bits.
+        measured: what the judge has found with that choice; None if it has not been asked.
     """
 
-    def __init__(self, judge: Judge, make: Callable[[ChoiceT], ir.Model], lowest: ChoiceT) -> None:
+    def __init__(
+        self, judge: Judge, make: Callable[[ChoiceT], ir.Model], lowest: ChoiceT, measured: Measured | None = None
+    ) -> None:
         self._judge, self._make, self._lowest = judge, make, lowest
-        self._measured: dict[ChoiceT, Measured] = {}
+        self._measured: dict[ChoiceT, Measured] = {} if measured is None else {lowest: measured}
         self._estimated: dict[ChoiceT, float] = {}
 
     def measure(self, choice: ChoiceT) -> Measured:

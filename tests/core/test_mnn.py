@@ -52,6 +52,20 @@ def compute(session: Session, rows: int) -> Array:
     return image
 
 
+def count_rows(monkeypatch: pytest.MonkeyPatch, method: str) -> list[int]:
+    """Return a list that gets the rows of every call of a method of a network."""
+    seen: list[int] = []
+    run = getattr(mnn._Network, method)
+
+    def counting(self: mnn._Network, feeds: Any) -> Array:
+        seen.append(len(feeds["x"]))
+        image: Array = run(self, feeds)
+        return image
+
+    monkeypatch.setattr(mnn._Network, method, counting)
+    return seen
+
+
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("options", [{"threads": 1}, {"threads": 3}, {"threads": 2, "spin": True}])
 def test_it_computes_what_onnxruntime_computes(options: dict[str, Any], apart: bool, tmp_path: Path) -> None:
@@ -64,14 +78,7 @@ def test_it_computes_what_onnxruntime_computes(options: dict[str, Any], apart: b
 @pytest.mark.parametrize("spin", [False, True])
 def test_a_row_is_computed_as_it_is_alone(spin: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MNN would compute a batch with other tiles."""
-    seen: list[int] = []
-    run = mnn._Network._run_row
-
-    def count_rows(self: mnn._Network, feeds: Any) -> Array:
-        seen.append(len(feeds["x"]))
-        return run(self, feeds)
-
-    monkeypatch.setattr(mnn._Network, "_run_row", count_rows)
+    seen = count_rows(monkeypatch, "_run_row")
     x = np.random.default_rng(1).normal(size=(5, 3, 8, 8)).astype(np.float32)
     with open_mnn(make_convolution(tmp_path), threads=2, spin=spin) as session:
         together = compute(session, 5)
@@ -90,14 +97,7 @@ def test_parts_of_a_batch_differ_by_one_row_at_most(rows: int, parts: int, wante
 def test_a_batch_is_divided_among_threads_and_spinning_threads_share_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
-    run = mnn._Network.run
-
-    def count_rows(self: mnn._Network, feeds: Any) -> Array:
-        seen.append(len(feeds["x"]))
-        return run(self, feeds)
-
-    monkeypatch.setattr(mnn._Network, "run", count_rows)
+    seen = count_rows(monkeypatch, "run")
     bundle = make_convolution(tmp_path)
     for options, wanted in (
         ({"threads": 1}, [5]),

@@ -111,3 +111,10 @@ def test_a_trial_is_made_once_and_estimated_on_the_sample_that_does_worst() -> N
     assert trials.estimate(2) == trials.estimate(2) == pytest.approx(0.6)
     assert (judge.narrowed.factors, judge.narrowed.measured) == ((3.0,), 1)
     assert trials.measure(20).worst == 1 and judge.measured == 2  # for the estimate
+
+
+def test_what_was_measured_before_is_not_measured_again() -> None:
+    judge = CountingJudge()
+    known = judge.measure(2.0)
+    trials: Trials[int] = Trials(judge, lambda choice: choice / 10, 20, known)  # type: ignore[arg-type, return-value]
+    assert trials.measure(20) is known and trials.estimate(10) == pytest.approx(3.0) and judge.measured == 1

@@ -52,7 +52,7 @@ def test_both_help_where_channels_differ(graph: tuple[ir.Model, Spec]) -> None:
     plain = preparation.Prepared(
         graph[0], preparation.measure_ranges(graph[0], names, draw_samples(graph[1], 32, start=8)), {}, ()
     )
-    assert prepared.done == BOTH
+    assert prepared.done == BOTH and prepared.measured == judge.measure(prepared.quantize(names))
     rounded_to_the_nearest = prepared._replace(steps={})
     psnrs = [judge.measure(each.quantize(names)).psnr for each in (plain, rounded_to_the_nearest, prepared)]
     assert psnrs[0] + 3 < psnrs[1] < psnrs[2]
