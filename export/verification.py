@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,8 +26,7 @@ from ganrt.trust import cache_proof, make_refusal, proof_key, request_key
 
 from .card import has_pictures, write_card
 from .contact_sheet import draw_contact_sheet, sheet_stem
-from .engines import PRECISIONS as COMPILED
-from .engines import CompilationTrial, Compiler, has_compiler, try_compilation
+from .engines import CompilationTrial, CompilationTrials
 from .lint import join_paths
 from .passes import find_module_path
 
@@ -161,10 +161,14 @@ def prove_bundle(
     named = (backends,) if isinstance(backends, str) else tuple(backends or ())
     proofs: dict[str, tuple[Proof, ...]] = {}
     known: dict[str, Comparison] = {}
-    for backend in named or installed_backends(device):
-        for variant in [
-            name for name in variants or bundle.variants if supports_variant(backend, bundle, name, device)
-        ]:
+    pairs = [
+        (backend, variant)
+        for backend in named or installed_backends(device)
+        for variant in variants or bundle.variants
+        if supports_variant(backend, bundle, variant, device)
+    ]
+    with CompilationTrials(bundle, variants) as compilation:
+        for backend, variant in pairs:
             progress(f"verifying {variant} on {backend}")
             try:
                 config = SessionConfig(backend, variant, device)
@@ -180,28 +184,29 @@ def prove_bundle(
                 continue
             proofs[variant] = (*proofs.get(variant, ()), proof)
             bundle = _record_proof(bundle, variant, proof, compared)
-    return Verification(write_card(_note_compilation(bundle, progress, variants)), proofs, named)
+        bundle = _note_compilation(bundle, compilation.trials, progress)
+    return Verification(write_card(bundle), proofs, named)
 
 
-def _note_compilation(bundle: Bundle, progress: Progress, variants: Collection[str] | None = None) -> Bundle:
-    """Where TensorRT for RTX is installed, note for each variant whether it compiles it for RTX GPUs."""
-    if not has_compiler():
-        return bundle
-    with Compiler() as compiler:
-        for name, variant in bundle.variants.items():
-            if variant.precision not in COMPILED or (variants is not None and name not in variants):
-                continue
-            progress(f"compiling {name} for RTX GPUs")
-            try:
-                trial = try_compilation(compiler, bundle, name)
-            except BundleError as error:  # which the proofs have reported already
-                progress(f"skipped: {error}")
-                continue
-            except MachineError as error:
-                progress(f"skipped: {error}")
-                break
-            noted = replace(variant, notes={**variant.notes, _COMPILER_NOTE: _describe_trial(bundle, name, trial)})
-            bundle = replace(bundle, variants={**bundle.variants, name: noted})
+def _note_compilation(bundle: Bundle, trials: Mapping[str, Future[CompilationTrial]], progress: Progress) -> Bundle:
+    """Note for each variant whether NVIDIA's compiler takes it for RTX GPUs.
+
+    Args:
+        trials: by the name of the variant.
+    """
+    for name, trial in trials.items():
+        progress(f"compiling {name} for RTX GPUs")
+        try:
+            found = trial.result()
+        except BundleError as error:  # which the proofs have reported already
+            progress(f"skipped: {error}")
+            continue
+        except MachineError as error:
+            progress(f"skipped: {error}")
+            break
+        variant = bundle.variant(name)
+        noted = replace(variant, notes={**variant.notes, _COMPILER_NOTE: _describe_trial(bundle, name, found)})
+        bundle = replace(bundle, variants={**bundle.variants, name: noted})
     return bundle
 
 

@@ -13,6 +13,7 @@ from ganrt.lazy import lazy_exports
 if TYPE_CHECKING:
     from .ahead import PRECISIONS, CompilationTrial, choose_targets, compile_variant, has_compiler, try_compilation
     from .cached_build import build
+    from .compilation_trials import CompilationTrials
     from .compiler import CompiledPlan, Compiler
     from .layers import Launch, parse_layers
     from .options import FP8_TARGETS, TARGETS, USUAL_TARGETS, EngineOptions, RtxEngineOptions
@@ -23,6 +24,7 @@ __all__ = [
     "TARGETS",
     "USUAL_TARGETS",
     "CompilationTrial",
+    "CompilationTrials",
     "CompiledPlan",
     "Compiler",
     "EngineOptions",
@@ -39,6 +41,7 @@ __all__ = [
 _MODULES = {
     "PRECISIONS": "ahead",
     "CompilationTrial": "ahead",
+    "CompilationTrials": "compilation_trials",
     "FP8_TARGETS": "options",
     "TARGETS": "options",
     "USUAL_TARGETS": "options",

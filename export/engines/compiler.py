@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _WORKER = "ganrt.export.engines.compile_worker"
 _ERRORS: dict[str, type[GanrtError]] = {kind.__name__: kind for kind in (EngineError, RequestError, MachineError)}
 """The errors of the worker, by the names that it reports them under."""
+_KILLED = "the compiler of TensorRT for RTX was stopped"
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class CompiledPlan:
 
 
 class Compiler:
-    """The worker process. Use it as a context manager, or call `close`; one thread at a time."""
+    """The worker process. Use it as a context manager, or call `close`; one thread at a time, but for `kill`."""
 
     def __init__(self) -> None:
         self._worker: subprocess.Popen[str] | None = None
+        self._is_killed = False
 
     def __enter__(self) -> Self:
         return self
@@ -79,6 +81,13 @@ class Compiler:
                 raise _ERRORS[answer["kind"]](answer["error"])
             return CompiledPlan(plan.read_bytes(), answer["layers"])
 
+    def kill(self) -> None:
+        """End the worker at once, from any thread, for good. What is being compiled raises MachineError."""
+        self._is_killed = True
+        worker = self._worker
+        if worker is not None:
+            worker.kill()
+
     def close(self) -> None:
         """End the worker. May be called twice."""
         worker, self._worker = self._worker, None
@@ -90,6 +99,8 @@ class Compiler:
 
     def _ask(self, request: dict[str, Any], progress: Callable[[float], None]) -> dict[str, Any]:
         """Send a request and return the answer to it."""
+        if self._is_killed:
+            raise MachineError(_KILLED)
         worker = self._worker = self._worker or _start_worker()
         try:
             with suppress(BrokenPipeError):  # it ended by itself, which reading shows
@@ -105,6 +116,8 @@ class Compiler:
             raise
         status = worker.wait()
         self.close()
+        if self._is_killed:
+            raise MachineError(_KILLED)
         if status >= 0:
             raise EngineError(f"the process of the compiler ended with exit code {status}; what it printed says why")
         raise EngineError(

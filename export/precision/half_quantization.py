@@ -119,13 +119,9 @@ class HalfQuantizer:
             raise VerificationError(
                 f"{precision} was asked for, but this graph has no convolutions in float16 with constant weights"
             )
-        # Beside the error of 8 bits that of float16 is small, and it takes several times as long to compute on a CPU.
-        # Not for fp8: ONNX Runtime 1.32 drops a Relu in front of a pair in fp8, unless there are casts between them.
-        in_half = self._make_trials(precision, in_half=True)
-        in_float = in_half if precision == "fp8" else self._make_trials(precision, in_half=False)
-        choice = self._choose_layers(precision, in_float)
-        if precision != "fp8" and in_half.measure(self._spell_out(choice)).error > 1.0:
-            choice = self._choose_layers(precision, in_half)
+        every = _Lowered(frozenset(names))
+        trials = Trials(self._judge, lambda lowered: self._quantize(precision, lowered), every)
+        choice = self._choose_layers(precision, trials)
         kept, per_channel, alone = choice
         if len(kept) == len(names):
             raise VerificationError(
@@ -135,50 +131,61 @@ class HalfQuantizer:
         lowered = self._spell_out(choice)
         notes: dict[str, object] = {
             "calibrated on": self._samples.origin,
-            **in_half.measure(lowered).describe(),
+            **trials.measure(lowered).describe(),
             f"layers in {precision}": len(names) - len(kept),
             "convolutions kept in float": {name: f"{format_share(alone[name])} on its own" for name in kept},
         }
         if per_channel:
             notes["with a scale per channel"] = list(per_channel)
-        return self._quantize(precision, lowered, in_half=True), notes
+        return self._quantize(precision, lowered), notes
 
     def _count_macs(self, name: str) -> float:
         weights = [read_constant(node.inputs[1]) for node in self._layers[name].nodes]
         return float(self._ranges[name].pixels * sum(weight.size for weight in weights if weight is not None))
 
-    def _make_trials(self, precision: str, in_half: bool) -> Trials[_Lowered]:
-        """Of graphs in float32 around their pairs, or in float16."""
-        every = _Lowered(frozenset(self._layers))
-        return Trials(self._judge, lambda lowered: self._quantize(precision, lowered, in_half), every)
-
     def _choose_layers(self, precision: str, trials: Trials[_Lowered]) -> _LayerChoice:
         names = list(self._layers)
+        every = _Lowered(frozenset(names))
+        # Beside the error of 8 bits that of float16 is small, and it takes several times as long to compute on a CPU.
+        # Not for fp8: ONNX Runtime 1.32 drops a Relu in front of a pair in fp8, unless there are casts between them.
+        estimates = trials
+        if precision != "fp8":
+            estimates = Trials(
+                self._judge, lambda lowered: self._quantize_convs(precision, lowered), every, trials.measure(every)
+            )
 
         def error(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
             return trials.measure(_Lowered(frozenset(lowered), frozenset(per_channel))).error
 
         def estimate(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
-            return trials.estimate(_Lowered(frozenset(lowered), frozenset(per_channel)))
+            return estimates.estimate(_Lowered(frozenset(lowered), frozenset(per_channel)))
 
         kept, alone = choose_kept_layers(names, error, 1.0, self._count_macs, estimate)
         per_channel: tuple[str, ...] = ()
-        for name in kept if precision == "int8" else ():
+
+        def lower_kept(tried: Collection[str]) -> list[str]:
+            return [name for name in names if name not in kept or name in tried]
+
+        for name in sorted(kept, key=alone.__getitem__) if precision == "int8" else ():  # the least harmful ones first
             tried = (*per_channel, name)
-            lowered = [layer for layer in names if layer not in kept or layer in tried]
-            if estimate(lowered, tried) <= 1.0 and error(lowered, tried) <= 1.0:
+            if estimate(lower_kept(tried), tried) <= 1.0:
                 per_channel = tried
-        return _LayerChoice(tuple(name for name in kept if name not in per_channel), per_channel, alone)
+        while per_channel and error(lower_kept(per_channel), per_channel) > 1.0:
+            per_channel = per_channel[:-1]
+        in_order = tuple(name for name in kept if name in per_channel)
+        return _LayerChoice(tuple(name for name in kept if name not in per_channel), in_order, alone)
 
     def _spell_out(self, choice: _LayerChoice) -> _Lowered:
         return _Lowered(frozenset(self._layers) - set(choice.kept), frozenset(choice.per_channel))
 
-    def _quantize(self, precision: str, lowered: _Lowered, in_half: bool) -> ir.Model:
+    def _quantize(self, precision: str, lowered: _Lowered) -> ir.Model:
+        return convert_rest_to_half(self._quantize_convs(precision, lowered), self._half)
+
+    def _quantize_convs(self, precision: str, lowered: _Lowered) -> ir.Model:
+        """Float32 around the pairs."""
         scales = {name: name in lowered.per_channel for name in lowered.layers}
-        made = quantize_convs(
-            self._half, self._ranges, FORMATS[precision], scales, self._samples.headroom or 1.0, self._rounded
-        )
-        return convert_rest_to_half(made, self._half) if in_half else made
+        headroom = self._samples.headroom or 1.0
+        return quantize_convs(self._half, self._ranges, FORMATS[precision], scales, headroom, self._rounded)
 
 
 class _Lowered(NamedTuple):

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,9 @@ from ganrt.bundle import Bundle, Variant
 from ganrt.cli.main import main
 from ganrt.errors import EngineError, MachineError, RequestError
 from ganrt.export import verification
-from ganrt.export.engines import ahead, compiler
-from ganrt.export.engines.ahead import try_compilation
+from ganrt.export.engines import ahead, compilation_trials, compiler
+from ganrt.export.engines.ahead import CompilationTrial, try_compilation
+from ganrt.export.engines.compilation_trials import CompilationTrials
 from ganrt.export.engines.compiler import CompiledPlan, Compiler
 from ganrt.export.engines.options import RtxEngineOptions
 from ganrt.gpu import engine_cache
@@ -220,6 +222,25 @@ def test_a_rejection_names_the_module(tmp_path: Path) -> None:
     assert trial.targets == () and set(trial.reasons) == {"sm86", "sm89", "sm120"}
     text = verification._describe_trial(bundle, "fp32", trial)
     assert "rejects it for sm86, sm89, sm120: cannot parse the graph: at Det 'blocks.1/Det'" in text
+
+
+def test_an_exception_beside_the_compiler_ends_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, rtx: None) -> None:
+    working = threading.Event()
+
+    def compile_forever(opened: Compiler, bundle: Bundle, variant: str) -> CompilationTrial:
+        while True:
+            try:
+                opened.compile(bundle.onnx(variant), ONE)
+            finally:
+                working.set()
+
+    monkeypatch.setattr(compilation_trials, "try_compilation", compile_forever)
+    with pytest.raises(KeyboardInterrupt), CompilationTrials(bundle) as compilation:
+        assert working.wait(60)
+        raise KeyboardInterrupt
+    first, *others = compilation.trials.values()
+    assert isinstance(first.exception(), MachineError) and "was stopped" in str(first.exception())
+    assert all(other.cancelled() for other in others)
 
 
 def test_without_the_compiler_verify_notes_nothing(copied: Bundle) -> None:
