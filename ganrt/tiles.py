@@ -61,14 +61,14 @@ def choose_window_sides(spec: Spec, size: tuple[int, int]) -> tuple[int, int]:
     most = choose_window_side(spec) ** 2
     found: list[tuple[int, int, int]] = []
     for rows in range(1, -(-size[0] // rule) + 1):
+        if found and (size[0] + 2 * margin * (rows - 1)) * size[1] > min(found)[0]:
+            break  # so many rows compute more, however wide the windows are
         height = _measure_window(size[0], rows, margin, rule)
         width = most // height // rule * rule
         if width > 2 * margin:
             columns = _count_windows(size[1], width, margin)
             width = _measure_window(size[1], columns, margin, rule)
             found.append((rows * columns * height * width, height, width))
-        if height <= 2 * margin + rule:
-            break
     return min(found)[1:]
 
 

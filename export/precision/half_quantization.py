@@ -103,6 +103,11 @@ class HalfQuantizer:
         self._layers = {layer.name: layer for layer in find_half_layers(half)}
         self._rounded: RoundedWeights = {}
 
+    @property
+    def _every(self) -> _Lowered:
+        """All layers in 8 bits."""
+        return _Lowered(frozenset(self._layers))
+
     @cached_property
     def _judge(self) -> Judge:
         return Judge(self._half.source, self._spec, self._samples, self._quality + MARGIN)
@@ -119,8 +124,7 @@ class HalfQuantizer:
             raise VerificationError(
                 f"{precision} was asked for, but this graph has no convolutions in float16 with constant weights"
             )
-        every = _Lowered(frozenset(names))
-        trials = Trials(self._judge, lambda lowered: self._quantize(precision, lowered), every)
+        trials = Trials(self._judge, lambda lowered: self._quantize(precision, lowered), self._every)
         choice = self._choose_layers(precision, trials)
         kept, per_channel, alone = choice
         if len(kept) == len(names):
@@ -145,13 +149,13 @@ class HalfQuantizer:
 
     def _choose_layers(self, precision: str, trials: Trials[_Lowered]) -> _LayerChoice:
         names = list(self._layers)
-        every = _Lowered(frozenset(names))
         # Beside the error of 8 bits that of float16 is small, and it takes several times as long to compute on a CPU.
         # Not for fp8: ONNX Runtime 1.32 drops a Relu in front of a pair in fp8, unless there are casts between them.
         estimates = trials
         if precision != "fp8":
+            known = trials.measure(self._every)
             estimates = Trials(
-                self._judge, lambda lowered: self._quantize_convs(precision, lowered), every, trials.measure(every)
+                self._judge, lambda lowered: self._quantize_convs(precision, lowered), self._every, known
             )
 
         def error(lowered: Collection[str], per_channel: Collection[str] = ()) -> float:
