@@ -1,0 +1,59 @@
+"""Checkpoints of well-known projects, exported as they are, make the pictures that the projects' own code made."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from helpers.golden_cases import GoldenCase, load_golden_case
+
+import ganrt
+from ganrt.export import export
+from ganrt.export.sources import open_source
+
+BACKENDS = ["onnxruntime", "openvino", "pytorch"]
+_SHARE = 1e-4
+"""Of the range of the original's output: how far others may be from it."""
+
+
+class Row(NamedTuple):
+    """What a golden case is exported as."""
+
+    family: str
+    config: Mapping[str, Any] = {}
+    """What a checkpoint does not tell."""
+    inputs: Mapping[str, Any] = {}
+    """Inputs that the case does not hold, such as a truncation."""
+
+
+CASES: dict[str, Row] = {}
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], GoldenCase]:
+    folder, made = tmp_path_factory.mktemp("golden"), dict[str, GoldenCase]()
+    return lambda name: made.setdefault(name, load_golden_case(name, folder))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_module_makes_the_projects_own_pictures(load: Callable[[str], GoldenCase], name: str) -> None:
+    row, case = CASES[name], load(name)
+    source = open_source(str(case.checkpoint), row.config)
+    assert source.model is not None and source.model["family"] == row.family
+    given = {**case.inputs, **row.inputs}
+    assert list(given) == [item.name for item in source.spec.inputs]
+    with torch.inference_mode():
+        found = source.module(*(torch.from_numpy(value) for value in given.values())).numpy()
+    assert np.abs(found - case.output).max() < _SHARE * np.ptp(case.output)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bundle_makes_them_on_every_backend(load: Callable[[str], GoldenCase], name: str, tmp_path: Path) -> None:
+    row, case = CASES[name], load(name)
+    export(str(case.checkpoint), tmp_path / "golden.ganrt", config=row.config)
+    for backend in BACKENDS:
+        with ganrt.load(tmp_path / "golden.ganrt", backend) as generator:
+            found = generator(**case.inputs, **row.inputs)
+        assert np.abs(found - case.output).max() < _SHARE * np.ptp(case.output), backend
