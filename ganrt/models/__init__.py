@@ -52,6 +52,9 @@ FAMILIES = {
     "srvgg": "super-resolution: Real-ESRGAN's compact network (Wang et al. 2021)",
     "transformer_net": "style transfer, one style per network, instance norm (Johnson et al. 2016)",
     "adain": "style transfer from any style picture, with a strength (Huang and Belongie 2017)",
+    "pix2pix": "image to image: a U-Net (Isola et al. 2017)",
+    "cyclegan": "image to image: residual blocks, CycleGAN and CUT (Zhu et al. 2017, Park et al. 2020)",
+    "animegan": "photographs to anime, version 2 (Chen et al. 2019)",
     "synthesis": "images from edges, colour, texture or masks; inpainting (Nazeri et al. 2019)",
 }
 """Name of a family and its module -> description. Kept here so that listing the families needs no torch."""

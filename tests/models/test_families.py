@@ -192,6 +192,21 @@ keys = st.sampled_from(
         "generator.layers.0.conv_0.weight_orig",
         "generator.layers.0.conv_3.weight",
         "generator.layers.1.gamma",
+        "stem.conv.weight",
+        "head.weight",
+        "blocks.0.first.conv.weight",
+        "blurs_up.0.filt",
+        "model.1.weight",
+        "model.4.weight",
+        "model.7.filt",
+        "model.10.conv_block.1.weight",
+        "model.10.block.9.weight",
+        "model.16.weight",
+        "model.model.0.weight",
+        "model.model.3.weight",
+        "model.model.1.model.1.weight",
+        "block_c.1.layers.0.1.weight",
+        "out_layer.0.weight",
     ]
 )
 shapes = st.lists(st.integers(0, 4), max_size=5).map(tuple)

@@ -28,7 +28,13 @@ class Row(NamedTuple):
     """Inputs that the case does not hold, such as a truncation."""
 
 
-CASES: dict[str, Row] = {}
+CASES = {
+    "pix2pix_unet128": Row("pix2pix"),
+    "cyclegan_resnet6": Row("cyclegan"),
+    "cyclegan_resnet6_batch": Row("cyclegan"),
+    "cut_resnet9": Row("cyclegan"),
+    "animegan2": Row("animegan"),
+}
 
 
 @pytest.fixture(scope="module")
