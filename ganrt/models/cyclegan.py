@@ -6,6 +6,7 @@ Shift-Invariant Again", ICML 2019).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ class Generator(nn.Module):
         self.stem = NormedConv(stem, norm, config.width)
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         self.blurs_down, self.blurs_up = nn.ModuleList(), nn.ModuleList()
-        for fine, coarse in zip(widths, widths[1:], strict=False):
+        for fine, coarse in itertools.pairwise(widths):
             stride = 1 if config.blur_down else 2
             self.downs.append(NormedConv(nn.Conv2d(fine, coarse, 3, stride, 1, bias=bias), norm, coarse))
             self.blurs_down.append(BlurDown(coarse) if config.blur_down else nn.Identity())
