@@ -11,7 +11,7 @@ from helpers.golden_cases import load_golden_case
 from safetensors.torch import save_file
 
 from ganrt.errors import CheckpointError
-from ganrt.export.checkpoints import recognize
+from ganrt.export.sources import recognize
 from ganrt.models import FAMILIES, build_generator, get_family
 from ganrt.models.unpickle import read_state
 

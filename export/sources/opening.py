@@ -1,4 +1,5 @@
-"""What can be exported: RUN folders of `ganrt train`, checkpoints, `package.module:factory`, and modules in memory."""
+"""What can be exported: RUN folders of `ganrt train`, checkpoints, ONNX files, `package.module:factory`, and modules in
+memory."""
 
 from __future__ import annotations
 
@@ -14,13 +15,16 @@ from typing import Any, cast
 
 import torch
 
+from ganrt.backend import library_version
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import FAMILIES, AnyFamily, SkipRandomWeights, State, get_family, read_state
 from ganrt.spec import Spec
 from ganrt.training import read_run
 
+from ..lint import RowByRow, list_training_parts
 from .checkpoints import recognize
-from .lint import list_training_parts
+from .onnx_file import GraphFile, GraphModule, choose_output, is_graph_file, read_graph_file
+from .spec_guess import guess_spec
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -41,6 +45,10 @@ class Source:
     """What messages call it."""
     in_training: tuple[str, ...] = ()
     """Paths of the parts of a user's module that came in training mode."""
+    graph: tuple[GraphFile, str] | None = None
+    """An ONNX file, which `module` runs, and the name of its output: it is not traced again."""
+    remarks: tuple[str, ...] = ()
+    """What of the Spec was guessed, a sentence each."""
 
 
 def describe_source(source: str | Path | torch.nn.Module) -> str:
@@ -49,34 +57,81 @@ def describe_source(source: str | Path | torch.nn.Module) -> str:
 
 
 def open_source(
-    source: str | Path | torch.nn.Module, config: Mapping[str, Any] | None = None, spec: Spec | None = None
+    source: str | Path | torch.nn.Module,
+    config: Mapping[str, Any] | None = None,
+    spec: Spec | None = None,
+    batch: int | None = None,
 ) -> Source:
     """Load what is to be exported.
 
     Args:
-        source: path of a RUN folder or a checkpoint, `package.module:factory`, or a module in memory.
-        config: settings that a checkpoint does not hold, or the factory's keyword arguments.
-        spec: of a module in memory, and of nothing else.
+        source: path of a RUN folder, a checkpoint or an ONNX file, `package.module:factory`, or a module in memory.
+        config: settings that a checkpoint does not hold, or the factory's keyword arguments; `output` names the image
+            of an ONNX file with several outputs.
+        spec: of a module in memory, or of an ONNX file, where it is guessed by default.
+        batch: 1 for a network whose batch size is fixed at 1 (`Spec.single`).
 
     Raises RequestError when there is nothing of that name or the arguments contradict each other, CheckpointError when
     a checkpoint or the weights cannot be used.
     """
+    if batch not in (None, 1):
+        raise RequestError(f"batch is {batch!r}; it is 1, or left out for any batch size")
+    loaded = _open(source, config, spec, batch == 1)
+    if loaded.model is not None:
+        if batch == 1:
+            raise RequestError(f"batch is 1, and {loaded.model['family']} takes any batch size: leave it out")
+        return loaded
+    if batch == 1 and not loaded.spec.single:
+        loaded = replace(loaded, spec=replace(loaded.spec, single=True))
+    return replace(loaded, module=RowByRow(loaded.module)) if loaded.spec.single else loaded
+
+
+def _open(
+    source: str | Path | torch.nn.Module, config: Mapping[str, Any] | None, spec: Spec | None, single: bool
+) -> Source:
     if isinstance(source, torch.nn.Module):
         return _open_module(source, config, spec)
     if not isinstance(source, str | Path):
         raise RequestError(
             f"the source is a {type(source).__name__}; pass a path, 'package.module:factory' or a torch.nn.Module"
         )
-    if spec is not None:
-        raise RequestError(f"spec= describes a module in memory; {source} brings its own Spec, so leave spec= out")
     path, config = Path(source), config or {}
+    if path.is_file() and is_graph_file(path):
+        return _open_graph(path, config, spec, single)
+    if spec is not None:
+        raise RequestError(
+            f"spec= describes a module in memory or an ONNX file; {source} brings its own Spec, so leave spec= out"
+        )
     if path.is_dir():
         return _open_run(path, config)
     if path.is_file():
         return _open_checkpoint(path, config)
     if _FACTORY.fullmatch(str(source)):
         return _call_factory(str(source), config)
-    raise RequestError(f"{source} is neither a RUN folder, nor a checkpoint file, nor package.module:factory")
+    raise RequestError(
+        f"{source} is neither a RUN folder, nor a checkpoint or an ONNX file, nor package.module:factory"
+    )
+
+
+def _open_graph(path: Path, config: Mapping[str, Any], spec: Spec | None, single: bool) -> Source:
+    unknown = sorted(set(config) - {"output"})
+    if unknown:
+        raise RequestError(f"an ONNX file has no setting {unknown[0]!r}; it has output, the name of the image")
+    file = read_graph_file(path)
+    output = str(choose_output(file, config.get("output")).name)
+    remarks: list[str] = []
+    if spec is None:
+        spec, remarks = guess_spec(file, output)
+    spec = replace(spec, single=spec.single or single)
+    if len(spec.inputs) != len(file.model.graph.inputs):
+        found = ", ".join(str(value.name) for value in file.model.graph.inputs)
+        raise RequestError(
+            f"{path} takes {found}; the Spec describes {len(spec.inputs)} inputs: one each, in this order"
+        )
+    runtime = f"ONNX Runtime {library_version('onnxruntime')}"
+    origin = {"name": path.name, "sha256": file.sha256, "original": f"the ONNX file itself on {runtime}, in float32"}
+    module = GraphModule(file, output, spec).eval()
+    return Source(module, spec, None, origin, graph=(file, output), remarks=tuple(remarks))
 
 
 def _open_module(module: torch.nn.Module, config: Mapping[str, Any] | None, spec: Spec | None) -> Source:
