@@ -17,6 +17,8 @@ _SIDES = (64, 128, 256)
 _SEED = 11
 _INNER = 24
 """Side of what a window and the whole picture have in common, in pixels."""
+_WHOLE = 192
+"""Least side of the whole picture: a dilated convolution must see something in all its places."""
 _ROUNDING = 1e-5
 """Of the output's range: convolutions of other sizes add up in another order."""
 _CHANGES = (1.0, -1.0, 0.5)
@@ -31,14 +33,14 @@ def measure_reach(spec: Spec, run: Callable[[Feeds], Floats]) -> int | None:
         run: the model: feeds -> images, float32 NCHW. Without rounding that depends on what other pixels hold.
 
     Pixels of every residue modulo `multiple_of` are changed, in each image input, because strides and upsampling make
-    the reach depend on the place. What no change of these pictures shows is not found; so the result must be checked by
-    comparing a picture in tiles with the whole.
+    the reach depend on the place. What no change of these pictures shows is not found; so a window is compared with the
+    whole (`has_reach`).
     """
     step = max(item.multiple_of for item in spec.images)
     for side in _SIDES:
         side = -(-side // step) * step
         found = _measure_at(spec, run, side, step)
-        if found is not None:
+        if found is not None and has_reach(spec, run, found):
             return found
     return None
 
@@ -52,7 +54,7 @@ def has_reach(spec: Spec, run: Callable[[Feeds], Floats], reach: int) -> bool:
     step = max(item.multiple_of for item in spec.images)
     margin = -(-max(reach, 1) // step) * step
     inner = max(step, -(-_INNER // step) * step)
-    window, side = inner + 2 * margin, inner + 4 * margin
+    window, side = inner + 2 * margin, -(-max(_WHOLE, inner + 4 * margin) // step) * step
     given = feeds.draw_feeds(spec, _SEED, 1, 1, size=(side, side))
     places = slice(margin, margin + window)
     names = {item.name for item in spec.images}

@@ -25,7 +25,7 @@ from ..lint import Reach, find_output_interval
 from ..passes import read_constant
 from .onnx_file import GraphFile, GraphModule, choose_output
 from .onnx_interface import fit_interface, has_channels_last
-from .receptive_field import has_reach, measure_reach
+from .receptive_field import measure_reach
 
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 _SIDES = ((48, 64), (80, 48))
@@ -224,7 +224,7 @@ def _guess_ranges(file: GraphFile, output: str, spec: Spec, remarks: list[str]) 
     spec = replace(spec, output=replace(spec.output, range=made))
     if spec.output.size is None and all(item.size is None for item in spec.images):
         reach = measure_reach(spec, run)
-        if reach is not None and has_reach(spec, run, reach):
+        if reach is not None:
             spec = replace(spec, output=replace(spec.output, reach=max(1, reach)))
     return spec
 
