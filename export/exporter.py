@@ -158,7 +158,7 @@ def _load(
     progress(f"loading {name}")
     loaded = open_source(source, config, spec, batch)
     for remark in loaded.remarks:
-        progress(f"guessed: {remark}; --spec FILE.json says it otherwise")
+        progress(remark)
     findings = check_module(loaded.module)
     if loaded.model is None:  # the families of ganrt need no dry run
         known = {finding.rule for finding in findings if finding.severity == "rejected"}

@@ -48,7 +48,7 @@ class Source:
     graph: tuple[GraphFile, str] | None = None
     """An ONNX file, which `module` runs, and the name of its output: it is not traced again."""
     remarks: tuple[str, ...] = ()
-    """What of the Spec was guessed, a sentence each."""
+    """What the user should know of how it was read, a sentence each."""
 
 
 def describe_source(source: str | Path | torch.nn.Module) -> str:
@@ -121,7 +121,8 @@ def _open_graph(path: Path, config: Mapping[str, Any], spec: Spec | None, single
     output = str(choose_output(file, config.get("output")).name)
     remarks: list[str] = []
     if spec is None:
-        spec, remarks = guess_spec(file, output)
+        spec, guesses = guess_spec(file, output)
+        remarks = [f"guessed: {guess}; --spec FILE.json says it otherwise" for guess in guesses]
     spec = replace(spec, single=spec.single or single)
     if len(spec.inputs) != len(file.model.graph.inputs):
         found = ", ".join(str(value.name) for value in file.model.graph.inputs)
@@ -193,7 +194,8 @@ def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
     found = recognize(state, path)
     settings = {**found.family.settings(found.config), **config}
     loaded = _load_family(found.family, settings, found.state, path)
-    return replace(loaded, origin={**loaded.origin, **others})
+    remarks = (f"{path.name} holds several networks; the one under {found.part} is taken",) if found.part else ()
+    return replace(loaded, origin={**loaded.origin, **others}, remarks=remarks)
 
 
 def _merge_files(path: Path, config: Mapping[str, Any]) -> tuple[State, Mapping[str, Any], dict[str, Any]]:
