@@ -50,34 +50,64 @@ def choose_window_side(spec: Spec) -> int:
     return max(math.isqrt(count_pixels_at_once(spec)) // rule * rule, _MARGINS * compute_margin(spec), rule)
 
 
+def choose_window_sides(spec: Spec, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest height and width of the windows of a picture: of those with no more pixels than a square of
+    `choose_window_side`, the ones that compute least in all. Long windows overlap less than square ones.
+
+    Args:
+        size: height and width of the picture, multiples of what the input is a multiple of.
+    """
+    margin, rule = compute_margin(spec), spec.images[0].multiple_of
+    most = choose_window_side(spec) ** 2
+    found: list[tuple[int, int, int]] = []
+    for rows in range(1, -(-size[0] // rule) + 1):
+        height = _measure_window(size[0], rows, margin, rule)
+        width = most // height // rule * rule
+        if width > 2 * margin:
+            columns = _count_windows(size[1], width, margin)
+            width = _measure_window(size[1], columns, margin, rule)
+            found.append((rows * columns * height * width, height, width))
+        if height <= 2 * margin + rule:
+            break
+    return min(found)[1:]
+
+
 def plan_tiles(
-    size: tuple[int, int], side: int, margin: int, multiple_of: int
+    size: tuple[int, int], sides: tuple[int, int], margin: int, multiple_of: int
 ) -> tuple[tuple[int, int], Iterator[Tile]]:
     """Cut a picture into as few tiles as possible.
 
     Args:
         size: height and width of the picture, multiples of `multiple_of`.
-        side: largest side of a window, above twice the margin; a multiple of `multiple_of`.
+        sides: largest height and width of a window, above twice the margin; multiples of `multiple_of`.
         margin: by how much a window reaches beyond its tile, except at the border of the picture; a multiple likewise.
         multiple_of: what the sides and the first row and column of a window are a multiple of.
 
     Returns the height and width of all windows, which are the same, so that a backend sees only one shape, and as small
     as that number of tiles allows; and the tiles.
     """
-    rows, columns = (_cut_axis(length, side, margin, multiple_of) for length in size)
+    rows, columns = (_cut_axis(*lengths, margin, multiple_of) for lengths in zip(size, sides, strict=True))
     tiles = (Tile(*zip(row, column, strict=True)) for row, column in product(rows[1], columns[1]))
     return (rows[0], columns[0]), tiles
 
 
 def _cut_axis(length: int, side: int, margin: int, multiple_of: int) -> tuple[int, list[tuple[int, int, int]]]:
     """Return the side of the windows along an axis; and of each tile first pixel, end and first pixel of its window."""
-    if length <= side:
-        return length, [(0, length, 0)]
-    count = -(-(length - 2 * margin) // (side - 2 * margin))
-    wide = _round_up(-(-(length + 2 * margin * (count - 1)) // count), multiple_of)
+    count = _count_windows(length, side, margin)
+    wide = _measure_window(length, count, margin, multiple_of)
     starts = [min(k * (wide - 2 * margin), length - wide) for k in range(count)]
     ends = [*(start + wide - margin for start in starts[:-1]), length]
     return wide, list(zip([0, *ends[:-1]], ends, starts, strict=True))
+
+
+def _count_windows(length: int, side: int, margin: int) -> int:
+    """How many windows of at most this side cover an axis."""
+    return 1 if length <= side else -(-(length - 2 * margin) // (side - 2 * margin))
+
+
+def _measure_window(length: int, count: int, margin: int, multiple_of: int) -> int:
+    """The side of the windows when so many cover an axis."""
+    return _round_up(-(-(length + 2 * margin * (count - 1)) // count), multiple_of)
 
 
 def _round_up(value: int, multiple_of: int) -> int:

@@ -17,7 +17,14 @@ from ganrt.feeds import Array, Feeds, draw_missing
 from ganrt.images import Floats, Pictures
 from ganrt.sample_request import Labels, Seeds
 from ganrt.spec import Image, Spec
-from ganrt.tiles import Tile, choose_window_side, compute_margin, count_pixels_at_once, plan_tiles
+from ganrt.tiles import (
+    Tile,
+    choose_window_side,
+    choose_window_sides,
+    compute_margin,
+    count_pixels_at_once,
+    plan_tiles,
+)
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -76,10 +83,10 @@ class Windows:
         padded = {item.name: _pad_to_multiple(_take_planes(item, pictures[item.name]), item) for item in spec.images}
         self._padded = padded
         height, width = padded[first.name].shape[1:3]
-        original_height, original_width = self._originals.shape[1:3]
-        self._side = _choose_side(spec, original_height * original_width, tile)
-        side, margin = self._side or max(height, width), compute_margin(spec)
-        self._window, tiles = plan_tiles((height, width), side, margin, first.multiple_of)
+        self._sides = _choose_sides(spec, (height, width), tile)
+        self._window, tiles = plan_tiles(
+            (height, width), self._sides or (height, width), compute_margin(spec), first.multiple_of
+        )
         self._tiles = list(tiles)
         scale = spec.output.scale
         made_size = spec.output.size or (height * scale, width * scale)
@@ -130,7 +137,7 @@ class Windows:
 
     def put(self, first: int, made: Pictures) -> None:
         """Put computed windows into the result: uint8 NHWC, from the `first` one on."""
-        scale = self._spec.output.scale if self._side else 0
+        scale = self._spec.output.scale if self._sides else 0
         for row, picture in enumerate(made, first):
             tile, place = divmod(row, self.count)
             _paste(self._whole[place], picture, self._tiles[tile], scale)
@@ -267,19 +274,24 @@ def _add_colour(luma: Pictures, originals: Pictures) -> Pictures:
     return made
 
 
-def _choose_side(spec: Spec, pixels: int, tile: int | None) -> int:
-    """Largest side of a window in input pixels; 0 for no tiles."""
+def _choose_sides(spec: Spec, size: tuple[int, int], tile: int | None) -> tuple[int, int] | None:
+    """Largest height and width of a window in input pixels; None for no tiles.
+
+    Args:
+        size: height and width of the padded picture.
+    """
     can, rule = spec.output.reach is not None and spec.output.size is None, spec.images[0].multiple_of
     if tile is None:
-        side = choose_window_side(spec)
-        return side if can and pixels > side**2 else 0
+        large = math.prod(size) > choose_window_side(spec) ** 2
+        return choose_window_sides(spec, size) if can and large else None
     if not is_whole(tile) or tile < 0 or tile % rule:
         raise RequestError(f"tile is {tile!r}; it must be 0 or a multiple of {rule}")
     if tile and not can:
         raise RequestError(
             f"this {spec.family} model cannot use tiles: an output pixel depends on the whole picture; leave tile out"
         )
-    return int(tile) + 2 * compute_margin(spec) if tile else 0
+    side = int(tile) + 2 * compute_margin(spec)
+    return (side, side) if tile else None
 
 
 def _crop(picture: Pictures, start: tuple[int, int], size: tuple[int, int]) -> Pictures:

@@ -161,11 +161,11 @@ class HalfQuantizer:
             return estimates.estimate(_Lowered(frozenset(lowered), frozenset(per_channel)))
 
         kept, alone = choose_kept_layers(names, error, 1.0, self._count_macs, estimate)
-        per_channel: tuple[str, ...] = ()
 
         def lower_kept(tried: Collection[str]) -> list[str]:
             return [name for name in names if name not in kept or name in tried]
 
+        per_channel: tuple[str, ...] = ()
         for name in sorted(kept, key=alone.__getitem__) if precision == "int8" else ():  # the least harmful ones first
             tried = (*per_channel, name)
             if estimate(lower_kept(tried), tried) <= 1.0:

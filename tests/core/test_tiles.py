@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganrt.spec import Image, Output, Spec
-from ganrt.tiles import choose_window_side, compute_margin, count_pixels_at_once, plan_tiles
+from ganrt.tiles import (
+    choose_window_side,
+    choose_window_sides,
+    compute_margin,
+    count_pixels_at_once,
+    plan_tiles,
+)
 
 RGB = (0.0, 1.0)
 
@@ -26,7 +32,7 @@ def test_tiles_cover_the_picture_once_and_windows_reach_beyond_them(
     size: tuple[int, int], tile: int, margin: int, rule: int
 ) -> None:
     height, width, side, margin = size[0] * rule, size[1] * rule, (tile + 2 * margin) * rule, margin * rule
-    window, tiles = plan_tiles((height, width), side, margin, rule)
+    window, tiles = plan_tiles((height, width), (side, side), margin, rule)
     covered = np.zeros((height, width), int)
     for corner, end, start in tiles:
         covered[corner[0] : end[0], corner[1] : end[1]] += 1
@@ -45,7 +51,7 @@ def test_there_are_as_few_tiles_as_possible_and_windows_are_no_larger_than_neede
     length: int, side: int, margin: int, window: int, count: int
 ) -> None:
     for size in ((length, 50), (50, length)):
-        found, tiles = plan_tiles(size, side, margin, 1)
+        found, tiles = plan_tiles(size, (side, side), margin, 1)
         assert sorted(found) == sorted((window, 50)) and len(list(tiles)) == count
 
 
@@ -77,3 +83,36 @@ def test_a_margin_is_the_receptive_field_up_to_64_pixels() -> None:
 
 def test_pixels_at_once() -> None:
     assert [count_pixels_at_once(make_spec(scale, 1)) for scale in (1, 2, 4)] == [512**2, 512**2, 256**2]
+
+
+@given(
+    size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    scale=st.integers(1, 8),
+    reach=st.integers(1, 100),
+    rule=st.integers(1, 8),
+)
+def test_windows_have_no_more_pixels_than_a_square_one(
+    size: tuple[int, int], scale: int, reach: int, rule: int
+) -> None:
+    spec, whole = make_spec(scale, reach, rule), (4 * size[0] * rule, 4 * size[1] * rule)
+    square, margin = choose_window_side(spec), compute_margin(spec)
+    sides = choose_window_sides(spec, whole)
+    assert np.prod(sides) <= square**2 and all(side % rule == 0 for side in sides)
+
+    def count_pixels(sides: tuple[int, int]) -> int:
+        window, tiles = plan_tiles(whole, sides, margin, rule)
+        return int(np.prod(window)) * len(list(tiles))
+
+    assert count_pixels(sides) <= count_pixels((square, square))
+
+
+@pytest.mark.parametrize(
+    ("size", "sides", "share"),
+    [((256, 256), (256, 256), 1.0), ((288, 288), (162, 288), 1.13), ((320, 320), (178, 320), 1.12)],
+)
+def test_the_cost_of_a_pixel_hardly_rises_where_tiles_begin(
+    size: tuple[int, int], sides: tuple[int, int], share: float
+) -> None:
+    assert choose_window_sides(make_spec(4, 18), size) == sides
+    window, tiles = plan_tiles(size, sides, 18, 1)
+    assert np.prod(window) * len(list(tiles)) <= share * np.prod(size)

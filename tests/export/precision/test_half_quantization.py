@@ -26,6 +26,7 @@ from ganrt.export.precision.half_quantization import (
     find_half_layers,
     quantize_convs,
 )
+from ganrt.export.precision.judge import Measured
 
 SAMPLES = calibration.draw_samples(SPEC, 8)
 STEPS = ["conv", "relu", "conv", "skip", "relu", "conv"]
@@ -249,3 +250,27 @@ def test_weights_that_were_rounded_for_another_choice_are_the_same(precision: st
             )
             assert ir.to_proto(fresh).SerializeToString() == ir.to_proto(again).SerializeToString()
     assert len(rounded) == 2 * len(names) and {kind for _, kind, _ in rounded} == {precision}
+
+
+def test_scales_per_channel_that_fail_on_all_samples_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of three layers exceed what is allowed with one scale; with several scales each fits, but not both."""
+    with_one, with_several = {"a": 1.5, "b": 2.0, "c": 0.1}, {"a": 0.2, "b": 0.9}
+
+    class Costs:
+        """Errors add up, and one sample shows half of them."""
+
+        def __init__(self, *arguments: object) -> None: ...
+
+        def measure(self, choice: half_quantization._Lowered) -> Measured:
+            costs = [(with_several if name in choice.per_channel else with_one)[name] for name in choice.layers]
+            return Measured(sum(costs), 0.0, 0.0, 0, {})
+
+        def estimate(self, choice: half_quantization._Lowered) -> float:
+            return self.measure(choice).error / 2
+
+    monkeypatch.setattr(half_quantization, "Trials", Costs)
+    monkeypatch.setattr(HalfQuantizer, "_count_macs", lambda self, name: 1.0)
+    quantizer = HalfQuantizer(to_half(chain(["conv"])), SPEC, SAMPLES, 34.0)
+    quantizer._layers = dict.fromkeys("abc")  # type: ignore[assignment, arg-type]
+    found = quantizer._choose_layers("int8", Costs())  # type: ignore[arg-type]
+    assert (found.kept, found.per_channel) == (("b",), ("a",))
