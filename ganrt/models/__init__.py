@@ -44,6 +44,7 @@ FAMILIES = {
     "resnet": "residual blocks, 32 to 256 pixels: SNGAN, WGAN-GP's ResNet, SAGAN, BigGAN (Brock et al. 2019)",
     "biggan_deep": "BigGAN-deep as published for 128, 256 and 512 pixels; inference (Brock et al. 2019)",
     "progan": "progressive growing, 8 to 1024 pixels (Karras et al. 2018)",
+    "stylegan2": "style-based, 4 to 2048 pixels: StyleGAN2, StyleGAN2-ADA; inference (Karras et al. 2020)",
     "srresnet": "super-resolution: residual blocks with batch norm, SRGAN's generator (Ledig et al. 2017)",
     "msrresnet": "super-resolution: residual blocks without batch norm (BasicSR; Lim et al. 2017)",
     "espcn": "super-resolution of luma: four convolutions and a pixel shuffle (Shi et al. 2016)",

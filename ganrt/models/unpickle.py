@@ -17,7 +17,7 @@ import torch
 from ganrt.errors import CheckpointError
 from ganrt.models.family import State
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "avgG", "netG")
+WRAPPERS = ("params_ema", "params", "G_ema", "g_ema", "state_dict", "model_state_dict", "generator", "avgG", "netG")
 """Keys under which projects store the generator's state dict, averaged weights first."""
 
 _PREFIX = "module."
@@ -31,8 +31,12 @@ class _Settings:
     """Placeholder for settings objects that some projects pickle beside the weights. They are not used."""
 
 
-_STANDINS: list[Any] = [(_Settings, "models.utils.config.BaseConfig")]
-"""The class that pytorch_GAN_zoo writes. Its attributes are read from the file; no code of the project runs."""
+_STANDINS: list[Any] = [(_Settings, "models.utils.config.BaseConfig"), (_Settings, "argparse.Namespace")]
+"""The classes that pytorch_GAN_zoo and rosinality/stylegan2-pytorch write. Their attributes are read from the file; no
+code of a project runs."""
+
+_BESIDE = ("latent_avg",)
+"""Keys of tensors that belong to the generator and lie beside its state dict."""
 
 
 def unpickle(path: Path) -> object:
@@ -83,7 +87,8 @@ def _unwrap_state(content: object, path: Path) -> State:
         state = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
         if state and len(state) == len(inner):
             bare = all(key.startswith(_PREFIX) for key in state)
-            return {key.removeprefix(_PREFIX) if bare else key: value for key, value in state.items()}
+            beside = {key: content[key] for key in _BESIDE if isinstance(content.get(key), torch.Tensor)}
+            return {key.removeprefix(_PREFIX) if bare else key: value for key, value in state.items()} | beside
     raise CheckpointError(
         f"{path} holds no state dict: a mapping of tensors, bare or under one of {', '.join(WRAPPERS)}, was expected"
     )
