@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 
 from ganrt.errors import CheckpointError, RequestError
-from ganrt.models import FAMILIES, AnyFamily, SkipRandomWeights, State, get_family, read_state
+from ganrt.models import FAMILIES, AnyFamily, SkipRandomWeights, State, get_family, read_checkpoint, read_state
 from ganrt.spec import Spec
 from ganrt.training import read_run
 
@@ -134,19 +134,21 @@ def _open_run(path: Path, config: Mapping[str, Any]) -> Source:
 
 
 def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
-    state, config, others = _merge_files(path, config)
+    read = read_checkpoint(path)
+    state, config, others = _merge_files(read.state, path, config)
     found = recognize(state, path)
-    settings = {**found.family.settings(found.config), **config}
+    settings = {**found.family.settings(found.config), **found.family.attributes(read.attributes), **config}
     loaded = _load_family(found.family, settings, found.state, path)
     return replace(loaded, origin={**loaded.origin, **others})
 
 
-def _merge_files(path: Path, config: Mapping[str, Any]) -> tuple[State, Mapping[str, Any], dict[str, Any]]:
+def _merge_files(
+    state: State, path: Path, config: Mapping[str, Any]
+) -> tuple[State, Mapping[str, Any], dict[str, Any]]:
     """Merge the state of a file with those of the further files that settings name (`Family.files`).
 
     Returns the state, the settings that are left, and the origin of each further file.
     """
-    state = read_state(path)
     for files in (get_family(name).files for name in FAMILIES):
         named = {name: Path(value) for name, value in config.items() if name in files}
         own = [name for name in files if name not in named]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ganrt.models.family import AnyFamily, Family, Layout, Shapes, State
     from ganrt.models.parametrize import fold, fold_layer
     from ganrt.models.uninitialized import SkipRandomWeights
-    from ganrt.models.unpickle import read_state
+    from ganrt.models.unpickle import read_checkpoint, read_state
     from ganrt.models.upscaling import init_kaiming
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "fold_layer",
     "get_family",
     "init_kaiming",
+    "read_checkpoint",
     "read_state",
 ]
 
@@ -88,6 +89,7 @@ _MODULES = {
     "fold": "parametrize",
     "fold_layer": "parametrize",
     "init_kaiming": "upscaling",
+    "read_checkpoint": "unpickle",
     "read_state": "unpickle",
 }
 """Public name -> the module of this package that defines it; these need torch."""

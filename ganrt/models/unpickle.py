@@ -8,7 +8,8 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -16,6 +17,7 @@ import torch
 
 from ganrt.errors import CheckpointError
 from ganrt.models.family import State
+from ganrt.models.network_pickle import is_plain_pickle, read_network_pickle
 
 WRAPPERS = ("params_ema", "params", "G_ema", "g_ema", "state_dict", "model_state_dict", "generator", "avgG", "netG")
 """Keys under which projects store the generator's state dict, averaged weights first."""
@@ -66,18 +68,38 @@ def unpickle(path: Path) -> object:
         ) from error
 
 
+class Checkpoint(NamedTuple):
+    """What a file tells of a network."""
+
+    state: State
+    attributes: Mapping[str, Any] = MappingProxyType({})
+    """Plain attributes of the module, by their path: only network pickles hold them."""
+
+
 def read_state(path: Path) -> State:
-    """Read a .safetensors, .pth, .pt or .bin file as a flat state dict on the CPU.
+    """The state dict of a file, as `read_checkpoint` reads it."""
+    return read_checkpoint(path).state
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a .safetensors, .pth, .pt, .bin or .pkl file: a flat state dict on the CPU, and attributes if there are any.
 
     Raises CheckpointError when the file is missing, damaged, holds no state dict, or is a pickle with code in it, which
     is not executed.
     """
     if path.suffix == ".safetensors":
         try:
-            return safetensors.torch.load_file(path)
+            return Checkpoint(safetensors.torch.load_file(path))
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-    return _unwrap_state(unpickle(path), path)
+    try:
+        plain = is_plain_pickle(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if plain:
+        found = read_network_pickle(path)
+        return Checkpoint(_unwrap_state(found.content, path), found.attributes)
+    return Checkpoint(_unwrap_state(unpickle(path), path))
 
 
 def _unwrap_state(content: object, path: Path) -> State:

@@ -28,7 +28,13 @@ class Row(NamedTuple):
     """Inputs that the case does not hold, such as a truncation."""
 
 
-CASES: dict[str, Row] = {}
+CASES: dict[str, Row] = {
+    "stylegan2": Row("stylegan2", inputs={"truncation": np.full(3, 1.0, np.float32)}),
+    "stylegan2_cond": Row(
+        "stylegan2", {"noise": "none", "cutoff": "4"}, {"truncation": np.full(3, 0.7, np.float32)}
+    ),
+    "rosinality_stylegan2_32": Row("stylegan2", inputs={"truncation": np.full(3, 0.7, np.float32)}),
+}
 
 
 @pytest.fixture(scope="module")
