@@ -53,8 +53,9 @@ def read_pickle(stream: IO[bytes], names: Collection[str]) -> Any:
     Args:
         names: functions and classes that it may name, as `module.name`.
 
-    Returns None, bools, numbers, strings, bytes, bytearrays, and tuples, lists, sets and dicts of these; `collections.OrderedDict`
-    and EasyDict become dicts; all else is a Name, a Call or a Reference. Containers may hold themselves.
+    Returns None, bools, numbers, strings, bytes, bytearrays, and tuples, lists, sets and dicts of these;
+    `collections.OrderedDict` and EasyDict become dicts; all else is a Name, a Call or a Reference. Containers may hold
+    themselves.
 
     Raises UnexpectedName for another name, ValueError for a pickle that is damaged or holds what is not listed here.
     """

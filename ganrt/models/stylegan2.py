@@ -1,5 +1,5 @@
-"""StyleGAN2, with the adaptive augmentation of its discriminator or without (Karras et al., CVPR 2020 and NeurIPS 2020):
-what goes in, what comes out, and the checkpoints that load.
+"""StyleGAN2, trained with adaptive augmentation or without (Karras et al., CVPR 2020 and NeurIPS 2020): what goes in,
+what comes out, and the checkpoints that load.
 
 A checkpoint tells neither the noise nor the truncation. By default the noise is the maps that are stored in it, as
 gen_images.py of stylegan3's repository has it, and the truncation is an input for all layers.
@@ -35,7 +35,9 @@ def build_spec(config: Config) -> Spec:
 
 def guess_config(shapes: Shapes) -> Config | None:
     """Infer what shapes tell; the rest has its defaults."""
-    names = [f"blocks.{k}" for k in itertools.takewhile(lambda k: f"blocks.{k}.to_image.conv.weight" in shapes, range(99))]
+    names = [
+        f"blocks.{k}" for k in itertools.takewhile(lambda k: f"blocks.{k}.to_image.conv.weight" in shapes, range(99))
+    ]
     layers = list(itertools.takewhile(lambda k: f"mapping.layers.{k}.weight" in shapes, itertools.count()))
     rgb = shapes.get("blocks.0.to_image.conv.weight", ())
     first, embed = shapes.get("mapping.layers.0.weight", ()), shapes.get("mapping.embed.weight", (0, 0))
@@ -43,9 +45,7 @@ def guess_config(shapes: Shapes) -> Config | None:
     if len(rgb) != 4 or len(first) != 2 or len(embed) != 2 or any(len(shape) != 4 for shape in widths):
         return None
     try:
-        return Config(
-            tuple(shape[0] for shape in widths), rgb[0], first[1] - embed[0], embed[1], first[0], len(layers)
-        )
+        return Config(tuple(shape[0] for shape in widths), rgb[0], first[1] - embed[0], embed[1], first[0], len(layers))
     except RequestError:
         return None
 

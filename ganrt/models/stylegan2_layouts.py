@@ -140,7 +140,9 @@ def convert_nvlabs(state: State, config: Config) -> State:
     """Scale the weights; filters of layers that do not upsample go."""
     entries, made = _Entries(state), {}
     names = [f"mapping.fc{k}" for k in range(config.layers)]
-    made |= _make_mapping([entries.take(f"{n}.weight", 2) for n in names], [entries.take(f"{n}.bias", 1) for n in names])
+    made |= _make_mapping(
+        [entries.take(f"{n}.weight", 2) for n in names], [entries.take(f"{n}.bias", 1) for n in names]
+    )
     made["mapping.mean"] = entries.take("mapping.w_avg", 1)
     if config.classes:
         made["mapping.embed.weight"] = _scale(entries.take("mapping.embed.weight", 2))
@@ -199,12 +201,17 @@ def convert_rosinality(state: State, config: Config) -> State:
     but always the same ones: samples 0 to 4095 of seed 0."""
     entries, made = _Entries(state), {}
     names = [f"style.{k + 1}" for k in range(config.layers)]
-    made |= _make_mapping([entries.take(f"{n}.weight", 2) for n in names], [entries.take(f"{n}.bias", 1) for n in names])
+    made |= _make_mapping(
+        [entries.take(f"{n}.weight", 2) for n in names], [entries.take(f"{n}.bias", 1) for n in names]
+    )
     known = "latent_avg" in entries.left
     made["mapping.mean"] = entries.take("latent_avg", 1) if known else _average_styles(made, config)
     made["const"] = entries.take("input.input", 4).flatten(0, 1)
     for number, (theirs, ours) in enumerate(_pair_convolutions(config)):
-        weight, bias = entries.take(f"{theirs}.conv.weight", 5).flatten(0, 1), entries.take(f"{theirs}.activate.bias", 1)
+        weight, bias = (
+            entries.take(f"{theirs}.conv.weight", 5).flatten(0, 1),
+            entries.take(f"{theirs}.activate.bias", 1),
+        )
         noise = entries.take(f"noises.noise_{number}", 4).flatten(0, 1)
         made |= _make_convolution(ours, weight, bias, entries.take_number(f"{theirs}.noise.weight"), noise)
         made |= _take_affine(entries, f"{theirs}.conv.modulation", ours)

@@ -30,9 +30,7 @@ class Row(NamedTuple):
 
 CASES: dict[str, Row] = {
     "stylegan2": Row("stylegan2", inputs={"truncation": np.full(3, 1.0, np.float32)}),
-    "stylegan2_cond": Row(
-        "stylegan2", {"noise": "none", "cutoff": "4"}, {"truncation": np.full(3, 0.7, np.float32)}
-    ),
+    "stylegan2_cond": Row("stylegan2", {"noise": "none", "cutoff": "4"}, {"truncation": np.full(3, 0.7, np.float32)}),
     "rosinality_stylegan2_32": Row("stylegan2", inputs={"truncation": np.full(3, 0.7, np.float32)}),
 }
 

@@ -198,13 +198,18 @@ def resize(size: object, stride: object, offset: object = 0) -> object:
 )
 def test_sizes_are_checked_before_there_is_memory_for_them(tensor: object, message: str, tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"weight": tensor}))
-    with pytest.raises(CheckpointError, match=rf"x\.pkl cannot be read as a pickle of networks or tensors: .*{message}"):
+    with pytest.raises(
+        CheckpointError, match=rf"x\.pkl cannot be read as a pickle of networks or tensors: .*{message}"
+    ):
         read_state(tmp_path / "x.pkl")
 
 
 def test_a_view_as_large_as_its_storage_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"weight": resize((3, 2), (1, 3)), "last": resize((1,), (9,), 5)}))
-    assert {key: value.shape for key, value in read_state(tmp_path / "x.pkl").items()} == {"weight": (3, 2), "last": (1,)}
+    assert {key: value.shape for key, value in read_state(tmp_path / "x.pkl").items()} == {
+        "weight": (3, 2),
+        "last": (1,),
+    }
 
 
 def test_tensors_that_share_their_data_are_not_larger_than_the_file(tmp_path: Path) -> None:
@@ -277,7 +282,7 @@ def test_modules_within_themselves_and_too_many_operations_come_to_an_end(traps:
 )
 def test_operations_that_do_not_fit_together(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(content)
-    with pytest.raises(CheckpointError, match="cannot be read as a pickle of networks or tensors: .+"):
+    with pytest.raises(CheckpointError, match=r"cannot be read as a pickle of networks or tensors: .+"):
         read_state(tmp_path / "x.pkl")
 
 
