@@ -51,11 +51,11 @@ def _scale(weight: Tensor, rate: float = 1.0) -> Tensor:
     return weight * (rate / math.sqrt(max(1, math.prod(weight.shape[1:]))))
 
 
-def _make_mapping(weights: list[Tensor], biases: list[Tensor]) -> State:
+def _take_mapping(entries: _Entries, names: list[str]) -> State:
     made = {}
-    for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        made[f"mapping.layers.{k}.weight"] = _scale(weight, USUAL_RATE * GAIN)
-        made[f"mapping.layers.{k}.bias"] = bias * (USUAL_RATE * GAIN)
+    for k, name in enumerate(names):
+        made[f"mapping.layers.{k}.weight"] = _scale(entries.take(f"{name}.weight", 2), USUAL_RATE * GAIN)
+        made[f"mapping.layers.{k}.bias"] = entries.take(f"{name}.bias", 1) * (USUAL_RATE * GAIN)
     return made
 
 
@@ -138,11 +138,8 @@ def guess_nvlabs(shapes: Shapes) -> Config | None:
 
 def convert_nvlabs(state: State, config: Config) -> State:
     """Scale the weights; filters of layers that do not upsample go."""
-    entries, made = _Entries(state), {}
-    names = [f"mapping.fc{k}" for k in range(config.layers)]
-    made |= _make_mapping(
-        [entries.take(f"{n}.weight", 2) for n in names], [entries.take(f"{n}.bias", 1) for n in names]
-    )
+    entries = _Entries(state)
+    made = _take_mapping(entries, [f"mapping.fc{k}" for k in range(config.layers)])
     made["mapping.mean"] = entries.take("mapping.w_avg", 1)
     if config.classes:
         made["mapping.embed.weight"] = _scale(entries.take("mapping.embed.weight", 2))
@@ -199,21 +196,16 @@ def guess_rosinality(shapes: Shapes) -> Config | None:
 def convert_rosinality(state: State, config: Config) -> State:
     """Scale the weights. A file without `latent_avg` gets the mean of 4096 style vectors, as the original draws it,
     but always the same ones: samples 0 to 4095 of seed 0."""
-    entries, made = _Entries(state), {}
-    names = [f"style.{k + 1}" for k in range(config.layers)]
-    made |= _make_mapping(
-        [entries.take(f"{n}.weight", 2) for n in names], [entries.take(f"{n}.bias", 1) for n in names]
-    )
+    entries = _Entries(state)
+    made = _take_mapping(entries, [f"style.{k + 1}" for k in range(config.layers)])
     known = "latent_avg" in entries.left
     made["mapping.mean"] = entries.take("latent_avg", 1) if known else _average_styles(made, config)
     made["const"] = entries.take("input.input", 4).flatten(0, 1)
     for number, (theirs, ours) in enumerate(_pair_convolutions(config)):
-        weight, bias = (
-            entries.take(f"{theirs}.conv.weight", 5).flatten(0, 1),
-            entries.take(f"{theirs}.activate.bias", 1),
-        )
+        weight = entries.take(f"{theirs}.conv.weight", 5).flatten(0, 1)
+        bias, strength = entries.take(f"{theirs}.activate.bias", 1), entries.take_number(f"{theirs}.noise.weight")
         noise = entries.take(f"noises.noise_{number}", 4).flatten(0, 1)
-        made |= _make_convolution(ours, weight, bias, entries.take_number(f"{theirs}.noise.weight"), noise)
+        made |= _make_convolution(ours, weight, bias, strength, noise)
         made |= _take_affine(entries, f"{theirs}.conv.modulation", ours)
         if ours.endswith("conv0"):
             _add_upsampling(made, ours, entries.take(f"{theirs}.conv.blur.kernel", 2))
