@@ -110,7 +110,7 @@ class Mapping(nn.Module):
         before = [config.latent + (config.style if config.classes else 0)] + [config.style] * (config.layers - 1)
         self.layers = nn.ModuleList(nn.Linear(width, config.style) for width in before)
         for layer in self.layers:
-            nn.init.normal_(layer.weight, 0.0, GAIN / math.sqrt(layer.in_features))  # type: ignore[arg-type, operator]
+            nn.init.normal_(layer.weight, 0.0, GAIN / math.sqrt(layer.in_features))  # type: ignore[arg-type]
         self.register_buffer("mean", torch.zeros(config.style))
         """Mean of the style vectors, towards which they are truncated."""
         self.rate = config.mapping_rate / USUAL_RATE
@@ -244,12 +244,14 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, *others: Tensor) -> Tensor:
         """Generate images: classes, truncation and noise are in the order of the Spec."""
-        c, (psi, *drawn) = (others[0], others[1:]) if self.classes else (None, others)
+        c, (psi, *rest) = (others[0], others[1:]) if self.classes else (None, others)
+        drawn: list[Tensor | None] = list(rest)
         whole = self.mapping(z, c)
         truncated = self.mapping.truncate(whole, psi)
         styles = [truncated if not self.cutoff or k < self.cutoff else whole for k in range(self.count)]
         noise = drawn or [None] * (self.count - 1)
-        x, image = self.const[None], None
+        x: Tensor = self.const[None]
+        image: Tensor | None = None
         for block in self.blocks:
             x, image = block(x, image, styles, noise)
         assert image is not None, "there is one block at least"

@@ -278,7 +278,7 @@ def drawn_noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Source]
     """A bundle of the conditional case with drawn noise and a cutoff, and its module."""
     folder = tmp_path_factory.mktemp("stylegan2")
     case, config = load_golden_case("stylegan2_cond", folder), {"noise": "random", "cutoff": "4"}
-    export(str(case.checkpoint), folder / "drawn.ganrt", config=config)
+    export(str(case.checkpoint), folder / "drawn.ganrt", config=config, backends=BACKENDS)
     return folder / "drawn.ganrt", open_source(case.checkpoint, config)
 
 
