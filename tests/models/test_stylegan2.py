@@ -21,7 +21,7 @@ from ganrt.export import export
 from ganrt.export.checkpoints import Recognized, recognize
 from ganrt.export.sources import Source, open_source
 from ganrt.models import State, get_family
-from ganrt.models.stylegan2_network import Generator
+from ganrt.models.stylegan2_network import Convolution, Generator
 from ganrt.models.unpickle import read_state
 
 BACKENDS = ["onnxruntime", "openvino", "pytorch"]
@@ -229,10 +229,8 @@ def test_noise_is_stored_drawn_or_left_out() -> None:
     for name in [name for name in given if name.startswith("noise")]:
         changed = {**given, name: given[name].flip(0)}
         assert (module(*changed.values()) - images).abs().amax((1, 2, 3)).min() > 1e-3
-    stored = [
-        block.get_submodule(name) for block in module.blocks for name in ("conv0", "conv1") if hasattr(block, name)
-    ]
-    same = {f"noise{k}": (layer.noise / layer.strength).expand(2, 1, -1, -1) for k, layer in enumerate(stored)}  # type: ignore[operator, union-attr]
+    stored = [part for part in module.modules() if isinstance(part, Convolution)]
+    same = {f"noise{k}": (part.noise / part.strength).expand(2, 1, -1, -1) for k, part in enumerate(stored)}
     first = list(given.values())[:3]
     assert torch.allclose(module(*first, *same.values()), build_tiny()[0](*first), atol=1e-5)
     silent = module(*first, *(torch.zeros_like(value) for value in same.values()))
