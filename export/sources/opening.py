@@ -17,7 +17,7 @@ import torch
 
 from ganrt.backend import library_version
 from ganrt.errors import CheckpointError, RequestError
-from ganrt.models import FAMILIES, AnyFamily, SkipRandomWeights, State, get_family, read_state
+from ganrt.models import FAMILIES, AnyFamily, SkipRandomWeights, State, get_family, read_checkpoint, read_state
 from ganrt.spec import Spec
 from ganrt.training import read_run
 
@@ -190,20 +190,22 @@ def _open_run(path: Path, config: Mapping[str, Any]) -> Source:
 
 
 def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
-    state, config, others = _merge_files(path, config)
+    read = read_checkpoint(path)
+    state, config, others = _merge_files(read.state, path, config)
     found = recognize(state, path)
-    settings = {**found.family.settings(found.config), **config}
+    settings = {**found.family.settings(found.config), **found.family.attributes(read.attributes), **config}
     loaded = _load_family(found.family, settings, found.state, path)
     remarks = (f"{path.name} holds several networks; the one under {found.part} is taken",) if found.part else ()
     return replace(loaded, origin={**loaded.origin, **others}, remarks=remarks)
 
 
-def _merge_files(path: Path, config: Mapping[str, Any]) -> tuple[State, Mapping[str, Any], dict[str, Any]]:
+def _merge_files(
+    state: State, path: Path, config: Mapping[str, Any]
+) -> tuple[State, Mapping[str, Any], dict[str, Any]]:
     """Merge the state of a file with those of the further files that settings name (`Family.files`).
 
     Returns the state, the settings that are left, and the origin of each further file.
     """
-    state = read_state(path)
     for files in (get_family(name).files for name in FAMILIES):
         named = {name: Path(value) for name, value in config.items() if name in files}
         own = [name for name in files if name not in named]

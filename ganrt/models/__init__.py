@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ganrt.models.family import AnyFamily, Family, Layout, Shapes, State
     from ganrt.models.parametrize import fold, fold_layer
     from ganrt.models.uninitialized import SkipRandomWeights
-    from ganrt.models.unpickle import read_state
+    from ganrt.models.unpickle import read_checkpoint, read_state
     from ganrt.models.upscaling import init_kaiming
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "fold_layer",
     "get_family",
     "init_kaiming",
+    "read_checkpoint",
     "read_state",
 ]
 
@@ -44,6 +45,7 @@ FAMILIES = {
     "resnet": "residual blocks, 32 to 256 pixels: SNGAN, WGAN-GP's ResNet, SAGAN, BigGAN (Brock et al. 2019)",
     "biggan_deep": "BigGAN-deep as published for 128, 256 and 512 pixels; inference (Brock et al. 2019)",
     "progan": "progressive growing, 8 to 1024 pixels (Karras et al. 2018)",
+    "stylegan2": "style-based, 4 to 2048 pixels: StyleGAN2, StyleGAN2-ADA; inference (Karras et al. 2020)",
     "srresnet": "super-resolution: residual blocks with batch norm, SRGAN's generator (Ledig et al. 2017)",
     "msrresnet": "super-resolution: residual blocks without batch norm (BasicSR; Lim et al. 2017)",
     "espcn": "super-resolution of luma: four convolutions and a pixel shuffle (Shi et al. 2016)",
@@ -90,6 +92,7 @@ _MODULES = {
     "fold": "parametrize",
     "fold_layer": "parametrize",
     "init_kaiming": "upscaling",
+    "read_checkpoint": "unpickle",
     "read_state": "unpickle",
 }
 """Public name -> the module of this package that defines it; these need torch."""

@@ -63,6 +63,9 @@ class Family(Generic[ConfigT]):
     files: Mapping[str, str] = field(default_factory=dict)
     """For projects that split a generator over several checkpoint files: the name of each part -> the prefix of its
     keys. One file is exported, the others are settings: `ganrt export decoder.pth --config encoder=FILE`."""
+    attributes: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda found: {})
+    """The settings that the attributes of an original module tell, such as `synthesis.b4.conv1.conv_clamp`: for network
+    pickles (ganrt.models.network_pickle). Raises RequestError for a value that the family does not have."""
     task: str = "adversarial"
     """How it is trained: a row of ganrt.training.tasks."""
 

@@ -76,6 +76,16 @@ CONFIGS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "classes": st.integers(1, 3),
         }
     ).map(with_upsampling),
+    "stylegan2": st.fixed_dictionaries(
+        {
+            "widths": st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple),
+            "channels": _CHANNELS,
+            "latent": _LATENT,
+            "classes": st.integers(0, 3),
+            "style": st.integers(1, 6),
+            "layers": st.integers(1, 3),
+        }
+    ),
 }
 any_config = st.sampled_from(sorted(CONFIGS)).flatmap(lambda name: st.tuples(st.just(name), CONFIGS[name]))
 
@@ -139,7 +149,7 @@ def test_shapes_and_ranges_are_those_of_the_spec(family_and_config: tuple[str, d
     with torch.no_grad():
         images = family.generator(config).eval()(10 * inputs[0], *inputs[1:])
         assert images.shape == (2, channels, *size) and images.dtype == torch.float32
-        assert images.abs().max() <= 1 or name == "progan"  # whose output is linear
+        assert images.abs().max() <= 1 or name in ("progan", "stylegan2")  # whose output is linear
         if family.discriminator is not None:
             labels = inputs[1:] if spec.find(Label) else []
             assert family.discriminator(config).eval()(images, *labels).shape == (2,)
@@ -207,6 +217,18 @@ keys = st.sampled_from(
         "model.model.1.model.1.weight",
         "block_c.1.layers.0.1.weight",
         "out_layer.0.weight",
+        "blocks.0.to_image.conv.weight",
+        "blocks.0.conv1.conv.weight",
+        "mapping.layers.0.weight",
+        "mapping.embed.weight",
+        "synthesis.b4.conv1.weight",
+        "synthesis.b4.torgb.weight",
+        "mapping.fc0.weight",
+        "conv1.conv.weight",
+        "convs.0.conv.weight",
+        "convs.1.conv.weight",
+        "to_rgb1.conv.weight",
+        "style.1.weight",
     ]
 )
 shapes = st.lists(st.integers(0, 4), max_size=5).map(tuple)

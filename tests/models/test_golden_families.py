@@ -28,12 +28,15 @@ class Row(NamedTuple):
     """Inputs that the case does not hold, such as a truncation."""
 
 
-CASES = {
+CASES: dict[str, Row] = {
     "pix2pix_unet128": Row("pix2pix"),
     "cyclegan_resnet6": Row("cyclegan"),
     "cyclegan_resnet6_batch": Row("cyclegan"),
     "cut_resnet9": Row("cyclegan"),
     "animegan2": Row("animegan"),
+    "stylegan2": Row("stylegan2", inputs={"truncation": np.full(3, 1.0, np.float32)}),
+    "stylegan2_cond": Row("stylegan2", {"noise": "none", "cutoff": "4"}, {"truncation": np.full(3, 0.7, np.float32)}),
+    "rosinality_stylegan2_32": Row("stylegan2", inputs={"truncation": np.full(3, 0.7, np.float32)}),
 }
 
 

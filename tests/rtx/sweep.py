@@ -63,6 +63,9 @@ RECIPES = {
         "biggan_deep", {"widths": (64, 64, 32), "upsample": (1,), "attention": 1, "latent": 16, "classes": 3}
     ),
     "small progan": GeneratorRecipe("progan", {"widths": (32, 32, 16), "latent": 32}),
+    "small stylegan2": GeneratorRecipe(
+        "stylegan2", {"widths": (32, 32, 16), "latent": 16, "style": 16, "layers": 2, "classes": 3}
+    ),
     "small srresnet": GeneratorRecipe("srresnet", {"scale": 2, "width": 8, "blocks": 1}, _SMALL),
     "small msrresnet": GeneratorRecipe("msrresnet", {"scale": 2, "width": 8, "blocks": 1}, _SMALL),
     "small espcn": GeneratorRecipe("espcn", {"width": 16}, _SMALL),
