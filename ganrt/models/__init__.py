@@ -44,6 +44,8 @@ FAMILIES = {
     "resnet": "residual blocks, 32 to 256 pixels: SNGAN, WGAN-GP's ResNet, SAGAN, BigGAN (Brock et al. 2019)",
     "biggan_deep": "BigGAN-deep as published for 128, 256 and 512 pixels; inference (Brock et al. 2019)",
     "progan": "progressive growing, 8 to 1024 pixels (Karras et al. 2018)",
+    "stylegan3": "StyleGAN3, T and R, as published; inference (Karras et al. 2021)",
+    "r3gan": "R3GAN: grouped convolutions without norms, as published; inference (Huang et al. 2024)",
     "srresnet": "super-resolution: residual blocks with batch norm, SRGAN's generator (Ledig et al. 2017)",
     "msrresnet": "super-resolution: residual blocks without batch norm (BasicSR; Lim et al. 2017)",
     "espcn": "super-resolution of luma: four convolutions and a pixel shuffle (Shi et al. 2016)",
@@ -53,6 +55,7 @@ FAMILIES = {
     "transformer_net": "style transfer, one style per network, instance norm (Johnson et al. 2016)",
     "adain": "style transfer from any style picture, with a strength (Huang and Belongie 2017)",
     "synthesis": "images from edges, colour, texture or masks; inpainting (Nazeri et al. 2019)",
+    "spade": "images from semantic maps, norms modulated by the map; inference (Park et al. 2019)",
 }
 """Name of a family and its module -> description. Kept here so that listing the families needs no torch."""
 
