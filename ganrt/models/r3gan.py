@@ -1,5 +1,5 @@
-"""R3GAN (Huang, Gokaslan, Kuleshov, Tompkin, "The GAN is dead; long live the GAN! A Modern GAN Baseline", NeurIPS 2024),
-as published. For inference; there is no training.
+"""R3GAN (Huang, Gokaslan, Kuleshov, Tompkin, "The GAN is dead; long live the GAN! A modern GAN baseline", NeurIPS
+2024), as published. For inference; there is no training.
 
 Residual blocks of a 1 x 1, a grouped 3 x 3 and a 1 x 1 convolution, without norms; between the stages, bilinear
 upsampling with zeros around the picture. The activations have their own biases in the original, which are those of the

@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Iterable
 
-
 from torch import Tensor
 
 from ganrt.errors import RequestError

@@ -138,7 +138,10 @@ def test_a_map_has_the_size_of_the_image() -> None:
     [
         ({"ngf": 0}, "ngf is 0; it must be from 1 to 512"),
         ({"num_upsampling_layers": "some"}, "num_upsampling_layers is 'some'; it must be normal, more or most"),
-        ({"ngf": 1, "num_upsampling_layers": "most"}, "ngf is 1; with num_upsampling_layers=most it must be at least 2"),
+        (
+            {"ngf": 1, "num_upsampling_layers": "most"},
+            "ngf is 1; with num_upsampling_layers=most it must be at least 2",
+        ),
         ({"kernel": 4}, "kernel is 4; it must be 1, 3, 5 or 7"),
         ({"crop_size": 48}, "crop_size is 48; it must be a multiple of 32 where num_upsampling_layers is normal"),
         ({"crop_size": 192, "num_upsampling_layers": "most"}, "it must be a multiple of 128 where .* is most"),

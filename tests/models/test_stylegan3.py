@@ -92,7 +92,9 @@ def test_a_magnitude_that_is_no_number_is_refused() -> None:
     assert guess_nvlabs({**shapes, "synthesis.L0_36_3.up_filter": ()}) is None
 
 
-@pytest.mark.parametrize("transform", [((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((1.2, 0.3, 0.1), (-0.5, 4, -0.2), (0, 0, 1))])
+@pytest.mark.parametrize(
+    "transform", [((1, 0, 0), (0, 1, 0), (0, 0, 1)), ((1.2, 0.3, 0.1), (-0.5, 4, -0.2), (0, 0, 1))]
+)
 def test_fourier_features_are_those_of_the_definition(transform: tuple[tuple[float, ...], ...]) -> None:
     """The sampling grid goes through the user's transform, the style's translation and its rotation, in this order."""
     config = Config(**SMALL)
@@ -139,7 +141,12 @@ def resample(x: Tensor, taps: Tensor, up: int = 1, down: int = 1, padding: tuple
 )
 def test_a_layer_is_the_definition(before: int, after: int, up: int, kernel: int, radial: bool) -> None:
     """Modulated weights, the padding of appendix C.3, and filters that are not symmetric."""
-    config = Config(**{**SMALL, "sizes": (before, after), "up": (2, up), "widths": (2, 3, 5)}, kernel=kernel, radial=2 * radial, bandwidth=1.0)
+    config = Config(
+        **{**SMALL, "sizes": (before, after), "up": (2, up), "widths": (2, 3, 5)},
+        kernel=kernel,
+        radial=2 * radial,
+        bandwidth=1.0,
+    )
     state = nvlabs_state(config, first=1.0)
     state[f"synthesis.L1_{after}_5.magnitude_ema"] = torch.tensor(0.25)
     module = load(config, state).layers[f"1_{after}"]
