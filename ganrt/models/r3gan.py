@@ -192,7 +192,7 @@ _NAMES = [
         (r"^Model\.", ""),
         (r"^EmbeddingLayer\.", "embedding."),
         (r"^AggregationLayer\.Layer\.", "to_rgb."),
-        (r"^MainLayers\.(\d+)\.Layers\.", r"stages.\1."),
+        (r"^MainLayers\.([0-9]+)\.Layers\.", r"stages.\1."),
         (r"\.Basis$", ".basis"),
         (r"\.Resampler\.Kernel$", ".up.weight"),
         (r"\.LinearLayer\.Layer\.", ".conv."),

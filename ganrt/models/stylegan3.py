@@ -84,7 +84,7 @@ _NAMES = [
 
 def _map_keys(keys: Iterable[str]) -> dict[str, str]:
     """Key of the original -> key here. Its last layer is the one that makes the image."""
-    numbered = {key: re.match(r"synthesis\.L([0-9]+)_[^.]+\.", key) for key in keys}
+    numbered = {key: re.match(r"synthesis\.L([0-9]{1,2})_[^.]+\.", key) for key in keys}
     last = max((int(found[1]) for found in numbered.values() if found), default=-1)
     names = {}
     for old, found in numbered.items():
