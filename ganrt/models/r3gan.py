@@ -117,7 +117,8 @@ class Basis(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
-        return self.basis * self.linear(x)[:, :, None, None]
+        amounts: Tensor = self.linear(x)
+        return self.basis * amounts[:, :, None, None]
 
 
 class Generator(nn.Module):

@@ -80,7 +80,7 @@ class Config:
     @property
     def factor(self) -> int:
         """How many times larger the images are than what the network starts with."""
-        return 2 ** _DOUBLINGS[self.num_upsampling_layers]
+        return 1 << _DOUBLINGS[self.num_upsampling_layers]
 
     @property
     def start(self) -> tuple[int, int]:

@@ -104,7 +104,7 @@ class Config:
     @property
     def rate(self) -> float:
         """Sampling rate of the Fourier features: pixels per picture, without the margin."""
-        return self.size * DOWN ** len(self.up) / math.prod(self.up)
+        return self.size / math.prod(factor / DOWN for factor in self.up)
 
     def list_borders(self) -> list[Border]:
         """What each layer does at the borders. Raises RequestError for sizes that no layer can make."""
@@ -215,11 +215,12 @@ class Layer(nn.Module):
             nn.ConvTranspose2d(width, width, (1, TAPS * up), (1, up), (0, border.crop), groups=width, bias=False),
             nn.ConvTranspose2d(width, width, (TAPS * up, 1), (up, 1), (border.crop, 0), groups=width, bias=False),
         )
-        shapes = [(2, 2)] if radial else [(1, 2), (2, 1)]
+        taps = TAPS * DOWN
+        kernels = [(taps, taps)] if radial else [(1, taps), (taps, 1)]
         self.down = nn.Sequential(
             *(
-                nn.Conv2d(width, width, [TAPS * k if k > 1 else 1 for k in shape], shape, groups=width, bias=False)
-                for shape in shapes
+                nn.Conv2d(width, width, (high, wide), (min(high, DOWN), min(wide, DOWN)), groups=width, bias=False)
+                for high, wide in kernels
             )
         )
         nn.init.constant_(self.affine.bias, 1.0)
@@ -288,8 +289,8 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, *others: Tensor) -> Tensor:
         """Generate images. After the latents come the classes, if there are any, and the truncations."""
-        c, truncation = others if self.classes else (None, *others)
-        style = self.mapping(z, c)
+        style = self.mapping(z, others[0] if self.classes else None)
+        truncation = others[-1]
         truncated = style + (truncation - 1)[:, None] * (style - self.mapping.mean)
         count = self.cutoff or len(self.layers) + 2
         styles = iter([truncated] * count + [style] * (len(self.layers) + 2 - count))
