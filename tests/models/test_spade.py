@@ -64,7 +64,7 @@ def generate(state: dict[str, Tensor], layers: str, start: tuple[int, int], segm
 
 @pytest.mark.parametrize("layers", ["normal", "more", "most"])
 @pytest.mark.parametrize(
-    "values", [{}, {"instance": True, "crop_size": 256, "aspect_ratio": 0.5}, {"kernel": 1, "z_dim": 5, "ngf": 3}]
+    "values", [{}, {"instance": True, "aspect_ratio": 0.5}, {"kernel": 1, "z_dim": 5, "ngf": 3}]
 )
 def test_every_variant_is_the_definition(layers: str, values: dict[str, Any]) -> None:
     values = {**values, "num_upsampling_layers": layers}
