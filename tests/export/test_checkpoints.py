@@ -87,9 +87,10 @@ def test_another_architecture_names_the_nearest_family_and_the_keys(state: dict[
 
 def test_a_foreign_model_is_compared_with_a_default(tmp_path: Path) -> None:
     with pytest.raises(
-        CheckpointError, match=r"no checkpoint of a family.*nearest is .*2 keys unexpected \(fc.weight, fc.bias\)"
+        CheckpointError,
+        match=r"no checkpoint of a family.*nearest is .*2 keys unexpected \(logits.weight, logits.bias\)",
     ):
-        recognize({"fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}, Path("classifier.pth"))
+        recognize({"logits.weight": torch.zeros(2, 2), "logits.bias": torch.zeros(2)}, Path("classifier.pth"))
 
 
 @pytest.mark.parametrize(
