@@ -21,6 +21,11 @@ def with_upsampling(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "upsample": tuple(range(1, len(values["widths"]) - 1, 2))}
 
 
+def with_widths(values: dict[str, Any]) -> dict[str, Any]:
+    """The config with what goes with the sizes of its layers."""
+    return {**values, **STYLEGAN3[values["sizes"]]}
+
+
 def with_groups(values: dict[str, Any]) -> dict[str, Any]:
     """The config with two channels outside a block per group, and with as many blocks as there are stages below."""
     groups = tuple(width // 2 for width in values["widths"])
@@ -101,7 +106,7 @@ CONFIGS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "classes": st.integers(0, 3),
             "channels": _CHANNELS,
         }
-    ).map(lambda values: {**values, **STYLEGAN3[values["sizes"]]}),
+    ).map(with_widths),
     "r3gan": st.fixed_dictionaries(
         {
             "widths": st.sampled_from([(8, 8, 4), (4, 2), (6, 6, 2, 2)]),

@@ -63,9 +63,7 @@ def generate(state: dict[str, Tensor], layers: str, start: tuple[int, int], segm
 
 
 @pytest.mark.parametrize("layers", ["normal", "more", "most"])
-@pytest.mark.parametrize(
-    "values", [{}, {"instance": True, "aspect_ratio": 0.5}, {"kernel": 1, "z_dim": 5, "ngf": 3}]
-)
+@pytest.mark.parametrize("values", [{}, {"instance": True, "aspect_ratio": 0.5}, {"kernel": 1, "z_dim": 5, "ngf": 3}])
 def test_every_variant_is_the_definition(layers: str, values: dict[str, Any]) -> None:
     values = {**values, "num_upsampling_layers": layers}
     module, family = build(values), get_family("spade")
@@ -105,7 +103,7 @@ def test_spectral_norms_are_divided_out() -> None:
     segmap = draw(1, 3, 128, 128)
     wanted, state = network(segmap), dict(network.state_dict())
     old = {key: value for key, value in state.items() if not key.endswith("weight_v")}
-    old |= {f"{name}.weight": network.get_submodule(name).weight for name in names}  # type: ignore[dict-item]
+    old |= {f"{name}.weight": network.get_submodule(name).weight for name in names}
     assert (plain(segmap) - wanted).abs().max() > 0.01
     for written in (state, old):
         plain.load_state_dict(recognize(written, Path("latest_net_G.pth")).state)
