@@ -267,4 +267,5 @@ def test_the_table_of_families_agrees_with_its_folder() -> None:
     others = {"family", "parametrize", "unpickle", "vgg", "features", "residual", "upscaling", "uninitialized"}
     others |= {"translation"}
     others |= {"stylegan2_network", "stylegan2_layouts", "network_pickle", "pickle_reader"}
+    others |= {"stylegan3_network"}
     assert files - others == set(FAMILIES)

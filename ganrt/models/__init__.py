@@ -46,6 +46,8 @@ FAMILIES = {
     "biggan_deep": "BigGAN-deep as published for 128, 256 and 512 pixels; inference (Brock et al. 2019)",
     "progan": "progressive growing, 8 to 1024 pixels (Karras et al. 2018)",
     "stylegan2": "style-based, 4 to 2048 pixels: StyleGAN2, StyleGAN2-ADA; inference (Karras et al. 2020)",
+    "stylegan3": "StyleGAN3, T and R, as published; inference (Karras et al. 2021)",
+    "r3gan": "R3GAN: grouped convolutions without norms, as published; inference (Huang et al. 2024)",
     "srresnet": "super-resolution: residual blocks with batch norm, SRGAN's generator (Ledig et al. 2017)",
     "msrresnet": "super-resolution: residual blocks without batch norm (BasicSR; Lim et al. 2017)",
     "espcn": "super-resolution of luma: four convolutions and a pixel shuffle (Shi et al. 2016)",
@@ -58,6 +60,7 @@ FAMILIES = {
     "cyclegan": "image to image: residual blocks, CycleGAN and CUT (Zhu et al. 2017, Park et al. 2020)",
     "animegan": "photographs to anime, version 2 (Chen et al. 2019)",
     "synthesis": "images from edges, colour, texture or masks; inpainting (Nazeri et al. 2019)",
+    "spade": "images from semantic maps, norms modulated by the map; inference (Park et al. 2019)",
 }
 """Name of a family and its module -> description. Kept here so that listing the families needs no torch."""
 

@@ -37,6 +37,10 @@ CASES: dict[str, Row] = {
     "stylegan2": Row("stylegan2", inputs={"truncation": np.full(3, 1.0, np.float32)}),
     "stylegan2_cond": Row("stylegan2", {"noise": "none", "cutoff": "4"}, {"truncation": np.full(3, 0.7, np.float32)}),
     "rosinality_stylegan2_32": Row("stylegan2", inputs={"truncation": np.full(3, 0.7, np.float32)}),
+    "stylegan3_t": Row("stylegan3", inputs={"truncation": np.ones(2, np.float32)}),
+    "stylegan3_r": Row("stylegan3", inputs={"truncation": np.full(2, 0.7, np.float32)}),
+    "r3gan_32": Row("r3gan"),
+    "spade_normal": Row("spade", {"crop_size": "64"}),
 }
 
 
@@ -56,6 +60,18 @@ def test_the_module_makes_the_projects_own_pictures(load: Callable[[str], Golden
     with torch.inference_mode():
         found = source.module(*(torch.from_numpy(value) for value in given.values())).numpy()
     assert np.abs(found - case.output).max() < _SHARE * np.ptp(case.output)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_images_do_not_depend_on_their_batch(load: Callable[[str], GoldenCase], name: str) -> None:
+    row, case = CASES[name], load(name)
+    module = open_source(str(case.checkpoint), row.config).module
+    given = [torch.from_numpy(value) for value in {**case.inputs, **row.inputs}.values()]
+    with torch.inference_mode():
+        together = module(*(torch.cat([value, 0.5 * value]) for value in given))
+        alone = torch.cat([module(*(value[k : k + 1] for value in given)) for k in range(len(case.output))])
+    assert (together[: len(alone)] - alone).abs().max() < 0.01 * _SHARE * np.ptp(case.output)
+    assert (together[len(alone) :] - alone).abs().max() > _SHARE * np.ptp(case.output)
 
 
 @pytest.mark.parametrize("name", CASES)
