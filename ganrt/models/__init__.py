@@ -50,8 +50,13 @@ FAMILIES = {
     "vdsr": "super-resolution of luma: the residual of bicubic upsampling (Kim et al. 2016)",
     "rrdb": "super-resolution: residual dense blocks, ESRGAN and Real-ESRGAN (Wang et al. 2018, 2021)",
     "srvgg": "super-resolution: Real-ESRGAN's compact network (Wang et al. 2021)",
+    "upcunet": "super-resolution: two U-Nets, Real-CUGAN and waifu2x's cunet; inference (bilibili 2022, nagadomi 2019)",
+    "upconv7": "super-resolution: seven convolutions, waifu2x's upconv_7 and vgg_7; inference (nagadomi 2015)",
+    "span": "super-resolution: attention without parameters; inference (Wan et al. 2024)",
     "transformer_net": "style transfer, one style per network, instance norm (Johnson et al. 2016)",
     "adain": "style transfer from any style picture, with a strength (Huang and Belongie 2017)",
+    "lama": "inpainting of large holes: Fourier convolutions, LaMa; inference (Suvorov et al. 2022)",
+    "gfpgan": "restoration of faces: a U-Net steers StyleGAN2, without custom operators; inference (Wang et al. 2021)",
     "synthesis": "images from edges, colour, texture or masks; inpainting (Nazeri et al. 2019)",
 }
 """Name of a family and its module -> description. Kept here so that listing the families needs no torch."""
