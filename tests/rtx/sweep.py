@@ -69,8 +69,13 @@ RECIPES = {
     "small vdsr": GeneratorRecipe("vdsr", {"width": 16, "convs": 4}, _SMALL),
     "small rrdb": GeneratorRecipe("rrdb", {"scale": 2, "width": 8, "blocks": 1, "growth": 8}, _SMALL),
     "small srvgg": GeneratorRecipe("srvgg", {"width": 16, "convs": 3}, _SMALL),
+    "small upcunet": GeneratorRecipe("upcunet", {}, _SMALL),
+    "small upconv7": GeneratorRecipe("upconv7", {}, _SMALL),
+    "small span": GeneratorRecipe("span", {"width": 16, "img_range": 1.0}, _SMALL),
     "small transformer_net": GeneratorRecipe("transformer_net", {"width": 8, "blocks": 1}, _SMALL),
     "small adain": GeneratorRecipe("adain", {"width": 2}, _SMALL, he=True),
+    "small lama": GeneratorRecipe("lama", {"width": 8, "blocks": 1, "transformed": 48}, _SMALL),
+    "small gfpgan": GeneratorRecipe("gfpgan", {"widths": (32, 32, 32, 16), "style": 32, "layers": 2}),
     "small synthesis": GeneratorRecipe("synthesis", {"width": 8, "blocks": 1}, _SMALL),
     **GENERATORS,
 }
