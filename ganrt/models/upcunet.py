@@ -234,7 +234,8 @@ def build_spec(config: Config) -> Spec:
 
 def guess_config(shapes: Shapes) -> Config | None:
     """Infer scale, channels and pro: the last layer of the first U-Net is 4x4 for 2x and, with a layer behind the
-    second U-Net, for 4x, and 5x5 for 3x; pro weights have a key `pro`. waifu2x's 2x looks the same."""
+    second U-Net, for 4x, and 5x5 for 3x; pro weights have a key `pro`. waifu2x's 2x looks the same; 3x3 without
+    upsampling is waifu2x's alone."""
     return _infer_config(shapes, waifu2x=False)
 
 
@@ -251,7 +252,7 @@ def _infer_config(shapes: Shapes, waifu2x: bool, clip: bool = False) -> Config |
     if len(first) != 4 or scale is None:
         return None
     try:
-        return Config(scale, first[1], "pro" in shapes, waifu2x, clip)
+        return Config(scale, first[1], "pro" in shapes, waifu2x or scale == 1, clip)
     except RequestError:
         return None
 

