@@ -1,6 +1,6 @@
-"""GFP-GAN without custom operators (Wang et al., "Towards Real-World Blind Face Restoration with Generative Facial Prior",
-CVPR 2021; TencentARC/GFPGAN, gfpganv1_clean): a U-Net reads a face, and a StyleGAN2 decoder draws it again, its features
-scaled and shifted by those of the U-Net. Keys are those of GFPGAN. For inference.
+"""GFP-GAN without custom operators (Wang et al., "Towards Real-World Blind Face Restoration with Generative Facial
+Prior", CVPR 2021; TencentARC/GFPGAN, gfpganv1_clean): a U-Net reads a face, and a StyleGAN2 decoder draws it again, its
+features scaled and shifted by those of the U-Net. Keys are those of GFPGAN. For inference.
 
 Faces are aligned, as in FFHQ, and of the one size that the network was trained for. The noise of the decoder comes from
 the checkpoint (`randomize_noise=False` in the original), so that a face has one restoration.

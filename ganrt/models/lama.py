@@ -216,7 +216,8 @@ class Generator(nn.Module):
     def forward(self, picture: Tensor, mask: Tensor) -> Tensor:
         """Fill the holes."""
         pad, *encoder = self.model[: self.middle]
-        blocks, decoder = self.model[self.middle :][: self.config.blocks], self.model[self.middle + self.config.blocks :]
+        end = self.middle + self.config.blocks
+        blocks, decoder = self.model[self.middle : end], self.model[end:]
         parts = [pad(torch.cat([picture * (1 - mask), mask], 1))]
         for layer in encoder:
             parts = layer(parts)

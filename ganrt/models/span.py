@@ -1,7 +1,7 @@
 """SPAN, the Swift Parameter-free Attention Network (Wan et al., NTIRE workshop 2024; hongyuanyu/SPAN).
 
-It is trained with three convolutions and a skip connection for each 3x3 convolution. Checkpoints hold these branches, and
-beside them `eval_conv`, what they were merged to at some time; the original merges them again before each use, so
+It is trained with three convolutions and a skip connection for each 3x3 convolution. Checkpoints hold these branches,
+and beside them `eval_conv`, what they were merged to at some time; the original merges them again before each use, so
 `eval_conv` may be out of date, and is not read. Here only the merged convolutions are kept.
 """
 
@@ -76,7 +76,8 @@ class Generator(nn.Module):
             self.add_module(f"block_{k}", Block(width))
         self.conv_cat = nn.Conv2d(4 * width, width, 1)
         self.conv_2 = nn.Conv2d(width, width, 3, padding=1)
-        self.upsampler = nn.Sequential(nn.Conv2d(width, 3 * config.scale**2, 3, padding=1), nn.PixelShuffle(config.scale))
+        last = nn.Conv2d(width, 3 * config.scale**2, 3, padding=1)
+        self.upsampler = nn.Sequential(last, nn.PixelShuffle(config.scale))
         upscaling.init_kaiming(self)
 
     def forward(self, low_res: Tensor) -> Tensor:

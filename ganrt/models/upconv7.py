@@ -1,9 +1,10 @@
-"""waifu2x's small networks (nagadomi/nunif): UpConv7, seven convolutions of which the last, transposed one doubles height
-and width, and VGG7, seven that keep them. Keys are those of nunif.
+"""waifu2x's small networks (nagadomi/nunif): UpConv7, seven convolutions of which the last, transposed one doubles
+height and width, and VGG7, seven that keep them. Keys are those of nunif.
 
-No convolution pads. The module adds the border that they use up, by repeating the outermost pixels, as waifu2x's callers
-do (nunif, simple_render): the output is then `scale` times the input, which is what a Spec can say. Far enough from the
-border of a picture, its pixels are those that the network makes without one, because no layer looks at the whole picture.
+No convolution pads. The module adds the border that they use up, by repeating the outermost pixels, as waifu2x's
+callers do (nunif, simple_render): the output is then `scale` times the input, which is what a Spec can say. Far enough
+from the border of a picture, its pixels are those that the network makes without one, because no layer looks at the
+whole picture.
 """
 
 from __future__ import annotations

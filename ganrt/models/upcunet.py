@@ -1,15 +1,16 @@
-"""Cascaded U-Nets: Real-CUGAN 2x, 3x and 4x (bilibili/ailab, upcunet_v3), and waifu2x's UpCUNet and CUNet (nagadomi/nunif),
-which are the same network with another border. Keys are those of both projects, which do not differ either: only the
-header of nunif's files, or `--config waifu2x=true`, tells them apart.
+"""Cascaded U-Nets: Real-CUGAN 2x, 3x and 4x (bilibili/ailab, upcunet_v3), and waifu2x's UpCUNet and CUNet
+(nagadomi/nunif), which are the same network with another border. Keys are those of both projects, which do not differ
+either: only the header of nunif's files, or `--config waifu2x=true`, tells them apart.
 
 No convolution pads, so a picture needs a border of `Config.border` pixels, and the module makes it: Real-CUGAN's by
-reflection, as its own forward does, waifu2x's by repeating the outermost pixels, as its callers do (nunif, simple_render).
-With it, the output is `scale` times the input, which is what a Spec can say.
+reflection, as its own forward does, waifu2x's by repeating the outermost pixels, as its callers do (nunif,
+simple_render). With it, the output is `scale` times the input, which is what a Spec can say.
 
 The squeeze-and-excitation blocks average over all that the network is given, border included. Hence a picture is
 computed in one piece (`Output.reach` is None), and a network that is given a picture without a border makes other
-pixels, not a crop of these. waifu2x's callers cut pictures into tiles of one size with such averages each; `Config.tile`
-exports the network for them: a fixed input that has its border already, and as output the inside of it, enlarged.
+pixels, not a crop of these. waifu2x's callers cut pictures into tiles of one size with such averages each;
+`Config.tile` exports the network for them: a fixed input that has its border already, and as output the inside of it,
+enlarged.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class Config:
         inner = [side - 2 * self.border for side in self.tile]
         if self.tile and (len(inner) != 2 or any(side < 1 or side % self.multiple_of for side in inner)):
             raise RequestError(
-                f"tile is {','.join(map(str, self.tile))}; it must be a height and a width, each {2 * self.border} plus "
-                f"a multiple of {self.multiple_of}"
+                f"tile is {','.join(map(str, self.tile))}; it must be a height and a width, each {2 * self.border} "
+                f"plus a multiple of {self.multiple_of}"
             )
 
     @property
@@ -110,7 +111,8 @@ class Convs(nn.Module):
 
 
 class ShallowUNet(nn.Module):
-    """U-Net of one level. (N, before, H, W) -> (N, after, scale (H - 14) - 4, ...) for 2, - 2 for 3 and 1; H is even."""
+    """U-Net of one level. (N, before, H, W) -> (N, after, scale (H - 14) - 2, ...), and 2 less for scale 2; H and W are
+    even."""
 
     def __init__(self, before: int, after: int, scale: int) -> None:
         super().__init__()

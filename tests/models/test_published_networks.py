@@ -1,4 +1,4 @@
-"""Families of published networks that are not trained here: borders, settings, layouts, and what golden cases leave out.
+"""Families of published networks that are not trained here: borders, settings, layouts, what golden cases leave out.
 
 That their checkpoints make the pictures of their projects is tested in test_golden_families.py."""
 
