@@ -147,18 +147,29 @@ class NormalizeStyle(nn.Module):
         return x * (x.square().mean(1, keepdim=True) + _EPS).rsqrt()
 
 
+class Constant(nn.Module):
+    """What the decoder starts from, 4 x 4 pixels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, width, 4, 4))
+        nn.init.normal_(self.weight)
+
+    def forward(self, count: int) -> Tensor:
+        """(count, width, 4, 4)."""
+        return self.weight.expand(count, -1, -1, -1)
+
+
 class Decoder(nn.Module):
     """StyleGAN2's generator, its features scaled and shifted at every size but the first."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         style, first = config.style, config.widths[0]
-        self.half, self.input_is_latent = config.half, config.input_is_latent
+        self.changes_half = config.half
         mapping = [part for _ in range(config.layers) for part in (nn.Linear(style, style), nn.LeakyReLU(_SLOPE))]
         self.style_mlp = nn.Sequential(NormalizeStyle(), *mapping)
-        self.constant_input = nn.Module()
-        self.constant_input.weight = nn.Parameter(torch.empty(1, first, 4, 4))
-        nn.init.normal_(self.constant_input.weight)
+        self.constant_input = Constant(first)
         self.style_conv1 = StyleConv(first, first, style)
         self.to_rgb1 = ToRGB(first, style)
         self.style_convs, self.to_rgbs = nn.ModuleList(), nn.ModuleList()
@@ -173,7 +184,7 @@ class Decoder(nn.Module):
     def forward(self, styles: Tensor, changes: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Styles (N, layers, style), and a scale and a shift for each size from 8 pixels -> image (N, 3, H, W)."""
         noises = [self.noises.get_buffer(f"noise{k}") for k in range(len(self.style_convs) + 1)]
-        x = self.constant_input.weight.expand(len(styles), -1, -1, -1)
+        x = self.constant_input(len(styles))
         x = self.style_conv1(x, styles[:, 0], noises[0])
         image: Tensor = self.to_rgb1(x, styles[:, 1])
         for k, (scale, shift) in enumerate(changes):
@@ -185,7 +196,7 @@ class Decoder(nn.Module):
         return image
 
     def _change(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        if not self.half:
+        if not self.changes_half:
             return x * scale + shift
         same, changed = x.chunk(2, 1)
         return torch.cat([same, changed * scale + shift], 1)
@@ -226,7 +237,7 @@ class Generator(nn.Module):
     def _make_styles(self, found: Tensor) -> Tensor:
         """(N, styles) -> (N, layers, style)."""
         config = self.config
-        styles = found.unflatten(1, (config.styles, config.style)) if config.different_w else found
+        styles = found.reshape(-1, config.styles, config.style) if config.different_w else found
         if not config.input_is_latent:
             styles = self.stylegan_decoder.style_mlp(styles)
         return styles if config.different_w else styles[:, None].expand(-1, config.styles, -1)

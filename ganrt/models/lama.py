@@ -117,7 +117,8 @@ class FourierUnit(nn.Module):
         spectrum = self.bn(self.conv_layer(spectrum)).relu()
         back = waves.columns.T @ spectrum.reshape(count, channels, 2 * height, frequencies)
         back = back.reshape(count, channels, 2, height, frequencies)
-        return back[:, :, 0] @ waves.inverse_cosines + back[:, :, 1] @ waves.inverse_sines
+        made: Tensor = back[:, :, 0] @ waves.inverse_cosines + back[:, :, 1] @ waves.inverse_sines
+        return made
 
 
 class SpectralTransform(nn.Module):

@@ -66,6 +66,8 @@ class Block(nn.Module):
 class Generator(nn.Module):
     """(N, 3, H, W) in [0, 1] -> (N, 3, scale H, scale W) in about [0, 1]."""
 
+    mean: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         width = config.width

@@ -121,11 +121,11 @@ class ShallowUNet(nn.Module):
         self.conv2 = Convs(64, 128, 64)
         self.conv2_up = nn.ConvTranspose2d(64, 64, 2, 2)
         self.conv3 = nn.Conv2d(64, 64, 3)
-        self.conv_bottom: nn.Module = {
-            1: lambda: nn.Conv2d(64, after, 3),
-            2: lambda: nn.ConvTranspose2d(64, after, 4, 2, 3),
-            3: lambda: nn.ConvTranspose2d(64, after, 5, 3, 2),
-        }[scale]()
+        if scale == 1:
+            self.conv_bottom: nn.Module = nn.Conv2d(64, after, 3)
+        else:
+            side, padding = {2: (4, 3), 3: (5, 2)}[scale]
+            self.conv_bottom = nn.ConvTranspose2d(64, after, side, scale, padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the U-Net."""
@@ -211,7 +211,7 @@ class Generator(nn.Module):
         if self.config.clip:
             coarse = coarse.clamp(0.0, 1.0)
         made: Tensor = _crop(coarse, 20) + self.unet2(coarse)
-        return self.ps(_crop(self.conv_final(made), 1)) if self.config.scale == 4 else made  # type: ignore[no-any-return]
+        return self.ps(_crop(self.conv_final(made), 1)) if self.config.scale == 4 else made
 
 
 def _activate(x: Tensor) -> Tensor:
