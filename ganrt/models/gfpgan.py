@@ -184,7 +184,7 @@ class Decoder(nn.Module):
     def forward(self, styles: Tensor, changes: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Styles (N, layers, style), and a scale and a shift for each size from 8 pixels -> image (N, 3, H, W)."""
         noises = [self.noises.get_buffer(f"noise{k}") for k in range(len(self.style_convs) + 1)]
-        x = self.constant_input(len(styles))
+        x = self.constant_input(styles.shape[0])
         x = self.style_conv1(x, styles[:, 0], noises[0])
         image: Tensor = self.to_rgb1(x, styles[:, 1])
         for k, (scale, shift) in enumerate(changes):
