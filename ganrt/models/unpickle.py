@@ -22,6 +22,13 @@ from ganrt.models.network_pickle import is_plain_pickle, read_network_pickle
 WRAPPERS = ("params_ema", "params", "G_ema", "g_ema", "state_dict", "model_state_dict", "generator", "avgG", "netG")
 """Keys under which projects store the generator's state dict, averaged weights first."""
 
+HEADER = "header."
+"""Prefix of the empty tensors that `read_state` adds for what nunif writes beside its weights: `header.` + the name of
+the class, and `header.kwargs.` + the name of each argument that is true."""
+
+_FLAG = "pro"
+"""A key by which Real-CUGAN marks its "pro" weights. Its value may be anything, also no tensor."""
+
 _PREFIX = "module."
 """Prefix that DataParallel adds to every key."""
 
@@ -106,11 +113,24 @@ def _unwrap_state(content: object, path: Path) -> State:
     """Unwrap the containers that training scripts write around a state dict."""
     if isinstance(content, Mapping):
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+        if _FLAG in inner:
+            inner = {**inner, _FLAG: torch.ones(1)}
         state = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
         if state and len(state) == len(inner):
             bare = all(key.startswith(_PREFIX) for key in state)
             beside = {key: content[key] for key in _BESIDE if isinstance(content.get(key), torch.Tensor)}
-            return {key.removeprefix(_PREFIX) if bare else key: value for key, value in state.items()} | beside
+            found = {key.removeprefix(_PREFIX) if bare else key: value for key, value in state.items()}
+            return found | beside | _read_header(content)
     raise CheckpointError(
         f"{path} holds no state dict: a mapping of tensors, bare or under one of {', '.join(WRAPPERS)}, was expected"
     )
+
+
+def _read_header(content: Mapping[Any, Any]) -> State:
+    """What nunif's files say about the class of their network, as keys of empty tensors; nothing for other files."""
+    if "nunif_model" not in content:
+        return {}
+    arguments = content.get("kwargs")
+    true = [name for name, value in arguments.items() if value is True] if isinstance(arguments, Mapping) else []
+    names = [content.get("name"), *(f"kwargs.{name}" for name in true)]
+    return {f"{HEADER}{name}": torch.empty(0) for name in names}
