@@ -24,6 +24,7 @@ from ganrt.training import read_run
 from ..lint import RowByRow, list_training_parts
 from .checkpoints import recognize
 from .onnx_file import GraphFile, GraphModule, choose_output, is_graph_file, read_graph_file
+from .spandrel_models import has_spandrel, recognize_with_spandrel
 from .spec_guess import guess_spec
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -192,11 +193,28 @@ def _open_run(path: Path, config: Mapping[str, Any]) -> Source:
 def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
     read = read_checkpoint(path)
     state, config, others = _merge_files(read.state, path, config)
-    found = recognize(state, path)
+    try:
+        found = recognize(state, path)
+    except CheckpointError as error:
+        return _open_with_spandrel(state, path, config, error)
     settings = {**found.family.settings(found.config), **found.family.attributes(read.attributes), **config}
     loaded = _load_family(found.family, settings, found.state, path)
     remarks = (f"{path.name} holds several networks; the one under {found.part} is taken",) if found.part else ()
     return replace(loaded, origin={**loaded.origin, **others}, remarks=remarks)
+
+
+def _open_with_spandrel(state: State, path: Path, config: Mapping[str, Any], error: CheckpointError) -> Source:
+    """A checkpoint that no family of ganrt knows. Raises `error` if spandrel does not know it either, or is not
+    installed."""
+    if not has_spandrel():
+        raise CheckpointError(f'{error}; pip install "ganrt[spandrel]" adds some forty architectures') from error
+    found = recognize_with_spandrel(state, path)
+    if found is None:
+        raise error
+    if config:
+        raise RequestError(f"{path} is {found.architecture}, which spandrel loads without settings: leave --config out")
+    remarks = (f"{path.name} is {found.architecture}, loaded by spandrel {library_version('spandrel')}",)
+    return Source(_prepare(found.module, str(path)), found.spec, None, _digest_file(path), remarks=remarks)
 
 
 def _merge_files(
