@@ -271,6 +271,6 @@ def test_scales_per_channel_that_fail_on_all_samples_are_given_up(monkeypatch: p
     monkeypatch.setattr(half_quantization, "Trials", Costs)
     monkeypatch.setattr(HalfQuantizer, "_count_macs", lambda self, name: 1.0)
     quantizer = HalfQuantizer(to_half(chain(["conv"])), SPEC, SAMPLES, 34.0)
-    quantizer._layers = dict.fromkeys("abc")  # type: ignore[assignment, arg-type]
+    quantizer._layers = dict.fromkeys("abc")  # type: ignore[assignment]
     found = quantizer._choose_layers("int8", Costs())  # type: ignore[arg-type]
     assert (found.kept, found.per_channel) == (("b",), ("a",))
