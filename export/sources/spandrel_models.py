@@ -1,4 +1,4 @@
-"""Checkpoints of the architectures that spandrel knows (SwinIR, HAT, DAT, NAFNet and some forty others), as modules with
+"""Checkpoints of the architectures that spandrel knows (SwinIR, HAT, NAFNet and some forty others), as modules with
 a Spec. ganrt reads the file, so that nothing in it is executed; spandrel recognizes the keys and builds the module."""
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def has_spandrel() -> bool:
 
 
 def recognize_with_spandrel(state: State, path: Path) -> Recognition | None:
-    """The module of a state dict; None if spandrel does not know it. Raises CheckpointError where spandrel fails on what
-    it has recognized."""
+    """The module of a state dict; None if spandrel does not know it. Raises CheckpointError where spandrel fails on
+    what it has recognized."""
     import spandrel
 
     try:
