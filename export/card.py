@@ -77,7 +77,7 @@ def _format_card(bundle: Bundle, golden: Golden) -> str:
 ![samples]({GRID})
 
 An image generator of the family **{spec.family}** that makes {spec.output}. The pictures above are its
-golden samples, made by the PyTorch original; {_format_verdict(bundle)}.
+golden samples, made by {_describe_original(bundle)}; {_format_verdict(bundle)}.
 
 {format_usage(spec, name)}
 
@@ -94,6 +94,12 @@ difference, amplified.
 
 {_format_proofs(bundle)}
 """
+
+
+def _describe_original(bundle: Bundle) -> str:
+    source = bundle.provenance.get("source")
+    named = source.get("original") if isinstance(source, dict) else None
+    return named if isinstance(named, str) else "the PyTorch original"
 
 
 def _format_verdict(bundle: Bundle) -> str:

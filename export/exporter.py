@@ -3,48 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx_ir as ir
-import safetensors.torch
 import torch
 
 from ganrt import atomic
-from ganrt._version import __version__
-from ganrt.backend import BACKENDS, import_backend, library_version, proves_gpu_variants
-from ganrt.bound_inputs import BoundInputs, check_bound_inputs, drop_bound_inputs, make_bound_feeds
-from ganrt.bundle import FAITHFUL, Bundle, Variant
+from ganrt.backend import BACKENDS, import_backend, proves_gpu_variants
+from ganrt.bound_inputs import BoundInputs, check_bound_inputs
+from ganrt.bundle import Bundle
 from ganrt.errors import MachineError, RequestError, VerificationError
-from ganrt.feeds import Array, Feeds
-from ganrt.golden import Golden, proof_sizes
-from ganrt.images import Floats
-from ganrt.machine import has_nvidia_gpu, usable_cores
-from ganrt.proving import BATCH, GoldenComparison, count_proof_samples
+from ganrt.golden import proof_sizes
+from ganrt.machine import has_nvidia_gpu
+from ganrt.proving import BATCH, GoldenComparison
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 from ganrt.stores import FolderStore, is_bundle
 
 from . import variants
-from .bind_inputs import bind_inputs
 from .card import write_card
+from .faithful import Faithful, add_bound_inputs
 from .lint import (
     Finding,
     check_dry_run,
-    check_graph,
     check_module,
-    check_output_range,
-    check_picture_sizes,
     find_first_difference,
-    find_freezing_module,
     make_backend_runner,
     report_findings,
 )
 from .precision import PictureCrops, read_crops
 from .sources import Source, describe_source, open_source
-from .tracing import DEFAULT_OPSET, count_macs, make_example_inputs, run_original, trace
+from .tracing import DEFAULT_OPSET
 from .variants import QUALITY, VariantOptions
 from .verification import Progress, Verification, prove_bundle
 
@@ -54,12 +46,8 @@ if TYPE_CHECKING:
 _Convert: TypeAlias = Callable[[Bundle, Mapping[str, float]], Bundle]
 _Prove: TypeAlias = Callable[[Bundle, str], Verification]
 
-_GRAPH = "model.onnx"
-_MACS_PER_SECOND = 1e10
-"""Of a core in float32, for the estimate of how long a proof takes: what convolutions reach on most CPUs."""
 _CONVERSIONS = 3
 """How often a variant in int8 is converted again when it misses the quality on golden samples."""
-_LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
 
 
 def export(
@@ -73,6 +61,7 @@ def export(
     quality: float = QUALITY,
     pictures: str | Path | None = None,
     bind: BoundInputs | None = None,
+    batch: int | None = None,
     opset: int = DEFAULT_OPSET,
     engine: bool | EngineOptions = False,
     backends: str | Sequence[str] | None = None,
@@ -85,10 +74,11 @@ def export(
         export(module, "faces.ganrt", spec=ganrt.Spec(...), precisions=("fp32", "fp16"))
 
     Args:
-        source: path of a RUN folder or a checkpoint, "package.module:factory" (the factory returns a module and its
-            Spec), or a module in memory, which is copied and stays as it is.
+        source: path of a RUN folder, a checkpoint or an ONNX file in float32, "package.module:factory" (the factory
+            returns a module and its Spec), or a module in memory, which is copied and stays as it is.
         out: folder to make; by convention its name ends in ".ganrt".
-        spec: inputs and output of a module in memory, in the order of its forward.
+        spec: inputs and output of a module in memory, in the order of its forward; of an ONNX file, where they are
+            guessed by default.
         config: settings that a checkpoint does not hold, or keyword arguments of the factory.
         precisions: of "fp32", "bf16", "fp16", "int8", "fp8". The traced float32 graph is always part of the bundle.
         forms: of up-sampling, of "phases", "subpixel", "transposed"; each adds a variant to the graph as traced.
@@ -96,6 +86,8 @@ def export(
         pictures: folder of pictures for image-to-image models: half of the files to calibrate on, the others to be
             golden samples; default: synthetic ones.
         bind: labels and scalars that get a constant value, and are no inputs of the bundle any more.
+        batch: 1 for a network whose batch size is fixed at 1: the bundle then computes one image at a time. Default:
+            any batch size.
         opset: ONNX operator set.
         engine: also build a TensorRT engine for each precision on the GPU of this machine: True, or its options.
         backends: a name or several: prove on these alone, and fail if one of them fails. Default: all that are
@@ -114,7 +106,7 @@ def export(
     plan = _Plan(options, dict(bind or {}), opset, engine, named, progress)
     out = Path(out)
     atomic.check_output(out, overwrite, is_bundle)
-    loaded, findings = _load(source, config, spec, progress)
+    loaded, findings = _load(source, config, spec, batch, progress)
     check_bound_inputs(loaded.spec, plan.bind)
     with atomic.new_folder(out, overwrite, is_bundle) as draft:
         bundle = _make_bundle(loaded, draft, out.name, plan, findings)
@@ -154,13 +146,19 @@ def _list_names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _load(
-    source: str | Path | torch.nn.Module, config: Mapping[str, Any] | None, spec: Spec | None, progress: Progress
+    source: str | Path | torch.nn.Module,
+    config: Mapping[str, Any] | None,
+    spec: Spec | None,
+    batch: int | None,
+    progress: Progress,
 ) -> tuple[Source, list[Finding]]:
     """The generator, without the faults that can be fixed before tracing, and all that were found. Raises
     RequestError for faults that cannot."""
     name = describe_source(source)
     progress(f"loading {name}")
-    loaded = open_source(source, config, spec)
+    loaded = open_source(source, config, spec, batch)
+    for remark in loaded.remarks:
+        progress(remark)
     findings = check_module(loaded.module)
     if loaded.model is None:  # the families of ganrt need no dry run
         known = {finding.rule for finding in findings if finding.severity == "rejected"}
@@ -174,12 +172,13 @@ def _load(
 def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: list[Finding]) -> Bundle:
     """Write the bundle into `draft` and prove it. Raises VerificationError."""
     crops = _read_crops(loaded.spec, plan)
-    model, bundle = _write_faithful(loaded, draft, name, plan, findings, crops.held_out if crops else ())
+    faithful = Faithful(plan.opset, plan.bind, plan.progress)
+    model, bundle = faithful.write(loaded, draft, name, findings, crops.held_out if crops else ())
     bundle = variants.add_variants(bundle, model, plan.variants, crops, plan.progress)
     bundle.write_manifest()
     if plan.engine:
         _build_engines(bundle, plan)
-    find_difference = partial(_find_difference, loaded, plan.bind)
+    find_difference = None if loaded.graph else partial(_find_difference, loaded, plan.bind)
     found = prove_bundle(bundle, plan.backends, "auto", plan.progress, find_difference)
     found = _reach_quality(
         loaded,
@@ -287,7 +286,7 @@ def _find_difference(
     given = {name: rows[first : first + BATCH] for name, rows in group.draw_feeds(bundle.spec).items()}
     tolerance = 1e-3 if bundle.variant(config.variant).precision == "fp32" else 0.1
     model, run = ir.load(bundle.onnx(config.variant)), make_backend_runner(bundle.spec, config)
-    return find_first_difference(loaded.module, model, _add_bound_inputs(loaded, bind, given), run, tolerance)
+    return find_first_difference(loaded.module, model, add_bound_inputs(loaded, bind, given), run, tolerance)
 
 
 def _build_engines(bundle: Bundle, plan: _Plan) -> None:
@@ -299,84 +298,3 @@ def _build_engines(bundle: Bundle, plan: _Plan) -> None:
         variant = bundle.in_precision(precision, gpu=True)[0]
         plan.progress(f"building an engine of {variant}; this takes minutes")
         build(bundle, variant=variant, options=options)
-
-
-def _write_faithful(
-    loaded: Source,
-    folder: Path,
-    name: str,
-    plan: _Plan,
-    findings: list[Finding],
-    held_out: Sequence[Mapping[str, Array]],
-) -> tuple[ir.Model, Bundle]:
-    """Trace the graph and write it with the golden samples: a bundle without further variants, manifest and proofs.
-
-    Args:
-        held_out: crops of the user's pictures, to be golden samples.
-
-    Raises RequestError when the linter rejects the graph.
-    """
-    plan.progress("tracing the module")
-    in_graph: list[Finding] = []
-    model = trace(loaded.module, loaded.spec, plan.opset, lambda raw: in_graph.extend(_check_raw_graph(loaded, raw)))
-    report_findings(in_graph, loaded.name, plan.progress)
-    spec, bind = drop_bound_inputs(loaded.spec, plan.bind), plan.bind
-    if bind:
-        model = bind_inputs(model, make_bound_feeds(loaded.spec, bind, 1), spec)
-    bundle = Bundle(
-        FolderStore(folder), spec, {FAITHFUL: Variant(_GRAPH, plan.opset, "fp32")}, {}, _describe_model(loaded, bind)
-    )
-    names = [*variants.save_graph(model, bundle, _GRAPH), Bundle.GOLDEN]
-    golden = _make_golden(loaded, spec, bind, plan, held_out)
-    golden.save(folder / Bundle.GOLDEN)
-    if loaded.model is not None:
-        weights = folder / Bundle.WEIGHTS
-        safetensors.torch.save_file(loaded.module.state_dict(), weights)
-        weights.chmod((folder / _GRAPH).stat().st_mode)  # the library lets only its owner read it
-        names.append(Bundle.WEIGHTS)
-    provenance = {
-        "bundle": name,
-        "source": dict(loaded.origin),
-        "options": {"opset": plan.opset, "bound": dict(bind)},
-        "lint": [asdict(finding) for finding in (*findings, *in_graph)],
-        "versions": {"ganrt": __version__} | {library: library_version(library) for library in _LIBRARIES},
-    }
-    return model, replace(bundle, provenance=provenance).with_files(*names)
-
-
-def _check_raw_graph(loaded: Source, raw: ir.Model) -> list[Finding]:
-    """What the linter finds in the graph as it was traced."""
-    findings = check_graph(raw, loaded.spec, partial(find_freezing_module, loaded.module, loaded.spec))
-    if loaded.model is None and all(finding.severity != "rejected" for finding in findings):  # not of ganrt's families
-        findings += check_output_range(raw, loaded.module, loaded.spec)
-        findings += check_picture_sizes(loaded.module, loaded.spec, raw)
-    return findings
-
-
-def _make_golden(
-    loaded: Source, spec: Spec, bind: BoundInputs, plan: _Plan, held_out: Sequence[Mapping[str, Array]]
-) -> Golden:
-    """Run the original on golden samples, and report how much work it is to prove a variant on a backend."""
-    plan.progress("making golden samples")
-    macs = count_macs(loaded.module, make_example_inputs(loaded.spec))
-    golden = Golden.make(spec, partial(_run_original, loaded, bind), macs=macs, pictures=held_out)
-    work = macs * count_proof_samples(golden)
-    seconds = work / (_MACS_PER_SECOND * usable_cores())
-    plan.progress(f"made {golden}; each proof takes {work / 1e9:.2g} GMACs, roughly {max(1.0, seconds):.0f} s here")
-    return golden
-
-
-def _run_original(loaded: Source, bind: BoundInputs, given: Feeds) -> Floats:
-    """The images of the whole module, with the bound inputs in their places."""
-    return run_original(loaded.module, _add_bound_inputs(loaded, bind, given))
-
-
-def _add_bound_inputs(loaded: Source, bind: BoundInputs, given: Feeds) -> Feeds:
-    """All inputs of the module, in the order of its forward."""
-    every = given | make_bound_feeds(loaded.spec, bind, len(next(iter(given.values()))))
-    return {item.name: every[item.name] for item in loaded.spec.inputs}
-
-
-def _describe_model(loaded: Source, bind: BoundInputs) -> Mapping[str, Any] | None:
-    """`Bundle.model`."""
-    return {**loaded.model, "bound": dict(bind)} if loaded.model and bind else loaded.model

@@ -36,7 +36,7 @@ OLDEST_OPSET = 18
 """The exporter's operators are written for this one; older ones need a conversion, which fails without an error."""
 _NOISY = ("onnx._internal.exporter._registration", "fx.experimental.symbolic_shapes")
 EXAMPLES = 2
-"""Batch size while tracing: with 1, torch.export would take the batch for a constant."""
+"""Batch size while tracing: with 1, torch.export takes the batch for a constant, as it is for a `Spec.single`."""
 
 
 def trace(
@@ -85,6 +85,18 @@ def trace(
             f"opset {opset} was asked for; the exporter reaches {reached} for this model: use --opset {reached}"
         )
     name_nodes_by_module(model)
+    finish_graph(model, spec, inspect_raw)
+    return model
+
+
+def finish_graph(model: ir.Model, spec: Spec, inspect_raw: Callable[[ir.Model], None]) -> None:
+    """Check inputs and output against the Spec, and write it into the metadata, in place of all that was there.
+
+    Args:
+        inspect_raw: as for `trace`.
+
+    Raises VerificationError when the graph does not have the names, dtypes and shapes of the Spec.
+    """
     _check_interface(model, spec)
     inspect_raw(model)
     # Paths of the exporting machine's source files must not leave it.
@@ -92,12 +104,11 @@ def trace(
     model.metadata_props[METADATA_KEY] = json.dumps(spec.to_dict(), sort_keys=True)
     model.metadata_props[PRECISION_KEY] = "fp32"
     model.metadata_props["ganrt.version"] = __version__
-    return model
 
 
 def make_example_inputs(spec: Spec) -> tuple[torch.Tensor, ...]:
     """The inputs that a module is traced with."""
-    drawn = feeds.draw_feeds(spec, 0, 0, EXAMPLES, size=proof_picture_size(spec))
+    drawn = feeds.draw_feeds(spec, 0, 0, 1 if spec.single else EXAMPLES, size=proof_picture_size(spec))
     return tuple(torch.from_numpy(array) for array in drawn.values())
 
 
@@ -160,7 +171,7 @@ def find_dynamic_sides(spec: Spec) -> tuple[dict[int, Dim], ...]:
             steps = {2: Dim(f"{item.name}_height"), 3: Dim(f"{item.name}_width")}
             sides = {axis: item.multiple_of * step if item.multiple_of > 1 else step for axis, step in steps.items()}
         free[item.name] = sides
-        shapes.append({0: batch, **sides})
+        shapes.append(sides if spec.single else {0: batch, **sides})
     return tuple(shapes)
 
 

@@ -150,6 +150,8 @@ class HostSession(Session):
         self.backend, self.precision, self.details = backend, precision, details
         self._spec = spec
         self._closed = False
+        if spec.single:
+            self.batch_sizes = (1,)
 
     @abstractmethod
     def run(self, feeds: Feeds) -> Array:

@@ -89,20 +89,27 @@ def draw_numbers(spec: Spec, draw: Draw) -> Feeds:
     return {item.name: _draw_number(spec, item, draw) for item in spec.inputs if not isinstance(item, Image)}
 
 
-def draw_missing(spec: Spec, given: Collection[str], count: int, seed: Seeds) -> Feeds:
+def draw_missing(spec: Spec, given: Collection[str], count: int, seed: Seeds, labels: Labels = None) -> Feeds:
     """Draw the latents and labels that were not given, for pictures that are transformed.
 
     Args:
         given: names of the inputs that were given.
         count: number of pictures.
         seed: one for samples 0 to count - 1 of it, or one per picture for sample 0 of each.
+        labels: classes of the first label input, one or one per picture; None for classes that are drawn.
 
-    Raises RequestError if there is another seed than the default, and nothing to draw.
+    Raises RequestError if there is another seed than the default, and nothing to draw; for labels that the model does
+    not take, or whose input was given.
     """
     missing = [name for name in spec.streams if name not in given]
-    if not missing and not (is_whole(seed) and seed == 0):
+    label = spec.find(Label)
+    chosen = {label.name} if label is not None and is_whole(labels) else set()
+    if not set(missing) - chosen and not (is_whole(seed) and seed == 0):
         raise RequestError(f"seed was given, but nothing is drawn for this {spec.family} model: leave it out")
-    drawn = draw_numbers(spec, check_request(spec, count, seed).take_rows(0, count)) if missing else {}
+    request = check_request(spec, count, seed, labels=labels)
+    if request.labels is not None and label is not None and label.name in given:
+        raise RequestError(f"{label.name} was given, and labels too; leave one of them out")
+    drawn = draw_numbers(spec, request.take_rows(0, count)) if missing else {}
     return {name: drawn[name] for name in missing}
 
 

@@ -344,7 +344,9 @@ class Generator:
         self._run_in_turns(count, run)
         return np.concatenate(parts)
 
-    def transform(self, *pictures: Picture, tile: int | None = None, seed: Seeds = 0, **inputs: Any) -> Pictures:
+    def transform(
+        self, *pictures: Picture, tile: int | None = None, seed: Seeds = 0, labels: Labels = None, **inputs: Any
+    ) -> Pictures:
         """Run pictures through an image-to-image model: `g.transform(photo)`, `g.transform(photo, style=painting)`.
 
         Args:
@@ -352,12 +354,13 @@ class Generator:
             tile: side of overlapping tiles in input pixels; 0 for none; None uses tiles for large pictures if it can.
             seed: where the model also takes latents or labels, those that are not given are drawn: for picture k of one
                 seed, sample k of it; with a seed per picture, sample 0 of each.
+            labels: classes for a model that takes them, one or one per picture; None for classes that are drawn.
             inputs: inputs by name: pictures as above; scalars as a number, or their default if left out.
 
         Returns uint8 (H, W, C), or (N, H, W, C) if an input was an NHWC array; owned by the caller. Raises
         RequestError, naming the input that is wrong; ArtifactError for a file that cannot be read.
         """
-        given, several = collect_inputs(self.spec, pictures, inputs, seed)
+        given, several = collect_inputs(self.spec, pictures, inputs, seed, labels)
         made = transform(self.spec, given, lambda feeds: self(**feeds), tile)
         return made if several else made[0]
 

@@ -226,9 +226,14 @@ class Spec:
     """In the order of the arguments of the module's `forward`; at least one."""
     output: Output
     """The image that `forward` returns."""
+    single: bool = False
+    """True for a network that takes one image at a time, because its batch size is fixed at 1: more are computed one
+    after another."""
 
     def __post_init__(self) -> None:
         _check_name(self.family)
+        if not isinstance(self.single, bool):
+            raise RequestError(f"single is {self.single!r}; it must be true or false")
         names = [i.name for i in self.inputs] + [self.output.name]
         if self.output.name in names[:-1]:
             default = " (the default of an output)" if self.output.name == "image" else ""
@@ -270,6 +275,8 @@ class Spec:
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, strings and numbers, ready for JSON; `from_dict` gives the same Spec back."""
         plain = asdict(self)
+        if not self.single:
+            del plain["single"]  # as it was before there were such networks
         for item, raw in zip(self.inputs, plain["inputs"], strict=True):
             raw["kind"] = type(item).__name__.lower()
         return cast(dict[str, Any], json.loads(json.dumps(plain)))
@@ -280,13 +287,14 @@ class Spec:
 
         Raises BundleError, naming the field, when something is missing, unknown or out of bounds.
         """
-        if not isinstance(raw, dict) or set(raw) != {"family", "inputs", "output"} or type(raw["inputs"]) is not list:
+        keys = set(raw) - {"single"} if isinstance(raw, dict) else set()
+        if not isinstance(raw, dict) or keys != {"family", "inputs", "output"} or type(raw["inputs"]) is not list:
             found = f"has the keys {sorted(raw)}" if isinstance(raw, dict) else f"is {raw!r:.100}"
             raise BundleError(f"spec {found}; it needs family, a list of inputs, and output")
         inputs = tuple(_decode_input(item, f"spec.inputs[{k}]") for k, item in enumerate(raw["inputs"]))
         output = decode(Output, raw["output"], "spec.output", BundleError)
         try:
-            return cls(raw["family"], inputs, output)
+            return cls(raw["family"], inputs, output, raw.get("single", False))
         except RequestError as error:
             raise BundleError(f"spec is not valid: {error}") from error
 

@@ -15,7 +15,7 @@ from ganrt.checks import as_array, is_whole
 from ganrt.errors import RequestError
 from ganrt.feeds import Array, Feeds, draw_missing
 from ganrt.images import Floats, Pictures
-from ganrt.sample_request import Seeds
+from ganrt.sample_request import Labels, Seeds
 from ganrt.spec import Image, Spec
 from ganrt.tiles import (
     Tile,
@@ -153,7 +153,7 @@ class Windows:
 
 
 def collect_inputs(
-    spec: Spec, pictures: tuple[Picture, ...], inputs: Mapping[str, Any], seed: Seeds
+    spec: Spec, pictures: tuple[Picture, ...], inputs: Mapping[str, Any], seed: Seeds, labels: Labels = None
 ) -> tuple[dict[str, Any], bool]:
     """Give each input of `Generator.transform` its name, read the pictures, and draw what is missing.
 
@@ -173,7 +173,7 @@ def collect_inputs(
         if item.name in given:
             given[item.name] = to_pictures(item, given[item.name])
     count = max((len(given[item.name]) for item in spec.images if item.name in given), default=1)
-    return given | draw_missing(spec, given, count, seed), several
+    return given | draw_missing(spec, given, count, seed, labels), several
 
 
 def _read_inputs(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:

@@ -19,7 +19,7 @@ from .compiler import CompiledPlan, Compiler
 from .engine_graph import format_batches, list_golden_sizes, make_engine_graph, name_options, save_engine_graph
 from .inspection import count_precision_shares, require_precision
 from .layers import parse_layers
-from .options import FP8_TARGETS, TARGETS, USUAL_TARGETS, RtxEngineOptions
+from .options import FP8_TARGETS, TARGETS, USUAL_TARGETS, RtxEngineOptions, limit_batches
 from .turing import replace_gemms
 
 PRECISIONS = ("fp32", "fp16", "int8", "fp8")
@@ -52,6 +52,7 @@ def compile_variant(
     Raises RequestError for a variant or options that do not fit, EngineError with the errors of the parser or the
     compiler, MachineError if TensorRT for RTX cannot be imported.
     """
+    options = limit_batches(options, bundle.spec)
     precision = bundle.variant(variant).precision
     if precision not in PRECISIONS:
         raise RequestError(f"{variant} is {precision}; engines are built of {', '.join(PRECISIONS)}")
@@ -143,6 +144,7 @@ def build_ahead(
 ) -> engine_cache.Engine:
     """`cached_build.build` for TensorRT for RTX. What it computes in is what its compiler reports; the images are
     compared with the original's when it is first loaded on a GPU."""
+    options = limit_batches(options, bundle.spec)
     precision = bundle.variant(variant).precision
     machine = engine_cache.Machine("", "", "", require_library().version, "tensorrt-rtx")
     key = engine_cache.Key(bundle.digest(variant), name_options(options, precision), machine)

@@ -23,7 +23,7 @@ from .ahead import PRECISIONS, build_ahead
 from .builder import TimingCache, build_plan, refit_engine
 from .engine_graph import format_batches, list_golden_sizes, make_engine_graph, name_options, save_engine_graph
 from .inspection import read_precision_shares, require_precision
-from .options import EngineOptions, RtxEngineOptions
+from .options import EngineOptions, RtxEngineOptions, limit_batches
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done and what is being done."""
@@ -57,7 +57,7 @@ def build(
     variant = variant or bundle.in_precision("fp32", gpu=True)[0]
     if isinstance(options, RtxEngineOptions):
         return build_ahead(bundle, variant, options, rebuild, progress)
-    options = options or EngineOptions()
+    options = limit_batches(options or EngineOptions(), bundle.spec)
     kind, number = parse_device(device)
     if kind == "cpu":
         raise MachineError("engines are built for an NVIDIA GPU; the CPU was asked for")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ganrt.checks import require_whole
 from ganrt.errors import RequestError
 from ganrt.gpu import engine_cache
+from ganrt.spec import Spec
 
 HARDWARE = ("none", "same-capability", "ampere-plus")
 """What an engine of TensorRT can be compatible with besides the GPU it is built on."""
@@ -83,3 +85,11 @@ class RtxEngineOptions(ProfileOptions):
             raise RequestError(f"targets are {self.targets}; name each once, and at least one")
         if engine_cache.ANY_TARGET in self.targets and len(self.targets) > 1:
             raise RequestError(f"{engine_cache.ANY_TARGET} names no target and cannot be combined with others")
+
+
+OptionsT = TypeVar("OptionsT", bound=ProfileOptions)
+
+
+def limit_batches(options: OptionsT, spec: Spec) -> OptionsT:
+    """The options with the batch sizes that a model takes."""
+    return replace(options, batches=(1,)) if spec.single else options

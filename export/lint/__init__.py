@@ -2,9 +2,10 @@
 
 from .difference import find_first_difference, make_backend_runner
 from .dry_run import check_dry_run
-from .findings import Finding, join_paths, report_findings
+from .findings import Finding, RowByRow, join_paths, report_findings
 from .freezing import find_freezing_module
 from .graph import check_graph
+from .intervals import Reach, find_output_interval
 from .module import check_module
 from .output_range import check_output_range
 from .sizes import check_picture_sizes
@@ -12,6 +13,8 @@ from .training_mode import list_training_parts
 
 __all__ = [
     "Finding",
+    "Reach",
+    "RowByRow",
     "check_dry_run",
     "check_graph",
     "check_module",
@@ -19,6 +22,7 @@ __all__ = [
     "check_picture_sizes",
     "find_first_difference",
     "find_freezing_module",
+    "find_output_interval",
     "join_paths",
     "list_training_parts",
     "make_backend_runner",

@@ -11,6 +11,8 @@ from ganrt.spec import Spec
 from .findings import Finding, join_paths
 from .observer import Run, run_with_hooks
 
+SINGLE = "or export it for one image at a time: --batch 1"
+"""What else can be done about a frozen batch size."""
 _TOLERANCE = 1e-3
 """Of the output's range: rounding at another batch size stays far below, and the proof fails at such an error."""
 _SAME = 1e-6
@@ -34,7 +36,7 @@ def check_batch_independence(module: nn.Module, spec: Spec, run: Run, given: Fee
     if grouped:
         text = (
             "a convolution with groups for each sample, as StyleGAN2's fused modulation has, fixes the batch size; "
-            "scale the activations before and after a plain convolution instead (fused_modconv=False)"
+            f"scale the activations before and after a plain convolution instead (fused_modconv=False), {SINGLE}"
         )
         return [Finding("frozen batch size", join_paths(list(dict.fromkeys(grouped))), text, "rejected")]
     low, high = spec.output.range
@@ -94,7 +96,10 @@ def take_last_row(given: Feeds) -> Feeds:
 
 def make_frozen_finding(where: str, rows: int, result: Tensor) -> Finding:
     """The finding for a result that does not have an image for each of `rows` samples."""
-    text = f"makes {tuple(result.shape)} of a batch of {rows}; take the batch size from the input, x.shape[0] or -1"
+    text = (
+        f"makes {tuple(result.shape)} of a batch of {rows}; take the batch size from the input, x.shape[0] or -1, "
+        f"{SINGLE}"
+    )
     return Finding("frozen batch size", where, text, "rejected")
 
 

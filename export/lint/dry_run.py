@@ -15,7 +15,14 @@ from ganrt.golden import proof_picture_size
 from ganrt.spec import Input, Label, Scalar, Spec
 
 from . import noise
-from .batch import check_batch_independence, check_input_influence, describe_error, make_frozen_finding, take_last_row
+from .batch import (
+    SINGLE,
+    check_batch_independence,
+    check_input_influence,
+    describe_error,
+    make_frozen_finding,
+    take_last_row,
+)
 from .class_count import check_class_counts
 from .findings import Finding, Wrapper, join_paths
 from .noise import RandomCall
@@ -150,7 +157,8 @@ def _explain_failure(module: nn.Module, given: Feeds, path: str, error: Exceptio
         inputs = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in given.items())
         text = f"fails with the inputs of the Spec, {inputs}: {describe_error(error)}"
         return Finding("forward", join_paths([path]), text, "rejected")
-    text = f"fails with {rows} samples, and not with one: {describe_error(error)}. Take the batch size from the input"
+    text = f"fails with {rows} samples, and not with one: {describe_error(error)}. Take the batch size from the input, "
+    text += SINGLE
     return Finding("frozen batch size", join_paths([path]), text, "rejected")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ganrt.errors import RequestError
 
@@ -41,6 +42,24 @@ class Wrapper(nn.Module):
         super().__init__()
         self.wrapped_by_ganrt = module
         self.eval()
+
+
+class RowByRow(Wrapper):
+    """A module whose batch size is fixed at 1, for any number of rows."""
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """What the module returns for each row, joined; for one row, what it returns."""
+        if len(inputs[0]) == 1:
+            return self.wrapped_by_ganrt(*inputs)
+        rows = [self.wrapped_by_ganrt(*(value[k : k + 1] for value in inputs)) for k in range(len(inputs[0]))]
+        if not isinstance(rows[0], tuple | list):
+            return _join_rows(rows)
+        return tuple(map(_join_rows, zip(*rows, strict=True)))
+
+
+def _join_rows(rows: Sequence[Any]) -> Any:
+    """Tensors joined along the batch; of anything else, the first."""
+    return torch.cat(list(rows)) if isinstance(rows[0], Tensor) else rows[0]
 
 
 def strip_wrappers(path: str) -> str:

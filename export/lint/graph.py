@@ -13,6 +13,7 @@ from ganrt.spec import Image, Spec
 
 from ..passes import find_module_path
 from . import tensorrt_parser
+from .batch import SINGLE
 from .circular_padding import replace_circular_pad
 from .findings import Finding, join_paths
 from .nearest_resize import replace_computed_nearest_resize
@@ -34,7 +35,8 @@ _SMALL = 2**20
 def check_graph(model: ir.Model, spec: Spec, freezing: Freezing) -> list[Finding]:
     """Apply all RULES to a graph whose nodes are named after their modules, and fix in place what can be fixed."""
     findings = [finding for rule in RULES for finding in rule(model)]
-    return [*check_frozen_batch(model, freezing), *check_frozen_pictures(model, spec, freezing), *findings]
+    frozen = [] if spec.single else list(check_frozen_batch(model, freezing))
+    return [*frozen, *check_frozen_pictures(model, spec, freezing), *findings]
 
 
 def check_frozen_batch(model: ir.Model, freezing: Freezing) -> Iterator[Finding]:
@@ -43,7 +45,7 @@ def check_frozen_batch(model: ir.Model, freezing: Freezing) -> Iterator[Finding]
         if value.shape and isinstance(value.shape[0], int):
             text = (
                 f"its traced graph works for a batch of {value.shape[0]} only; a loop over the batch, len(x) or "
-                "int(x.shape[0]) fixes it: use x.shape[0] as it is, or -1"
+                f"int(x.shape[0]) fixes it: use x.shape[0] as it is, or -1, {SINGLE}"
             )
             yield Finding("frozen batch size", freezing(0, 0), text, "rejected")
 

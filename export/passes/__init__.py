@@ -1,7 +1,7 @@
 """Graph passes: ONNX graphs rewritten to compute the same images with less work, and what passes are written with."""
 
 from .graph import Array, Patch, find_sole_user, read_attribute, read_constant, read_gemm, read_shape
-from .node_names import find_module_path, name_nodes_by_module
+from .node_names import find_module_path, name_nodes_by_module, set_node_name
 from .packing import PACKING
 from .pipeline import TRACED, optimize_graph
 from .simplify import simplify_graph
@@ -23,5 +23,6 @@ __all__ = [
     "read_constant",
     "read_gemm",
     "read_shape",
+    "set_node_name",
     "simplify_graph",
 ]

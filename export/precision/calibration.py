@@ -86,11 +86,11 @@ def draw_samples(spec: Spec, count: int, crops: PictureCrops | None = None, star
     pictures: Crops = {} if crops is None else crops.calibration
     count = len(next(iter(pictures.values()), range(count)))
     ranges = {item.name: item.range for item in spec.images}
-    drawn = []
-    for first in range(0, count, _ROWS):
-        size = sizes[-(first // _ROWS) % len(sizes)]
-        rows = feeds.draw_feeds(spec, SEED, start + first, min(_ROWS, count - first), size=size)
-        rows |= {name: from_uint8(array[first : first + _ROWS], ranges[name]) for name, array in pictures.items()}
+    drawn, step = [], 1 if spec.single else _ROWS
+    for first in range(0, count, step):
+        size = sizes[-(first // step) % len(sizes)]
+        rows = feeds.draw_feeds(spec, SEED, start + first, min(step, count - first), size=size)
+        rows |= {name: from_uint8(array[first : first + step], ranges[name]) for name, array in pictures.items()}
         drawn.append(rows)
     origin = f"samples {start} to {start + count - 1} of seed {SEED}"
     return Samples(drawn, origin) if crops is None else Samples(drawn, f"{origin}, with {crops}", _HEADROOM)

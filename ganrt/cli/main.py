@@ -19,7 +19,7 @@ import click
 import ganrt
 from ganrt.cli.build import build
 from ganrt.cli.demo import demo
-from ganrt.cli.export import export, verify
+from ganrt.cli.export import export, spec, verify
 from ganrt.cli.measure import bench, tune
 from ganrt.cli.pack import pack
 from ganrt.cli.sample import sample, stylize, transform
@@ -85,6 +85,7 @@ for _command in (
     train,
     export,
     verify,
+    spec,
     pack,
     build,
     sample,

@@ -53,6 +53,12 @@ config_option = click.option(
 def export_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options of `ganrt export` that decide what the bundle holds."""
     options = (
+        click.option(
+            "--batch",
+            type=int,
+            show_default="any",
+            help="1 for a network whose batch size is fixed at 1: images are then computed one at a time.",
+        ),
         click.option("--opset", default=20, help="ONNX operator set of the graphs."),
         click.option(
             "--precision",

@@ -113,6 +113,7 @@ def sample(
     help="Side of the overlapping tiles a picture is cut into; 0 for none.",
 )
 @click.option("--seed", default=0, help="Seed of the latents and classes that a model takes beside pictures.")
+@click.option("--labels", type=int, show_default="drawn from the seed", metavar="CLASS", help="Class number.")
 @loading_options
 @overwrite_option
 def transform(
@@ -123,6 +124,7 @@ def transform(
     values: tuple[str, ...],
     tile: int | None,
     seed: int,
+    labels: int | None,
     overwrite: bool,
     **loading: Any,
 ) -> None:
@@ -133,7 +135,8 @@ def transform(
     inputs = {**further, **parse_numbers(values, "--set")}
     check_targets(photos, out, overwrite)
     with load_generator(bundle, **loading) as generator:
-        save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, seed=seed, **inputs))
+        drawn = {"seed": seed, "labels": labels}
+        save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, **drawn, **inputs))
         click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
 
 

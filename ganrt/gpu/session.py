@@ -85,7 +85,7 @@ class DeviceSession(PictureSession):
         self._next_slot = 0
         self._latents: DeviceLatents | None = None
         self._programs = make_programs(self._compute, self._release_program)
-        self.batch_sizes = self._programs.list_batch_sizes()
+        self.batch_sizes = (1,) if spec.single else self._programs.list_batch_sizes()
         self._largest = self.batch_sizes[-1]
 
     def restrict_batches(self, batches: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ganrt.models.family import AnyFamily, Family, Layout, Shapes, State
     from ganrt.models.parametrize import fold, fold_layer
     from ganrt.models.uninitialized import SkipRandomWeights
-    from ganrt.models.unpickle import read_state
+    from ganrt.models.unpickle import read_checkpoint, read_state
     from ganrt.models.upscaling import init_kaiming
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "fold_layer",
     "get_family",
     "init_kaiming",
+    "read_checkpoint",
     "read_state",
 ]
 
@@ -44,15 +45,27 @@ FAMILIES = {
     "resnet": "residual blocks, 32 to 256 pixels: SNGAN, WGAN-GP's ResNet, SAGAN, BigGAN (Brock et al. 2019)",
     "biggan_deep": "BigGAN-deep as published for 128, 256 and 512 pixels; inference (Brock et al. 2019)",
     "progan": "progressive growing, 8 to 1024 pixels (Karras et al. 2018)",
+    "stylegan2": "style-based, 4 to 2048 pixels: StyleGAN2, StyleGAN2-ADA; inference (Karras et al. 2020)",
+    "stylegan3": "StyleGAN3, T and R, as published; inference (Karras et al. 2021)",
+    "r3gan": "R3GAN: grouped convolutions without norms, as published; inference (Huang et al. 2024)",
     "srresnet": "super-resolution: residual blocks with batch norm, SRGAN's generator (Ledig et al. 2017)",
     "msrresnet": "super-resolution: residual blocks without batch norm (BasicSR; Lim et al. 2017)",
     "espcn": "super-resolution of luma: four convolutions and a pixel shuffle (Shi et al. 2016)",
     "vdsr": "super-resolution of luma: the residual of bicubic upsampling (Kim et al. 2016)",
     "rrdb": "super-resolution: residual dense blocks, ESRGAN and Real-ESRGAN (Wang et al. 2018, 2021)",
     "srvgg": "super-resolution: Real-ESRGAN's compact network (Wang et al. 2021)",
+    "upcunet": "super-resolution: two U-Nets, Real-CUGAN and waifu2x's cunet; inference (bilibili 2022, nagadomi 2019)",
+    "upconv7": "super-resolution: seven convolutions, waifu2x's upconv_7 and vgg_7; inference (nagadomi 2015)",
+    "span": "super-resolution: attention without parameters; inference (Wan et al. 2024)",
     "transformer_net": "style transfer, one style per network, instance norm (Johnson et al. 2016)",
     "adain": "style transfer from any style picture, with a strength (Huang and Belongie 2017)",
+    "pix2pix": "image to image: a U-Net (Isola et al. 2017)",
+    "cyclegan": "image to image: residual blocks, CycleGAN and CUT (Zhu et al. 2017, Park et al. 2020)",
+    "animegan": "photographs to anime, version 2 (Chen et al. 2019)",
+    "lama": "inpainting of large holes: Fourier convolutions, LaMa; inference (Suvorov et al. 2022)",
+    "gfpgan": "restoration of faces: a U-Net steers StyleGAN2, without custom operators; inference (Wang et al. 2021)",
     "synthesis": "images from edges, colour, texture or masks; inpainting (Nazeri et al. 2019)",
+    "spade": "images from semantic maps, norms modulated by the map; inference (Park et al. 2019)",
 }
 """Name of a family and its module -> description. Kept here so that listing the families needs no torch."""
 
@@ -87,6 +100,7 @@ _MODULES = {
     "fold": "parametrize",
     "fold_layer": "parametrize",
     "init_kaiming": "upscaling",
+    "read_checkpoint": "unpickle",
     "read_state": "unpickle",
 }
 """Public name -> the module of this package that defines it; these need torch."""

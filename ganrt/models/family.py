@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Generic, TypeAlias, TypeVar, get_origin, get_type_hints
+from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -63,6 +63,9 @@ class Family(Generic[ConfigT]):
     files: Mapping[str, str] = field(default_factory=dict)
     """For projects that split a generator over several checkpoint files: the name of each part -> the prefix of its
     keys. One file is exported, the others are settings: `ganrt export decoder.pth --config encoder=FILE`."""
+    attributes: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda found: {})
+    """The settings that the attributes of an original module tell, such as `synthesis.b4.conv1.conv_clamp`: for network
+    pickles (ganrt.models.network_pickle). Raises RequestError for a value that the family does not have."""
     task: str = "adversarial"
     """How it is trained: a row of ganrt.training.tasks."""
 
@@ -100,19 +103,26 @@ def parse_config(kind: type[ConfigT], values: Mapping[str, Any], owner: str) -> 
 
 
 def _parse_value(kind: Any, value: Any) -> Any:
-    """Parse a value of the declared type: int, float, bool, str, or tuple[int, ...]."""
+    """Parse a value of the declared type: int, float, bool, str, or a tuple[int, ...] or tuple[float, ...]."""
     if kind is bool and str(value) in ("True", "true", "1", "False", "false", "0"):
         return str(value) in ("True", "true", "1")
     if kind is str and isinstance(value, str):
         return value
     if get_origin(kind) is tuple and isinstance(value, str | list | tuple):
-        return tuple(_parse_value(int, part) for part in (value.split(",") if isinstance(value, str) else value))
+        part_kind = get_args(kind)[0]
+        return tuple(_parse_value(part_kind, part) for part in (value.split(",") if isinstance(value, str) else value))
     if kind in (int, float) and not isinstance(value, bool) and isinstance(value, kind | int | str):
         return kind(value)
     raise RequestError(f"{value!r} is not {_KINDS.get(kind, 'a list of whole numbers')}")
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+    tuple[float, ...]: "a list of numbers",
+}
 
 
 AnyFamily: TypeAlias = Family[Any]

@@ -8,7 +8,8 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -16,9 +17,17 @@ import torch
 
 from ganrt.errors import CheckpointError
 from ganrt.models.family import State
+from ganrt.models.network_pickle import is_plain_pickle, read_network_pickle
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "avgG", "netG")
+WRAPPERS = ("params_ema", "params", "G_ema", "g_ema", "state_dict", "model_state_dict", "generator", "avgG", "netG")
 """Keys under which projects store the generator's state dict, averaged weights first."""
+
+HEADER = "header."
+"""Prefix of the empty tensors that `read_state` adds for what nunif writes beside its weights: `header.` + the name of
+the class, and `header.kwargs.` + the name of each argument that is true."""
+
+_FLAG = "pro"
+"""A key by which Real-CUGAN marks its "pro" weights. Its value may be anything, also no tensor."""
 
 _PREFIX = "module."
 """Prefix that DataParallel adds to every key."""
@@ -31,8 +40,12 @@ class _Settings:
     """Placeholder for settings objects that some projects pickle beside the weights. They are not used."""
 
 
-_STANDINS: list[Any] = [(_Settings, "models.utils.config.BaseConfig")]
-"""The class that pytorch_GAN_zoo writes. Its attributes are read from the file; no code of the project runs."""
+_STANDINS: list[Any] = [(_Settings, "models.utils.config.BaseConfig"), (_Settings, "argparse.Namespace")]
+"""The classes that pytorch_GAN_zoo and rosinality/stylegan2-pytorch write. Their attributes are read from the file; no
+code of a project runs."""
+
+_BESIDE = ("latent_avg",)
+"""Keys of tensors that belong to the generator and lie beside its state dict."""
 
 
 def unpickle(path: Path) -> object:
@@ -62,28 +75,62 @@ def unpickle(path: Path) -> object:
         ) from error
 
 
+class Checkpoint(NamedTuple):
+    """What a file tells of a network."""
+
+    state: State
+    attributes: Mapping[str, Any] = MappingProxyType({})
+    """Plain attributes of the module, by their path: only network pickles hold them."""
+
+
 def read_state(path: Path) -> State:
-    """Read a .safetensors, .pth, .pt or .bin file as a flat state dict on the CPU.
+    """The state dict of a file, as `read_checkpoint` reads it."""
+    return read_checkpoint(path).state
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a .safetensors, .pth, .pt, .bin or .pkl file: a flat state dict on the CPU, and attributes if there are any.
 
     Raises CheckpointError when the file is missing, damaged, holds no state dict, or is a pickle with code in it, which
     is not executed.
     """
     if path.suffix == ".safetensors":
         try:
-            return safetensors.torch.load_file(path)
+            return Checkpoint(safetensors.torch.load_file(path))
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-    return _unwrap_state(unpickle(path), path)
+    try:
+        plain = is_plain_pickle(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if plain:
+        found = read_network_pickle(path)
+        return Checkpoint(_unwrap_state(found.content, path), found.attributes)
+    return Checkpoint(_unwrap_state(unpickle(path), path))
 
 
 def _unwrap_state(content: object, path: Path) -> State:
     """Unwrap the containers that training scripts write around a state dict."""
     if isinstance(content, Mapping):
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+        if _FLAG in inner:
+            inner = {**inner, _FLAG: torch.ones(1)}
         state = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
         if state and len(state) == len(inner):
             bare = all(key.startswith(_PREFIX) for key in state)
-            return {key.removeprefix(_PREFIX) if bare else key: value for key, value in state.items()}
+            beside = {key: content[key] for key in _BESIDE if isinstance(content.get(key), torch.Tensor)}
+            found = {key.removeprefix(_PREFIX) if bare else key: value for key, value in state.items()}
+            return found | beside | _read_header(content)
     raise CheckpointError(
         f"{path} holds no state dict: a mapping of tensors, bare or under one of {', '.join(WRAPPERS)}, was expected"
     )
+
+
+def _read_header(content: Mapping[Any, Any]) -> State:
+    """What nunif's files say about the class of their network, as keys of empty tensors; nothing for other files."""
+    if "nunif_model" not in content:
+        return {}
+    arguments = content.get("kwargs")
+    true = [name for name, value in arguments.items() if value is True] if isinstance(arguments, Mapping) else []
+    names = [content.get("name"), *(f"kwargs.{name}" for name in true)]
+    return {f"{HEADER}{name}": torch.empty(0) for name in names}

@@ -13,13 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganrt import feeds
 from ganrt.bench import roofline
-from ganrt.bench.arithmetic import count_graph_macs, count_macs, count_traffic
+from ganrt.bench.arithmetic import count_macs, count_traffic
 from ganrt.bench.context import MatrixProduct
 from ganrt.bench.roofline import measure_matrix_products, merge_products
 from ganrt.bundle import Bundle
 from ganrt.errors import ArtifactError
 from ganrt.export.tracing import trace
 from ganrt.models import build_generator, get_family
+from ganrt.onnx_macs import count_graph_macs
 from ganrt.spec import Latent, Output, Spec
 
 

@@ -52,6 +52,7 @@ def test_the_command(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
         (["--input", "luma=absent.png"], 2, "luma was given twice"),
         (["--tile", "-1"], 2, "tile is -1"),
         (["--seed", "7"], 2, "seed was given, but nothing is drawn for this espcn model: leave it out"),
+        (["--labels", "1"], 2, "labels were given, but this espcn model has no classes: leave them out"),
         (["--backend", "nonsense"], 2, "nonsense"),
         (["absent.png"], 3, "absent.png cannot be read"),
         (["--out", "."], 2, "is the picture itself; choose another folder"),

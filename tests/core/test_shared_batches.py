@@ -203,6 +203,35 @@ def test_a_seed_without_anything_to_draw_is_rejected(seed: Any) -> None:
         painting.transform(PHOTO, seed=seed, z=np.zeros((1, 3)), y=1)
 
 
+def test_the_classes_of_transformed_pictures_can_be_chosen() -> None:
+    generator = Generator(PAINTED, Painting())
+    photos = np.stack([PHOTO, PHOTO])
+    drawn = feeds.draw_feeds(replace(PAINTED, inputs=PAINTED.inputs[1:], output=SPEC.output), 7, 0, 2)
+    for labels in (1, [1, 0], [None, 1]):
+        classes = [drawn["y"][k] if c is None else c for k, c in enumerate(np.broadcast_to(labels, 2).tolist())]  # type: ignore[arg-type]
+        wanted = generator.transform(photos, z=drawn["z"], y=np.array(classes))
+        np.testing.assert_array_equal(generator.transform(photos, seed=7, labels=labels), wanted)
+    np.testing.assert_array_equal(
+        generator.transform(PHOTO, labels=1, z=drawn["z"][:1]), generator.transform(PHOTO, y=1, z=drawn["z"][:1])
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"labels": 9}, "labels is 9; this model's classes are the whole numbers 0 to"),
+        ({"labels": [0, 1]}, "labels has 2 entries and n is 1"),
+        ({"labels": 1, "y": 1}, "y was given, and labels too; leave one of them out"),
+        ({"labels": 1, "seed": 7, "z": np.zeros((1, 3))}, "seed was given, but nothing is drawn"),
+    ],
+)
+def test_classes_that_cannot_be_chosen(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Generator(PAINTED, Painting()).transform(PHOTO, **given)
+    with pytest.raises(RequestError, match="labels were given, but this upscaler model has no classes"):
+        Generator(UPSCALER, FakeSession(UPSCALER)).transform(PHOTO[:4], labels=1)
+
+
 def test_missing_pictures_are_named_before_anything_is_drawn() -> None:
     with pytest.raises(RequestError, match="the picture 'photo' is missing"):
         Generator(PAINTED, Painting()).transform(seed=7)

@@ -11,7 +11,7 @@ from helpers.golden_cases import load_golden_case
 from safetensors.torch import save_file
 
 from ganrt.errors import CheckpointError
-from ganrt.export.checkpoints import recognize
+from ganrt.export.sources import recognize
 from ganrt.models import FAMILIES, build_generator, get_family
 from ganrt.models.unpickle import read_state
 
@@ -53,6 +53,32 @@ def test_counters_of_old_checkpoints_may_be_missing(state: dict[str, torch.Tenso
     assert recognize(old, Path("old.pth")).family.name == "dcgan"
 
 
+@pytest.mark.parametrize("part", ["generator.", "netG.", "G_ema.", "model."])
+def test_the_generator_is_found_among_other_networks(state: dict[str, torch.Tensor], part: str) -> None:
+    discriminator = {f"netD.{key}": value for key, value in _make_discriminator().items()}
+    averaged = {f"ema.{key}": value + 1 for key, value in state.items()} if part == "generator." else {}
+    generator = {part + key: value for key, value in state.items()}
+    found = recognize({**discriminator, **generator, **averaged}, Path("x.ckpt"))
+    assert found.family.name == "dcgan" and found.part == ("ema." if averaged else part)
+    wanted = {key: value + 1 for key, value in state.items()} if averaged else state
+    assert all(torch.equal(found.state[key], wanted[key]) for key in wanted)
+
+
+def _make_discriminator() -> dict[str, torch.Tensor]:
+    family = get_family("dcgan")
+    assert family.discriminator is not None
+    return family.discriminator(family.configure({"size": 16, "width": 4})).state_dict()
+
+
+def test_a_checkpoint_that_shares_no_key_has_no_nearest_family() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        recognize({"blablabla.weight": torch.zeros(3)}, Path("x.pth"))
+    assert str(caught.value) == (
+        "x.pth is no checkpoint of a family that ganrt knows. None shares a key with it. Pass the module itself: "
+        "package.module:factory, a function that returns it with a ganrt.Spec, or an ONNX file of it"
+    )
+
+
 class _Payload:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -85,11 +111,11 @@ def test_another_architecture_names_the_nearest_family_and_the_keys(state: dict[
     assert "1 keys unexpected (main.99.weight)" in message
 
 
-def test_a_foreign_model_is_compared_with_a_default(tmp_path: Path) -> None:
+def test_a_foreign_model_is_compared_with_a_default() -> None:
     with pytest.raises(
-        CheckpointError, match=r"no checkpoint of a family.*nearest is .*2 keys unexpected \(fc.weight, fc.bias\)"
+        CheckpointError, match=r"no checkpoint of a family.*nearest is mlp .*1 keys unexpected \(fc.bias\)"
     ):
-        recognize({"fc.weight": torch.zeros(2, 2), "fc.bias": torch.zeros(2)}, Path("classifier.pth"))
+        recognize({"main.2.bias": torch.zeros(2), "fc.bias": torch.zeros(2)}, Path("classifier.pth"))
 
 
 @pytest.mark.parametrize(

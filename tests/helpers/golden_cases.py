@@ -22,14 +22,15 @@ class GoldenCase(NamedTuple):
 
 
 def load_golden_case(name: str, folder: Path) -> GoldenCase:
-    """Load a case, and write its checkpoint into `folder` as a .pth file."""
+    """Load a case, and write its checkpoint into `folder` as a .pth file, in the layout that the project saves."""
     spec = importlib.util.spec_from_file_location("golden_state", FOLDER / "state.py")
     assert spec is not None and spec.loader is not None
     state: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(state)
-    tensors = state.build(json.loads((FOLDER / f"{name}.json").read_text()))
+    case = json.loads((FOLDER / f"{name}.json").read_text())
+    tensors = {key: torch.from_numpy(value) for key, value in state.build(case).items()}
     path = folder / f"{name}.pth"
-    torch.save({key: torch.from_numpy(value) for key, value in tensors.items()}, path)
+    torch.save(state.file(case, tensors), path)
     with np.load(FOLDER / f"{name}.npz") as arrays:
-        inputs = {key.removeprefix("in_"): arrays[key] for key in arrays.files if key != "out"}
+        inputs = {key.removeprefix("in_"): arrays[key] for key in arrays.files if key.startswith("in_")}
         return GoldenCase(path, inputs, arrays["out"])

@@ -21,6 +21,25 @@ def with_upsampling(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "upsample": tuple(range(1, len(values["widths"]) - 1, 2))}
 
 
+def with_widths(values: dict[str, Any]) -> dict[str, Any]:
+    """The config with what goes with the sizes of its layers."""
+    return {**values, **STYLEGAN3[values["sizes"]]}
+
+
+def with_groups(values: dict[str, Any]) -> dict[str, Any]:
+    """The config with two channels outside a block per group, and with as many blocks as there are stages below."""
+    groups = tuple(width // 2 for width in values["widths"])
+    blocks = tuple(range(1, 1 + len(groups)))
+    return {**values, "groups": groups, "blocks": blocks, "embedding": values["embedding"] if values["classes"] else 0}
+
+
+STYLEGAN3: dict[tuple[int, ...], dict[str, Any]] = {
+    (36, 36, 52, 32): {"up": (2, 2, 4, 2), "widths": (4, 3, 2, 3, 2)},
+    (40, 72, 32): {"up": (2, 4, 2), "widths": (2, 3, 4, 1)},
+}
+"""Sizes of StyleGAN3's layers -> settings that go with them."""
+LINEAR = {"progan", "stylegan2", "stylegan3", "r3gan"}
+"""Families whose output is not limited to the range."""
 CONFIGS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "dcgan": st.fixed_dictionaries(
         {
@@ -76,6 +95,38 @@ CONFIGS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "classes": st.integers(1, 3),
         }
     ).map(with_upsampling),
+    "stylegan2": st.fixed_dictionaries(
+        {
+            "widths": st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple),
+            "channels": _CHANNELS,
+            "latent": _LATENT,
+            "classes": st.integers(0, 3),
+            "style": st.integers(1, 6),
+            "layers": st.integers(1, 3),
+        }
+    ),
+    "stylegan3": st.fixed_dictionaries(
+        {
+            "sizes": st.sampled_from([(36, 36, 52, 32), (40, 72, 32)]),
+            "kernel": st.sampled_from([1, 3]),
+            "radial": st.integers(0, 2),
+            "latent": _LATENT,
+            "style": st.integers(1, 5),
+            "mapping": st.integers(1, 3),
+            "classes": st.integers(0, 3),
+            "channels": _CHANNELS,
+        }
+    ).map(with_widths),
+    "r3gan": st.fixed_dictionaries(
+        {
+            "widths": st.sampled_from([(8, 8, 4), (4, 2), (6, 6, 2, 2)]),
+            "expansion": st.integers(1, 3),
+            "latent": _LATENT,
+            "classes": st.integers(0, 3),
+            "embedding": st.integers(1, 4),
+            "channels": _CHANNELS,
+        }
+    ).map(with_groups),
 }
 any_config = st.sampled_from(sorted(CONFIGS)).flatmap(lambda name: st.tuples(st.just(name), CONFIGS[name]))
 
@@ -139,7 +190,7 @@ def test_shapes_and_ranges_are_those_of_the_spec(family_and_config: tuple[str, d
     with torch.no_grad():
         images = family.generator(config).eval()(10 * inputs[0], *inputs[1:])
         assert images.shape == (2, channels, *size) and images.dtype == torch.float32
-        assert images.abs().max() <= 1 or name == "progan"  # whose output is linear
+        assert images.abs().max() <= 1 or name in LINEAR
         if family.discriminator is not None:
             labels = inputs[1:] if spec.find(Label) else []
             assert family.discriminator(config).eval()(images, *labels).shape == (2,)
@@ -192,6 +243,53 @@ keys = st.sampled_from(
         "generator.layers.0.conv_0.weight_orig",
         "generator.layers.0.conv_3.weight",
         "generator.layers.1.gamma",
+        "stem.conv.weight",
+        "head.weight",
+        "blocks.0.first.conv.weight",
+        "blurs_up.0.filt",
+        "model.1.weight",
+        "model.4.weight",
+        "model.7.filt",
+        "model.10.conv_block.1.weight",
+        "model.10.block.9.weight",
+        "model.16.weight",
+        "model.model.0.weight",
+        "model.model.3.weight",
+        "model.model.1.model.1.weight",
+        "block_c.1.layers.0.1.weight",
+        "out_layer.0.weight",
+        "blocks.0.to_image.conv.weight",
+        "blocks.0.conv1.conv.weight",
+        "mapping.layers.0.weight",
+        "mapping.embed.weight",
+        "synthesis.b4.conv1.weight",
+        "synthesis.b4.torgb.weight",
+        "mapping.fc0.weight",
+        "conv1.conv.weight",
+        "convs.0.conv.weight",
+        "convs.1.conv.weight",
+        "to_rgb1.conv.weight",
+        "style.1.weight",
+        "layers.0_36.conv.weight",
+        "layers.0_36.up.0.weight",
+        "layers.0_36.down.0.weight",
+        "mapping.layers.0.weight",
+        "to_rgb.conv.weight",
+        "synthesis.input.freqs",
+        "synthesis.L0_36_2.weight",
+        "synthesis.L0_36_2.up_filter",
+        "synthesis.L0_36_2.down_filter",
+        "synthesis.L1_32_3.weight",
+        "synthesis.L1_32_3.magnitude_ema",
+        "mapping.fc0.weight",
+        "stages.0.0.basis",
+        "stages.0.0.linear.weight",
+        "stages.0.1.conv2.weight",
+        "stages.0.1.conv3.weight",
+        "Model.MainLayers.0.Layers.0.Basis",
+        "fc.weight",
+        "head_0.norm_0.mlp_shared.0.weight",
+        "head_0.norm_0.mlp_gamma.weight",
     ]
 )
 shapes = st.lists(st.integers(0, 4), max_size=5).map(tuple)

@@ -15,7 +15,7 @@ import ganrt
 from ganrt import feeds
 from ganrt.errors import RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import recognize
+from ganrt.export.sources import recognize
 from ganrt.models import get_family
 from ganrt.models.biggan_deep import _effective_row
 from ganrt.models.parametrize import fold

@@ -13,7 +13,7 @@ import ganrt
 from ganrt.bundle import Bundle
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import recognize
+from ganrt.export.sources import recognize
 from ganrt.models import adain, build_generator, get_family, transformer_net, vgg
 from ganrt.training.perceptual import gram
 

@@ -14,8 +14,7 @@ from torch import nn
 import ganrt
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import recognize
-from ganrt.export.sources import open_source
+from ganrt.export.sources import open_source, recognize
 from ganrt.export.tracing import run_original, trace
 from ganrt.models import build_generator, get_family
 from ganrt.models.rrdb import pixel_unshuffle

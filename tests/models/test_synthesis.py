@@ -16,7 +16,7 @@ from torch import nn
 import ganrt
 from ganrt.errors import RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import recognize
+from ganrt.export.sources import recognize
 from ganrt.models import build_generator, features, get_family, synthesis
 from ganrt.models.parametrize import fold
 

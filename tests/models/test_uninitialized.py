@@ -17,6 +17,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "dcgan": {"size": 16, "width": 4, "latent": 6},
     "resnet": {"size": 32, "width": 4, "latent": 8, "classes": 3},
     "progan": {"widths": (8, 8)},
+    "stylegan2": {"widths": (8, 8), "latent": 8, "style": 8},
     "vdsr": {"convs": 3, "width": 4},
     "espcn": {},
     "srvgg": {},

@@ -15,7 +15,7 @@ import ganrt
 from ganrt import images
 from ganrt.agreement import compare
 from ganrt.errors import RequestError
-from ganrt.export.checkpoints import recognize
+from ganrt.export.sources import recognize
 from ganrt.export.tracing import run_original, trace
 from ganrt.models import get_family
 from ganrt.models.unpickle import read_state

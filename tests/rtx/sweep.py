@@ -63,15 +63,31 @@ RECIPES = {
         "biggan_deep", {"widths": (64, 64, 32), "upsample": (1,), "attention": 1, "latent": 16, "classes": 3}
     ),
     "small progan": GeneratorRecipe("progan", {"widths": (32, 32, 16), "latent": 32}),
+    "small stylegan2": GeneratorRecipe(
+        "stylegan2", {"widths": (32, 32, 16), "latent": 16, "style": 16, "layers": 2, "classes": 3}
+    ),
+    "small stylegan3": GeneratorRecipe(
+        "stylegan3",
+        {"sizes": (36, 36, 52, 32), "up": (2, 2, 4, 2), "widths": (16,) * 5, "latent": 16, "style": 16},
+    ),
+    "small r3gan": GeneratorRecipe(
+        "r3gan", {"widths": (16, 16, 8), "groups": (8, 8, 4), "blocks": (1, 1, 1), "latent": 16}
+    ),
     "small srresnet": GeneratorRecipe("srresnet", {"scale": 2, "width": 8, "blocks": 1}, _SMALL),
     "small msrresnet": GeneratorRecipe("msrresnet", {"scale": 2, "width": 8, "blocks": 1}, _SMALL),
     "small espcn": GeneratorRecipe("espcn", {"width": 16}, _SMALL),
     "small vdsr": GeneratorRecipe("vdsr", {"width": 16, "convs": 4}, _SMALL),
     "small rrdb": GeneratorRecipe("rrdb", {"scale": 2, "width": 8, "blocks": 1, "growth": 8}, _SMALL),
     "small srvgg": GeneratorRecipe("srvgg", {"width": 16, "convs": 3}, _SMALL),
+    "small upcunet": GeneratorRecipe("upcunet", {}, _SMALL),
+    "small upconv7": GeneratorRecipe("upconv7", {}, _SMALL),
+    "small span": GeneratorRecipe("span", {"width": 16, "img_range": 1.0}, _SMALL),
     "small transformer_net": GeneratorRecipe("transformer_net", {"width": 8, "blocks": 1}, _SMALL),
     "small adain": GeneratorRecipe("adain", {"width": 2}, _SMALL, he=True),
+    "small lama": GeneratorRecipe("lama", {"width": 8, "blocks": 1, "transformed": 48}, _SMALL),
+    "small gfpgan": GeneratorRecipe("gfpgan", {"widths": (32, 32, 32, 16), "style": 32, "layers": 2}),
     "small synthesis": GeneratorRecipe("synthesis", {"width": 8, "blocks": 1}, _SMALL),
+    "small spade": GeneratorRecipe("spade", {"ngf": 4, "semantic_nc": 4, "crop_size": 64}, he=True),
     **GENERATORS,
 }
 """Name -> recipe: every family in a small configuration, and the generators of the suite."""

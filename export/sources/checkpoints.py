@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,13 @@ from ganrt.models import FAMILIES, AnyFamily, Layout, Shapes, SkipRandomWeights,
 _OPTIONAL = "num_batches_tracked"
 """Written since PyTorch 0.4.1 only, and unused in inference."""
 _SHOWN = 4
+_OTHERWISE = (
+    "Pass the module itself: package.module:factory, a function that returns it with a ganrt.Spec, or an ONNX file of "
+    "it"
+)
+"""What can be done with a checkpoint that is not recognised."""
+_AVERAGED = re.compile(r"ema|avg|average", re.IGNORECASE)
+_GENERATORS = re.compile(r"g|gen|netg|generator.*|.*_g", re.IGNORECASE)
 
 
 class Recognized(NamedTuple):
@@ -24,20 +32,35 @@ class Recognized(NamedTuple):
     layout: str
     config: Any
     state: State
+    part: str = ""
+    """Prefix of the keys that were taken, where the checkpoint holds other networks too."""
 
 
 def recognize(state: State, path: Path) -> Recognized:
     """Find the family, the project's layout and the config of a state dict, and bring it under the family's own keys.
+    Where a checkpoint holds several networks, as those of a training loop do, the generator is looked for among them.
 
     Raises CheckpointError naming the nearest family and the keys that are missing, unexpected or of another shape.
     """
-    for family, layout in _list_layouts():
-        config, found = _convert_state(family, layout, state)
-        if config is not None and _fits(_state_shapes(found), _family_shapes(family.name, config)):
-            return Recognized(family, layout.name, config, found)
-    raise CheckpointError(
-        f"{path} is no checkpoint of a family that ganrt knows. The nearest is {_describe_nearest(state)}"
-    )
+    for part in ("", *_list_parts(state)):
+        own = {key.removeprefix(part): value for key, value in state.items() if key.startswith(part)}
+        for family, layout in _list_layouts():
+            config, found = _convert_state(family, layout, own)
+            if config is not None and _fits(_state_shapes(found), _family_shapes(family.name, config)):
+                return Recognized(family, layout.name, config, found, part)
+    nearest = _describe_nearest(state)
+    compared = f"The nearest is {nearest}." if nearest else "None shares a key with it."
+    raise CheckpointError(f"{path} is no checkpoint of a family that ganrt knows. {compared} {_OTHERWISE}")
+
+
+def _list_parts(state: State) -> list[str]:
+    """Prefixes of keys, those of averaged weights and of generators first."""
+    first = {key.partition(".")[0] for key in state if "." in key}
+
+    def rank(name: str) -> tuple[bool, bool, str]:
+        return not _AVERAGED.search(name), not _GENERATORS.fullmatch(name), name
+
+    return [f"{name}." for name in sorted(first, key=rank)] if len(first) > 1 or len(state) > 1 else []
 
 
 def _list_layouts() -> Iterator[tuple[AnyFamily, Layout[Any]]]:
@@ -58,13 +81,16 @@ def _convert_state(family: AnyFamily, layout: Layout[Any], state: State) -> tupl
 
 
 def _describe_nearest(state: State) -> str:
-    """The layout that shares most keys with a state, of its own size or the family's default one, and what differs."""
+    """The layout that shares most keys with a state, of its own size or the family's default one, and what differs;
+    empty if none shares a key."""
     best: tuple[float, str] = (-1.0, "")
     for family, layout in _list_layouts():
         config, found = _convert_state(family, layout, state)
         config = family.config() if config is None else config
         wanted, shapes = _family_shapes(family.name, config), _state_shapes(found)
         likeness = len(shapes.keys() & wanted.keys()) / len(shapes.keys() | wanted.keys())
+        if likeness == 0:
+            continue
         if likeness > best[0]:
             what = f"{family.name} of {layout.name} ({_format_settings(family, config)})"
             best = likeness, f"{what}: {_describe_differences(shapes, wanted)}"

@@ -1,4 +1,5 @@
-"""What can be exported: RUN folders of `ganrt train`, checkpoints, `package.module:factory`, and modules in memory."""
+"""What can be exported: RUN folders of `ganrt train`, checkpoints, ONNX files, `package.module:factory`, and modules in
+memory."""
 
 from __future__ import annotations
 
@@ -14,13 +15,17 @@ from typing import Any, cast
 
 import torch
 
+from ganrt.backend import library_version
 from ganrt.errors import CheckpointError, RequestError
-from ganrt.models import FAMILIES, AnyFamily, SkipRandomWeights, State, get_family, read_state
+from ganrt.models import FAMILIES, AnyFamily, SkipRandomWeights, State, get_family, read_checkpoint, read_state
 from ganrt.spec import Spec
 from ganrt.training import read_run
 
+from ..lint import RowByRow, list_training_parts
 from .checkpoints import recognize
-from .lint import list_training_parts
+from .onnx_file import GraphFile, GraphModule, choose_output, is_graph_file, read_graph_file
+from .spandrel_models import has_spandrel, recognize_with_spandrel
+from .spec_guess import guess_spec
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -41,6 +46,10 @@ class Source:
     """What messages call it."""
     in_training: tuple[str, ...] = ()
     """Paths of the parts of a user's module that came in training mode."""
+    graph: tuple[GraphFile, str] | None = None
+    """An ONNX file, which `module` runs, and the name of its output: it is not traced again."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know of how it was read, a sentence each."""
 
 
 def describe_source(source: str | Path | torch.nn.Module) -> str:
@@ -49,34 +58,82 @@ def describe_source(source: str | Path | torch.nn.Module) -> str:
 
 
 def open_source(
-    source: str | Path | torch.nn.Module, config: Mapping[str, Any] | None = None, spec: Spec | None = None
+    source: str | Path | torch.nn.Module,
+    config: Mapping[str, Any] | None = None,
+    spec: Spec | None = None,
+    batch: int | None = None,
 ) -> Source:
     """Load what is to be exported.
 
     Args:
-        source: path of a RUN folder or a checkpoint, `package.module:factory`, or a module in memory.
-        config: settings that a checkpoint does not hold, or the factory's keyword arguments.
-        spec: of a module in memory, and of nothing else.
+        source: path of a RUN folder, a checkpoint or an ONNX file, `package.module:factory`, or a module in memory.
+        config: settings that a checkpoint does not hold, or the factory's keyword arguments; `output` names the image
+            of an ONNX file with several outputs.
+        spec: of a module in memory, or of an ONNX file, where it is guessed by default.
+        batch: 1 for a network whose batch size is fixed at 1 (`Spec.single`).
 
     Raises RequestError when there is nothing of that name or the arguments contradict each other, CheckpointError when
     a checkpoint or the weights cannot be used.
     """
+    if batch not in (None, 1):
+        raise RequestError(f"batch is {batch!r}; it is 1, or left out for any batch size")
+    loaded = _open(source, config, spec, batch == 1)
+    if loaded.model is not None:
+        if batch == 1:
+            raise RequestError(f"batch is 1, and {loaded.model['family']} takes any batch size: leave it out")
+        return loaded
+    if batch == 1 and not loaded.spec.single:
+        loaded = replace(loaded, spec=replace(loaded.spec, single=True))
+    return replace(loaded, module=RowByRow(loaded.module)) if loaded.spec.single else loaded
+
+
+def _open(
+    source: str | Path | torch.nn.Module, config: Mapping[str, Any] | None, spec: Spec | None, single: bool
+) -> Source:
     if isinstance(source, torch.nn.Module):
         return _open_module(source, config, spec)
     if not isinstance(source, str | Path):
         raise RequestError(
             f"the source is a {type(source).__name__}; pass a path, 'package.module:factory' or a torch.nn.Module"
         )
-    if spec is not None:
-        raise RequestError(f"spec= describes a module in memory; {source} brings its own Spec, so leave spec= out")
     path, config = Path(source), config or {}
+    if path.is_file() and is_graph_file(path):
+        return _open_graph(path, config, spec, single)
+    if spec is not None:
+        raise RequestError(
+            f"spec= describes a module in memory or an ONNX file; {source} brings its own Spec, so leave spec= out"
+        )
     if path.is_dir():
         return _open_run(path, config)
     if path.is_file():
         return _open_checkpoint(path, config)
     if _FACTORY.fullmatch(str(source)):
         return _call_factory(str(source), config)
-    raise RequestError(f"{source} is neither a RUN folder, nor a checkpoint file, nor package.module:factory")
+    raise RequestError(
+        f"{source} is neither a RUN folder, nor a checkpoint or an ONNX file, nor package.module:factory"
+    )
+
+
+def _open_graph(path: Path, config: Mapping[str, Any], spec: Spec | None, single: bool) -> Source:
+    unknown = sorted(set(config) - {"output"})
+    if unknown:
+        raise RequestError(f"an ONNX file has no setting {unknown[0]!r}; it has output, the name of the image")
+    file = read_graph_file(path)
+    output = str(choose_output(file, config.get("output")).name)
+    remarks: list[str] = []
+    if spec is None:
+        spec, guesses = guess_spec(file, output)
+        remarks = [f"guessed: {guess}; --spec FILE.json says it otherwise" for guess in guesses]
+    spec = replace(spec, single=spec.single or single)
+    if len(spec.inputs) != len(file.model.graph.inputs):
+        found = ", ".join(str(value.name) for value in file.model.graph.inputs)
+        raise RequestError(
+            f"{path} takes {found}; the Spec describes {len(spec.inputs)} inputs: one each, in this order"
+        )
+    runtime = f"ONNX Runtime {library_version('onnxruntime')}"
+    origin = {"name": path.name, "sha256": file.sha256, "original": f"the ONNX file itself on {runtime}, in float32"}
+    module = GraphModule(file, output, spec).eval()
+    return Source(module, spec, None, origin, graph=(file, output), remarks=tuple(remarks))
 
 
 def _open_module(module: torch.nn.Module, config: Mapping[str, Any] | None, spec: Spec | None) -> Source:
@@ -134,19 +191,39 @@ def _open_run(path: Path, config: Mapping[str, Any]) -> Source:
 
 
 def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
-    state, config, others = _merge_files(path, config)
-    found = recognize(state, path)
-    settings = {**found.family.settings(found.config), **config}
+    read = read_checkpoint(path)
+    state, config, others = _merge_files(read.state, path, config)
+    try:
+        found = recognize(state, path)
+    except CheckpointError as error:
+        return _open_with_spandrel(state, path, config, error)
+    settings = {**found.family.settings(found.config), **found.family.attributes(read.attributes), **config}
     loaded = _load_family(found.family, settings, found.state, path)
-    return replace(loaded, origin={**loaded.origin, **others})
+    remarks = (f"{path.name} holds several networks; the one under {found.part} is taken",) if found.part else ()
+    return replace(loaded, origin={**loaded.origin, **others}, remarks=remarks)
 
 
-def _merge_files(path: Path, config: Mapping[str, Any]) -> tuple[State, Mapping[str, Any], dict[str, Any]]:
+def _open_with_spandrel(state: State, path: Path, config: Mapping[str, Any], error: CheckpointError) -> Source:
+    """A checkpoint that no family of ganrt knows. Raises `error` if spandrel does not know it either, or is not
+    installed."""
+    if not has_spandrel():
+        raise CheckpointError(f'{error}; pip install "ganrt[spandrel]" adds some forty architectures') from error
+    found = recognize_with_spandrel(state, path)
+    if found is None:
+        raise error
+    if config:
+        raise RequestError(f"{path} is {found.architecture}, which spandrel loads without settings: leave --config out")
+    remarks = (f"{path.name} is {found.architecture}, loaded by spandrel {library_version('spandrel')}",)
+    return Source(_prepare(found.module, str(path)), found.spec, None, _digest_file(path), remarks=remarks)
+
+
+def _merge_files(
+    state: State, path: Path, config: Mapping[str, Any]
+) -> tuple[State, Mapping[str, Any], dict[str, Any]]:
     """Merge the state of a file with those of the further files that settings name (`Family.files`).
 
     Returns the state, the settings that are left, and the origin of each further file.
     """
-    state = read_state(path)
     for files in (get_family(name).files for name in FAMILIES):
         named = {name: Path(value) for name, value in config.items() if name in files}
         own = [name for name in files if name not in named]
