@@ -15,7 +15,7 @@ from ganrt._version import __version__
 from ganrt.backend import library_version
 from ganrt.bound_inputs import BoundInputs, drop_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, Bundle, Variant
-from ganrt.errors import ArtifactError
+from ganrt.errors import ArtifactError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import Golden
 from ganrt.images import Floats
@@ -27,15 +27,18 @@ from ganrt.stores import FolderStore
 
 from .bind_inputs import bind_inputs
 from .lint import (
+    PICTURE_SIZE,
     Finding,
     check_graph,
+    check_graph_batch,
     check_output_range,
     check_picture_sizes,
     find_freezing_module,
+    find_general_sizes,
     report_findings,
 )
 from .sources import Source, adopt_graph
-from .tracing import count_macs, make_example_inputs, run_original, trace
+from .tracing import Sizes, count_macs, make_example_inputs, run_original, trace
 from .variants import save_graph
 
 Progress: TypeAlias = Callable[[str], None]
@@ -72,8 +75,7 @@ class Faithful:
 
         Raises RequestError when the linter rejects the graph.
         """
-        in_graph: list[Finding] = []
-        model = self._make_graph(loaded, lambda raw: in_graph.extend(_check_raw_graph(loaded, raw)))
+        model, in_graph = self._make_graph(loaded)
         report_findings(in_graph, loaded.name, self.progress)
         spec, bind = drop_bound_inputs(loaded.spec, self.bind), self.bind
         golden = self._make_golden(loaded, model, spec, held_out)
@@ -97,14 +99,44 @@ class Faithful:
         }
         return model, replace(bundle, provenance=provenance).with_files(*names)
 
-    def _make_graph(self, loaded: Source, inspect_raw: Callable[[ir.Model], None]) -> ir.Model:
-        """The graph of a module by tracing it; that of an ONNX file as it is, in the form of a traced one."""
+    def _make_graph(self, loaded: Source) -> tuple[ir.Model, list[Finding]]:
+        """The graph of a module by tracing it, that of an ONNX file as it is, in the form of a traced one; and what the
+        linter finds there."""
         if loaded.graph is None:
             self.progress("tracing the module")
-            return trace(loaded.module, loaded.spec, self.opset, inspect_raw)
+            return self._trace(loaded)
         file, output = loaded.graph
         self.progress(f"reading the graph of {file.path.name}")
-        return adopt_graph(file, output, loaded.spec, self.opset, inspect_raw)
+        findings: list[Finding] = []
+        return adopt_graph(
+            file, output, loaded.spec, self.opset, lambda raw: findings.extend(_check_raw_graph(loaded, raw))
+        ), findings
+
+    def _trace(self, loaded: Source) -> tuple[ir.Model, list[Finding]]:
+        """Trace a module; once more, at other sizes of its pictures, if its graph holds at the first ones alone."""
+
+        def trace_at(sizes: Sizes | None) -> tuple[ir.Model, list[Finding]]:
+            findings: list[Finding] = []
+            model = trace(
+                loaded.module,
+                loaded.spec,
+                self.opset,
+                lambda raw: findings.extend(_check_raw_graph(loaded, raw, sizes)),
+                sizes,
+            )
+            return model, findings
+
+        model, findings = trace_at(None)
+        rejected = [finding for finding in findings if finding.severity == "rejected"]
+        if rejected and all(finding.rule == PICTURE_SIZE for finding in rejected):
+            sizes = find_general_sizes(loaded.module, loaded.spec)
+            try:
+                again, found = trace_at(sizes) if sizes else (model, findings)
+            except RequestError:  # not traceable there: the first findings say what to do
+                return model, findings
+            if all(finding.severity != "rejected" for finding in found):
+                return again, found
+        return model, findings
 
     def _make_golden(
         self, loaded: Source, model: ir.Model, spec: Spec, held_out: Sequence[Mapping[str, Array]]
@@ -120,15 +152,16 @@ class Faithful:
         return golden
 
 
-def _check_raw_graph(loaded: Source, raw: ir.Model) -> list[Finding]:
-    """What the linter finds in the graph as it was traced."""
+def _check_raw_graph(loaded: Source, raw: ir.Model, traced: Sizes | None = None) -> list[Finding]:
+    """What the linter finds in the graph as it was traced, with pictures of some sizes."""
     if loaded.graph is not None:
         findings = check_graph(raw, loaded.spec, lambda place, axis: "the graph")
         return [*findings, *check_output_range(raw, loaded.module, loaded.spec)]
     findings = check_graph(raw, loaded.spec, partial(find_freezing_module, loaded.module, loaded.spec))
     if loaded.model is None and all(finding.severity != "rejected" for finding in findings):  # not of ganrt's families
         findings += check_output_range(raw, loaded.module, loaded.spec)
-        findings += check_picture_sizes(loaded.module, loaded.spec, raw)
+        findings += check_graph_batch(loaded.module, loaded.spec, raw)
+        findings += check_picture_sizes(loaded.module, loaded.spec, raw, traced)
     return findings
 
 

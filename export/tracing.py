@@ -7,9 +7,9 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import onnx
@@ -23,13 +23,16 @@ from ganrt import feeds
 from ganrt._version import __version__
 from ganrt.bundle import METADATA_KEY, PRECISION_KEY
 from ganrt.errors import RequestError, VerificationError
-from ganrt.feeds import Feeds
+from ganrt.feeds import Feeds, Size
 from ganrt.golden import proof_picture_size
 from ganrt.images import Floats
 from ganrt.spec import Image, Spec
 
 from . import small_constants
 from .passes import name_nodes_by_module
+
+Sizes: TypeAlias = Mapping[str, Size]
+"""Name of an image input -> height and width."""
 
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18
@@ -44,12 +47,14 @@ def trace(
     spec: Spec,
     opset: int = DEFAULT_OPSET,
     inspect_raw: Callable[[ir.Model], None] = lambda _: None,
+    sizes: Sizes | None = None,
 ) -> ir.Model:
     """Trace a module (on the CPU, eval mode) whose forward takes the Spec's inputs in order.
 
     Args:
         inspect_raw: called with the graph as the exporter wrote it, its nodes named after their modules; may change it
             or raise.
+        sizes: of the images that it is traced with, by input name. Default: the first sizes of a proof.
 
     Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
     graph does not have the names, dtypes and shapes of the Spec.
@@ -61,7 +66,7 @@ def trace(
         with silence_exporter():
             program = torch.onnx.export(
                 module,
-                make_example_inputs(spec),
+                make_example_inputs(spec, sizes),
                 dynamo=True,
                 input_names=[item.name for item in spec.inputs],
                 output_names=[spec.output.name],
@@ -106,9 +111,9 @@ def finish_graph(model: ir.Model, spec: Spec, inspect_raw: Callable[[ir.Model], 
     model.metadata_props["ganrt.version"] = __version__
 
 
-def make_example_inputs(spec: Spec) -> tuple[torch.Tensor, ...]:
-    """The inputs that a module is traced with."""
-    drawn = feeds.draw_feeds(spec, 0, 0, 1 if spec.single else EXAMPLES, size=proof_picture_size(spec))
+def make_example_inputs(spec: Spec, sizes: Sizes | None = None) -> tuple[torch.Tensor, ...]:
+    """The inputs that a module is traced with, with images of some sizes."""
+    drawn = feeds.draw_feeds(spec, 0, 0, 1 if spec.single else EXAMPLES, size=sizes or proof_picture_size(spec))
     return tuple(torch.from_numpy(array) for array in drawn.values())
 
 

@@ -148,10 +148,9 @@ class HostSession(Session):
 
     def __init__(self, backend: str, precision: str, spec: Spec, details: Mapping[str, str]) -> None:
         self.backend, self.precision, self.details = backend, precision, details
+        self.batch_sizes = (1,) if spec.single else ()
         self._spec = spec
         self._closed = False
-        if spec.single:
-            self.batch_sizes = (1,)
 
     @abstractmethod
     def run(self, feeds: Feeds) -> Array:

@@ -5,24 +5,31 @@ from .dry_run import check_dry_run
 from .findings import Finding, RowByRow, join_paths, report_findings
 from .freezing import find_freezing_module
 from .graph import check_graph
+from .graph_batch import check_graph_batch
+from .guards import find_general_sizes, fixes_batch
 from .intervals import Reach, find_output_interval
 from .module import check_module
 from .output_range import check_output_range
+from .sizes import RULE as PICTURE_SIZE
 from .sizes import check_picture_sizes
 from .training_mode import list_training_parts
 
 __all__ = [
+    "PICTURE_SIZE",
     "Finding",
     "Reach",
     "RowByRow",
     "check_dry_run",
     "check_graph",
+    "check_graph_batch",
     "check_module",
     "check_output_range",
     "check_picture_sizes",
     "find_first_difference",
     "find_freezing_module",
+    "find_general_sizes",
     "find_output_interval",
+    "fixes_batch",
     "join_paths",
     "list_training_parts",
     "make_backend_runner",

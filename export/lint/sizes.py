@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from ganrt.feeds import Feeds, Size
 from ganrt.golden import output_size, proof_sizes
 from ganrt.spec import Image, Spec
 
-from ..tracing import count_macs
+from ..tracing import Sizes, count_macs
 from .batch import describe_error
 from .difference import find_first_difference, run_on_onnxruntime
 from .findings import Finding, join_paths
@@ -28,13 +28,13 @@ from .observer import run_with_hooks
 RULE = "picture size"
 _SEED = 5
 _BATCH = 3
-"""Not the batch size that a module is traced with."""
+"""Not the batch size that a module is traced with, unless that is fixed."""
 _MULTIPLES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 28, 32, 48, 64, 96, 128)
 """What the sides may have to be multiples of, as multiples of what the Spec says."""
 _SIDES = (24, 33, 48, 57, 64, 81, 96, 128, 161, 256, 384, 512, 768, 1024, 2048)
 """Sides, in pixels, of pictures that may break a guard."""
-_EXACT, _FLOOR = 110.0, 85.0
-"""In dB: a graph that differs from its module by rounding alone at the traced size must reach _FLOOR at others."""
+EXACT, FLOOR = 110.0, 85.0
+"""In dB: a graph that differs from its module by rounding alone at the traced size must reach FLOOR at others."""
 _MOST_TRIED = 8
 """Sizes that are tried because they break a guard."""
 _MOST_MACS = 5e11
@@ -46,8 +46,7 @@ _LARGEST = 2**30
 class _Trial(NamedTuple):
     """What is wrong at a picture size."""
 
-    sizes: Mapping[str, Size]
-    """Name of an image input -> height and width."""
+    sizes: Sizes
     found: str
     """What happens there, as a sentence."""
     in_graph: bool = False
@@ -66,7 +65,12 @@ class _Checked(NamedTuple):
     floor: float = THRESHOLDS["fp32"]
     """PSNR in dB from which images of the graph and of the module are the same."""
 
-    def try_size(self, sizes: Mapping[str, Size]) -> _Trial | None:
+    @property
+    def rows(self) -> int:
+        """Batch size of the comparison: not that of the trace, if it is free."""
+        return 1 if self.spec.single else _BATCH
+
+    def try_size(self, sizes: Sizes) -> _Trial | None:
         """What is wrong at a size, if anything."""
         given = self.draw_feeds(sizes)
         try:
@@ -91,35 +95,37 @@ class _Checked(NamedTuple):
             return None
         return _Trial(sizes, f"the traced graph makes other pictures than the module ({worst:.1f} dB)", True)
 
-    def draw_feeds(self, sizes: Mapping[str, Size]) -> Feeds:
+    def draw_feeds(self, sizes: Sizes) -> Feeds:
         """Inputs with images of some sizes."""
-        return feeds.draw_feeds(self.spec, _SEED, 0, _BATCH, size=sizes)
+        return feeds.draw_feeds(self.spec, _SEED, 0, self.rows, size=sizes)
 
 
-def check_picture_sizes(module: nn.Module, spec: Spec, model: ir.Model) -> list[Finding]:
+def check_picture_sizes(module: nn.Module, spec: Spec, model: ir.Model, traced: Sizes | None = None) -> list[Finding]:
     """Check a module with image inputs of free size, and its graph, at sizes that were not traced: those of the proof,
     and those that break a guard of torch.export.
 
     Args:
         module: on the CPU, in evaluation mode.
         model: its graph, whose nodes are named after their modules.
+        traced: the sizes that it was traced with. Default: the first of a proof.
 
     Returns a rejected finding; or none, or a warning for a guard that only very large pictures break.
     """
     if all(item.size is not None for item in spec.images):
         return []
-    traced, *others = proof_sizes(spec)
-    checked = _Checked(module, spec, model if sum(_weight_bytes(model)) < _LARGEST else None)
-    trial = checked._replace(floor=_EXACT).try_size(traced)
+    traced = traced or proof_sizes(spec)[0]
+    others = [sizes for sizes in proof_sizes(spec) if sizes != traced]
+    checked = _Checked(module, spec, model if is_comparable(model) else None)
+    trial = checked._replace(floor=EXACT).try_size(traced)
     if trial is None:
-        checked = checked._replace(floor=_FLOOR)
+        checked = checked._replace(floor=FLOOR)
     elif trial.in_graph and (trial := checked.try_size(traced)):  # not a matter of size: the proof compares again
         checked, trial = checked._replace(model=None), None
     trial = trial or next(filter(None, map(checked.try_size, others)), None)
-    guards = find_guards(module, spec) if checked.model else []
+    guards = find_guards(module, spec, traced) if checked.model else []
     if trial:
         return [_describe(checked, trial, guards)]
-    guards = [guard for guard in guards if all(guard.holds(sizes, _BATCH) for sizes in (traced, *others))]
+    guards = [guard for guard in guards if all(guard.holds(sizes, checked.rows) for sizes in (traced, *others))]
     return list(_try_guards(checked, guards))
 
 
@@ -129,12 +135,12 @@ def _try_guards(checked: _Checked, guards: Sequence[Guard]) -> Iterator[Finding]
     broken = [
         (guard, sizes)
         for guard in guards
-        if (sizes := next((found for found in _list_sizes(checked.spec) if not guard.holds(found, _BATCH)), None))
+        if (sizes := next((found for found in _list_sizes(checked.spec) if not guard.holds(found, checked.rows)), None))
     ]
     if not broken:
         return
     is_affordable = _plan_work(checked)
-    tried: list[Mapping[str, Size]] = []
+    tried: list[Sizes] = []
     for guard, sizes in broken:
         if not is_affordable(sizes):
             yield _warn_of_guard(guard, sizes)
@@ -146,7 +152,7 @@ def _try_guards(checked: _Checked, guards: Sequence[Guard]) -> Iterator[Finding]
                 return
 
 
-def _plan_work(checked: _Checked) -> Callable[[Mapping[str, Size]], bool]:
+def _plan_work(checked: _Checked) -> Callable[[Sizes], bool]:
     """Return whether a size is little enough work to be tried, going by how the work grows between two sizes of the
     proof. Attention needs memory for every pair of pixels, so less of it is affordable."""
     small, large = proof_sizes(checked.spec)[:2]
@@ -154,15 +160,17 @@ def _plan_work(checked: _Checked) -> Callable[[Mapping[str, Size]], bool]:
     pixels = [_count_pixels(sizes) for sizes in (small, large)]
     growth = max(1.0, math.log(max(1, work[1]) / max(1, work[0])) / math.log(pixels[1] / pixels[0]))
     limit = _MOST_MACS if growth < 1.2 else _MOST_MACS / 30
-    return lambda sizes: bool(work[1] * (_count_pixels(sizes) / pixels[1]) ** growth * _BATCH <= limit)
+    return lambda sizes: bool(work[1] * (_count_pixels(sizes) / pixels[1]) ** growth * checked.rows <= limit)
 
 
-def _count_macs(checked: _Checked, sizes: Mapping[str, Size]) -> int:
+def _count_macs(checked: _Checked, sizes: Sizes) -> int:
     return count_macs(checked.module, tuple(torch.from_numpy(rows) for rows in checked.draw_feeds(sizes).values()))
 
 
-def _weight_bytes(model: ir.Model) -> Iterator[int]:
-    return (value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+def is_comparable(model: ir.Model) -> bool:
+    """Whether a graph is small enough to be compared with its module by the linter."""
+    weights = (value.const_value for value in model.graph.initializers.values())
+    return sum(weight.nbytes for weight in weights if weight is not None) < _LARGEST
 
 
 def _list_sizes(spec: Spec) -> Iterator[dict[str, Size]]:
@@ -183,11 +191,11 @@ def _list_sizes(spec: Spec) -> Iterator[dict[str, Size]]:
         yield from found
 
 
-def _count_pixels(sizes: Mapping[str, Size]) -> int:
+def _count_pixels(sizes: Sizes) -> int:
     return sum(height * width for height, width in sizes.values())
 
 
-def _warn_of_guard(guard: Guard, sizes: Mapping[str, Size]) -> Finding:
+def _warn_of_guard(guard: Guard, sizes: Sizes) -> Finding:
     text = (
         f"its traced graph may rely on: {guard}. Pictures of {_list(sizes)} break that; they were not tried, because "
         "they are too much work"
@@ -202,7 +210,7 @@ def _describe(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> Find
         assert checked.model is not None
         given = checked.draw_feeds(trial.sizes)
         where = find_first_difference(checked.module, checked.model, given)
-        broken = [str(guard) for guard in guards if not guard.holds(trial.sizes, _BATCH)]
+        broken = [str(guard) for guard in guards if not guard.holds(trial.sizes, checked.rows)]
         reason = f"; tracing assumed that {min(broken, key=len)}" if broken else ""
     advice = _advise(checked, trial, guards)
     return Finding(RULE, where, f"with pictures of {_list(trial.sizes)}, {trial.found}{reason}. {advice}", "rejected")
@@ -226,7 +234,7 @@ def _advise(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> str:
 
 def _find_multiple(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> int | None:
     """The smallest multiple that both sides of the images must be of, for all to be right; None if none helps."""
-    broken = [guard for guard in guards if trial.in_graph and not guard.holds(trial.sizes, _BATCH)]
+    broken = [guard for guard in guards if trial.in_graph and not guard.holds(trial.sizes, checked.rows)]
     if trial.in_graph and not any(guard.divides for guard in broken):
         return None
     for factor in _MULTIPLES:
@@ -237,9 +245,9 @@ def _find_multiple(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) ->
             for item in checked.spec.inputs
         )
         stricter = checked._replace(spec=replace(checked.spec, inputs=inputs))
-        if all(guard.holds(sizes, _BATCH) for guard in broken for sizes in _list_sizes(stricter.spec)) and not any(
-            map(stricter.try_size, proof_sizes(stricter.spec)[1:])
-        ):
+        if all(
+            guard.holds(sizes, checked.rows) for guard in broken for sizes in _list_sizes(stricter.spec)
+        ) and not any(map(stricter.try_size, proof_sizes(stricter.spec)[1:])):
             return rule
     return None
 
@@ -259,7 +267,7 @@ def _find_scale(checked: _Checked) -> int | None:
     return int(scale) if not scales and scale >= 1 and scale == int(scale) else None
 
 
-def _list(sizes: Mapping[str, Size]) -> str:
+def _list(sizes: Sizes) -> str:
     shapes = list(dict.fromkeys(sizes.values()))
     if len(shapes) == 1:
         return f"{_format(shapes[0])} pixels"

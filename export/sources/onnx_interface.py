@@ -4,7 +4,7 @@ labels in 32 bits, nodes at both ends of the graph bridge the difference."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +15,8 @@ from ganrt.spec import Image, Input, Label, Latent, Spec
 
 _CHANNELS = (1, 3)
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+_Step: TypeAlias = tuple[str, dict[str, Any], int | None]
+"""A node to add: operator, attributes, and the axis that a further input names, if there is one."""
 """NCHW to NHWC, and back."""
 _BATCH = "batch"
 
@@ -58,10 +60,10 @@ def _fit_input(model: ir.Model, value: ir.Value, item: Input, spec: Spec, batch:
     if missing and not spec.single:
         raise RequestError(f"the input {value.name} has no batch dimension; export one image at a time: --batch 1")
     given = ir.Value(name=item.name, type=ir.TensorType(allowed[0]), shape=ir.Shape(wanted))
-    nodes = []
+    nodes: list[_Step] = []
     if dtype is ir.DataType.INT32:
         nodes.append(("Cast", {"to": int(dtype)}, None))
-    if isinstance(item, Image) and sides is not None and has_channels_last([None] * missing + sides):
+    if isinstance(item, Image) and sides is not None and has_channels_last([*[None] * missing, *sides]):
         nodes.append(("Transpose", {"perm": list(_TO_LAST)}, None))
     if missing:
         nodes.append(("Squeeze", {}, 0))
@@ -80,8 +82,8 @@ def _fit_output(model: ir.Model, spec: Spec) -> None:
     made = graph.outputs[0]
     sides = [None] * 4 if made.shape is None else list(made.shape)
     missing = 1 if spec.single and len(sides) == 3 else 0
-    nodes: list[tuple[str, dict[str, Any], int | None]] = [("Unsqueeze", {}, 0)] if missing else []
-    if has_channels_last([None] * missing + sides):
+    nodes: list[_Step] = [("Unsqueeze", {}, 0)] if missing else []
+    if has_channels_last([*[None] * missing, *sides]):
         nodes.append(("Transpose", {"perm": list(_TO_FIRST)}, None))
     made.shape = None
     for node in _make_nodes(model, nodes, made):
@@ -91,14 +93,8 @@ def _fit_output(model: ir.Model, spec: Spec) -> None:
     graph.outputs[0] = made
 
 
-def _make_nodes(
-    model: ir.Model, chain: Sequence[tuple[str, dict[str, Any], int | None]], value: ir.Value
-) -> Iterator[ir.Node]:
-    """A chain of nodes behind a value.
-
-    Args:
-        chain: (operator, attributes, the axis that a further input names, if there is one) of each.
-    """
+def _make_nodes(model: ir.Model, chain: Sequence[_Step], value: ir.Value) -> Iterator[ir.Node]:
+    """A chain of nodes behind a value."""
     for operator, attributes, axis in chain:
         inputs = [value]
         if axis is not None:

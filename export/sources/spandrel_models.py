@@ -19,6 +19,7 @@ from ganrt.images import Floats
 from ganrt.models import State
 from ganrt.spec import Image, Output, Spec
 
+from ..lint import fixes_batch
 from .receptive_field import measure_reach
 
 _RANGE = (0.0, 1.0)
@@ -65,6 +66,7 @@ def recognize_with_spandrel(state: State, path: Path) -> Recognition | None:
         raise CheckpointError(f"{path}: spandrel recognizes it, but cannot load it: {first_line(error)}") from error
     module = SpandrelModule(descriptor.float().eval()).requires_grad_(False).eval()
     spec = _make_spec(descriptor)
+    spec = replace(spec, single=fixes_batch(module, spec))
     if descriptor.tiling.name == _TILED and spec.output.size is None:
         reach = measure_reach(spec, _make_runner(module))
         spec = replace(spec, output=replace(spec.output, reach=None if reach is None else max(1, reach)))

@@ -135,8 +135,8 @@ def transform(
     inputs = {**further, **parse_numbers(values, "--set")}
     check_targets(photos, out, overwrite)
     with load_generator(bundle, **loading) as generator:
-        drawn = {"seed": seed, "labels": labels}
-        save_each(photos, out, lambda photo: generator.transform(photo, tile=tile, **drawn, **inputs))
+        run = generator.transform
+        save_each(photos, out, lambda photo: run(photo, tile=tile, seed=seed, labels=labels, **inputs))
         click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
 
 

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ from ganrt.models.family import Family, Layout, Shapes, State, check_bounds, che
 from ganrt.spec import Spec
 
 _HALVINGS = 2
-_PADDINGS = ("reflect", "replicate", "zeros")
+_Padding: TypeAlias = Literal["reflect", "replicate", "zeros"]
+_PADDINGS: tuple[_Padding, ...] = ("reflect", "replicate", "zeros")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, config: Config) -> None:
         super().__init__()
-        bias, padding = config.bias, config.padding
+        bias, padding = config.bias, cast(_Padding, config.padding)
         self.first, self.second = (
             NormedConv(nn.Conv2d(width, width, 3, padding=1, bias=bias, padding_mode=padding), config.norm, width)
             for _ in range(2)
@@ -167,9 +169,9 @@ def guess_config(shapes: Shapes) -> Config | None:
         return None
     blocks = upscaling.count_layers(shapes, r"blocks\.([0-9]{1,3})\.first\.conv\.weight")
     norm, bias = translation.guess_norm(shapes, "stem.conv", "stem.norm")
-    blurs = {f"blur_{side}": f"blurs_{side}.0.filt" in shapes for side in ("down", "up")}
+    blurs = {side: f"blurs_{side}.0.filt" in shapes for side in ("down", "up")}
     try:
-        return Config(first[1], last[0], first[0], blocks, norm, bias, **blurs)
+        return Config(first[1], last[0], first[0], blocks, norm, bias, blur_down=blurs["down"], blur_up=blurs["up"])
     except RequestError:
         return None
 

@@ -74,7 +74,7 @@ class Level(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the module; the input comes first in the result, unless this is the outermost level."""
         made = self.model(x)
-        return made if self.outermost else torch.cat([x, made], 1)  # type: ignore[no-any-return]
+        return made if self.outermost else torch.cat([x, made], 1)
 
 
 class Generator(nn.Module):
