@@ -77,7 +77,7 @@ def test_a_module_that_needs_larger_multiples_is_rejected(tmp_path: Path) -> Non
 
 
 def test_wrong_images_are_traced_to_the_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ganrt.export import exporter
+    from ganrt.export import faithful
 
     def trace_wrongly(*arguments: Any) -> Any:
         model = trace(*arguments)
@@ -87,9 +87,40 @@ def test_wrong_images_are_traced_to_the_module(tmp_path: Path, monkeypatch: pyte
         weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(0.5))
         return model
 
-    trace = exporter.trace
-    monkeypatch.setattr(exporter, "trace", trace_wrongly)
+    trace = faithful.trace
+    monkeypatch.setattr(faithful, "trace", trace_wrongly)
     with pytest.raises(
         ganrt.VerificationError, match=r"does not make the original's images: .* values first differ in down"
     ):
         export(Fill().eval(), tmp_path / "x.ganrt", spec=SPEC, backends="onnxruntime")
+
+
+class Padding(nn.Module):
+    """Pads pictures to multiples of 8, if they are none: the branch does not run at the size that is traced first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.down, self.up = nn.Conv2d(3, 8, 8, 8), nn.ConvTranspose2d(8, 3, 8, 8)
+
+    def forward(self, photo: Tensor) -> Tensor:
+        height, width = photo.shape[2:]
+        down, right = (8 - height % 8) % 8, (8 - width % 8) % 8
+        if down or right:
+            photo = nn.functional.pad(photo, (0, right, 0, down), "reflect")
+        return torch.sigmoid(self.up(torch.relu(self.down(photo))))[:, :, :height, :width]
+
+
+def test_a_branch_for_some_sizes_is_part_of_the_graph(tmp_path: Path) -> None:
+    spec = ganrt.Spec("pad", (ganrt.Image("photo", "content", 3, (0.0, 1.0)),), ganrt.Output(3, (0.0, 1.0), None))
+    module = Padding().eval()
+    export(module, tmp_path / "pad.ganrt", spec=spec, backends="onnxruntime")
+    rng = np.random.default_rng(0)
+    with ganrt.load(tmp_path / "pad.ganrt") as generator:
+        for size in ((32, 40), (33, 40), (32, 47), (29, 51)):
+            picture = rng.integers(0, 256, (*size, 3), np.uint8)
+            made = generator.transform(picture)
+            with torch.inference_mode():
+                images = module(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
+            wanted = images[0].permute(1, 2, 0).numpy() * 255
+            assert np.abs(made - wanted).max() <= 0.501
