@@ -213,8 +213,10 @@ def _open_with_spandrel(state: State, path: Path, config: Mapping[str, Any], err
         raise error
     if config:
         raise RequestError(f"{path} is {found.architecture}, which spandrel loads without settings: leave --config out")
-    remarks = (f"{path.name} is {found.architecture}, loaded by spandrel {library_version('spandrel')}",)
-    return Source(_prepare(found.module, str(path)), found.spec, None, _digest_file(path), remarks=remarks)
+    original = f"{found.architecture} of spandrel {library_version('spandrel')}"
+    origin = {**_digest_file(path), "original": f"{original}, on PyTorch in float32"}
+    remarks = (f"{path.name} is {original}",)
+    return Source(_prepare(found.module, str(path)), found.spec, None, origin, remarks=remarks)
 
 
 def _merge_files(

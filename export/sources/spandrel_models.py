@@ -4,6 +4,7 @@ a Spec. ganrt reads the file, so that nothing in it is executed; spandrel recogn
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ganrt.backend import first_line
-from ganrt.errors import CheckpointError
+from ganrt.errors import CheckpointError, MissingLibraryError
 from ganrt.feeds import Feeds
 from ganrt.images import Floats
 from ganrt.models import State
@@ -55,11 +56,15 @@ def has_spandrel() -> bool:
 
 def recognize_with_spandrel(state: State, path: Path) -> Recognition | None:
     """The module of a state dict; None if spandrel does not know it. Raises CheckpointError where spandrel fails on
-    what it has recognized."""
-    import spandrel
-
+    what it has recognized, MissingLibraryError where a library that spandrel needs is missing."""
     try:
-        descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state))
+        import spandrel
+    except ImportError as error:
+        raise MissingLibraryError(error.name or "spandrel", "spandrel", f"loading {path}") from error
+    try:
+        with warnings.catch_warnings():  # of torch.meshgrid and others: nothing that a user could change
+            warnings.simplefilter("ignore")
+            descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError:
         return None
     except Exception as error:  # code of some forty projects, which raise whatever they raise
