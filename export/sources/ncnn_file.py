@@ -55,7 +55,7 @@ class Pair(NamedTuple):
 
 
 def is_ncnn_file(path: Path) -> bool:
-    """Whether a file is one of ncnn's: by its name or its first bytes, or because the other of the pair is beside it."""
+    """Whether a file is one of ncnn's: by its name or its first bytes, or because the other file is beside it."""
     if path.suffix == ".param" or path.name.endswith(".param.bin"):
         return True
     with path.open("rb") as file:
@@ -238,4 +238,3 @@ class WeightReader:
             )
         self._at += count
         return self._values[self._at - count : self._at]
-

@@ -54,8 +54,11 @@ def load_weights(pair: Pair, layers: Sequence[Layer]) -> tuple[list[Layer], bool
     return found, reader.has_float16
 
 
-def run_layers(layers: Sequence[Layer], image: Tensor) -> Tensor:
+def run_layers(layers: Sequence[Layer], image: Tensor, adapt: Callable[..., Layer] | None = None) -> Tensor:
     """Compute the network's output for an image (1, C, H, W), float32.
+
+    Args:
+        adapt: layer and its input blobs -> the layer that is computed in its place.
 
     Raises ValueError, naming the layer, for values of parameters that no network of a family has, for shapes that do
     not fit, and for a network with several inputs or outputs.
@@ -66,7 +69,7 @@ def run_layers(layers: Sequence[Layer], image: Tensor) -> Tensor:
     for layer in layers:
         given = [image] if layer.kind == "Input" else [blobs[name] for name in layer.inputs]
         try:
-            made = _KINDS[layer.kind].run(layer, *given)
+            made = _KINDS[layer.kind].run(adapt(layer, *given) if adapt else layer, *given)
         except (ValueError, RuntimeError, TypeError) as error:  # PyTorch's for shapes, Python's for numbers of inputs
             raise ValueError(f"{_describe(layer)}: {first_line(error)}") from error
         blobs |= dict.fromkeys(layer.outputs, made)
@@ -75,6 +78,12 @@ def run_layers(layers: Sequence[Layer], image: Tensor) -> Tensor:
     if len(ends) != 1:
         raise ValueError(f"it has {len(ends)} outputs: {', '.join(ends)}")
     return blobs[ends[0]]
+
+
+def run_linear(layer: Layer, x: Tensor) -> Tensor:
+    """What a convolution or a matrix product makes before its activation."""
+    plain = {number: value for number, value in layer.parameters.items() if number not in (9, 10)}
+    return _KINDS[layer.kind].run(replace(layer, parameters=plain), x)
 
 
 def convert_weights(layer: Layer) -> dict[str, Tensor]:
@@ -267,7 +276,7 @@ def _run_arithmetic(layer: Layer, x: Tensor, *others: Tensor) -> Tensor:
     if operation not in _ARITHMETIC or len(others + scalar) != 1:
         raise ValueError(f"no network of a family computes its operation {operation} of {1 + len(others)} inputs")
     (other,) = others + scalar
-    _check_size(*torch.broadcast_shapes(x.shape, other.shape))
+    _check_size(*map(max, zip(x.shape, other.shape, strict=False)))
     return _ARITHMETIC[operation](x, other)
 
 

@@ -7,7 +7,6 @@ family's module must make the same values. Another slope, border, order or facto
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from ganrt.ncnn_format import Layer, Weights
 
 from .checkpoints import recognize
 from .ncnn_file import Pair, parse_layers
-from .ncnn_layers import OTHERWISE, WEIGHTED, convert_weights, load_weights, run_layers
+from .ncnn_layers import OTHERWISE, WEIGHTED, convert_weights, load_weights, run_layers, run_linear
 
 _TOLERANCE = 1e-5
 """Of the largest value. The same sums are computed in the same order, so hardly anything else differs."""
@@ -106,42 +105,55 @@ def _check_function(
 ) -> None:
     """Raise CheckpointError unless the network computes what the family's module does, both with the same random
     weights."""
-    config = family.configure(settings)
-    with SkipRandomWeights():
-        module: nn.Module = family.generator(config)
     random = np.random.default_rng(0)
-    drawn = [_draw_weights(layer, random) for layer in layers]
-    module.eval().load_state_dict(_make_state(names, [layer for layer in drawn if layer.kind in WEIGHTED]))
-    channels = settings.get("channels", 3)
-    for size in rule.sizes:
-        image = torch.from_numpy(random.uniform(0.0, 1.0, (1, channels, *size)).astype(np.float32))
+    shapes = [(1, settings.get("channels", 3), *size) for size in rule.sizes]
+    images = [torch.from_numpy(random.uniform(0.0, 1.0, shape).astype(np.float32)) for shape in shapes]
+    try:
         with torch.inference_mode():
-            wanted = rule.compute(module, image)
-            try:
-                made = run_layers(drawn, image)
-            except ValueError as error:
-                raise CheckpointError(
-                    f"{pair.layers} has the weights of {family.name}, but cannot be read as one: {error}. {OTHERWISE}"
-                ) from error
-        if made.shape != wanted.shape:
-            what = f"makes {tuple(made.shape[1:])} of {tuple(image.shape[1:])}, which is {tuple(wanted.shape[1:])} there"
-        elif not float((made - wanted).abs().max()) <= _TOLERANCE * float(wanted.abs().max()):
-            what = "makes other values: a slope, a factor or the order of layers differs"
-        else:
-            continue
-        raise CheckpointError(f"{pair.layers} has the weights of {family.name}, but {what}. {OTHERWISE}")
+            drawn = _draw_network(layers, images[0], random)
+            made = [run_layers(drawn, image) for image in images]
+    except ValueError as error:
+        raise CheckpointError(
+            f"{pair.layers} has the weights of {family.name}, but cannot be read as one: {error}. {OTHERWISE}"
+        ) from error
+    with SkipRandomWeights():
+        module: nn.Module = family.generator(family.configure(settings))
+    module.eval().load_state_dict(_make_state(names, [layer for layer in drawn if layer.kind in WEIGHTED]))
+    with torch.inference_mode():
+        wanted = [rule.compute(module, image) for image in images]
+    problem = next(filter(None, map(_compare, images, made, wanted)), "")
+    if problem:
+        raise CheckpointError(f"{pair.layers} has the weights of {family.name}, but {problem}. {OTHERWISE}")
 
 
-def _draw_weights(layer: Layer, random: np.random.Generator) -> Layer:
-    """A layer with random weights in the place of its trained ones, of a size that keeps that of the values."""
-    if layer.kind not in WEIGHTED:
-        return layer
-    drawn = []
-    for weights in layer.weights:
-        fan_in = math.prod(weights.array.shape[1:])
-        values = random.normal(0.0, fan_in**-0.5 if weights.array.ndim > 1 else 0.3, weights.array.shape)
-        drawn.append(Weights(values.astype(np.float32)))
-    return replace(layer, weights=tuple(drawn))
+def _compare(image: Tensor, made: Tensor, wanted: Tensor) -> str:
+    """What differs; empty if nothing does."""
+    if made.shape != wanted.shape:
+        return f"makes {tuple(made.shape[1:])} of {tuple(image.shape[1:])}, which is {tuple(wanted.shape[1:])} there"
+    same = float((made - wanted).abs().max()) <= _TOLERANCE * float(wanted.abs().max())
+    return "" if same else "makes other values: a slope, a factor or the order of layers differs"
+
+
+def _draw_network(layers: Sequence[Layer], image: Tensor, random: np.random.Generator) -> list[Layer]:
+    """The layers with random weights, scaled so that for `image` each layer makes values of about 1: a difference
+    anywhere is then a difference at the end."""
+    drawn: list[Layer] = []
+
+    def draw(layer: Layer, *given: Tensor) -> Layer:
+        drawn.append(_draw_weights(layer, given, random) if layer.kind in WEIGHTED else layer)
+        return drawn[-1]
+
+    run_layers(layers, image, draw)
+    return drawn
+
+
+def _draw_weights(layer: Layer, given: Sequence[Tensor], random: np.random.Generator) -> Layer:
+    arrays = [random.normal(0.0, 0.3, weights.array.shape).astype(np.float32) for weights in layer.weights]
+    found = replace(layer, weights=tuple(map(Weights, arrays)))
+    if layer.kind == "PReLU":
+        return found
+    size = float(run_linear(found, *given).square().mean().sqrt()) or 1.0
+    return replace(found, weights=tuple(Weights(array / np.float32(size)) for array in arrays))
 
 
 def _name_srvgg(kinds: Sequence[str]) -> list[str] | None:

@@ -1,5 +1,5 @@
-"""What can be exported: RUN folders of `ganrt train`, checkpoints, ONNX files, `package.module:factory`, and modules in
-memory."""
+"""What can be exported: RUN folders of `ganrt train`, checkpoints, networks for ncnn, ONNX files,
+`package.module:factory`, and modules in memory."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def open_source(
     """Load what is to be exported.
 
     Args:
-        source: path of a RUN folder, a checkpoint or an ONNX file, `package.module:factory`, or a module in memory.
+        source: path of a RUN folder, a checkpoint, a file of a network for ncnn or an ONNX file,
+            `package.module:factory`, or a module in memory.
         config: settings that a checkpoint does not hold, or the factory's keyword arguments; `output` names the image
             of an ONNX file with several outputs.
         spec: of a module in memory, or of an ONNX file, where it is guessed by default.
@@ -114,7 +115,7 @@ def _open(
     if _FACTORY.fullmatch(str(source)):
         return _call_factory(str(source), config)
     raise RequestError(
-        f"{source} is neither a RUN folder, nor a checkpoint or an ONNX file, nor package.module:factory"
+        f"{source} is neither a RUN folder, nor a checkpoint, an ncnn or an ONNX file, nor package.module:factory"
     )
 
 
