@@ -71,7 +71,7 @@ def run_layers(layers: Sequence[Layer], image: Tensor, adapt: Callable[..., Laye
         try:
             made = _KINDS[layer.kind].run(adapt(layer, *given) if adapt else layer, *given)
         except (ValueError, RuntimeError, TypeError) as error:  # PyTorch's for shapes, Python's for numbers of inputs
-            raise ValueError(f"{_describe(layer)}: {first_line(error)}") from error
+            raise ValueError(f"{_describe(layer)}: {first_line(error).rstrip('.')}") from error
         blobs |= dict.fromkeys(layer.outputs, made)
     used = {name for layer in layers for name in layer.inputs}
     ends = [name for name in blobs if name not in used]

@@ -268,6 +268,8 @@ def load(lines: str, values: bytes = b"") -> list[Layer]:
         ("Input a 0 1 x\nSplit b 1 2 x y z", "it has 2 outputs: y, z"),
         ("Input a 0 1 x\nSplit b 1 1 x y\nConcat c 2 1 y x z\nPixelShuffle d 1 1 z w 0=2", "PixelShuffle d: "),
         ("Input a 0 1 x\nSigmoid b 2 1 x x y", "Sigmoid b: "),
+        ("Input a 0 1 x\nConcat c 2 1 x x c\nCrop b 2 1 x c y", "(6, 6, 5) from 0, 0 is not inside of (3, 6, 5)"),
+        ("Input a 0 1 x\nInterp b 1 1 x y 0=1 1=0 2=1", "no network of a family resizes by (0, 1) in the way 1"),
         ("Input a 0 1 x\nCrop b 2 1 x x y 0=1", "Crop b: (3, 6, 5) from 0, 1 is not inside of (3, 6, 5)"),
         (
             "Input a 0 1 x\nScale b 2 1 x x y 0=-233",
@@ -327,6 +329,7 @@ LAYERS: list[tuple[str, dict[int, Parameter], tuple[Weights, ...]]] = [
     ("Interp", {0: 3, 1: 2.0, 2: 2.0, 6: 0}, ()),
     ("Crop", {9: (1, 2), 10: (-1, 5), 11: (1, 2)}, ()),
     ("Crop", {9: (1, -6), 10: (7, -2), 11: (-1, -2)}, ()),
+    ("Crop", {9: (0, 2), 10: (8, 10), 11: (1, 2)}, ()),
     ("Pooling", {0: 1, 4: 1}, ()),
     ("Reduction", {0: 3, 1: 0, 3: (1, 2), 4: 1, 5: 1}, ()),
     ("BinaryOp", {0: 0, 1: 1, 2: 1.5}, ()),
