@@ -42,7 +42,7 @@ ARROWS = {
     "ganrt.export.lint": {"ganrt", "ganrt.models", "ganrt.export", "ganrt.export.passes"},
     "ganrt.export.precision": {"ganrt", "ganrt.export.passes"},
     "ganrt.export.sources": {"ganrt", "ganrt.models", "ganrt.training", "ganrt.export", "ganrt.export.lint"}
-    | {"ganrt.export.passes"},
+    | {"ganrt.export.passes", "ganrt.ncnn_format"},
     "ganrt.export.passes": {"ganrt"},
     "ganrt.export.engines": {"ganrt", "ganrt.gpu"},
     "ganrt.bench": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},

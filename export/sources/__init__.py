@@ -1,5 +1,5 @@
-"""What can be exported, and how it is recognised: RUN folders, checkpoints, ONNX files, factories and modules in
-memory."""
+"""What can be exported, and how it is recognised: RUN folders, checkpoints, ncnn's files, ONNX files, factories and
+modules in memory."""
 
 from .checkpoints import recognize
 from .onnx_file import GraphFile, GraphModule, choose_output, read_graph_file

@@ -1,5 +1,5 @@
-"""What can be exported: RUN folders of `ganrt train`, checkpoints, ONNX files, `package.module:factory`, and modules in
-memory."""
+"""What can be exported: RUN folders of `ganrt train`, checkpoints, networks for ncnn, ONNX files,
+`package.module:factory`, and modules in memory."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from ganrt.training import read_run
 
 from ..lint import RowByRow, list_training_parts
 from .checkpoints import recognize
+from .ncnn_file import is_ncnn_file, read_pair
+from .ncnn_networks import read_ncnn
 from .onnx_file import GraphFile, GraphModule, choose_output, is_graph_file, read_graph_file
 from .spandrel_models import has_spandrel, recognize_with_spandrel
 from .spec_guess import guess_spec
@@ -66,7 +68,8 @@ def open_source(
     """Load what is to be exported.
 
     Args:
-        source: path of a RUN folder, a checkpoint or an ONNX file, `package.module:factory`, or a module in memory.
+        source: path of a RUN folder, a checkpoint, a file of a network for ncnn or an ONNX file,
+            `package.module:factory`, or a module in memory.
         config: settings that a checkpoint does not hold, or the factory's keyword arguments; `output` names the image
             of an ONNX file with several outputs.
         spec: of a module in memory, or of an ONNX file, where it is guessed by default.
@@ -105,12 +108,14 @@ def _open(
         )
     if path.is_dir():
         return _open_run(path, config)
+    if path.is_file() and is_ncnn_file(path):
+        return _open_ncnn(path, config)
     if path.is_file():
         return _open_checkpoint(path, config)
     if _FACTORY.fullmatch(str(source)):
         return _call_factory(str(source), config)
     raise RequestError(
-        f"{source} is neither a RUN folder, nor a checkpoint or an ONNX file, nor package.module:factory"
+        f"{source} is neither a RUN folder, nor a checkpoint, an ncnn or an ONNX file, nor package.module:factory"
     )
 
 
@@ -203,6 +208,14 @@ def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
     return replace(loaded, origin={**loaded.origin, **others}, remarks=remarks)
 
 
+def _open_ncnn(path: Path, config: Mapping[str, Any]) -> Source:
+    """A network of a family in ncnn's two files, of which `path` is one."""
+    pair = read_pair(path)
+    found = read_ncnn(pair)
+    module, spec, model = _build_family(found.family, {**found.settings, **config}, found.state, path)
+    return Source(module, spec, model, pair.origin, remarks=found.remarks)
+
+
 def _open_with_spandrel(state: State, path: Path, config: Mapping[str, Any], error: CheckpointError) -> Source:
     """A checkpoint that no family of ganrt knows. Raises `error` if spandrel does not know it either, or is not
     installed."""
@@ -247,6 +260,13 @@ def _digest_file(path: Path) -> dict[str, str]:
 
 
 def _load_family(family: AnyFamily, settings: Mapping[str, Any], state: State, path: Path) -> Source:
+    return Source(*_build_family(family, settings, state, path), _digest_file(path))
+
+
+def _build_family(
+    family: AnyFamily, settings: Mapping[str, Any], state: State, path: Path
+) -> tuple[torch.nn.Module, Spec, Mapping[str, Any]]:
+    """The module with its weights, its Spec, and what rebuilds it. Raises CheckpointError if they do not fit."""
     config = family.configure(settings)
     with SkipRandomWeights():
         module = family.generator(config)
@@ -258,7 +278,7 @@ def _load_family(family: AnyFamily, settings: Mapping[str, Any], state: State, p
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit {family.name} with {dict(settings)}: {error}") from error
     model = {"family": family.name, "config": family.settings(config)}
-    return Source(_prepare(module, str(path)), family.spec(config), model, _digest_file(path))
+    return _prepare(module, str(path)), family.spec(config), model
 
 
 def _call_factory(source: str, config: Mapping[str, Any]) -> Source:

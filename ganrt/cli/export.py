@@ -67,8 +67,9 @@ def export(
     or makes other images with it, is listed as refused, and `ganrt.load` does not use it. Exits with code 1 when no
     backend makes the original's images with a variant, or when one that was named with --backend does not.
 
-    SOURCE is a RUN folder of `ganrt train`, a checkpoint of a known family (.safetensors, .pth, .pt), an ONNX file in
-    float32, or package.module:factory, a function that returns a torch.nn.Module and a ganrt.Spec.
+    SOURCE is a RUN folder of `ganrt train`, a checkpoint of a known family (.safetensors, .pth, .pt), a network for
+    ncnn (.param and .bin, either one), an ONNX file in float32, or package.module:factory, a function that returns a
+    torch.nn.Module and a ganrt.Spec.
     """
     exporter = import_extra("ganrt.export.exporter", "export", "exporting")
     chosen["bind"] = parse_numbers(chosen["bind"], "--bind")

@@ -27,18 +27,23 @@ class Config:
     """Channels, 1 to 1024."""
     convs: int = 16
     """Convolutions between the first and the last, 0 to 128; the published networks have 16 and 32."""
+    outscale: int = 0
+    """Factor of height and width after the result is made smaller by bicubic interpolation, as Real-ESRGAN's files for
+    ncnn do for 2x and 3x with the weights of 4x: 1 to `scale` - 1. 0 leaves the result as it is."""
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
+        check_bounds(outscale=(self.outscale, 0, self.scale - 1))
         check_bounds(scale=(self.scale, 1, 8), width=(self.width, 1, 1024), convs=(self.convs, 0, 128))
 
 
 class Generator(nn.Module):
-    """(N, channels, H, W) in [0, 1] -> (N, channels, scale H, scale W) in about [0, 1]."""
+    """(N, channels, H, W) in [0, 1] -> (N, channels, scale H, scale W) in about [0, 1]; `outscale` for `scale` if it is
+    given."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.scale = config.scale
+        self.scale, self.outscale = config.scale, config.outscale
         layers: list[nn.Module] = []
         before = config.channels
         for _ in range(config.convs + 1):
@@ -50,13 +55,18 @@ class Generator(nn.Module):
     def forward(self, low_res: Tensor) -> Tensor:
         """Upsample images (N, channels, H, W)."""
         base = functional.interpolate(low_res, scale_factor=self.scale, mode="nearest")
-        return base + self.shuffle(self.body(low_res))  # type: ignore[no-any-return]
+        made: Tensor = base + self.shuffle(self.body(low_res))
+        if self.outscale:
+            made = functional.interpolate(made, scale_factor=self.outscale / self.scale, mode="bicubic")
+        return made
 
 
 def build_spec(config: Config) -> Spec:
     """A low-resolution image in, an upsampled one out, both in [0, 1]."""
     radius = upscaling.receptive_field_radius([(0, config.scale), (config.convs + 2, 1)])
-    return upscaling.build_spec("srvgg", config.channels, config.scale, radius)
+    if config.outscale:
+        radius += 1  # bicubic interpolation reads two pixels farther, of at least two that a pixel became
+    return upscaling.build_spec("srvgg", config.channels, config.outscale or config.scale, radius)
 
 
 def guess_config(shapes: Shapes) -> Config | None:

@@ -50,6 +50,8 @@ class Config:
     """Whether the weights are waifu2x's: the border repeats the outermost pixels, and the output is clamped."""
     clip: bool = False
     """waifu2x: whether the first U-Net's output is clamped as well, as without nunif's argument `no_clip`."""
+    excite: bool = True
+    """Whether there are squeeze-and-excitation blocks. Real-CUGAN's "nose" weights have none."""
     tile: tuple[int, ...] = ()
     """Height and width of pictures that come with their border, all of one size; () for pictures of any size that have
     none."""
@@ -97,7 +99,7 @@ class Excitation(nn.Module):
 class Convs(nn.Module):
     """Two 3x3 convolutions without padding, and squeeze and excitation if `excite`."""
 
-    def __init__(self, before: int, middle: int, after: int, excite: bool = True) -> None:
+    def __init__(self, before: int, middle: int, after: int, excite: bool) -> None:
         super().__init__()
         self.conv = nn.Sequential(
             nn.Conv2d(before, middle, 3), nn.LeakyReLU(_SLOPE), nn.Conv2d(middle, after, 3), nn.LeakyReLU(_SLOPE)
@@ -114,11 +116,11 @@ class ShallowUNet(nn.Module):
     """U-Net of one level. (N, before, H, W) -> (N, after, scale (H - 14) - 2, ...), and 2 less for scale 2; H and W are
     even."""
 
-    def __init__(self, before: int, after: int, scale: int) -> None:
+    def __init__(self, before: int, after: int, scale: int, excite: bool) -> None:
         super().__init__()
         self.conv1 = Convs(before, 32, 64, excite=False)
         self.conv1_down = nn.Conv2d(64, 64, 2, 2)
-        self.conv2 = Convs(64, 128, 64)
+        self.conv2 = Convs(64, 128, 64, excite)
         self.conv2_up = nn.ConvTranspose2d(64, 64, 2, 2)
         self.conv3 = nn.Conv2d(64, 64, 3)
         if scale == 1:
@@ -138,15 +140,15 @@ class ShallowUNet(nn.Module):
 class DeepUNet(nn.Module):
     """U-Net of two levels. (N, before, H, W) -> (N, after, H - 40, W - 40); H and W are multiples of 4."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, before: int, after: int, excite: bool) -> None:
         super().__init__()
         self.conv1 = Convs(before, 32, 64, excite=False)
         self.conv1_down = nn.Conv2d(64, 64, 2, 2)
-        self.conv2 = Convs(64, 64, 128)
+        self.conv2 = Convs(64, 64, 128, excite)
         self.conv2_down = nn.Conv2d(128, 128, 2, 2)
-        self.conv3 = Convs(128, 256, 128)
+        self.conv3 = Convs(128, 256, 128, excite)
         self.conv3_up = nn.ConvTranspose2d(128, 128, 2, 2)
-        self.conv4 = Convs(128, 64, 64)
+        self.conv4 = Convs(128, 64, 64, excite)
         self.conv4_up = nn.ConvTranspose2d(64, 64, 2, 2)
         self.conv5 = nn.Conv2d(64, 64, 3)
         self.conv_bottom = nn.Conv2d(64, after, 3)
@@ -170,8 +172,8 @@ class Generator(nn.Module):
         self.config = config
         fourfold = config.scale == 4
         between = 64 if fourfold else config.channels
-        self.unet1 = ShallowUNet(config.channels, between, 2 if fourfold else config.scale)
-        self.unet2 = DeepUNet(between, between)
+        self.unet1 = ShallowUNet(config.channels, between, 2 if fourfold else config.scale, config.excite)
+        self.unet2 = DeepUNet(between, between, config.excite)
         if fourfold:
             self.conv_final = nn.Conv2d(64, 4 * config.channels, 3)
             self.ps = nn.PixelShuffle(2)
@@ -187,10 +189,10 @@ class Generator(nn.Module):
     def _upsample(self, x: Tensor) -> Tensor:
         scale, border = self.config.scale, self.config.border
         if self.config.tile:
-            made, inside = self._apply_network(x), _crop(x, border)
+            made, inside = self.apply_network(x), _crop(x, border)
         else:
             height, width = x.shape[2:]
-            made, inside = self._apply_network(self._add_border(x))[:, :, : scale * height, : scale * width], x
+            made, inside = self.apply_network(self._add_border(x))[:, :, : scale * height, : scale * width], x
         return made + functional.interpolate(inside, scale_factor=4, mode="nearest") if scale == 4 else made
 
     def _add_border(self, x: Tensor) -> Tensor:
@@ -205,8 +207,9 @@ class Generator(nn.Module):
             x = x.index_select(axis, picked.clamp(0, side - 1))
         return x
 
-    def _apply_network(self, x: Tensor) -> Tensor:
-        """The network on pictures with their border."""
+    def apply_network(self, x: Tensor) -> Tensor:
+        """The network on pictures (N, channels, H, W) with their border: what projects call the network. For scale 4 it
+        makes the difference to the picture enlarged by repetition."""
         coarse = self.unet1(x)
         if self.config.clip:
             coarse = coarse.clamp(0.0, 1.0)
@@ -235,8 +238,8 @@ def build_spec(config: Config) -> Spec:
 
 
 def guess_config(shapes: Shapes) -> Config | None:
-    """Infer scale, channels and pro: the last layer of the first U-Net is 4x4 for 2x and, with a layer behind the
-    second U-Net, for 4x, and 5x5 for 3x; pro weights have a key `pro`. waifu2x's 2x looks the same; 3x3 without
+    """Infer scale, channels, pro and excite: the last layer of the first U-Net is 4x4 for 2x and, with a layer behind
+    the second U-Net, for 4x, and 5x5 for 3x; pro weights have a key `pro`. waifu2x's 2x looks the same; 3x3 without
     upsampling is waifu2x's alone."""
     return _infer_config(shapes, waifu2x=False)
 
@@ -254,7 +257,8 @@ def _infer_config(shapes: Shapes, waifu2x: bool, clip: bool = False) -> Config |
     if len(first) != 4 or scale is None:
         return None
     try:
-        return Config(scale, first[1], "pro" in shapes, waifu2x or scale == 1, clip)
+        excite = "unet1.conv2.seblock.conv1.weight" in shapes
+        return Config(scale, first[1], "pro" in shapes, waifu2x or scale == 1, clip, excite)
     except RequestError:
         return None
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from ganrt.feeds import Array
 
-_MAGIC = 7767517
-_ARRAY = -23300
+MAGIC = 7767517
+"""First line of a text file."""
+ARRAY = -23300
 """A parameter that is an array has this number less its own."""
-_FLOAT16_TAG = 0x01306B47
+FLOAT16_TAG = 0x01306B47
 """Precedes weights in float16; 0 precedes those in float32."""
 
 Number: TypeAlias = int | float
@@ -55,7 +56,7 @@ class Weights:
             return np.ascontiguousarray(self.array, "<f4").tobytes()
         half = dtype == "float16"
         data = np.ascontiguousarray(self.array, "<f2" if half else "<f4").tobytes()
-        tag = _FLOAT16_TAG if half else 0
+        tag = FLOAT16_TAG if half else 0
         return tag.to_bytes(4, "little") + data + bytes(-len(data) % 4)
 
 
@@ -75,7 +76,7 @@ class Network:
         """
         layers = self._split_blobs()
         blobs = sum(len(layer.outputs) for layer in layers)
-        lines = [str(_MAGIC), f"{len(layers)} {blobs}", *map(_format_layer, layers)]
+        lines = [str(MAGIC), f"{len(layers)} {blobs}", *map(_format_layer, layers)]
         return "\n".join(lines) + "\n"
 
     def write_weights(self, dtype: Literal["float32", "float16"] = "float32") -> bytes:
@@ -115,7 +116,7 @@ def _format_layer(layer: Layer) -> str:
 
 def _format_parameter(number: int, value: Parameter) -> str:
     if isinstance(value, Sequence):
-        return f"{_ARRAY - number}={','.join([str(len(value)), *map(_format_number, value)])}"
+        return f"{ARRAY - number}={','.join([str(len(value)), *map(_format_number, value)])}"
     return f"{number}={_format_number(value)}"
 
 

@@ -12,8 +12,7 @@ from torch import nn
 
 from ganrt import feeds
 from ganrt.errors import CheckpointError, RequestError
-from ganrt.export.checkpoints import recognize
-from ganrt.export.sources import open_source
+from ganrt.export.sources import open_source, recognize
 from ganrt.models import SkipRandomWeights, State, build_generator, get_family, lama, read_state
 from ganrt.tiles import compute_margin
 
@@ -21,6 +20,7 @@ TINY: list[tuple[str, dict[str, Any]]] = [
     ("upcunet", {}),
     ("upcunet", {"scale": 3, "pro": True, "channels": 1}),
     ("upcunet", {"scale": 4}),
+    ("upcunet", {"scale": 2, "excite": False}),
     ("upcunet", {"scale": 1, "waifu2x": True}),
     ("upcunet", {"waifu2x": True, "clip": True, "tile": (44, 40)}),
     ("upconv7", {}),

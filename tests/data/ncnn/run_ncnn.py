@@ -45,8 +45,11 @@ def encode_weights(state: dict[str, NDArray[Any]]) -> bytes:
     return b"".join(parts)
 
 
-def run_ncnn(network: str, weights: bytes, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Run the network with one image (3, H, W), without any of ncnn's faster, less exact ways."""
+def run_ncnn(
+    network: str, weights: bytes, image: NDArray[np.float32], first: str = "data", last: str = "output"
+) -> NDArray[np.float32]:
+    """Run the network with one image (3, H, W), from blob `first` to `last`, without any of ncnn's faster, less exact
+    ways."""
     ncnn: Any = importlib.import_module("ncnn")
     net = ncnn.Net()
     net.opt.num_threads = 1
@@ -59,8 +62,8 @@ def run_ncnn(network: str, weights: bytes, image: NDArray[np.float32]) -> NDArra
         if net.load_param(network) or net.load_model(file.name):
             raise SystemExit(f"ncnn cannot load {network}")
     extractor = net.create_extractor()
-    extractor.input("data", ncnn.Mat(image))  # it shares the memory of `image`, which outlives it
-    _, output = extractor.extract("output")
+    extractor.input(first, ncnn.Mat(image))  # it shares the memory of `image`, which outlives it
+    _, output = extractor.extract(last)
     return np.array(output)
 
 
