@@ -91,7 +91,9 @@ FORCE:
 clean: ## remove the environments and everything that was built
 	rm -rf $(VENV) out build dist *.egg-info
 
+# spandrel asks for torchvision, which brings CUDA's libraries; the tests do without it.
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable ".[dev]"
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps "spandrel>=0.4.2"
 	touch $@

@@ -86,8 +86,7 @@ def export(
         pictures: folder of pictures for image-to-image models: half of the files to calibrate on, the others to be
             golden samples; default: synthetic ones.
         bind: labels and scalars that get a constant value, and are no inputs of the bundle any more.
-        batch: 1 for a network whose batch size is fixed at 1: the bundle then computes one image at a time. Default:
-            any batch size.
+        batch: 1 for a network whose batch size is fixed: one image is computed at a time. Default: any batch size.
         opset: ONNX operator set.
         engine: also build a TensorRT engine for each precision on the GPU of this machine: True, or its options.
         backends: a name or several: prove on these alone, and fail if one of them fails. Default: all that are

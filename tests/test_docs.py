@@ -77,11 +77,14 @@ def check_shown(found: str, block: Block) -> None:
 
 
 def run_command(line: str) -> None:
-    """Run `ganrt ...`, cut short where it takes minutes."""
+    """Run `ganrt ...`, cut short where it takes minutes, or `ganrt ... > FILE`."""
+    line, _, file = line.partition(" > ")
     program, *words = shlex.split(line)
     assert program == "ganrt"
     done = CliRunner().invoke(main, [*words, *SHORT.get(words[0], [])])
     assert done.exit_code == 0, f"{line}\n{done.stderr}"
+    if file:
+        Path(file).write_text(done.stdout, encoding="utf-8")
 
 
 def run_python(text: str, names: dict[str, Any]) -> None:
