@@ -16,6 +16,7 @@ from ganrt.feeds import Array, Feeds
 from ganrt.flat_parts import FlatParts, measure_flat_parts
 from ganrt.golden import Golden
 from ganrt.images import Floats
+from ganrt.levels import find_levels, find_span
 from ganrt.proof import Proof
 from ganrt.spec import Spec
 
@@ -75,8 +76,9 @@ def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenC
     if session.slow:
         golden = golden.subset(1)
     found = tuple(run_all(session, spec.output, group.draw_feeds(spec), BATCH) for group in golden.groups)
+    levels = find_levels(spec.output)
     agreement = Agreement.join(
-        [compare(made, group.images, spec.output.range) for made, group in zip(found, golden.groups, strict=True)]
+        [compare(made, group.images, levels) for made, group in zip(found, golden.groups, strict=True)]
     )
     failures = agreement.failures(THRESHOLDS[session.precision])
     if session.precision != "fp32" and not failures:
@@ -87,7 +89,7 @@ def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenC
 def _measure_flat_parts(found: Sequence[Floats], golden: Golden, spec: Spec) -> FlatParts:
     return FlatParts.join(
         [
-            measure_flat_parts(made, group.images, spec.output.range)
+            measure_flat_parts(made, group.images, find_levels(spec.output))
             for made, group in zip(found, golden.groups, strict=True)
         ]
     )
@@ -224,8 +226,7 @@ def _describe_drifts(drifts: Mapping[str, float], allowed: float) -> Iterator[st
 def allowed_drift(spec: Spec, precision: str, images: Array) -> float:
     """Return the largest batch drift allowed for `images`, in their units. Rounding errors scale with the values, which
     may lie outside the output range."""
-    low, high = spec.output.range
-    return max(high - low, float(np.ptp(images))) * _DRIFT.get(precision, _REDUCED_DRIFT)
+    return max(find_span(find_levels(spec.output)), float(np.ptp(images))) * _DRIFT.get(precision, _REDUCED_DRIFT)
 
 
 def take_rows(feeds: Feeds, rows: Array) -> Feeds:

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ganrt.feeds import Feeds
+from ganrt.levels import find_levels, find_span
 from ganrt.spec import Spec
 
 from .findings import Finding, join_paths
@@ -39,8 +40,7 @@ def check_batch_independence(module: nn.Module, spec: Spec, run: Run, given: Fee
             f"scale the activations before and after a plain convolution instead (fused_modconv=False), {SINGLE}"
         )
         return [Finding("frozen batch size", join_paths(list(dict.fromkeys(grouped))), text, "rejected")]
-    low, high = spec.output.range
-    tolerance = _TOLERANCE * (high - low)
+    tolerance = _TOLERANCE * find_span(find_levels(spec.output))
     if _max_difference(run.result[-1:], single.result) <= tolerance:
         return []
     if _max_difference(run_with_hooks(module, take_last_row(given)).result, single.result) > tolerance:

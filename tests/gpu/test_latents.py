@@ -71,10 +71,11 @@ SIGNATURES = {
 }
 PICTURES_LOOP = """
 extern "C" void run_ganrt_pictures(float *image, unsigned char *pictures, float *finiteness, u64 a, u32 b, u32 c,
-                                   float d, float e, float f) {
+                                   u32 d, u32 e, u32 f, float g, float h, float i) {
   blockDim.x = 1;
   threadIdx.x = 0;
-  for (blockIdx.x = 0; blockIdx.x < a; blockIdx.x++) ganrt_pictures(image, pictures, finiteness, a, b, c, d, e, f);
+  for (blockIdx.x = 0; blockIdx.x < a; blockIdx.x++)
+    ganrt_pictures(image, pictures, finiteness, a, b, c, d, e, f, g, h, i);
 }
 """
 LOOPS = PICTURES_LOOP + "".join(
@@ -206,9 +207,9 @@ def test_the_device_makes_the_pictures_of_the_host(
     pictures, finiteness = np.full((3, 5, 7, 3), 9, np.uint8), np.zeros(3, np.float32)
 
     def make() -> None:
-        arguments = [_TYPES[type(v)](v.item()) for v in module.build_arguments(images.shape, value_range)]
         buffers = [ctypes.c_void_p(array.ctypes.data) for array in (images, pictures, finiteness)]
-        library.run_ganrt_pictures(*buffers, *arguments)
+        for arguments in module.build_arguments(images.shape, value_range):
+            library.run_ganrt_pictures(*buffers, *(_TYPES[type(v)](v.item()) for v in arguments))
 
     make()
     assert np.array_equal(pictures, to_uint8(images, value_range)) and not finiteness.any()
