@@ -100,6 +100,15 @@ def from_uint8(pictures: Pictures, levels: Levels) -> Floats:
     return scaled
 
 
+def check_file_channels(name: str, channels: int) -> None:
+    """Raise RequestError, with the name of the input, if no picture file has so many channels."""
+    if channels not in MODES:
+        raise RequestError(
+            f"{name} takes {channels} channels, and picture files have 1, 3 or 4; give a uint8 array (H, W, {channels}) "
+            f"or (N, H, W, {channels})"
+        )
+
+
 def read_picture(source: Path | bytes, channels: int) -> Pictures:
     """Read a PNG, JPEG or WebP file as uint8 HWC.
 

@@ -214,11 +214,8 @@ def to_pictures(item: Image, given: Any) -> Pictures:
     RequestError for a wrong type, dtype or shape; ArtifactError for a file that cannot be read.
     """
     channels = 3 if item.role == LUMA else item.channels
-    if channels not in images.MODES and (isinstance(given, str | Path) or hasattr(given, "convert")):
-        raise RequestError(
-            f"{item.name} takes {channels} channels, and picture files have 1, 3 or 4; give a uint8 array "
-            f"(H, W, {channels}) or (N, H, W, {channels})"
-        )
+    if isinstance(given, str | Path) or hasattr(given, "convert"):
+        images.check_file_channels(item.name, channels)
     if isinstance(given, str | Path):
         return images.read_picture(Path(given), channels)[None]
     if hasattr(given, "convert") and hasattr(given, "mode"):
