@@ -104,8 +104,8 @@ def check_file_channels(name: str, channels: int) -> None:
     """Raise RequestError, with the name of the input, if no picture file has so many channels."""
     if channels not in MODES:
         raise RequestError(
-            f"{name} takes {channels} channels, and picture files have 1, 3 or 4; give a uint8 array (H, W, {channels}) "
-            f"or (N, H, W, {channels})"
+            f"{name} takes {channels} channels, and picture files have 1, 3 or 4; give a uint8 array "
+            f"(H, W, {channels}) or (N, H, W, {channels})"
         )
 
 

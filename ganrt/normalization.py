@@ -31,7 +31,8 @@ def check_normalization(
         if values is not None and (
             not isinstance(values, tuple) or len(values) != channels or not all(map(is_finite, values))
         ):
-            raise RequestError(f"{name}: {field} is {values!r:.100}; it must be a tuple of {channels}, one per channel")
+            wanted = f"{channels} numbers, one per channel" if channels > 1 else "1 number, the channel's"
+            raise RequestError(f"{name}: {field} is {values!r:.100}; it must be a tuple of {wanted}")
     low, high = value_range
     if isinstance(mean, tuple) and not all(low <= value <= high for value in mean):
         raise RequestError(

@@ -57,8 +57,8 @@ def read_photo(
         most_pixels: larger pictures are rejected by their header, before memory is allocated.
         reserve: is told how many bytes of memory decoding takes, before it begins.
 
-    Raises RequestError if it is not such a file, is damaged or animated, for another number of channels; TooLargeError for too many pixels; what
-    `reserve` raises.
+    Raises RequestError if it is not such a file, is damaged or animated, and for another number of channels;
+    TooLargeError for too many pixels; what `reserve` raises.
     """
     images.check_file_channels(name, channels)
     try:
