@@ -9,9 +9,9 @@ from ganrt.bundle import Bundle, Variant
 from ganrt.card import format_front_matter, format_usage
 from ganrt.golden import Golden
 from ganrt.images import encode_png, make_grid, to_uint8
-from ganrt.levels import Levels, find_levels, find_span
+from ganrt.levels import find_levels
 from ganrt.proof import Proof, format_psnr
-from ganrt.spec import Output
+from ganrt.spec import Output, Range
 from ganrt.stores import FileDigest
 
 from .contact_sheet import sheet_stem
@@ -133,7 +133,7 @@ def _format_variant(name: str, variant: Variant) -> str:
 def _format_proofs(bundle: Bundle) -> str:
     rows = [
         f"| {name} | {p.backend} | {p.device} | {p.samples} | {format_psnr(p.worst_psnr)} | "
-        f"{format_psnr(p.median_psnr)} | {_format_batch_drift(p, find_levels(bundle.spec.output))} | "
+        f"{format_psnr(p.median_psnr)} | {_format_batch_drift(p, bundle.spec.output.range)} | "
         f"{_format_result(p)} | {_link_sheet(bundle, name, p)} |"
         for name, variant in bundle.variants.items()
         for p in variant.proofs
@@ -151,10 +151,10 @@ def _describe_values(output: Output) -> str:
     return "" if find_levels(output) == output.range else f" What it computes has {output.values}."
 
 
-def _format_batch_drift(proof: Proof, levels: Levels) -> str:
+def _format_batch_drift(proof: Proof, value_range: Range) -> str:
     if proof.batch_drift is None:
         return "-"
-    return f"{proof.batch_drift / find_span(levels):.0e}" if proof.batch_drift else "0"
+    return f"{proof.batch_drift / (value_range[1] - value_range[0]):.0e}" if proof.batch_drift else "0"
 
 
 def _link_sheet(bundle: Bundle, variant: str, proof: Proof) -> str:

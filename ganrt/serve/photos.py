@@ -95,7 +95,8 @@ def _convert(image: PIL.Image.Image, channels: int) -> Photo:
 def _apply_profile(image: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
     """Convert a picture to sRGB by its profile; a profile that does not fit its mode is damaged."""
     source = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    plain = image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+    grey = profile[16:20] == _SPACES["L"]
+    plain = image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if grey else "RGB")
     made = PIL.ImageCms.profileToProfile(plain, source, PIL.ImageCms.createProfile("sRGB"), outputMode="RGB")
     assert made is not None, "it returns a new picture unless it is asked to change the old one"
     return made

@@ -19,7 +19,7 @@ from ganrt.feeds import Array, Feeds, draw_rows
 from ganrt.images import to_uint8
 from ganrt.levels import find_levels
 from ganrt.machine import parse_device
-from ganrt.proving import BATCH, allowed_drift, find_drifts, take_rows
+from ganrt.proving import BATCH, allowed_drift, find_drifts, measure_distance, take_rows
 from ganrt.sample_request import SampleRequest, mix_requests
 from ganrt.spec import Spec
 from ganrt.testing.life_cycle import check_life_cycle
@@ -151,7 +151,7 @@ class _Case:
         """Describe how images differ from earlier ones of the same session; None if they do not."""
         if images.shape != right.shape:
             return f"in shape, {images.shape} instead of {right.shape}"
-        most = float(np.abs(images.astype(np.float64) - right).max())
+        most = measure_distance(self.spec, images.astype(np.float64), right)
         return None if most <= allowed_drift(self.spec, self.precision, self.expected) else f"by {most:.3g}"
 
     def describe_error(self, images: Array, rows: Array) -> str | None:

@@ -17,7 +17,7 @@ from ganrt.flat_parts import measure_flat_parts
 from ganrt.golden import Golden
 from ganrt.images import Floats, Pictures, from_uint8, to_uint8
 from ganrt.levels import find_hull, find_levels, find_plain_range, find_span, normalize, undo_normalization
-from ganrt.proving import allowed_drift, prove
+from ganrt.proving import allowed_drift, measure_distance, prove
 from ganrt.spec import Image, Latent, Output, Scalar, Spec
 from ganrt.transform import transform
 
@@ -167,13 +167,17 @@ def test_images_are_compared_with_their_normalization_undone(fields: dict[str, A
     assert compare(black, normalize(expected, levels), levels).defects[0] == "flat where the original is not"
 
 
-def test_rounding_is_judged_by_the_values_of_the_network() -> None:
-    """The same image of a network that makes 0 to 1, and of one whose values are normalized to a wider span."""
-    z, std = Latent("z", (1,)), (0.01, 0.02, 0.01)
-    narrow = Spec("s", (z,), Output(3, (0.0, 1.0), (2, 2)))
-    wide = Spec("s", (z,), Output(3, (0.0, 1.0), (2, 2), std=std))
-    values = np.zeros((1, 3, 2, 2), np.float32)
-    assert allowed_drift(wide, "fp32", values) == pytest.approx(50 * allowed_drift(narrow, "fp32", values))
+def test_batch_drift_is_in_units_of_the_range() -> None:
+    """As for a network that makes the same pictures without normalizing them, also where they leave the range."""
+    z, fields = Latent("z", (1,)), {"mean": (0.5, 0.0, 1.0), "std": (0.01, 3.0, 0.2)}
+    plain = Spec("s", (z,), Output(3, (0.0, 1.0), (2, 2)))
+    spec = Spec("s", (z,), Output(3, (0.0, 1.0), (2, 2), order="bgr", **fields))  # type: ignore[arg-type]
+    one, other = np.random.default_rng(0).uniform(-0.5, 1.8, (2, 1, 3, 2, 2)).astype(np.float32)
+    levels = find_levels(spec.output)
+    drawn = [normalize(images, levels) for images in (one, other)]
+    assert measure_distance(spec, *drawn) == pytest.approx(measure_distance(plain, one, other), rel=1e-4)
+    assert allowed_drift(spec, "fp32", drawn[0]) == pytest.approx(allowed_drift(plain, "fp32", one), rel=1e-4)
+    assert allowed_drift(spec, "fp32", 0 * drawn[0]) == allowed_drift(plain, "fp32", 0 * one)
 
 
 class Normalized(FakeSession):
