@@ -169,9 +169,9 @@ def test_images_are_compared_with_their_normalization_undone(fields: dict[str, A
 
 def test_batch_drift_is_in_units_of_the_range() -> None:
     """As for a network that makes the same pictures without normalizing them, also where they leave the range."""
-    z, fields = Latent("z", (1,)), {"mean": (0.5, 0.0, 1.0), "std": (0.01, 3.0, 0.2)}
+    z = Latent("z", (1,))
     plain = Spec("s", (z,), Output(3, (0.0, 1.0), (2, 2)))
-    spec = Spec("s", (z,), Output(3, (0.0, 1.0), (2, 2), order="bgr", **fields))  # type: ignore[arg-type]
+    spec = Spec("s", (z,), Output(3, (0.0, 1.0), (2, 2), mean=(0.5, 0.0, 1.0), std=(0.01, 3.0, 0.2), order="bgr"))
     one, other = np.random.default_rng(0).uniform(-0.5, 1.8, (2, 1, 3, 2, 2)).astype(np.float32)
     levels = find_levels(spec.output)
     drawn = [normalize(images, levels) for images in (one, other)]
@@ -214,8 +214,8 @@ def test_synthetic_pictures_are_normalized_as_photographs_are() -> None:
 def test_tiles_of_a_network_that_takes_bgr_and_makes_normalized_rgba(tile: int | None) -> None:
     """It takes what Caffe's networks take, and makes the picture with its red as the opacity."""
     picture = Image("x", "content", 3, (0.0, 255.0), **CAFFE)
-    made_of = {"mean": (0.5, 0.25, 0.75, 0.0), "std": (0.5, 0.25, 1.0, 2.0)}
-    spec = Spec("s", (picture,), Output(4, (0.0, 1.0), None, reach=2, **made_of))  # type: ignore[arg-type]
+    made_of: dict[str, Any] = {"mean": (0.5, 0.25, 0.75, 0.0), "std": (0.5, 0.25, 1.0, 2.0)}
+    spec = Spec("s", (picture,), Output(4, (0.0, 1.0), None, reach=2, **made_of))
     mean, std = (np.reshape(made_of[name], (4, 1, 1)) for name in ("mean", "std"))
 
     def compute(given: feeds.Feeds) -> Floats:
@@ -248,7 +248,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("fields", "message"), BAD.values(), ids=BAD)
 def test_what_cannot_be_normalized_is_rejected(fields: dict[str, Any], message: str) -> None:
-    values = {"channels": 3, "range": (0.0, 1.0)} | fields
+    values: dict[str, Any] = {"channels": 3, "range": (0.0, 1.0)} | fields
     with pytest.raises(RequestError, match=message):
         Image("x", "content", **values)
     with pytest.raises(RequestError, match=message):

@@ -49,10 +49,10 @@ class Foreign(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner = Sharpened()
-        self.register_buffer("mean", torch.tensor(CAFFE["mean"]).view(1, 3, 1, 1))
-        self.register_buffer("back", torch.tensor(IMAGENET["mean"]).view(1, 3, 1, 1))
-        self.register_buffer("spread", torch.tensor(IMAGENET["std"]).view(1, 3, 1, 1))
+        self.inner, self.mean, self.back, self.spread = (
+            Sharpened(),
+            *(nn.Buffer(torch.tensor(numbers).view(1, 3, 1, 1)) for numbers in (CAFFE["mean"], *IMAGENET.values())),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         made = self.inner(((x + self.mean) / 255).flip(1))
@@ -131,7 +131,8 @@ def clear(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.mark.parametrize("form", ["png", "webp"])
 def test_opacity_goes_in_and_comes_out(clear: Bundle, tmp_path: Path, form: str) -> None:
     photo, out = tmp_path / f"photo.{form}", tmp_path / "out"
-    PIL.Image.fromarray(PHOTO).save(photo, **({"lossless": True, "exact": True} if form == "webp" else {}))
+    lossless: dict[str, Any] = {"lossless": True, "exact": True} if form == "webp" else {}
+    PIL.Image.fromarray(PHOTO).save(photo, **lossless)
     done = CliRunner().invoke(main, ["transform", str(clear.path), str(photo), "--out", str(out)])
     assert done.exit_code == 0, done.output
     with PIL.Image.open(out / "photo.png") as made:
@@ -208,7 +209,9 @@ def test_a_contact_sheet_shows_a_difference_of_opacity() -> None:
             def run(self, feeds: Feeds) -> Any:
                 from ganrt.levels import find_levels, normalize
 
-                values = np.broadcast_to(np.float32([0.8, 0.4, 0.2, 0.6 - self.shift]), (len(feeds["z"]), 8, 8, 4))
+                values = np.broadcast_to(
+                    np.array([0.8, 0.4, 0.2, 0.6 - self.shift], np.float32), (len(feeds["z"]), 8, 8, 4)
+                )
                 plain = values.transpose(0, 3, 1, 2) + 0.01 * feeds["z"][:, :1, None, None]
                 return normalize(plain.astype(np.float32), find_levels(self.own.output))
 

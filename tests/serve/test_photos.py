@@ -68,9 +68,9 @@ def test_a_profile_of_grey_is_applied_to_the_colours_alone(channels: int) -> Non
 def test_opacity_that_is_made_replaces_that_of_the_photo() -> None:
     photo = Photo(RGBA[..., :3], np.zeros((5, 7, 1), np.uint8), None)
     for form in ("png", "webp"):
-        with PIL.Image.open(io.BytesIO(encode_pictures(RGBA[None], form, photo))) as made:  # type: ignore[arg-type]
+        with PIL.Image.open(io.BytesIO(encode_pictures(RGBA[None], form, photo))) as made:
             np.testing.assert_array_equal(np.asarray(made), RGBA)
-        with PIL.Image.open(io.BytesIO(encode_pictures(RGBA[None, ..., :3], form, photo))) as made:  # type: ignore[arg-type]
+        with PIL.Image.open(io.BytesIO(encode_pictures(RGBA[None, ..., :3], form, photo))) as made:
             assert made.mode == "RGBA" and not np.asarray(made)[..., 3].any()
 
 
