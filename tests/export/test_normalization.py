@@ -49,9 +49,9 @@ class Foreign(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner, self.mean, self.back, self.spread = (
-            Sharpened(),
-            *(nn.Buffer(torch.tensor(numbers).view(1, 3, 1, 1)) for numbers in (CAFFE["mean"], *IMAGENET.values())),
+        self.inner = Sharpened()
+        self.mean, self.back, self.spread = (
+            nn.Buffer(torch.tensor(numbers).view(1, 3, 1, 1)) for numbers in (CAFFE["mean"], *IMAGENET.values())
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -209,10 +209,8 @@ def test_a_contact_sheet_shows_a_difference_of_opacity() -> None:
             def run(self, feeds: Feeds) -> Any:
                 from ganrt.levels import find_levels, normalize
 
-                values = np.broadcast_to(
-                    np.array([0.8, 0.4, 0.2, 0.6 - self.shift], np.float32), (len(feeds["z"]), 8, 8, 4)
-                )
-                plain = values.transpose(0, 3, 1, 2) + 0.01 * feeds["z"][:, :1, None, None]
+                colour = np.array([0.8, 0.4, 0.2, 0.6 - self.shift]).reshape(4, 1, 1) * np.ones((4, 8, 8))
+                plain = colour + 0.01 * feeds["z"][:, :1, None, None]
                 return normalize(plain.astype(np.float32), find_levels(self.own.output))
 
         session = Clear(spec)

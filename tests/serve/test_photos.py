@@ -14,7 +14,7 @@ from ganrt.images import Pictures
 from ganrt.serve.photos import Photo, encode_pictures, read_photo
 
 RGBA = np.random.default_rng(0).integers(0, 256, (5, 7, 4), np.uint8)
-SRGB = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()  # type: ignore[arg-type]
+SRGB = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
 
 
 def write(array: Pictures, form: str = "PNG", **options: Any) -> bytes:
