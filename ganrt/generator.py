@@ -321,8 +321,8 @@ class Generator:
         """Run the model on your own inputs, by their names in the Spec: `g(z=z)`.
 
         Args:
-            inputs: array-likes of shape (N, ...), N at least 1; images are float32 NCHW with the values that the network
-                takes: in the range of their input, or normalized if the Spec says so.
+            inputs: array-likes of shape (N, ...), N at least 1; images are float32 NCHW as the network takes them: in
+                the range of their input, or normalized if the Spec says so.
 
         Returns images, float32 (N, C, H, W), owned by the caller, as the network makes them: in `spec.output.range`,
         but not clamped to it, or normalized. Raises RequestError, naming the input, if one is missing, unknown, or of a
