@@ -66,7 +66,7 @@ def to_uint8(images: Floats, levels: Levels) -> Pictures:
     if not np.isfinite(images).all():
         bad = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
         raise BackendError(f"image {bad} of the batch has values that are not finite (overflow in reduced precision?)")
-    low, high, scale, half = _make_constants(levels)
+    low, high, scale, half, _ = _make_constants(levels)
     scaled = images.clip(low, high)
     scaled -= low
     scaled *= scale
@@ -81,22 +81,24 @@ def to_uint8(images: Floats, levels: Levels) -> Pictures:
 
 @lru_cache
 def _make_constants(levels: Levels) -> tuple[Floats, ...]:
-    """Low and high end, pictures' values per unit, and 0.5. For a range they are arrays without dimensions, with which
-    NumPy's operations start in two thirds of the time that they take with numbers; else of the shape (C, 1, 1)."""
+    """Low and high end, pictures' values per unit, 0.5, and units per value of a picture. For a range they are arrays
+    without dimensions, with which NumPy's operations start in two thirds of the time that they take with numbers; else
+    of the shape (C, 1, 1)."""
     low, high = split_bounds(levels)
-    return tuple(np.asarray(value, np.float32) for value in (low, high, 255.0 / (high - low), np.array(0.5)))
+    constants = (low, high, 255.0 / (high - low), 0.5, (high - low) / 255.0)
+    return tuple(np.array(value, np.float32) for value in constants)
 
 
 def from_uint8(pictures: Pictures, levels: Levels) -> Floats:
     """Convert pictures to images: uint8 NHWC -> new float32 NCHW; 0 maps to the low end of `levels`, 255 to the high
     end. `levels` are those of `to_uint8`, of an input."""
-    low, high = split_bounds(levels)
+    low, _, _, _, step = _make_constants(levels)
     planes = pictures.transpose(0, 3, 1, 2)
     if isinstance(levels, ChannelRanges):
         planes = planes[:, levels.places]
     scaled = planes.astype(np.float32, order="C")
-    scaled *= ((high - low) / 255.0).astype(np.float32)
-    scaled += low.astype(np.float32)
+    scaled *= step
+    scaled += low
     return scaled
 
 

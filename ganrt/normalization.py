@@ -44,7 +44,7 @@ def check_normalization(
 
 
 def _fits_float32(low: float, high: float, std: float) -> bool:
-    return 1 / _MOST < (high - low) / std and max(abs(low), abs(high)) / std < _MOST
+    return (high - low) / std > 1 / _MOST and max(abs(low), abs(high)) / std < _MOST
 
 
 def format_normalization(mean: Sequence[float] | None, std: Sequence[float] | None, order: str) -> str:

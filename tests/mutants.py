@@ -451,7 +451,7 @@ FAULTS = {
         ("all(low <= value <= high", "all(low < value <= high"),
         ("all(low <= value <= high", "all(low <= value < high"),
         ("value > 0 and _fits_float32(low, high, value)", "_fits_float32(low, high, value)"),
-        ("1 / _MOST < (high - low) / std and ", ""),
+        ("(high - low) / std > 1 / _MOST and ", ""),
         (" and max(abs(low), abs(high)) / std < _MOST", ""),
         ("channels not in (3, 4)", "channels == 1 and False"),
     ],
