@@ -13,6 +13,7 @@ from ganrt.errors import BackendError
 from ganrt.feeds import Array, Feeds
 from ganrt.generator import Generator
 from ganrt.images import Pictures
+from ganrt.levels import find_levels
 from ganrt.spec import Spec
 
 from . import clock
@@ -46,8 +47,10 @@ def draw_inputs(spec: Spec, first: int, batch: int, size: Size | None) -> Inputs
     drawn = feeds.draw_feeds(spec, SEED, first, batch, size=size)
     if not spec.images:
         return Inputs(first, batch, drawn, None)
-    pictures: dict[str, Array] = {item.name: images.to_uint8(drawn[item.name], item.range) for item in spec.images}
-    rounded = {item.name: images.from_uint8(pictures[item.name], item.range) for item in spec.images}
+    pictures: dict[str, Array] = {
+        item.name: images.to_uint8(drawn[item.name], find_levels(item)) for item in spec.images
+    }
+    rounded = {item.name: images.from_uint8(pictures[item.name], find_levels(item)) for item in spec.images}
     return Inputs(first, batch, drawn | rounded, drawn | pictures)
 
 
@@ -62,7 +65,7 @@ def time_pair(generator: Generator, inputs: Inputs, session_first: bool) -> tupl
     else:
         end_to_end_ns, pictures = _time_end_to_end(generator, inputs)
         session_ns, raw = time_session(generator.session, inputs.feeds)
-    same = images.to_uint8(raw[generator.spec.output.name], generator.spec.output.range)
+    same = images.to_uint8(raw[generator.spec.output.name], find_levels(generator.spec.output))
     if same.shape != pictures.shape or int(np.abs(same.astype(np.int16) - pictures).max()) > 1:
         call = "Generator.sample" if inputs.pictures is None else "Generator.transform"
         raise BackendError(f"the session and {call} made different pictures from the same inputs while timed")

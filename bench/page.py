@@ -12,6 +12,7 @@ import jinja2
 
 from ganrt import atomic, images
 from ganrt.bundle import Bundle
+from ganrt.levels import find_levels
 
 from . import texts
 from .cases import METHOD, open_bundle
@@ -71,7 +72,7 @@ def _list_sheets(report: Report, bundle: Bundle) -> Iterator[tuple[str, str]]:
     golden = bundle.read_golden()
     if golden is not None:
         shown = select_sheet(golden.groups[0].images, len(golden.groups[0].seeds))
-        sheet = images.make_grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown))
+        sheet = images.make_grid(images.to_uint8(shown, find_levels(bundle.spec.output)), columns=len(shown))
         yield "PyTorch original", base64.b64encode(images.encode_png(sheet)).decode()
     yield from ((b.name, b.facts.sheet) for b in report.backends if b.facts is not None)
 

@@ -23,6 +23,7 @@ from ganrt.errors import RequestError
 from ganrt.feeds import Feeds
 from ganrt.flat_parts import FlatParts, measure_flat_parts
 from ganrt.images import Floats, from_uint8, list_picture_files, read_picture
+from ganrt.levels import find_levels
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 
@@ -47,9 +48,9 @@ def measure_photos(bundle: Bundle, photos: list[Path], backend: str) -> Iterator
     wanted = _run_variant(bundle, FAITHFUL, backend, feeds)
     for variant in [name for name in bundle.variants if name != FAITHFUL and supports_variant(backend, bundle, name)]:
         pairs = list(zip(_run_variant(bundle, variant, backend, feeds), wanted, strict=True))
-        psnr = [float(compare(*pair, spec.output.range).psnr[0]) for pair in pairs]
+        psnr = [float(compare(*pair, find_levels(spec.output)).psnr[0]) for pair in pairs]
         yield PhotoQuality(
-            variant, psnr, FlatParts.join([measure_flat_parts(*pair, spec.output.range) for pair in pairs])
+            variant, psnr, FlatParts.join([measure_flat_parts(*pair, find_levels(spec.output)) for pair in pairs])
         )
 
 
@@ -69,7 +70,7 @@ def _read_photo(path: Path, spec: Spec) -> Feeds:
     picture = read_picture(path, item.channels)
     rule = item.multiple_of
     picture = picture[: picture.shape[0] // rule * rule, : picture.shape[1] // rule * rule]
-    return {item.name: from_uint8(picture[None], item.range)}
+    return {item.name: from_uint8(picture[None], find_levels(item))}
 
 
 def _run_variant(bundle: Bundle, variant: str, backend: str, feeds: list[Feeds]) -> list[Floats]:

@@ -20,6 +20,7 @@ import click
 import ganrt
 from ganrt.draw_ahead import DrawAhead
 from ganrt.images import to_uint8
+from ganrt.levels import find_levels
 from ganrt.sample_request import check_request
 
 from . import clock
@@ -72,7 +73,7 @@ def make_stages(generator: ganrt.Generator) -> dict[str, dict[str, Call]]:
             "check the arguments": check,
             "draw the inputs": draw,
             "session": lambda _: session.submit(given).wait(),
-            "convert to uint8": lambda _: to_uint8(images, spec.output.range),
+            "convert to uint8": lambda _: to_uint8(images, find_levels(spec.output)),
         }
 
     return dict(zip(_KINDS, (make(lambda number: (7, number)), make(lambda number: (number, 0))), strict=True))

@@ -21,6 +21,7 @@ from ganrt.bundle import Bundle
 from ganrt.errors import GanrtError, UnprovenError
 from ganrt.generator import Generator
 from ganrt.images import Floats
+from ganrt.levels import find_levels
 from ganrt.proving import compare_with_golden
 from ganrt.trust import require_proof
 
@@ -184,7 +185,9 @@ def _compare(bundle: Bundle, session: Session) -> dict[str, Any]:
     if compared.failures:
         raise UnprovenError(f"it does not make the original's images: {compared.failures[0]}")
     shown = select_sheet(compared.found[0], len(compared.golden.groups[0].seeds))
-    sheet = images.encode_png(images.make_grid(images.to_uint8(shown, bundle.spec.output.range), columns=len(shown)))
+    sheet = images.encode_png(
+        images.make_grid(images.to_uint8(shown, find_levels(bundle.spec.output)), columns=len(shown))
+    )
     return {
         "worst_psnr": float(compared.agreement.psnr.min()),
         "samples": len(compared.agreement.psnr),

@@ -9,8 +9,9 @@ from ganrt.bundle import Bundle, Variant
 from ganrt.card import format_front_matter, format_usage
 from ganrt.golden import Golden
 from ganrt.images import encode_png, make_grid, to_uint8
+from ganrt.levels import find_levels
 from ganrt.proof import Proof, format_psnr
-from ganrt.spec import Range
+from ganrt.spec import Output, Range
 from ganrt.stores import FileDigest
 
 from .contact_sheet import sheet_stem
@@ -42,7 +43,7 @@ def write_card(bundle: Bundle) -> Bundle:
     golden = bundle.read_golden()
     assert golden is not None, "cards are for bundles with golden samples"
     shown = next((group for group in golden.groups if group.has_given_pictures), golden.groups[0])
-    pictures = to_uint8(shown.images[:_SAMPLES], bundle.spec.output.range)
+    pictures = to_uint8(shown.images[:_SAMPLES], find_levels(bundle.spec.output))
     sheet = make_grid(pictures, scale=max(1, _SIDE // pictures.shape[1]))
     card = _format_card(bundle, golden).encode()
     # An unchanged card is not written again, so its digest in the manifest is right at every moment.
@@ -77,7 +78,7 @@ def _format_card(bundle: Bundle, golden: Golden) -> str:
 ![samples]({GRID})
 
 An image generator of the family **{spec.family}** that makes {spec.output}. The pictures above are its
-golden samples, made by {_describe_original(bundle)}; {_format_verdict(bundle)}.
+golden samples, made by {_describe_original(bundle)}; {_format_verdict(bundle)}.{_describe_values(spec.output)}
 
 {format_usage(spec, name)}
 
@@ -143,6 +144,11 @@ def _format_proofs(bundle: Bundle) -> str:
 
 def _format_result(proof: Proof) -> str:
     return "passed" if proof.passed else f"refused: {proof.failures[0].replace('|', '/')}"
+
+
+def _describe_values(output: Output) -> str:
+    """A sentence on what the network makes, where that is normalized or BGR."""
+    return "" if find_levels(output) == output.range else f" What it computes has {output.values}."
 
 
 def _format_batch_drift(proof: Proof, value_range: Range) -> str:

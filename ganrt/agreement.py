@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ganrt.errors import BackendError
 from ganrt.images import Floats
+from ganrt.levels import Levels, find_plain_range, undo_normalization
 from ganrt.spec import Range
 
 THRESHOLDS = {"fp32": 60.0, "bf16": 40.0, "fp16": 40.0, "int8": 30.0, "fp8": 30.0}
@@ -66,23 +67,25 @@ class Agreement:
         return tuple(reasons)
 
 
-def compare(found: Floats, expected: Floats, value_range: Range) -> Agreement:
+def compare(found: Floats, expected: Floats, levels: Levels) -> Agreement:
     """Compare two float32 NCHW batches sample by sample, in float64. A sample with NaN or infinity on either side
     fails.
 
     Args:
         found: the images under test.
         expected: the images of the original, of the same shape.
-        value_range: output range of the model; PSNR is 10 log10((high - low)^2 / MSE).
+        levels: output range of the model, or `find_levels` of its output: images are then compared after their
+            normalization was undone. PSNR is 10 log10((high - low)^2 / MSE).
 
     Raises BackendError if the shapes differ or the batches are empty.
     """
     if found.shape != expected.shape or found.size == 0:
         raise BackendError(f"images of shape {found.shape} cannot be compared with originals of shape {expected.shape}")
-    low, high = value_range
+    low, high = value_range = find_plain_range(levels)
     count = len(expected)
-    a, b = (x.reshape(count, -1).astype(np.float64) for x in (found, expected))
     with np.errstate(invalid="ignore", over="ignore"):
+        plain = (undo_normalization(images, levels) for images in (found, expected))
+        a, b = (images.reshape(count, -1).astype(np.float64) for images in plain)
         difference = np.abs(a - b)
         error = np.mean(difference**2, axis=1)
         defects = tuple(_find_defect(x, y, value_range) for x, y in zip(a, b, strict=True))

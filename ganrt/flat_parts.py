@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganrt.images import Floats
-from ganrt.spec import Range
+from ganrt.levels import Levels, find_plain_range, undo_normalization
 
 TEXTURE = 0.75
 """Most texture that a reduced precision may add, in levels. Conversion aims far below, but integer arithmetic differs
@@ -70,15 +70,15 @@ class FlatParts:
         return tuple(found)
 
 
-def measure_flat_parts(found: Floats, expected: Floats, value_range: Range) -> FlatParts:
+def measure_flat_parts(found: Floats, expected: Floats, levels: Levels) -> FlatParts:
     """Compare two float NCHW batches where the original is flat, in blocks of _BLOCK x _BLOCK pixels of each channel.
 
     Args:
         found: the images under test, finite.
         expected: the images of the original, of the same shape.
-        value_range: output range of the model.
+        levels: output range of the model, or `find_levels` of its output.
     """
-    made, original = (_cut_blocks(images, value_range) for images in (found, expected))
+    made, original = (_cut_blocks(images, levels) for images in (found, expected))
     before = original.var(axis=2)
     flat = before < _FLAT**2
     count = flat.sum(axis=1, keepdims=True)
@@ -88,12 +88,12 @@ def measure_flat_parts(found: Floats, expected: Floats, value_range: Range) -> F
     return FlatParts(np.sqrt(old), np.sqrt(new), moved)
 
 
-def _cut_blocks(images: Floats, value_range: Range) -> NDArray[np.float64]:
+def _cut_blocks(images: Floats, levels: Levels) -> NDArray[np.float64]:
     """(N, blocks, pixels), in levels. Rows and columns that fill no block are left out."""
-    low, high = value_range
+    low, high = find_plain_range(levels)
     count, channels, height, width = images.shape
     rows, columns = height // _BLOCK, width // _BLOCK
-    whole = images[:, :, : rows * _BLOCK, : columns * _BLOCK].astype(np.float64)
-    levels = (np.clip(whole, low, high) - low) * (255 / (high - low))
-    cut = levels.reshape(count, channels, rows, _BLOCK, columns, _BLOCK).transpose(0, 1, 2, 4, 3, 5)
+    whole = undo_normalization(images[:, :, : rows * _BLOCK, : columns * _BLOCK], levels).astype(np.float64)
+    steps = (np.clip(whole, low, high) - low) * (255 / (high - low))
+    cut = steps.reshape(count, channels, rows, _BLOCK, columns, _BLOCK).transpose(0, 1, 2, 4, 3, 5)
     return cut.reshape(count, channels * rows * columns, _BLOCK**2)

@@ -221,7 +221,7 @@ class Generator:
         *,
         output: str = "numpy",
     ) -> Any:
-        """Generate n pictures: uint8 (n, H, W, C), RGB or grey, owned by the caller.
+        """Generate n pictures: uint8 (n, H, W, C), grey, RGB or RGB and opacity, owned by the caller.
 
         Each argument is one value, or a sequence or array of one per picture, so that requests of many users can share
         a batch; each gets the pictures that it would get alone.
@@ -321,10 +321,12 @@ class Generator:
         """Run the model on your own inputs, by their names in the Spec: `g(z=z)`.
 
         Args:
-            inputs: array-likes of shape (N, ...), N at least 1; images are float32 NCHW in the range of their input.
+            inputs: array-likes of shape (N, ...), N at least 1; images are float32 NCHW as the network takes them: in
+                the range of their input, or normalized if the Spec says so.
 
-        Returns images, float32 (N, C, H, W), owned by the caller: in `spec.output.range`, but not clamped to it. Raises
-        RequestError, naming the input, if one is missing, unknown, or of a wrong shape, dtype or value.
+        Returns images, float32 (N, C, H, W), owned by the caller, as the network makes them: in `spec.output.range`,
+        but not clamped to it, or normalized. Raises RequestError, naming the input, if one is missing, unknown, or of a
+        wrong shape, dtype or value.
         """
         checked = feeds.check_inputs(self.spec, inputs)
         count = len(next(iter(checked.values())))

@@ -17,6 +17,7 @@ from ganrt.errors import BundleError
 from ganrt.feeds import Array, Feeds, Size
 from ganrt.images import Floats, from_uint8
 from ganrt.latents import MAX_64
+from ganrt.levels import find_levels
 from ganrt.sample_request import Draw
 from ganrt.spec import Spec
 from ganrt.synthetic import draw_texture
@@ -275,7 +276,7 @@ def _gather_feeds(
     given = feeds.draw_numbers(spec, Draw(seeds.repeat(length), numbers))
     for item in spec.images:
         array = pictures[item.name]
-        given[item.name] = from_uint8(array, item.range) if array.dtype == np.uint8 else array
+        given[item.name] = from_uint8(array, find_levels(item)) if array.dtype == np.uint8 else array
     return {item.name: given[item.name] for item in spec.inputs}
 
 

@@ -1,7 +1,8 @@
 """Convert between images and pictures, read and write picture files, lay out grids.
 
-An image is float32 NCHW in the range of the model. A picture is uint8 HWC with 1 channel (grey) or 3 (RGB); a batch of
-pictures is uint8 NHWC. Functions that need Pillow import it themselves, because `import ganrt` needs only numpy.
+An image is float32 NCHW in the range of the model. A picture is uint8 HWC with 1 channel (grey), 3 (RGB) or 4 (RGB and
+opacity); a batch of pictures is uint8 NHWC. Functions that need Pillow import it themselves, because `import ganrt`
+needs only numpy.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganrt.errors import ArtifactError, BackendError, RequestError
-from ganrt.spec import Range
+from ganrt.levels import ChannelRanges, Levels, split_bounds
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -31,6 +32,10 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 """Formats that are decoded. Pillow's rarer decoders have had many memory faults, so they are not used."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of the files that `list_picture_files` finds, in lower case."""
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Channels of a picture -> Pillow's name for it."""
+_SQUARE = 8
+"""Side of the squares of a checkerboard, in pixels."""
 MAX_PIXELS = 2**26
 """Most pixels of a picture file; larger ones are rejected by their header, before memory is allocated."""
 
@@ -48,8 +53,12 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def to_uint8(images: Floats, value_range: Range) -> Pictures:
-    """Convert images to pictures: float32 NCHW -> uint8 NHWC, clamped to `value_range`, rounded to nearest, ties up.
+def to_uint8(images: Floats, levels: Levels) -> Pictures:
+    """Convert images to pictures: float32 NCHW -> uint8 NHWC, clamped to `levels`, rounded to nearest, ties up.
+
+    Args:
+        images: what a network makes.
+        levels: its values of the levels 0 and 255: a range, or `find_levels` of its output.
 
     Returns a new array. Raises BackendError if a value is not finite, because casting NaN would silently give a wrong
     picture.
@@ -57,45 +66,60 @@ def to_uint8(images: Floats, value_range: Range) -> Pictures:
     if not np.isfinite(images).all():
         bad = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
         raise BackendError(f"image {bad} of the batch has values that are not finite (overflow in reduced precision?)")
-    low, high, scale, half = _make_constants(value_range)
+    low, high, scale, half, _ = _make_constants(levels)
     scaled = images.clip(low, high)
     scaled -= low
     scaled *= scale
     scaled += half
     count, channels, height, width = scaled.shape
     pictures = np.empty((count, height, width, channels), np.uint8)
-    for channel in range(channels):  # several times faster than copying a transposed array
-        pictures[..., channel] = scaled[:, channel]
+    places = levels.places if isinstance(levels, ChannelRanges) else range(channels)
+    for channel, place in enumerate(places):  # several times faster than copying a transposed array
+        pictures[..., place] = scaled[:, channel]
     return pictures
 
 
 @lru_cache
-def _make_constants(value_range: Range) -> tuple[Floats, ...]:
-    """Low and high end, pictures' values per unit, and 0.5: arrays without dimensions, with which NumPy's operations
-    start in two thirds of the time that they take with numbers."""
-    low, high = value_range
-    return tuple(np.array(value, np.float32) for value in (low, high, 255.0 / (high - low), 0.5))
+def _make_constants(levels: Levels) -> tuple[Floats, ...]:
+    """Low and high end, pictures' values per unit, 0.5, and units per value of a picture. For a range they are arrays
+    without dimensions, with which NumPy's operations start in two thirds of the time that they take with numbers; else
+    of the shape (C, 1, 1)."""
+    low, high = split_bounds(levels)
+    constants = (low, high, 255.0 / (high - low), 0.5, (high - low) / 255.0)
+    return tuple(np.array(value, np.float32) for value in constants)
 
 
-def from_uint8(pictures: Pictures, value_range: Range) -> Floats:
-    """Convert pictures to images: uint8 NHWC -> new float32 NCHW; 0 maps to the low end of `value_range`, 255 to the
-    high end."""
-    low, high = value_range
-    scaled = pictures.transpose(0, 3, 1, 2).astype(np.float32, order="C")
-    scaled *= np.float32((high - low) / 255.0)
-    scaled += np.float32(low)
+def from_uint8(pictures: Pictures, levels: Levels) -> Floats:
+    """Convert pictures to images: uint8 NHWC -> new float32 NCHW; 0 maps to the low end of `levels`, 255 to the high
+    end. `levels` are those of `to_uint8`, of an input."""
+    low, _, _, _, step = _make_constants(levels)
+    planes = pictures.transpose(0, 3, 1, 2)
+    if isinstance(levels, ChannelRanges):
+        planes = planes[:, levels.places]
+    scaled = planes.astype(np.float32, order="C")
+    scaled *= step
+    scaled += low
     return scaled
+
+
+def check_file_channels(name: str, channels: int) -> None:
+    """Raise RequestError, with the name of the input, if no picture file has so many channels."""
+    if channels not in MODES:
+        raise RequestError(
+            f"{name} takes {channels} channels, and picture files have 1, 3 or 4; give a uint8 array "
+            f"(H, W, {channels}) or (N, H, W, {channels})"
+        )
 
 
 def read_picture(source: Path | bytes, channels: int) -> Pictures:
     """Read a PNG, JPEG or WebP file as uint8 HWC.
 
-    Applies the EXIF orientation, drops transparency and the low byte of 16-bit values, and reads the first frame of an
-    animation.
+    Applies the EXIF orientation, drops transparency unless it is asked for and the low byte of 16-bit values, and reads
+    the first frame of an animation.
 
     Args:
         source: path or content of the file.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey), 3 (RGB) or 4 (RGB and opacity, which is 255 where the file has none).
 
     Raises ArtifactError, naming the file, if it is not such a picture, is damaged, or has more than MAX_PIXELS pixels.
     """
@@ -114,8 +138,8 @@ def read_picture(source: Path | bytes, channels: int) -> Pictures:
 
 
 def from_pillow(image: PIL.Image.Image, channels: int) -> Pictures:
-    """Convert a Pillow image to uint8 HWC with 1 (grey) or 3 (RGB) channels: orientation applied, transparency dropped,
-    the high byte of 16-bit values."""
+    """Convert a Pillow image to uint8 HWC with 1 (grey), 3 (RGB) or 4 (RGB and opacity) channels: orientation applied,
+    transparency dropped unless there are 4, the high byte of 16-bit values."""
     import PIL.Image
     import PIL.ImageOps
 
@@ -124,7 +148,7 @@ def from_pillow(image: PIL.Image.Image, channels: int) -> Pictures:
         upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     elif "transparency" in upright.info:
         upright = upright.convert("RGBA")
-    array = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
+    array = np.asarray(upright.convert(MODES[channels]))
     return array.reshape(*array.shape[:2], channels)
 
 
@@ -148,7 +172,7 @@ def encode_png(picture: Pictures, text: Mapping[str, str] | None = None, smalles
 
 
 def make_grid(pictures: Pictures, columns: int | None = None, pad: int = 2, scale: int = 1) -> Pictures:
-    """Lay out uint8 NHWC pictures row by row on a dark background.
+    """Lay out uint8 NHWC pictures row by row on a background that is dark, or transparent for 4 channels.
 
     Args:
         columns: pictures per row, from 1; None makes the grid about square.
@@ -165,6 +189,7 @@ def make_grid(pictures: Pictures, columns: int | None = None, pad: int = 2, scal
     columns = min(count, columns or math.isqrt(count - 1) + 1)
     lines = math.ceil(count / columns)
     sheet = np.full((lines * (height + pad) + pad, columns * (width + pad) + pad, channels), 24, np.uint8)
+    sheet[..., 3:] = 0
     for k, picture in enumerate(pictures):
         top, left = (
             pad + index * (side + pad) for index, side in zip(divmod(k, columns), (height, width), strict=True)
@@ -180,3 +205,14 @@ def resize(picture: Pictures, size: tuple[int, int]) -> Pictures:
     image = PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     small = np.asarray(image.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC))
     return small.reshape(*size, picture.shape[-1])
+
+
+def show_opaque(pictures: Pictures) -> Pictures:
+    """Show transparency as a checkerboard of two greys: uint8 NHWC with 4 channels -> 3. Others are returned as they
+    are."""
+    if pictures.shape[-1] != 4:
+        return pictures
+    down, right = np.indices(pictures.shape[1:3]) // _SQUARE
+    board = np.where((down + right) % 2, 96, 160)[..., None]
+    opacity = pictures[..., 3:] / 255
+    return np.rint(pictures[..., :3] * opacity + board * (1 - opacity)).astype(np.uint8)

@@ -16,6 +16,7 @@ from ganrt.feeds import Array, Feeds
 from ganrt.flat_parts import FlatParts, measure_flat_parts
 from ganrt.golden import Golden
 from ganrt.images import Floats
+from ganrt.levels import find_levels, undo_normalization
 from ganrt.proof import Proof
 from ganrt.spec import Spec
 
@@ -75,8 +76,9 @@ def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenC
     if session.slow:
         golden = golden.subset(1)
     found = tuple(run_all(session, spec.output, group.draw_feeds(spec), BATCH) for group in golden.groups)
+    levels = find_levels(spec.output)
     agreement = Agreement.join(
-        [compare(made, group.images, spec.output.range) for made, group in zip(found, golden.groups, strict=True)]
+        [compare(made, group.images, levels) for made, group in zip(found, golden.groups, strict=True)]
     )
     failures = agreement.failures(THRESHOLDS[session.precision])
     if session.precision != "fp32" and not failures:
@@ -87,7 +89,7 @@ def compare_with_golden(session: Session, spec: Spec, golden: Golden) -> GoldenC
 def _measure_flat_parts(found: Sequence[Floats], golden: Golden, spec: Spec) -> FlatParts:
     return FlatParts.join(
         [
-            measure_flat_parts(made, group.images, spec.output.range)
+            measure_flat_parts(made, group.images, find_levels(spec.output))
             for made, group in zip(found, golden.groups, strict=True)
         ]
     )
@@ -189,7 +191,8 @@ def _measure_mixed_drifts(session: Session, spec: Spec, inputs: Feeds, found: Ar
     )
     copies = mixed[rows == 0]
     moved, first = (mixed[1:], found[rows[1:]]), found[:1]
-    return _measure_distances((again, alone), moved, (copies, copies[:1]), (mixed[:1], first), (alone, first))
+    pairs = ((again, alone), moved, (copies, copies[:1]), (mixed[:1], first), (alone, first))
+    return _measure_distances(spec, *pairs)
 
 
 def _measure_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -> dict[str, float]:
@@ -202,6 +205,7 @@ def _measure_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -
 
     copies = run_rows(np.zeros(count, int))
     return _measure_distances(
+        spec,
         (run_rows(np.arange(count)), found[:count]),
         (run_rows(turned), found[turned]),
         (copies, copies[:1]),
@@ -210,9 +214,15 @@ def _measure_drifts(session: Session, spec: Spec, inputs: Feeds, found: Array) -
     )
 
 
-def _measure_distances(*pairs: tuple[Array, Array]) -> dict[str, float]:
+def _measure_distances(spec: Spec, *pairs: tuple[Array, Array]) -> dict[str, float]:
     """Largest difference of the images of each check, in the order of _CHECKS."""
-    return {check: float(np.abs(one - other).max()) for check, (one, other) in zip(_CHECKS, pairs, strict=True)}
+    return {check: measure_distance(spec, *pair) for check, pair in zip(_CHECKS, pairs, strict=True)}
+
+
+def measure_distance(spec: Spec, found: Array, expected: Array) -> float:
+    """Return the largest difference of images whose normalization is undone."""
+    levels = find_levels(spec.output)
+    return float(np.abs(undo_normalization(found, levels) - undo_normalization(expected, levels)).max())
 
 
 def _describe_drifts(drifts: Mapping[str, float], allowed: float) -> Iterator[str]:
@@ -222,10 +232,11 @@ def _describe_drifts(drifts: Mapping[str, float], allowed: float) -> Iterator[st
 
 
 def allowed_drift(spec: Spec, precision: str, images: Array) -> float:
-    """Return the largest batch drift allowed for `images`, in their units. Rounding errors scale with the values, which
-    may lie outside the output range."""
+    """Return the largest batch drift allowed for `images`, in the units of the output range. Rounding errors scale with
+    the values, which may lie outside of it."""
     low, high = spec.output.range
-    return max(high - low, float(np.ptp(images))) * _DRIFT.get(precision, _REDUCED_DRIFT)
+    values = undo_normalization(images, find_levels(spec.output))
+    return max(high - low, float(np.ptp(values))) * _DRIFT.get(precision, _REDUCED_DRIFT)
 
 
 def take_rows(feeds: Feeds, rows: Array) -> Feeds:

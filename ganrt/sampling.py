@@ -15,6 +15,7 @@ from ganrt.draw_ahead import DrawAhead
 from ganrt.errors import BackendError, RequestError
 from ganrt.feeds import Feeds
 from ganrt.images import Floats, Pictures, to_uint8
+from ganrt.levels import find_levels
 from ganrt.sample_request import Draw, SampleRequest
 from ganrt.spec import Output, Spec
 
@@ -57,7 +58,7 @@ def make_pictures(
             pictures[batch.first : batch.first + batch.rows] = made
 
     def receive_images(batch: Batch, images: Floats) -> None:
-        receive_pictures(batch, to_uint8(images, output.range))
+        receive_pictures(batch, to_uint8(images, find_levels(output)))
 
     def run(batches: Iterator[Batch]) -> None:
         if isinstance(session, PictureSession):

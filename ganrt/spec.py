@@ -34,6 +34,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 from ganrt.checks import is_finite, is_whole
 from ganrt.errors import BundleError, RequestError
 from ganrt.json_reader import decode
+from ganrt.normalization import check_normalization, format_normalization
 
 Range: TypeAlias = tuple[float, float]
 """Smallest and largest value, both included."""
@@ -118,10 +119,10 @@ class Image:
     `mask` or another identifier. One role changes what happens: for `luma`, RGB pictures are split into YCbCr, the
     model gets Y, and the colour is resized and put back (super-resolution of luminance alone)."""
     channels: int
-    """1 (grey) or 3 (RGB) for pictures; other numbers for inputs that only arrays can fill."""
+    """1 (grey), 3 (RGB) or 4 (RGB and opacity) for pictures; other numbers for inputs that only arrays can fill."""
     range: Range
     """Values that the uint8 levels 0 and 255 become, such as `(0.0, 1.0)` or `(-1.0, 1.0)`: what the network was
-    trained on. Normalization by mean and standard deviation belongs into the module."""
+    trained on. With `mean` or `std`, the values before they are normalized."""
     size: tuple[int, int] | None = None
     """Height and width in pixels if the network takes one size only; None if it takes any."""
     multiple_of: int = 1
@@ -129,18 +130,27 @@ class Image:
     `transform` pads pictures by repeating their last row and column, and cuts the result back."""
     like: str | None = None
     """Name of an earlier image input that must have the same height and width, such as the picture of a mask."""
+    mean: tuple[float, ...] | None = None
+    """One number per channel, in the order of the network, within `range`: the network takes (value - mean) / std.
+    None for no mean. The values stay as they are where `mean` and `std` are both None."""
+    std: tuple[float, ...] | None = None
+    """One number above 0 per channel; None for 1."""
+    order: Literal["rgb", "bgr"] = "rgb"
+    """Order of the colours that the network takes, of 3 or 4 channels. Opacity is last in both."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_name(self.role)
         _check_counts(self.name, "channels", (self.channels,))
         _check_range(self.name, self.range)
+        check_normalization(self.name, self.channels, self.range, self.mean, self.std, self.order)
         _check_size(self.name, self.size)
         _check_counts(self.name, "multiple_of", (self.multiple_of,))
 
     def __str__(self) -> str:
         low, high = self.range
-        return f"picture ({self.role}), {self.channels} channels, values {low:g} to {high:g}"
+        values = f"values {low:g} to {high:g}{format_normalization(self.mean, self.std, self.order)}"
+        return f"picture ({self.role}), {self.channels} channels, {values}"
 
 
 @dataclass(frozen=True)
@@ -178,10 +188,11 @@ class Output:
     """The generated image: float32 of shape (N, channels, H, W)."""
 
     channels: int
-    """1 (grey) or 3 (RGB)."""
+    """1 (grey), 3 (RGB) or 4 (RGB and opacity, where colours are not multiplied by it, as in PNG files)."""
     range: Range
     """Values that become the uint8 levels 0 and 255: `(-1.0, 1.0)` behind a tanh, `(0.0, 1.0)` behind a sigmoid.
-    Values outside it are clamped when an image becomes a picture."""
+    Values outside it are clamped when an image becomes a picture. With `mean` or `std`, the values after the
+    normalization was undone."""
     size: tuple[int, int] | None
     """Height and width in pixels; None if they are those of the first image input, times `scale`."""
     scale: int = 1
@@ -193,27 +204,43 @@ class Output:
     """Receptive-field radius in input pixels: how far away an input pixel can be and still change an output pixel. With
     it, `transform` computes large pictures in tiles that overlap by as much. None if any pixel can change any other
     (instance norm, attention, global pooling): such pictures are computed in one piece."""
+    mean: tuple[float, ...] | None = None
+    """One number per channel, in the order of the network, within `range`: what it makes times `std` plus `mean` is in
+    `range`. None for no mean. The values stay as they are where `mean` and `std` are both None."""
+    std: tuple[float, ...] | None = None
+    """One number above 0 per channel; None for 1."""
+    order: Literal["rgb", "bgr"] = "rgb"
+    """Order of the colours that the network makes, of 3 or 4 channels. Pictures are RGB in any case."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        if self.channels not in (1, 3):
-            raise RequestError(f"{self.name}: {self.channels!r} channels; an image has 1 (grey) or 3 (RGB)")
+        if self.channels not in (1, 3, 4):
+            raise RequestError(
+                f"{self.name}: {self.channels!r} channels; an image has 1 (grey), 3 (RGB) or 4 (RGB and opacity)"
+            )
         _check_range(self.name, self.range)
+        check_normalization(self.name, self.channels, self.range, self.mean, self.std, self.order)
         _check_size(self.name, self.size)
         _check_counts(self.name, "scale", (self.scale,))
         if self.reach is not None:
             _check_counts(self.name, "reach", (self.reach,))
 
     @property
-    def colour(self) -> Literal["grey", "rgb"]:
-        """`grey` for one channel, `rgb` for three."""
-        return "grey" if self.channels == 1 else "rgb"
+    def colour(self) -> Literal["grey", "rgb", "rgba"]:
+        """`grey` for one channel, `rgb` for three, `rgba` for four."""
+        return "grey" if self.channels == 1 else "rgb" if self.channels == 3 else "rgba"
 
     def __str__(self) -> str:
         if self.size is None:
             times = f" times {self.scale}" if self.scale > 1 else ""
             return f"{self.colour} images as large as the input{times}"
         return f"{self.colour} images of {self.size[1]} x {self.size[0]} pixels"
+
+    @property
+    def values(self) -> str:
+        """What the network makes them of, in words."""
+        low, high = self.range
+        return f"values {low:g} to {high:g}{format_normalization(self.mean, self.std, self.order)}"
 
 
 @dataclass(frozen=True)
@@ -279,6 +306,10 @@ class Spec:
             del plain["single"]  # as it was before there were such networks
         for item, raw in zip(self.inputs, plain["inputs"], strict=True):
             raw["kind"] = type(item).__name__.lower()
+        for raw in (*plain["inputs"], plain["output"]):  # as it was before networks had these
+            for field, usual in _LATER_FIELDS.items():
+                if raw.get(field, usual) == usual:
+                    raw.pop(field, None)
         return cast(dict[str, Any], json.loads(json.dumps(plain)))
 
     @classmethod
@@ -299,6 +330,8 @@ class Spec:
             raise BundleError(f"spec is not valid: {error}") from error
 
 
+_LATER_FIELDS = {"mean": None, "std": None, "order": "rgb"}
+"""Fields that a manifest holds only where they are not these, so that an older ganrt reads all others."""
 _KINDS: dict[object, type[Any]] = {"latent": Latent, "label": Label, "image": Image, "scalar": Scalar}
 
 

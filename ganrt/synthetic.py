@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganrt import latents
-from ganrt.images import Floats
+from ganrt.images import MODES, Floats
 from ganrt.latents import Whole64
+from ganrt.levels import find_levels, normalize
 from ganrt.spec import Image
 
 CLASS_MAPS = ("classes", "labels", "parsing", "segmap", "segmentation", "semantics")
@@ -43,21 +44,26 @@ def draw_image(item: Image, seed: Whole64, start: Whole64, count: int, stream: i
         seed, start, count, stream: as for the functions of `ganrt.latents`.
         size: height and width in pixels.
 
-    Returns float32 (count, channels, height, width) within the input's range, owned by the caller.
+    Returns float32 (count, channels, height, width) within the input's range, normalized if it is, owned by the caller.
     """
+    return normalize(_draw_plain(item, seed, start, count, stream, size), find_levels(item))
+
+
+def _draw_plain(item: Image, seed: Whole64, start: Whole64, count: int, stream: int, size: tuple[int, int]) -> Floats:
+    """`draw_image` before it is normalized."""
     kind = item.role.lower()
     if kind in CLASS_MAPS and item.channels > 1:
         return _draw_one_hot(item, seed, start, count, stream, size)
     if kind in (*CLASS_MAPS, *INSTANCE_MAPS, *MASKS):
         return _draw_map(item, seed, start, count, stream, size, levels=2 if kind in MASKS else None)
-    if item.channels in (1, 3):
+    if item.channels in MODES:
         return _draw_picture(item, seed, start, count, stream, size)
     return draw_texture(item, seed, start, count, stream, size)
 
 
 def draw_texture(item: Image, seed: Whole64, start: Whole64, count: int, stream: int, size: tuple[int, int]) -> Floats:
     """Draw constant blocks plus grain, so that low and high frequencies are both present. Arguments and result are
-    those of `draw_image`."""
+    those of `draw_image`, before it is normalized."""
     height, width = size
     blocks = (item.channels, -(-height // _BLOCK), -(-width // _BLOCK))
     coarse, fine = math.prod(blocks), item.channels * height * width

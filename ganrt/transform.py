@@ -15,6 +15,7 @@ from ganrt.checks import as_array, is_whole
 from ganrt.errors import RequestError
 from ganrt.feeds import Array, Feeds, draw_missing
 from ganrt.images import Floats, Pictures
+from ganrt.levels import find_levels
 from ganrt.sample_request import Labels, Seeds
 from ganrt.spec import Image, Spec
 from ganrt.tiles import (
@@ -51,7 +52,7 @@ def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], F
     count = windows.count
     for tile, picture in product(range(0, windows.rows, count), range(0, count, windows.at_once)):
         feeds = windows.take(tile + picture, min(windows.at_once, count - picture))
-        windows.put(tile + picture, images.to_uint8(compute(feeds), spec.output.range))
+        windows.put(tile + picture, images.to_uint8(compute(feeds), find_levels(spec.output)))
     return windows.finish()
 
 
@@ -126,7 +127,7 @@ class Windows:
         for tile, picture in places:
             part = pictures[picture if len(pictures) > 1 else 0]
             parts.append(_crop(part, self._tiles[tile].start, self._window) if cut else part)
-        return images.from_uint8(np.stack(parts), item.range)
+        return images.from_uint8(np.stack(parts), find_levels(item))
 
     def _follows_first(self, item: Image) -> bool:
         """Return whether an image input has the size of the first one, or of another that has, and is cut like it."""
@@ -213,6 +214,8 @@ def to_pictures(item: Image, given: Any) -> Pictures:
     RequestError for a wrong type, dtype or shape; ArtifactError for a file that cannot be read.
     """
     channels = 3 if item.role == LUMA else item.channels
+    if isinstance(given, str | Path) or hasattr(given, "convert"):
+        images.check_file_channels(item.name, channels)
     if isinstance(given, str | Path):
         return images.read_picture(Path(given), channels)[None]
     if hasattr(given, "convert") and hasattr(given, "mode"):

@@ -438,6 +438,62 @@ FAULTS = {
         ("draw.indices if in_order else counted", "draw.indices"),
         ("if value == value", ""),
     ],
+    ("ganrt/levels.py", "tests/core/test_levels.py"): [
+        ("item.mean is None and item.std is None and", "item.mean is None and"),
+        ('item.std is None and item.order == "rgb"', "item.std is None"),
+        ("(2, 1, 0, 3)[:channels]", "(2, 1, 0)[:channels]"),
+        ("((plain[0] - centre) / width, ", "((plain[0] - centre) * width, "),
+        ("return min(low for", "return max(low for"),
+        ("return min(high - low for", "return max(high - low for"),
+        ("(images[:, levels.places] - ", "(images - "),
+    ],
+    ("ganrt/normalization.py", "tests/core/test_levels.py"): [
+        ("all(low <= value <= high", "all(low < value <= high"),
+        ("all(low <= value <= high", "all(low <= value < high"),
+        ("value > 0 and _fits_float32(low, high, value)", "_fits_float32(low, high, value)"),
+        ("(high - low) / std > 1 / _MOST and ", ""),
+        (" and max(abs(low), abs(high)) / std < _MOST", ""),
+        ("channels not in (3, 4)", "channels == 1 and False"),
+    ],
+    ("ganrt/images.py", "tests/core/test_levels.py"): [
+        ("planes = planes[:, levels.places]", "pass"),
+        ("levels.places if isinstance(levels, ChannelRanges) else range(channels)", "range(channels)"),
+    ],
+    ("ganrt/images.py", "tests/core/test_images.py"): [
+        ("sheet[..., 3:] = 0", "sheet[..., 3:] = 24"),
+        ("(down + right) % 2", "down % 2"),
+        ("board * (1 - opacity)", "board * opacity"),
+        ("if channels not in MODES", "if channels in MODES"),
+    ],
+    ("ganrt/spec.py", "tests/core/test_levels.py"): [
+        ("if raw.get(field, usual) == usual:", "if True:"),
+        ("if raw.get(field, usual) == usual:", "if False:"),
+    ],
+    ("ganrt/proving.py", "tests/core/test_levels.py"): [
+        ("values = undo_normalization(images, find_levels(spec.output))", "values = images"),
+        ("undo_normalization(found, levels) - ", "found - "),
+    ],
+    ("ganrt/agreement.py", "tests/core/test_levels.py"): [("(undo_normalization(images, levels) for", "(images for")],
+    ("ganrt/synthetic.py", "tests/core/test_levels.py"): [(", find_levels(item))", ", item.range)")],
+    ("ganrt/transform.py", "tests/core/test_levels.py"): [("find_levels(item))", "item.range)")],
+    ("ganrt/serve/photos.py", "tests/serve/test_photos.py"): [
+        (" and len(bands) < 4", ""),
+        ('"L" if grey else "RGB"', '"RGB"'),
+        ("            image.putalpha(PIL.Image.fromarray(alpha[..., 0]))", "            pass"),
+        ("None if channels == 4 else alpha", "alpha"),
+    ],
+    ("export/lint/named_outputs.py", "tests/export/lint/test_named_outputs.py"): [
+        ("if isinstance(found.get(name), Tensor):", "if name in found:"),
+        ("run.result = found[name]", "pass"),
+    ],
+    ("export/lint/findings.py", "tests/export/lint/test_named_outputs.py"): [
+        ("if named[0]:", "if False:"),
+        ("if isinstance(name, str)}", "}"),
+    ],
+    ("export/precision/pictures.py", "tests/export/test_normalization.py"): [("4 if transparent else 3", "3")],
+    ("export/contact_sheet.py", "tests/export/test_normalization.py"): [
+        ("np.maximum(difference[:, :3], difference[:, 3:])", "difference[:, :3]"),
+    ],
     ("ganrt/synthetic.py", "tests/core/test_synthetic.py"): [
         ("values[:, coarse:]", "values[:, :fine]"),
         ("elif first <= last:", "elif first < last:"),

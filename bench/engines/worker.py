@@ -20,6 +20,7 @@ from ganrt.bundle import Bundle
 from ganrt.errors import GanrtError, UnprovenError
 from ganrt.feeds import Feeds
 from ganrt.images import Floats
+from ganrt.levels import find_levels
 from ganrt.trust import reject_refused, require_proof
 
 from .. import calls, clock
@@ -188,7 +189,7 @@ def compare_with_golden(bundle: Bundle, batch: int, call: Call) -> Compared:
         for first in range(0, count, batch):
             rows = min(batch, count - first)
             made = call(take_batch(given, Batch(first, rows, batch)))[:rows]
-            parts.append(compare(made, group.images[first : first + rows], bundle.spec.output.range))
+            parts.append(compare(made, group.images[first : first + rows], find_levels(bundle.spec.output)))
     agreement = Agreement.join(parts)
     worst = float(agreement.psnr.min())
     if not np.isfinite(worst):

@@ -11,6 +11,7 @@ import ganrt
 from ganrt import feeds
 from ganrt.bundle import Bundle
 from ganrt.images import to_uint8
+from ganrt.levels import find_levels
 
 from .. import clock
 
@@ -38,7 +39,7 @@ def make_sampler(generator: ganrt.Generator, batch: int, size: feeds.Size | None
     spec, count = generator.spec, batch * BATCHES_PER_CALL
     if size is not None:
         given = feeds.draw_feeds(spec, 0, 0, count, size=size)
-        pictures = [to_uint8(given[item.name], item.range) for item in spec.images]
+        pictures = [to_uint8(given[item.name], find_levels(item)) for item in spec.images]
         return lambda: len(generator.transform(*pictures, tile=0))
     start = itertools.count(0, count)
     return lambda: len(generator.sample(count, start=next(start)))

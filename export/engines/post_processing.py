@@ -7,21 +7,23 @@ import numpy as np
 import onnx_ir as ir
 
 from ganrt.gpu import FINITENESS_TENSOR, PICTURES_TENSOR
+from ganrt.levels import ChannelRanges, find_levels, split_bounds
 from ganrt.spec import Spec
 
 
 def add_post_processing_head(model: ir.Model, spec: Spec) -> ir.Model:
     """Return a copy of a graph with two outputs beside its float image (N, C, H, W).
 
-    PICTURES_TENSOR, uint8 (N, H, W, C): the image clamped to the range of the output and rounded to nearest, halves up,
-    as `ganrt.images.to_uint8` does. TensorRT defines its cast to uint8 for 0 to 255 only, so the image is clamped and
-    rounded before it.
+    PICTURES_TENSOR, uint8 (N, H, W, C): the image clamped to the levels of the output and rounded to nearest, halves
+    up, as `ganrt.images.to_uint8` does. TensorRT defines its cast to uint8 for 0 to 255 only, so the image is clamped
+    and rounded before it.
     FINITENESS_TENSOR, float32 (N): the mean magnitude of each image, which is not finite if any of its values is not.
     """
     model = model.clone()
     graph = model.graph
     image = next(value for value in graph.outputs if value.name == spec.output.name)
-    low, high = spec.output.range
+    levels = find_levels(spec.output)
+    low, high = split_bounds(levels)
 
     # Node names are part of an architecture's digest, by which engines to refit are found in users' caches.
     def add_constant(name: str, array: np.ndarray) -> ir.Value:
@@ -38,8 +40,15 @@ def add_post_processing_head(model: ir.Model, spec: Spec) -> ir.Model:
     floats = add_node("Cast", image, to=ir.DataType.FLOAT)
     bottom, top = add_constant("low", np.array(low, np.float32)), add_constant("high", np.array(high, np.float32))
     scale = add_constant("scale", np.array(255.0 / (high - low), np.float32))
-    scaled = add_node("Mul", add_node("Sub", add_node("Clip", floats, bottom, top), bottom), scale)
+    if isinstance(levels, ChannelRanges):  # Clip takes the same bounds for all channels
+        clamped = add_node("Min", add_node("Max", floats, bottom), top)
+    else:
+        clamped = add_node("Clip", floats, bottom, top)
+    scaled = add_node("Mul", add_node("Sub", clamped, bottom), scale)
     rounded = add_node("Floor", add_node("Add", scaled, add_constant("half", np.array(0.5, np.float32))))
+    if isinstance(levels, ChannelRanges):
+        order = add_constant("order", np.argsort(levels.places))
+        rounded = add_node("Gather", rounded, order, axis=1)
     pictures = add_node("Cast", add_node("Transpose", rounded, perm=(0, 2, 3, 1)), to=ir.DataType.UINT8)
     if model.opset_imports[""] >= 18:
         axes = add_constant("axes", np.array([1, 2, 3], np.int64))

@@ -25,6 +25,7 @@ from .batch import (
 )
 from .class_count import check_class_counts
 from .findings import Finding, Wrapper, join_paths
+from .named_outputs import take_named_output
 from .noise import RandomCall
 from .norm_calls import compute_norms_of_input
 from .observer import Run, run_with_hooks
@@ -66,11 +67,13 @@ def check_dry_run(module: nn.Module, spec: Spec, in_training: Sequence[str] = ()
             module, repaired = compute_norms_of_input(module, list(dict.fromkeys(run.training_norms)))
             run, findings = run_with_hooks(module, given), [*counts, repaired]
         findings += [*_check_state(run), *_check_precision(run), *_check_python_reads(run)]
+        module, named = take_named_output(module, run, spec)
+        findings += named
         place = _find_image_output(run.result, rows, spec)
         if place is not None:
             module, run.result = SelectOutput(module, place), run.result[place]
             findings.append(Finding("forward", "forward", f"returns several things; item {place} is taken", "fixed"))
-        findings += _check_result(run, rows)
+        findings += [] if any(part.severity == "rejected" for part in named) else _check_result(run, rows)
         if run.random_calls:
             module, run, spec, drawn = _turn_draws_into_inputs(module, run, spec, given)
             findings += drawn

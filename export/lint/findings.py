@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 import torch
@@ -52,9 +52,21 @@ class RowByRow(Wrapper):
         if len(inputs[0]) == 1:
             return self.wrapped_by_ganrt(*inputs)
         rows = [self.wrapped_by_ganrt(*(value[k : k + 1] for value in inputs)) for k in range(len(inputs[0]))]
+        named = [list_named(row) for row in rows]
+        if named[0]:
+            return {name: _join_rows([row[name] for row in named]) for name in named[0]}
         if not isinstance(rows[0], tuple | list):
             return _join_rows(rows)
         return tuple(map(_join_rows, zip(*rows, strict=True)))
+
+
+def list_named(result: object) -> dict[str, Any]:
+    """Name of each part of what a module returned -> the part; empty for what has no names, such as a tensor."""
+    if isinstance(result, Mapping):
+        return {name: part for name, part in result.items() if isinstance(name, str)}
+    if isinstance(result, tuple):
+        return dict(zip(getattr(result, "_fields", ()), result, strict=False))
+    return {field.name: getattr(result, field.name) for field in fields(result)} if is_dataclass(result) else {}
 
 
 def _join_rows(rows: Sequence[Any]) -> Any:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
+from ganrt.levels import find_hull, find_levels
 from ganrt.spec import Image, Input, Label, Latent, Scalar, Spec
 
 from ..passes import read_attribute, read_constant
@@ -56,7 +57,9 @@ def find_output_interval(model: ir.Model, spec: Spec) -> Interval:
 
 
 def _read_input(item: Input) -> Interval:
-    if isinstance(item, Image | Scalar) or (isinstance(item, Latent) and item.distribution == "uniform"):
+    if isinstance(item, Image):
+        return Interval(*find_hull(find_levels(item)))
+    if isinstance(item, Scalar) or (isinstance(item, Latent) and item.distribution == "uniform"):
         return Interval(*item.range)
     return Interval(0, item.classes) if isinstance(item, Label) else _ANY
 

@@ -12,6 +12,7 @@ from torch import nn
 from ganrt import feeds
 from ganrt.feeds import Array
 from ganrt.golden import proof_picture_size
+from ganrt.levels import find_levels, undo_normalization
 from ganrt.spec import Range, Spec
 
 from .findings import Finding, Severity, join_paths
@@ -38,7 +39,7 @@ def check_output_range(model: ir.Model, module: nn.Module, spec: Spec) -> Iterat
     Args:
         model: the traced graph of `module`.
     """
-    bounds, declared = find_output_interval(model, spec), spec.output.range
+    bounds, declared = _find_plain_bounds(model, spec), spec.output.range
     if bounds.reach is Reach.SATURATING and _compute_overlap(bounds[:2], declared) >= _ALIKE:
         return
     values = _measure_values(module, spec)
@@ -47,13 +48,21 @@ def check_output_range(model: ir.Model, module: nn.Module, spec: Spec) -> Iterat
     yield from [finding] if finding else _compare_values(values, declared)
 
 
+def _find_plain_bounds(model: ir.Model, spec: Spec) -> Interval:
+    """The bounds that the graph gives the image, after its normalization was undone."""
+    found = find_output_interval(model, spec)
+    ends = np.repeat(np.array([found.low, found.high]), spec.output.channels).reshape(2, -1, 1, 1)
+    low, high = undo_normalization(ends, find_levels(spec.output))
+    return found._replace(low=float(low.min()), high=float(high.max()))
+
+
 def _measure_values(module: nn.Module, spec: Spec) -> Array:
-    """Values of some images, flat."""
+    """Values of some images, their normalization undone, flat."""
     count = _PICTURES if spec.images else _SAMPLES
     drawn = feeds.draw_feeds(spec, 0, 0, count, size=proof_picture_size(spec))
     with torch.inference_mode():
         images = module(*(torch.from_numpy(array) for array in drawn.values()))
-    return images.double().numpy().ravel()  # type: ignore[no-any-return]
+    return undo_normalization(images.double().numpy(), find_levels(spec.output)).ravel()
 
 
 def _compare_bounds(bounds: Interval, declared: Range, values: Array, where: str) -> Finding | None:

@@ -16,6 +16,7 @@ from ganrt import feeds
 from ganrt.agreement import THRESHOLDS, compare
 from ganrt.feeds import Feeds, Size
 from ganrt.golden import output_size, proof_sizes
+from ganrt.levels import find_levels
 from ganrt.spec import Image, Spec
 
 from ..tracing import Sizes, count_macs
@@ -88,7 +89,7 @@ class _Checked(NamedTuple):
             return None
         try:
             made = run_on_onnxruntime(self.model, given)
-            worst = float(compare(made, images, self.spec.output.range).psnr.min())
+            worst = float(compare(made, images, find_levels(self.spec.output)).psnr.min())
         except Exception as error:  # of ONNX Runtime, or images of another shape
             return _Trial(sizes, f"the traced graph fails: {describe_error(error)}", True)
         if worst >= self.floor:

@@ -13,7 +13,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from ganrt.agreement import THRESHOLDS, compare
 from ganrt.feeds import Feeds
-from ganrt.spec import Range, Spec
+from ganrt.levels import Levels, find_levels
+from ganrt.spec import Spec
 
 from .findings import Finding, join_paths, strip_wrappers
 
@@ -55,8 +56,8 @@ def check_training_mode(
         images: what the module makes of `given` in evaluation mode.
         in_training: paths of the modules that came in training mode.
     """
-    value_range = spec.output.range
-    whole, _ = _compare_modes(module, value_range, images, given, in_training)
+    levels = find_levels(spec.output)
+    whole, _ = _compare_modes(module, levels, images, given, in_training)
     if not whole < THRESHOLDS["fp32"]:
         return
     alike: dict[type[nn.Module], list[str]] = {}
@@ -65,7 +66,7 @@ def check_training_mode(
             alike.setdefault(type(part), []).append(strip_wrappers(name))
     found: dict[str, list[tuple[float, list[str]]]] = {}
     for kind, paths in alike.items():
-        psnr, alone = _compare_modes(module, value_range, images, given, paths)
+        psnr, alone = _compare_modes(module, levels, images, given, paths)
         if psnr < THRESHOLDS["fp32"]:
             found.setdefault(_choose_text(kind, alone), []).append((psnr, paths))
     for text, parts in (found or {_OTHERS: [(whole, [""])]}).items():
@@ -81,7 +82,7 @@ def _choose_text(kind: type[nn.Module], alone: bool) -> str:
 
 
 def _compare_modes(
-    module: nn.Module, value_range: Range, images: Tensor, given: Feeds, in_training: Collection[str]
+    module: nn.Module, levels: Levels, images: Tensor, given: Feeds, in_training: Collection[str]
 ) -> tuple[float, bool]:
     """Worst PSNR between both modes, in dB, infinity where training mode cannot be run; and whether it ran on single
     pictures."""
@@ -89,7 +90,7 @@ def _compare_modes(
     for size in (1, rows) if in_training else ():
         found = _run_in_training(module, images, given, in_training, size)
         if found is not None:
-            return float(compare(found.numpy(), images.numpy(), value_range).psnr.min()), size == 1
+            return float(compare(found.numpy(), images.numpy(), levels).psnr.min()), size == 1
     return float("inf"), True
 
 

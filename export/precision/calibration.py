@@ -18,6 +18,7 @@ from ganrt.feeds import Array, Feeds
 from ganrt.fp16_emulation import emulate_fp16
 from ganrt.golden import proof_picture_size, proof_sizes
 from ganrt.images import from_uint8
+from ganrt.levels import find_levels
 from ganrt.spec import Spec
 from ganrt.telemetry import no_telemetry
 
@@ -85,7 +86,7 @@ def draw_samples(spec: Spec, count: int, crops: PictureCrops | None = None, star
     sizes = proof_sizes(spec) if crops is None else [proof_picture_size(spec)]
     pictures: Crops = {} if crops is None else crops.calibration
     count = len(next(iter(pictures.values()), range(count)))
-    ranges = {item.name: item.range for item in spec.images}
+    ranges = {item.name: find_levels(item) for item in spec.images}
     drawn, step = [], 1 if spec.single else _ROWS
     for first in range(0, count, step):
         size = sizes[-(first // step) % len(sizes)]

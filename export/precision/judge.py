@@ -12,6 +12,7 @@ import onnx_ir as ir
 from ganrt.agreement import Agreement, compare
 from ganrt.feeds import Array
 from ganrt.flat_parts import FlatParts, measure_flat_parts
+from ganrt.levels import find_levels
 from ganrt.spec import Spec
 
 from .calibration import Samples, run_samples
@@ -74,7 +75,7 @@ class Judge:
     ) -> None:
         self._given = samples.given
         self._wanted = run_samples(model, self._given) if samples.images is None else samples.images
-        self._range = spec.output.range
+        self._range = find_levels(spec.output)
         self._quality, self._texture = quality, texture
         self._runners = find_runners(backends, spec, model, self._given, self._wanted)
 

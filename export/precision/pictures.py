@@ -18,7 +18,7 @@ import PIL.Image
 
 from ganrt.errors import ArtifactError, RequestError
 from ganrt.feeds import Size
-from ganrt.images import Pictures, list_picture_files, read_picture
+from ganrt.images import MODES, Pictures, list_picture_files, read_picture
 from ganrt.spec import Image, Spec
 from ganrt.synthetic import CLASS_MAPS, INSTANCE_MAPS, MASKS
 
@@ -91,13 +91,14 @@ def read_crops(
         return _Half(groups, sizes[:1], CALIBRATION, -(-expected // 2)), _Half(groups, sizes, per_size, expected // 2)
 
     calibration, held_out = make_halves(len(files))
+    transparent = any(item.channels == 4 for group in groups for item in group)
     skipped: list[str] = []
     single: Pictures | None = None
     for path in files:
         if len(calibration.files) == CALIBRATION:
             break
         try:
-            picture = read_picture(path, 3)
+            picture = read_picture(path, 4 if transparent else 3)
         except ArtifactError as error:
             skipped.append(str(error))
             progress(f"skipped: {error}")
@@ -117,13 +118,13 @@ def read_crops(
 
 def takes_photographs(item: Image) -> bool:
     """Whether photographs are what an image input takes, going by its role and channels."""
-    return item.channels in (1, 3) and item.role.lower() not in (*CLASS_MAPS, *INSTANCE_MAPS, *MASKS)
+    return item.channels in MODES and item.role.lower() not in (*CLASS_MAPS, *INSTANCE_MAPS, *MASKS)
 
 
 def _group_inputs(spec: Spec) -> list[Group]:
     """The inputs to fill with pictures, in the order of the Spec."""
     filled = [item for item in spec.images if takes_photographs(item)]
-    filled = filled or [item for item in spec.images if item.channels in (1, 3)]
+    filled = filled or [item for item in spec.images if item.channels in MODES]
     roots: dict[str, str] = {}
     groups: dict[str, Group] = {}
     for item in spec.images:
@@ -148,7 +149,7 @@ class _Half:
         self._each = -(-count // max(1, min(count, expected)))
 
     def add_file(self, picture: Pictures, name: str) -> None:
-        """Cut a picture, uint8 (H, W, 3). The name decides where."""
+        """Cut a picture, uint8 (H, W, C). The name decides where."""
         self.files.append(
             [[self._cut_row(picture, name, sizes, k) for k in range(self._each)] for sizes in self._sizes]
         )
@@ -210,9 +211,7 @@ def _choose_window(picture: Pictures, size: Size, chance: random.Random) -> Wind
 
 def _fit_part(part: Pictures, item: Image) -> Pictures:
     """The part in the size and the channels of an input. Values of label maps are not mixed."""
-    image = PIL.Image.fromarray(part)
-    if item.channels == 1:
-        image = image.convert("L")
+    image = PIL.Image.fromarray(part).convert(MODES[item.channels])
     if item.size is not None and item.size != part.shape[:2]:
         kinds = PIL.Image.Resampling
         image = image.resize(item.size[::-1], kinds.BICUBIC if takes_photographs(item) else kinds.NEAREST)

@@ -17,6 +17,7 @@ from ganrt.batching import run_all
 from ganrt.bundle import Bundle, Variant
 from ganrt.errors import BackendError, BundleError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds
+from ganrt.levels import find_levels
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
 from ganrt.stores import FolderStore
@@ -69,4 +70,4 @@ def _makes_images(backend: str, spec: Spec, model: ir.Model, given: Sequence[Fee
     except (*REFUSALS, RequestError):  # which the proof of the float32 variant reports
         return False
     pairs = zip(found, wanted, strict=True)
-    return all(compare(*pair, spec.output.range).psnr.min() >= THRESHOLDS["fp32"] for pair in pairs)
+    return all(compare(*pair, find_levels(spec.output)).psnr.min() >= THRESHOLDS["fp32"] for pair in pairs)

@@ -63,7 +63,7 @@ def _fit_input(model: ir.Model, value: ir.Value, item: Input, spec: Spec, batch:
     nodes: list[_Step] = []
     if dtype is ir.DataType.INT32:
         nodes.append(("Cast", {"to": int(dtype)}, None))
-    if isinstance(item, Image) and sides is not None and has_channels_last([*[None] * missing, *sides]):
+    if isinstance(item, Image) and sides is not None and has_channels_last([*[None] * missing, *sides], item.channels):
         nodes.append(("Transpose", {"perm": list(_TO_LAST)}, None))
     if missing:
         nodes.append(("Squeeze", {}, 0))
@@ -83,7 +83,7 @@ def _fit_output(model: ir.Model, spec: Spec) -> None:
     sides = [None] * 4 if made.shape is None else list(made.shape)
     missing = 1 if spec.single and len(sides) == 3 else 0
     nodes: list[_Step] = [("Unsqueeze", {}, 0)] if missing else []
-    if has_channels_last([*[None] * missing, *sides]):
+    if has_channels_last([*[None] * missing, *sides], spec.output.channels):
         nodes.append(("Transpose", {"perm": list(_TO_FIRST)}, None))
     made.shape = None
     for node in _make_nodes(model, nodes, made):
@@ -108,9 +108,14 @@ def _make_nodes(model: ir.Model, chain: Sequence[_Step], value: ir.Value) -> Ite
         yield node
 
 
-def has_channels_last(sides: Sequence[object]) -> bool:
-    """Whether four sides are those of NHWC."""
-    return len(sides) == 4 and sides[3] in _CHANNELS and sides[1] not in _CHANNELS
+def has_channels_last(sides: Sequence[object], channels: int | None = None) -> bool:
+    """Whether four sides are those of NHWC.
+
+    Args:
+        channels: of the image, if they are known.
+    """
+    usual = _CHANNELS if channels is None else (*_CHANNELS, channels)
+    return len(sides) == 4 and sides[3] in usual and sides[1] not in usual
 
 
 def list_sides(item: Input) -> list[int | str]:

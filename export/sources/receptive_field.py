@@ -10,6 +10,7 @@ import numpy as np
 from ganrt import feeds
 from ganrt.feeds import Array, Feeds
 from ganrt.images import Floats
+from ganrt.levels import find_levels, find_span, undo_normalization
 from ganrt.spec import Image, Spec
 
 _SIDES = (64, 128, 256)
@@ -60,10 +61,9 @@ def has_reach(spec: Spec, run: Callable[[Feeds], Floats], reach: int) -> bool:
     names = {item.name for item in spec.images}
     cut = {n: np.ascontiguousarray(a[..., places, places]) if n in names else a for n, a in given.items()}
     scale = spec.output.scale
-    whole, part = run(given)[0], run(cut)[0]
+    whole, part = (undo_normalization(run(each), find_levels(spec.output))[0] for each in (given, cut))
     middle, own = (slice((first + margin) * scale, (first + margin + inner) * scale) for first in (margin, 0))
-    low, high = spec.output.range
-    apart = np.abs(whole[:, middle, middle] - part[:, own, own]).max()
+    apart, (low, high) = np.abs(whole[:, middle, middle] - part[:, own, own]).max(), spec.output.range
     return bool(apart <= _ROUNDING * (high - low))
 
 
@@ -88,6 +88,5 @@ def _measure_at(spec: Spec, run: Callable[[Feeds], Floats], side: int, step: int
 
 def _change_pixel(images: Array, place: int, change: float, item: Image) -> Array:
     changed = images.copy()
-    low, high = item.range
-    changed[..., place, place] += change * (high - low)
+    changed[..., place, place] += change * find_span(find_levels(item))
     return changed

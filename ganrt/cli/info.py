@@ -12,6 +12,7 @@ from ganrt.bundle import Bundle
 from ganrt.choosing import LoadRequest, candidates_by_rule
 from ganrt.cli.terminal import print_proofs
 from ganrt.errors import RequestError
+from ganrt.levels import find_levels
 from ganrt.trust import find_refusal
 from ganrt.tuned import Timing, Tuned
 
@@ -52,6 +53,8 @@ def print_info(bundle: Bundle, name: str) -> None:
         name: the bundle's path as the user wrote it.
     """
     click.echo(f"{name}: {bundle.spec.family}, {_total_bytes(bundle) / 1e6:.1f} MB; makes {bundle.spec.output}")
+    if find_levels(bundle.spec.output) != bundle.spec.output.range:
+        click.echo(f"  the network makes {bundle.spec.output.values}")
     if missing := _list_missing(bundle):
         click.echo(f"  missing: {', '.join(missing)}")
     if bundle.left_out:

@@ -14,6 +14,7 @@ from ganrt.gpu.device import Gpu, translate_errors
 from ganrt.gpu.pictures import DevicePictures
 from ganrt.gpu.program_cache import ProgramCache, Shapes
 from ganrt.gpu.tensor_names import FINITENESS_TENSOR, PICTURES_TENSOR
+from ganrt.levels import find_levels
 from ganrt.spec import Image, Label, Latent, Spec
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -78,7 +79,7 @@ class OrtProgram:
             self._session.run_with_iobinding(self._binding, self._options)
             output = self._spec.output
             buffers = (self.outputs[output.name], self.outputs[PICTURES_TENSOR], self.outputs[FINITENESS_TENSOR])
-            self._pictures.enqueue(*buffers, self.shapes[output.name], output.range, stream)
+            self._pictures.enqueue(*buffers, self.shapes[output.name], find_levels(output), stream)
 
     def close(self) -> None:
         """Free the memory, once all work is done."""

@@ -3,13 +3,14 @@ no post-processing head."""
 
 from __future__ import annotations
 
+from itertools import repeat
 from pathlib import Path
 
 import cuda.core as core
 import numpy as np
 
 from ganrt.gpu.device import Gpu
-from ganrt.spec import Range
+from ganrt.levels import ChannelRanges, Levels
 
 _KERNEL = "ganrt_pictures"
 _THREADS = 256
@@ -20,13 +21,19 @@ def read_source() -> str:
     return Path(__file__).with_name("pictures.cu").read_text()
 
 
-def build_arguments(shape: tuple[int, ...], value_range: Range) -> tuple[np.generic, ...]:
-    """Return the kernel's arguments behind its three buffers, for an image (N, C, H, W). The first is the number of
-    threads needed."""
+def build_arguments(shape: tuple[int, ...], levels: Levels) -> list[tuple[np.generic, ...]]:
+    """Return the kernel's arguments behind its three buffers, for an image (N, C, H, W): of one launch for all
+    channels, or of one for each if their ranges or order differ. The first argument is the number of threads needed."""
     rows, channels, height, width = shape
-    low, high = value_range
     sizes = (np.uint64(rows * height * width), np.uint32(height * width), np.uint32(channels))
-    return (*sizes, np.float32(low), np.float32(high), np.float32(255.0 / (high - low)))
+    if isinstance(levels, ChannelRanges):
+        parts = [(k, *part) for k, part in enumerate(zip(levels.places, repeat(1), levels.ranges, strict=False))]
+    else:
+        parts = [(0, 0, channels, levels)]
+    return [
+        (*sizes, *map(np.uint32, (first, place, count)), *map(np.float32, (low, high, 255.0 / (high - low))))
+        for first, place, count, (low, high) in parts
+    ]
 
 
 class DevicePictures:
@@ -41,17 +48,17 @@ class DevicePictures:
         pictures: core.Buffer,
         finiteness: core.Buffer,
         shape: tuple[int, ...],
-        value_range: Range,
+        levels: Levels,
         stream: core.Stream,
     ) -> None:
-        """Put the kernel on a stream.
+        """Put the kernel on a stream, once or several times.
 
         Args:
-            image: float32 of `shape` (N, C, H, W).
+            image: float32 of `shape` (N, C, H, W), of which `levels` are the levels 0 and 255.
             pictures: uint8 (N, H, W, C), written.
             finiteness: float32 (N), written: 0, or NaN for an image with a value that is not finite.
         """
         finiteness.fill(0, stream=stream)
-        arguments = build_arguments(shape, value_range)
-        config = core.LaunchConfig(grid=-(-int(arguments[0]) // _THREADS), block=_THREADS)
-        core.launch(stream, config, self._kernel, image, pictures, finiteness, *arguments)
+        for arguments in build_arguments(shape, levels):
+            config = core.LaunchConfig(grid=-(-int(arguments[0]) // _THREADS), block=_THREADS)
+            core.launch(stream, config, self._kernel, image, pictures, finiteness, *arguments)

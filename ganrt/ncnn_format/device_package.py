@@ -10,13 +10,16 @@ from ganrt import atomic
 from ganrt.bundle import Bundle
 from ganrt.errors import BundleError, RequestError
 from ganrt.latents import SCALED_LIMIT, find_interval
+from ganrt.levels import ChannelRanges, find_levels
 from ganrt.ncnn_format.conversion import convert_graph
 from ganrt.ncnn_format.network import Network
 from ganrt.random_values import read_random_values
-from ganrt.spec import Image, Label, Latent, Range, Scalar, Spec
+from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 
 PARAM, WEIGHTS, HEADER, EXAMPLE, README = "generator.param", "generator.bin", "ganrt.h", "sample.cpp", "README.md"
 """Names of the files."""
+_SUFFIXES = {1: "pgm", 3: "ppm", 4: "pam"}
+"""Channels of a picture -> how the name of its file ends."""
 _PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -77,7 +80,6 @@ int main(int count, char **arguments) {{
 
 
 def _write_example(spec: Spec, network: Network, precision: str) -> str:
-    low, high = (_format_float(bound) for bound in spec.output.range)
     half, brief = precision == "fp16", precision == "bf16"
     lines = [
         "ncnn::Net net;",
@@ -88,7 +90,7 @@ def _write_example(spec: Spec, network: Network, precision: str) -> str:
         *(line for item in spec.inputs for line in _write_input(spec, item)),
         "ncnn::Mat image;",
         f'if (extractor.extract("{network.output}", image)) return 2;',
-        f"return ganrt::write_picture(arguments[count - 1], image, {low}, {high}) ? 0 : 3;",
+        f"return ganrt::write_picture(arguments[count - 1], image, {_write_levels(spec.output)}) ? 0 : 3;",
     ]
     drawn = [] if spec.images else ["unsigned long long seed = strtoull(arguments[1], nullptr, 10);"]
     drawn += [] if spec.images else ["unsigned long long index = strtoull(arguments[2], nullptr, 10);"]
@@ -96,7 +98,7 @@ def _write_example(spec: Spec, network: Network, precision: str) -> str:
     seeded = ["unsigned long long seed = 0, index = 0;"] if spec.images and spec.streams else []
     wanted = f"if (count != {len(takes) + 2}) return 4;"
     text = "\n".join(f"    {line}" for line in [wanted, *drawn, *seeded, *lines])
-    usage = f"./sample {' '.join(takes)} picture.{'pgm' if spec.output.channels == 1 else 'ppm'}"
+    usage = f"./sample {' '.join(takes)} picture.{_SUFFIXES[spec.output.channels]}"
     return _EXAMPLE.format(usage=usage, example=EXAMPLE, header=HEADER, lines=text)
 
 
@@ -105,8 +107,9 @@ def _write_input(spec: Spec, item: Latent | Label | Image | Scalar) -> list[str]
     name, stream = f"input_{item.name}", spec.streams.get(item.name, 0)
     give = f'extractor.input("{item.name}", '
     if isinstance(item, Image):
-        number, bounds = spec.images.index(item) + 1, ", ".join(map(_format_float, item.range))
-        read = f"ganrt::read_picture(arguments[{number}], {name}, {item.channels}, {bounds})"
+        number, plain = spec.images.index(item) + 1, find_levels(item) == item.range
+        levels = f"{item.channels}, {_write_levels(item)}" if plain else _write_levels(item)
+        read = f"ganrt::read_picture(arguments[{number}], {name}, {levels})"
         return [f"ncnn::Mat {name};", f"if (!{read}) return 5;", f"{give}{name});"]
     if isinstance(item, Scalar):
         return [f"float {name} = {_format_float(item.default)};", f"{give}ncnn::Mat(1, &{name}));"]
@@ -120,6 +123,15 @@ def _write_input(spec: Spec, item: Latent | Label | Image | Scalar) -> list[str]
     if len(item.shape) > 1:
         blob += f".reshape({', '.join(str(side) for side in reversed(item.shape))})"
     return [f"std::vector<float> {name} = {_write_draw(item, stream)};", f"{give}{blob});"]
+
+
+def _write_levels(item: Image | Output) -> str:
+    """Return the values of the levels 0 and 255 as arguments: of all channels, or of each and its place."""
+    levels = find_levels(item)
+    if not isinstance(levels, ChannelRanges):
+        return ", ".join(map(_format_float, levels))
+    channels = zip(levels.places, levels.ranges, strict=True)
+    return f"{{{', '.join(f'{{{place}, {low!r}, {high!r}}}' for place, (low, high) in channels)}}}"
 
 
 def _write_draw(item: Latent, stream: int) -> str:
@@ -154,14 +166,10 @@ Inputs, without a batch:
 
 {inputs}
 
-Output: `{network.output}`, {spec.output}; values from {_format_range(spec.output.range)}.
+Output: `{network.output}`, {spec.output}; {spec.output.values}.
 
 The values of an input depend on the seed, the number of the sample and the input alone. Sample 5 of seed 7 is the same
 picture here and in `ganrt sample --seed 7 --start 5`, up to the rounding of the network.
 
 Digest of the variant in the bundle: `{bundle.digest(variant)}`
 """
-
-
-def _format_range(bounds: Range) -> str:
-    return f"{bounds[0]:g} to {bounds[1]:g}"

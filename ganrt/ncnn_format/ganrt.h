@@ -42,45 +42,83 @@ inline std::vector<float> encode_one_hot(int label, int classes) {
     return values;
 }
 
-// Write an image, planes of floats from `low` to `high`, as a PNM file: grey with one channel, else RGB. `image` is an
-// ncnn::Mat, or anything with its members. False if the file cannot be written or a value is not finite.
+// A channel of a network: the channel of the picture that it is, and the values that are its levels 0 and 255.
+struct Channel {
+    int place;
+    double low, high;
+};
+
+inline std::vector<Channel> make_channels(int count, float low, float high) {
+    std::vector<Channel> channels;
+    for (int c = 0; c < count; c++) channels.push_back({c, low, high});
+    return channels;
+}
+
+// Write an image, planes of floats, as a PNM file with one channel (grey) or three (RGB), as a PAM file with four (RGB
+// and opacity). `image` is an ncnn::Mat, or anything with its members. False if the file cannot be written or a value is
+// not finite.
 template <class Image>
-bool write_picture(const char *path, const Image &image, float low, float high) {
+bool write_picture(const char *path, const Image &image, const std::vector<Channel> &channels) {
     for (int c = 0; c < image.c; c++)
         for (int i = 0; i < image.w * image.h; i++)
             if (!isfinite(((const float *)image.channel(c))[i])) return false;
+    if ((size_t)image.c != channels.size() || channels.size() > 4) return false;
     FILE *file = fopen(path, "wb");
     if (!file) return false;
-    float scale = (float)(255.0 / ((double)high - (double)low));
-    fprintf(file, "P%d\n%d %d\n255\n", image.c == 1 ? 5 : 6, image.w, image.h);
-    for (int i = 0; i < image.w * image.h; i++)
+    if (image.c == 4)
+        fprintf(file, "P7\nWIDTH %d\nHEIGHT %d\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\n", image.w, image.h);
+    else
+        fprintf(file, "P%d\n%d %d\n255\n", image.c == 1 ? 5 : 6, image.w, image.h);
+    for (int i = 0; i < image.w * image.h; i++) {
+        unsigned char pixel[4] = {};
         for (int c = 0; c < image.c; c++) {
-            float value = ((const float *)image.channel(c))[i];
-            fputc((unsigned char)((fminf(fmaxf(value, low), high) - low) * scale + 0.5f), file);
+            float low = (float)channels[c].low, high = (float)channels[c].high;
+            float value = ((const float *)image.channel(c))[i], scale = (float)(255.0 / (channels[c].high - channels[c].low));
+            pixel[channels[c].place] = (unsigned char)((fminf(fmaxf(value, low), high) - low) * scale + 0.5f);
         }
+        fwrite(pixel, 1, (size_t)image.c, file);
+    }
     return fclose(file) == 0;
 }
 
-// Read a picture that write_picture wrote, or any binary PNM file of 8 bits without comments, as planes of floats from
-// `low` to `high`. False for another file, another number of channels, or more than `most` pixels a side.
+// The same for channels in the order of the picture, all with values from `low` to `high`.
 template <class Image>
-bool read_picture(const char *path, Image &image, int channels, float low, float high, int most = 16384) {
+bool write_picture(const char *path, const Image &image, float low, float high) {
+    return write_picture(path, image, make_channels(image.c, low, high));
+}
+
+// Read a picture that write_picture wrote, or any binary PNM file of 8 bits without comments, as planes of floats. False
+// for another file, another number of channels, or more than `most` pixels a side.
+template <class Image>
+bool read_picture(const char *path, Image &image, const std::vector<Channel> &channels, int most = 16384) {
     FILE *file = fopen(path, "rb");
     if (!file) return false;
-    int kind = 0, width = 0, height = 0, levels = 0;
-    bool fits = fscanf(file, "P%d %d %d %d", &kind, &width, &height, &levels) == 4 && fgetc(file) != EOF &&
-                kind == (channels == 1 ? 5 : 6) && levels == 255 && width > 0 && height > 0 && width <= most &&
-                height <= most;
-    std::vector<unsigned char> bytes(fits ? (size_t)width * height * channels : 0);
+    int kind = 0, width = 0, height = 0, levels = 0, end = 0, count = (int)channels.size();
+    bool fits;
+    if (count == 4)
+        fits = fscanf(file, "P7 WIDTH %d HEIGHT %d DEPTH 4 MAXVAL 255 TUPLTYPE RGB_ALPHA ENDHDR%n", &width, &height,
+                      &end) == 2 && end > 0;
+    else
+        fits = fscanf(file, "P%d %d %d %d", &kind, &width, &height, &levels) == 4 && kind == (count == 1 ? 5 : 6) &&
+               levels == 255;
+    fits = fits && fgetc(file) != EOF && width > 0 && height > 0 && width <= most && height <= most;
+    std::vector<unsigned char> bytes(fits ? (size_t)width * height * count : 0);
     fits = fits && fread(bytes.data(), 1, bytes.size(), file) == bytes.size();
     fclose(file);
     if (!fits) return false;
-    image.create(width, height, channels);
-    float step = (float)(((double)high - (double)low) / 255.0);
-    for (int c = 0; c < channels; c++)
+    image.create(width, height, count);
+    for (int c = 0; c < count; c++) {
+        float low = (float)channels[c].low, step = (float)((channels[c].high - channels[c].low) / 255.0);
         for (int i = 0; i < width * height; i++)
-            ((float *)image.channel(c))[i] = low + (float)bytes[(size_t)i * channels + c] * step;
+            ((float *)image.channel(c))[i] = low + (float)bytes[(size_t)i * count + channels[c].place] * step;
+    }
     return true;
+}
+
+// The same for channels in the order of the picture, all with values from `low` to `high`.
+template <class Image>
+bool read_picture(const char *path, Image &image, int count, float low, float high, int most = 16384) {
+    return read_picture(path, image, make_channels(count, low, high), most);
 }
 
 }  // namespace ganrt

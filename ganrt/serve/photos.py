@@ -22,7 +22,7 @@ _PNG_LEVEL = 3
 """Higher levels of compression take several times as long, for a few percent."""
 _PIXEL_BYTES = {"PNG": 24, "JPEG": 24, "WEBP": 32}
 """Format -> bytes for a pixel while a picture is decoded, turned and converted, measured with Pillow 12."""
-_SPACES = {"RGB": b"RGB ", "L": b"GRAY"}
+_SPACES = {"RGB": b"RGB ", "RGBA": b"RGB ", "L": b"GRAY"}
 """Mode of a picture -> the colour space of profiles that describe it."""
 
 
@@ -32,7 +32,7 @@ class Photo(NamedTuple):
     picture: Pictures
     """uint8 (H, W, C), with the channels that the model takes."""
     alpha: Pictures | None
-    """Opacity, uint8 (H, W, 1); None for an opaque format."""
+    """Opacity, uint8 (H, W, 1), which the model does not take; None for an opaque format, and where it takes it."""
     profile: bytes | None
     """ICC profile that describes the picture; None for sRGB."""
 
@@ -53,13 +53,14 @@ def read_photo(
     Args:
         name: of the input, for messages.
         content: the file.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey), 3 (RGB) or 4 (RGB and opacity).
         most_pixels: larger pictures are rejected by their header, before memory is allocated.
         reserve: is told how many bytes of memory decoding takes, before it begins.
 
-    Raises RequestError if it is not such a file, is damaged or animated; TooLargeError for too many pixels; what
-    `reserve` raises.
+    Raises RequestError if it is not such a file, is damaged or animated, and for another number of channels;
+    TooLargeError for too many pixels; what `reserve` raises.
     """
+    images.check_file_channels(name, channels)
     try:
         with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as file:
             if file.width * file.height > most_pixels:
@@ -84,16 +85,18 @@ def _convert(image: PIL.Image.Image, channels: int) -> Photo:
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = np.asarray(image.getchannel("A"))[..., None]
-    wanted = "L" if channels == 1 else "RGB"
-    if profile and profile[16:20] != _SPACES[wanted]:
+    if profile and profile[16:20] != _SPACES[images.MODES[channels]]:
         image, profile = _apply_profile(image, profile), None
-    return Photo(images.from_pillow(image, channels), alpha, profile or None)
+        if channels == 4 and alpha is not None:
+            image.putalpha(PIL.Image.fromarray(alpha[..., 0]))
+    return Photo(images.from_pillow(image, channels), None if channels == 4 else alpha, profile or None)
 
 
 def _apply_profile(image: PIL.Image.Image, profile: bytes) -> PIL.Image.Image:
     """Convert a picture to sRGB by its profile; a profile that does not fit its mode is damaged."""
     source = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    plain = image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+    grey = profile[16:20] == _SPACES["L"]
+    plain = image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if grey else "RGB")
     made = PIL.ImageCms.profileToProfile(plain, source, PIL.ImageCms.createProfile("sRGB"), outputMode="RGB")
     assert made is not None, "it returns a new picture unless it is asked to change the old one"
     return made
@@ -105,7 +108,8 @@ def encode_pictures(pictures: Pictures, form: Format, photo: Photo | None = None
     Args:
         pictures: at least one.
         form: the format.
-        photo: the picture that a single one was made of; its transparency, resized, and its profile are put back.
+        photo: the picture that a single one was made of; its profile is put back, and its transparency, resized, where
+            the model makes none.
     """
     buffer = io.BytesIO()
     if form == "npy":
@@ -116,7 +120,7 @@ def encode_pictures(pictures: Pictures, form: Format, photo: Photo | None = None
     profile = None
     if photo is not None:
         profile = photo.profile
-        if photo.alpha is not None:
+        if photo.alpha is not None and len(bands) < 4:
             bands.append(images.resize(photo.alpha, picture.shape[:2])[..., 0])
     image = _join_bands(bands)
     if form == "png":

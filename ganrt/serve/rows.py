@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from ganrt.feeds import Feeds, check_inputs
 from ganrt.generator import Generator
 from ganrt.images import Pictures, to_uint8
+from ganrt.levels import find_levels
 from ganrt.sample_request import Draw
 from ganrt.transform import Windows
 
@@ -99,7 +100,7 @@ class InputRows(_Collected):
     @staticmethod
     def compute(generator: Generator, taken: Sequence[Feeds]) -> Pictures:
         joined = {name: np.concatenate([feeds[name] for feeds in taken]) for name in taken[0]}
-        return to_uint8(generator(**joined), generator.spec.output.range)
+        return to_uint8(generator(**joined), find_levels(generator.spec.output))
 
 
 class PictureRows(Rows):

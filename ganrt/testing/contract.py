@@ -17,8 +17,9 @@ from ganrt.bundle import FAITHFUL, Bundle
 from ganrt.errors import BackendError, ContractError, GanrtError, RequestError
 from ganrt.feeds import Array, Feeds, draw_rows
 from ganrt.images import to_uint8
+from ganrt.levels import find_levels
 from ganrt.machine import parse_device
-from ganrt.proving import BATCH, allowed_drift, find_drifts, take_rows
+from ganrt.proving import BATCH, allowed_drift, find_drifts, measure_distance, take_rows
 from ganrt.sample_request import SampleRequest, mix_requests
 from ganrt.spec import Spec
 from ganrt.testing.life_cycle import check_life_cycle
@@ -150,19 +151,19 @@ class _Case:
         """Describe how images differ from earlier ones of the same session; None if they do not."""
         if images.shape != right.shape:
             return f"in shape, {images.shape} instead of {right.shape}"
-        most = float(np.abs(images.astype(np.float64) - right).max())
+        most = measure_distance(self.spec, images.astype(np.float64), right)
         return None if most <= allowed_drift(self.spec, self.precision, self.expected) else f"by {most:.3g}"
 
     def describe_error(self, images: Array, rows: Array) -> str | None:
         """Describe how images differ from the expected ones; None if they agree."""
         expected = self.expected[rows]
-        agreement = compare(images, expected, self.spec.output.range)
+        agreement = compare(images, expected, find_levels(self.spec.output))
         reasons = agreement.failures(THRESHOLDS[self.precision])
         if not reasons:
             return None
         if np.isfinite(images).all():
             worst = images[agreement.worst : agreement.worst + 1]
-            twin = compare(np.repeat(worst, len(self.expected), 0), self.expected, self.spec.output.range).psnr
+            twin = compare(np.repeat(worst, len(self.expected), 0), self.expected, find_levels(self.spec.output)).psnr
             if twin.max() >= THRESHOLDS[self.precision]:
                 return (
                     f"row {agreement.worst} holds the image of sample {twin.argmax()}, not of {rows[agreement.worst]}"
@@ -316,7 +317,7 @@ def _check_pictures(case: _Case) -> Iterator[str]:
     for what, draw in draws.items():
         rows = draw.rows
         feeds = draw_rows(case.spec, draw.take_rows(0, next(s for s in case.sizes if s >= rows)))
-        right = to_uint8(session.submit(feeds).wait()[name][:rows], case.spec.output.range)
+        right = to_uint8(session.submit(feeds).wait()[name][:rows], find_levels(case.spec.output))
         found = session.submit_draw(draw).wait()[name]
         if found.dtype != np.uint8 or found.shape != right.shape:
             yield f"{what} is {found.dtype} of shape {found.shape}, not uint8 of shape {right.shape}"

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ganrt.errors import ArtifactError, BackendError, RequestError
-from ganrt.images import MAX_PIXELS, encode_png, from_uint8, make_grid, read_picture, resize, to_uint8
+from ganrt.images import (
+    MAX_PIXELS,
+    check_file_channels,
+    encode_png,
+    from_uint8,
+    make_grid,
+    read_picture,
+    resize,
+    show_opaque,
+    to_uint8,
+)
 from ganrt.spec import Range
 
 RANGES: list[Range] = [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.5, 0.5)]
@@ -137,6 +147,53 @@ EXIF[0x0112] = 6  # "the camera was held upright": rotate by 90 degrees
 )
 def test_every_kind_of_picture_becomes_rgb(content: bytes, wanted: Any) -> None:
     np.testing.assert_array_equal(read_picture(content, 3), wanted)
+
+
+OPAQUE = save_picture(PIL.Image.fromarray(picture()))
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (OPAQUE, np.concatenate([picture(), np.full((5, 7, 1), 255, np.uint8)], axis=2)),
+        (save_picture(PIL.Image.fromarray(picture(4))), picture(4)),
+        (save_picture(PIL.Image.fromarray(picture(4)), "WEBP", lossless=True, exact=True), picture(4)),
+        (save_picture(TRANSPARENT), np.full((2, 2, 4), [250, 100, 50, 0])),
+        (save_picture(TRANSPARENT.convert("LA")), np.full((2, 2, 4), [139, 139, 139, 0])),
+        (save_picture(PALETTE, transparency=b"\x00\x80"), np.full((2, 2, 4), [250, 100, 50, 128])),
+        (save_picture(PIL.Image.new("CMYK", (8, 8)), "JPEG"), np.full((8, 8, 4), 255)),
+        (save_picture(PIL.Image.fromarray(GRADIENT)), np.dstack([*[GRADIENT >> 8] * 3, np.full((16, 16), 255)])),
+        (save_picture(PIL.Image.fromarray(picture(4)), exif=EXIF), np.rot90(picture(4), -1)),
+    ],
+    ids=["RGB", "RGBA", "WebP", "transparent", "LA", "palette+alpha", "CMYK", "16 bit", "EXIF"],
+)
+def test_every_kind_of_picture_has_its_opacity(content: bytes, wanted: Any) -> None:
+    np.testing.assert_array_equal(read_picture(content, 4), wanted)
+
+
+def test_a_grid_of_transparent_pictures_keeps_them_and_is_transparent_around() -> None:
+    pictures = np.stack([picture(4), picture(4)[::-1]])
+    sheet = read_picture(encode_png(make_grid(pictures, columns=2, pad=1)), 4)
+    np.testing.assert_array_equal(sheet[1:6, 1:8], pictures[0])
+    np.testing.assert_array_equal(sheet[1:6, 9:16], pictures[1])
+    assert not sheet[[0, 6], :, 3].any() and not sheet[:, [0, 8, 16], 3].any()
+
+
+def test_transparency_is_shown_as_a_checkerboard() -> None:
+    pictures = np.zeros((2, 17, 9, 4), np.uint8)
+    pictures[..., 0], pictures[1, :, :, 3] = 200, 255
+    clear, opaque = show_opaque(pictures)
+    assert clear[[0, 7, 8, 16], 0].tolist() == [[160] * 3, [160] * 3, [96] * 3, [160] * 3]
+    assert clear[0, [7, 8]].tolist() == [[160] * 3, [96] * 3] and (opaque == [200, 0, 0]).all()
+    pictures[0, :, :, 3] = 51
+    assert show_opaque(pictures)[0, 0, 0].tolist() == [168, 128, 128]
+    assert show_opaque(pictures[..., :3]).shape == (2, 17, 9, 3)
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_channels_that_files_do_not_have_are_rejected(channels: int) -> None:
+    with pytest.raises(RequestError, match=rf"x takes {channels} channels, and picture files have 1, 3 or 4; give a u"):
+        check_file_channels("x", channels)
 
 
 def test_colours_become_grey_by_their_luma() -> None:

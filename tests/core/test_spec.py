@@ -25,6 +25,8 @@ inputs = st.one_of(
     st.builds(Latent, names, st.tuples(counts), st.just("uniform"), range=ranges),
     st.builds(Label, names, counts, st.sampled_from(["index", "one_hot"])),
     st.builds(Image, names, names, counts, ranges, sizes, counts),
+    ranges.map(lambda span: Image("x", "y", 3, span, mean=(span[1],) * 3, order="bgr")),
+    ranges.map(lambda span: Image("x", "y", 2, span, std=(2.0, 0.5))),
     st.builds(lambda name, span: Scalar(name, span, span[0]), names, ranges),
 )
 
@@ -38,7 +40,15 @@ def specs(draw: st.DrawFn) -> Spec:
     return Spec(
         draw(names),
         tuple(made),
-        Output(draw(st.sampled_from([1, 3])), draw(ranges), size, draw(st.integers(1, 8)), name),
+        Output(
+            channels := draw(st.sampled_from([1, 3, 4])),
+            draw(ranges),
+            size,
+            draw(st.integers(1, 8)),
+            name,
+            std=draw(st.none() | st.just((0.5,) * channels)),
+            order=draw(st.sampled_from(["rgb", "bgr"])) if channels > 1 else "rgb",
+        ),
     )
 
 
@@ -131,7 +141,7 @@ OUTPUT: dict[str, Any] = {"channels": 3, "range": (0.0, 1.0), "size": (8, 8)}
         (Image, IMAGE | {"size": (8,)}, "height, width"),
         (Image, IMAGE | {"multiple_of": 0}, "multiple_of is"),
         (Scalar, {"name": "s", "range": (0.0, 1.0), "default": 2.0}, "the default 2.0 is outside 0.0 to 1.0"),
-        (Output, OUTPUT | {"channels": 4}, r"4 channels; an image has 1 \(grey\) or 3 \(RGB\)"),
+        (Output, OUTPUT | {"channels": 2}, r"2 channels; an image has 1 \(grey\), 3 \(RGB\) or 4 \(RGB and opacity\)"),
         (Output, OUTPUT | {"scale": 0}, "scale is"),
     ],
 )
@@ -167,7 +177,7 @@ def test_streams_count_the_noise_inputs_only() -> None:
     assert Spec("family", inputs, Output(**OUTPUT)).streams == {"z": 0, "y": 1, "noise_4": 2, "style": 3, "noise_8": 4}
 
 
-@pytest.mark.parametrize(("channels", "colour"), [(1, "grey"), (3, "rgb")])
+@pytest.mark.parametrize(("channels", "colour"), [(1, "grey"), (3, "rgb"), (4, "rgba")])
 def test_colour(channels: int, colour: str) -> None:
     assert Output(**OUTPUT | {"channels": channels}).colour == colour
 

@@ -116,6 +116,27 @@ def test_an_upscaler_of_an_old_operator_set_is_cut_into_tiles(tmp_path: Path) ->
     assert np.abs(whole.astype(int) - 255 * wanted.clip(0, 1).transpose(1, 2, 0)).max() < 0.51
 
 
+@pytest.mark.parametrize("last", [False, True], ids=["NCHW", "NHWC"])
+def test_a_spec_says_opacity_and_normalized_colours(tmp_path: Path, last: bool) -> None:
+    """A file that turns opacity round, in BGR and normalized."""
+    sides = ["n", "h", "w", 4] if last else ["n", 4, "h", "w"]
+    shape = [4] if last else [4, 1, 1]
+    signs, offset = (np.array(part, np.float32).reshape(shape) for part in ([1, 1, 1, -1], [0, 0, 0, 0.5]))
+    nodes = [helper.make_node("Mul", ["x", "signs"], ["m"]), helper.make_node("Add", ["m", "offset"], ["y"])]
+    weights = [numpy_helper.from_array(signs, "signs"), numpy_helper.from_array(offset, "offset")]
+    path = save(tmp_path / "turn.onnx", nodes, weights, {"x": sides}, {"y": sides})
+    fields: dict[str, Any] = {"mean": (0.4, 0.5, 0.6, 0.25), "std": (0.2, 0.3, 0.4, 1.0), "order": "bgr"}
+    spec = Spec("turn", (Image("x", "content", 4, (0.0, 1.0), **fields),), Output(4, (0.0, 1.0), None, **fields))
+    (tmp_path / "spec.json").write_text(json.dumps(spec.to_dict()))
+    command = ["export", str(path), "--spec", str(tmp_path / "spec.json"), "--out", str(tmp_path / "turn.ganrt")]
+    done = CliRunner().invoke(main, [*command, "--backend", "onnxruntime"])
+    assert done.exit_code == 0, done.output
+    photo = RNG.integers(0, 256, (12, 20, 4), np.uint8)
+    with ganrt.load(tmp_path / "turn.ganrt") as generator:
+        made = generator.transform(photo)
+    np.testing.assert_array_equal(made, np.dstack([photo[..., :3], 255 - photo[..., 3]]))
+
+
 def test_channels_last_no_batch_and_labels_in_32_bits(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Transpose", ["photo"], ["p"], perm=[0, 3, 1, 2]),

@@ -1,6 +1,7 @@
 """The receptive field that is measured is the one that the layers have."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,3 +82,11 @@ def test_a_reach_that_is_too_short_does_not_pass() -> None:
     run = make_run(nn.Conv2d(3, 3, 9, padding=4))
     assert [has_reach(make_spec(), run, reach) for reach in (1, 3, 4, 9)] == [False, False, True, True]
     assert np.isfinite(run({"x": np.zeros((1, 3, 8, 8), np.float32)})).all()
+
+
+@pytest.mark.parametrize("fields", [{}, {"mean": (0.5, 0.0, 1.0), "std": (0.01, 3.0, 0.2), "order": "bgr"}])
+def test_the_field_of_a_network_of_normalized_colours_is_the_same(fields: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    chain = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1))
+    spec = Spec("x", (Image("x", "content", 3, (0.0, 1.0), **fields),), Output(3, (0.0, 1.0), None, name="y", **fields))
+    assert measure_reach(spec, make_run(chain.eval())) == 3

@@ -24,12 +24,14 @@ def install(cuda: FakeCuda) -> None:
 
 
 def _make_pictures(cuda: FakeCuda, config: Any, image: Any, pictures: Any, finiteness: Any, *arguments: Any) -> None:
-    pixels, plane, channels, low, high, scale = arguments
+    pixels, plane, channels, first, place, count, low, high, scale = arguments
     rows = int(pixels) // int(plane)
     values = cuda.get_memory(image._address).view(np.float32).reshape(rows, int(channels), int(plane))
+    values = values[:, int(first) : int(first + count)]
     with np.errstate(invalid="ignore"):
         scaled = (np.clip(values, low, high) - low) * scale + np.float32(0.5)
-        _write(cuda, pictures, scaled.astype(np.uint8).transpose(0, 2, 1))
+        made = cuda.get_memory(pictures._address).reshape(rows, int(plane), int(channels))
+        made[..., int(place) : int(place + count)] = scaled.astype(np.uint8).transpose(0, 2, 1)
         finite = np.isfinite(values).all(axis=(1, 2))
     cuda.get_memory(finiteness._address).view(np.float32)[~finite] = np.nan
 

@@ -17,6 +17,7 @@ import ganrt.gpu
 from ganrt.feeds import draw_rows
 from ganrt.images import to_uint8
 from ganrt.latents import normal
+from ganrt.levels import Levels, find_hull, find_levels
 from ganrt.random_values import read_random_values
 from ganrt.sample_request import Draw
 from ganrt.spec import Label, Latent, Output, Scalar, Spec
@@ -71,10 +72,11 @@ SIGNATURES = {
 }
 PICTURES_LOOP = """
 extern "C" void run_ganrt_pictures(float *image, unsigned char *pictures, float *finiteness, u64 a, u32 b, u32 c,
-                                   float d, float e, float f) {
+                                   u32 d, u32 e, u32 f, float g, float h, float i) {
   blockDim.x = 1;
   threadIdx.x = 0;
-  for (blockIdx.x = 0; blockIdx.x < a; blockIdx.x++) ganrt_pictures(image, pictures, finiteness, a, b, c, d, e, f);
+  for (blockIdx.x = 0; blockIdx.x < a; blockIdx.x++)
+    ganrt_pictures(image, pictures, finiteness, a, b, c, d, e, f, g, h, i);
 }
 """
 LOOPS = PICTURES_LOOP + "".join(
@@ -194,24 +196,25 @@ def test_a_million_values_are_equal_to_the_last_bit(library: ctypes.CDLL) -> Non
     assert out[0, :4].tolist() == [np.float32(v) for v in ("1.6911626", "0.67496884", "-1.2046078", "-1.3679883")]
 
 
-@pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 255.0), (-3.5, 0.25)])
-def test_the_device_makes_the_pictures_of_the_host(
-    start: Start, library: ctypes.CDLL, value_range: tuple[float, float]
-) -> None:
+NORMALIZED = Output(3, (0.0, 1.0), None, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), order="bgr")
+
+
+@pytest.mark.parametrize("levels", [(-1.0, 1.0), (0.0, 255.0), (-3.5, 0.25), find_levels(NORMALIZED)])
+def test_the_device_makes_the_pictures_of_the_host(start: Start, library: ctypes.CDLL, levels: Levels) -> None:
     module = start().modules["ganrt.gpu.pictures"]
-    low, high = value_range
+    low, high = find_hull(levels)
     images = np.random.default_rng(3).uniform(low - 0.1, high + 0.1, (3, 3, 5, 7)).astype(np.float32)
     halves = (low + (np.arange(255) + 0.5) * (high - low) / 255).astype(np.float32)
     images.reshape(-1)[:255] = halves
     pictures, finiteness = np.full((3, 5, 7, 3), 9, np.uint8), np.zeros(3, np.float32)
 
     def make() -> None:
-        arguments = [_TYPES[type(v)](v.item()) for v in module.build_arguments(images.shape, value_range)]
         buffers = [ctypes.c_void_p(array.ctypes.data) for array in (images, pictures, finiteness)]
-        library.run_ganrt_pictures(*buffers, *arguments)
+        for arguments in module.build_arguments(images.shape, levels):
+            library.run_ganrt_pictures(*buffers, *(_TYPES[type(v)](v.item()) for v in arguments))
 
     make()
-    assert np.array_equal(pictures, to_uint8(images, value_range)) and not finiteness.any()
+    assert np.array_equal(pictures, to_uint8(images, levels)) and not finiteness.any()
     images[1, 2, 3, 4] = np.nan
     images[2, 0, 0, 0] = -np.inf
     make()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,17 @@ from ganrt import latents
 from ganrt.bundle import Bundle
 from ganrt.cli.main import main
 from ganrt.images import from_uint8, to_uint8
-from ganrt.ncnn_format.device_package import EXAMPLE, HEADER, PARAM, WEIGHTS, _write_draw, _write_header, _write_input
+from ganrt.levels import find_levels
+from ganrt.ncnn_format.device_package import (
+    EXAMPLE,
+    HEADER,
+    PARAM,
+    WEIGHTS,
+    _write_draw,
+    _write_header,
+    _write_input,
+    _write_levels,
+)
 
 compiler = shutil.which("c++") or shutil.which("g++") or ""
 needs_compiler = pytest.mark.skipif(not compiler, reason="there is no C++ compiler")
@@ -126,6 +137,41 @@ def test_the_header_reads_and_writes_the_pictures_of_the_runtime(channels: int, 
     with PIL.Image.open(tmp_path / "out.ppm") as written:
         assert np.array_equal(np.asarray(written).reshape(picture.shape[1:]), to_uint8(image, (-1.0, 1.0))[0])
     assert not (tmp_path / "nan.pnm").exists()
+
+
+NORMALIZED: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "order": "bgr"}
+CLEAR: dict[str, Any] = {"mean": (0.5, 0.25, 0.75, 0.0), "std": (0.5, 0.25, 0.1, 1.0)}
+
+
+@needs_compiler
+@pytest.mark.parametrize("fields", [NORMALIZED, CLEAR, CLEAR | {"order": "bgr"}])
+def test_the_header_reads_and_writes_normalized_pictures(fields: dict[str, Any], tmp_path: Path) -> None:
+    count = len(fields["mean"])
+    output = ganrt.Output(count, (0.0, 1.0), None, **fields)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 5, 7, count), np.uint8)
+    head = b"P6\n7 5\n255\n"
+    if count == 4:
+        head = b"P7\nWIDTH 7\nHEIGHT 5\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\n"
+    (tmp_path / "in.pam").write_bytes(head + picture.tobytes())
+    levels = _write_levels(output)
+    source = PICTURES.replace("CHANNELS, -1.0f, 1.0f", levels).replace("-1.0f, 1.0f", levels)
+    found = compile_and_run(tmp_path, source, "in.pam", "out.pam")
+    image = from_uint8(picture, find_levels(output))
+    assert found == image.tobytes()
+    image.ravel()[:2] = image.ravel()[0] + np.float32(0.004), 7.0
+    assert (tmp_path / "out.pam").read_bytes() == head + to_uint8(image, find_levels(output)).tobytes()
+    (tmp_path / "in.pam").write_bytes(head.replace(b"RGB_ALPHA", b"CMYK").replace(b"P6", b"P5") + picture.tobytes())
+    with pytest.raises(subprocess.CalledProcessError):
+        subprocess.run(["./main", "in.pam", "out.pam"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_an_image_that_is_normalized_is_given_by_channel() -> None:
+    picture = ganrt.Image("x", "content", 3, (0.0, 255.0), mean=(100.0, 110.0, 120.0), std=(2.0, 1.0, 1.0), order="bgr")
+    spec = ganrt.Spec("x", (picture,), ganrt.Output(4, (0.0, 1.0), None))
+    lines = _write_input(spec, picture)
+    levels = "{{2, -50.0, 77.5}, {1, -110.0, 145.0}, {0, -120.0, 135.0}}"
+    assert lines[1] == f"if (!ganrt::read_picture(arguments[1], input_x, {levels})) return 5;"
+    assert _write_levels(spec.output) == "0.0f, 1.0f"
 
 
 @needs_compiler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import pytest
@@ -54,6 +55,34 @@ def sigmoid_by_hand(x: Tensor) -> Tensor:
 def normalized(x: Tensor) -> Tensor:
     mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     return (torch.sigmoid(x) - mean) / std
+
+
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+@pytest.mark.parametrize(
+    ("last", "fields", "severity"),
+    [
+        ("normalized", IMAGENET, None),
+        ("normalized", {}, "rejected"),
+        ("normalized", {"mean": IMAGENET["mean"]}, "rejected"),
+        ("turned", {"mean": IMAGENET["mean"][::-1], "std": IMAGENET["std"][::-1], "order": "bgr"}, None),
+        ("tanh", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, None),
+        ("sigmoid", {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "rejected"),
+    ],
+)
+def test_a_normalized_image_is_judged_by_its_plain_range(last: str, fields: Any, severity: str | None) -> None:
+    steps: dict[str, Last] = {
+        "normalized": normalized,
+        "turned": lambda x: normalized(x).flip(1),
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+    }
+    module = ready(Ending(steps[last]))
+    spec = ganrt.Spec("ending", (ganrt.Latent("z", (6,)),), ganrt.Output(3, (0.0, 1.0), (8, 8), **fields))
+    found: list[Finding] = []
+    trace(module, spec, inspect_raw=lambda raw: found.extend(check_output_range(raw, module, spec)))
+    assert [finding.severity for finding in found] == ([severity] if severity else [])
 
 
 def bright(x: Tensor) -> Tensor:
