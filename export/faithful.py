@@ -28,10 +28,12 @@ from ganrt.stores import FolderStore
 from .bind_inputs import bind_inputs
 from .lint import (
     Finding,
+    Place,
     check_graph,
     check_output_range,
     check_picture_sizes,
-    find_freezing_module,
+    describe_failing_place,
+    find_freezing_place,
     report_findings,
 )
 from .sources import Source, adopt_graph
@@ -101,7 +103,8 @@ class Faithful:
         """The graph of a module by tracing it; that of an ONNX file as it is, in the form of a traced one."""
         if loaded.graph is None:
             self.progress("tracing the module")
-            return trace(loaded.module, loaded.spec, self.opset, inspect_raw)
+            describe_failure = partial(describe_failing_place, loaded.module, loaded.spec)
+            return trace(loaded.module, loaded.spec, self.opset, inspect_raw, describe_failure)
         file, output = loaded.graph
         self.progress(f"reading the graph of {file.path.name}")
         return adopt_graph(file, output, loaded.spec, self.opset, inspect_raw)
@@ -123,9 +126,9 @@ class Faithful:
 def _check_raw_graph(loaded: Source, raw: ir.Model) -> list[Finding]:
     """What the linter finds in the graph as it was traced."""
     if loaded.graph is not None:
-        findings = check_graph(raw, loaded.spec, lambda place, axis: "the graph")
+        findings = check_graph(raw, loaded.spec, lambda place, axis: Place("the graph"))
         return [*findings, *check_output_range(raw, loaded.module, loaded.spec)]
-    findings = check_graph(raw, loaded.spec, partial(find_freezing_module, loaded.module, loaded.spec))
+    findings = check_graph(raw, loaded.spec, partial(find_freezing_place, loaded.module, loaded.spec))
     if loaded.model is None and all(finding.severity != "rejected" for finding in findings):  # not of ganrt's families
         findings += check_output_range(raw, loaded.module, loaded.spec)
         findings += check_picture_sizes(loaded.module, loaded.spec, raw)

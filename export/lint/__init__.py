@@ -2,8 +2,9 @@
 
 from .difference import find_first_difference, make_backend_runner
 from .dry_run import check_dry_run
+from .failing import describe_failing_place
 from .findings import Finding, RowByRow, join_paths, report_findings
-from .freezing import find_freezing_module
+from .freezing import Place, find_freezing_place
 from .graph import check_graph
 from .intervals import Reach, find_output_interval
 from .module import check_module
@@ -13,6 +14,7 @@ from .training_mode import list_training_parts
 
 __all__ = [
     "Finding",
+    "Place",
     "Reach",
     "RowByRow",
     "check_dry_run",
@@ -20,8 +22,9 @@ __all__ = [
     "check_module",
     "check_output_range",
     "check_picture_sizes",
+    "describe_failing_place",
     "find_first_difference",
-    "find_freezing_module",
+    "find_freezing_place",
     "find_output_interval",
     "join_paths",
     "list_training_parts",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sympy
 import torch
-from torch import nn
-from torch.export import Dim
+from torch import Tensor, nn
 
 from ganrt.feeds import Size
 from ganrt.spec import Spec
 
-from ..tracing import find_dynamic_sides, group_varargs, make_example_inputs, silence_exporter
+from ..source_lines import SourceLine, watch_lines
+from ..tracing import export_program, silence_exporter
 
 
 class Side(NamedTuple):
@@ -37,6 +38,8 @@ class Guard:
     """The condition."""
     symbols: Mapping[sympy.Symbol, Side]
     """What its symbols stand for."""
+    line: SourceLine | None = None
+    """What it is for, in the user's code."""
 
     def holds(self, sizes: Mapping[str, Size], batch: int) -> bool:
         """Whether the condition is true for other sizes of the images and of the batch; True if it has no value."""
@@ -63,26 +66,41 @@ class Guard:
         return text
 
 
-def find_guards(module: nn.Module, spec: Spec) -> list[Guard]:
+def find_guards(module: nn.Module, spec: Spec, with_lines: bool = False) -> list[Guard]:
     """Trace a module once more, with every condition on sizes recorded. Takes about a second. Returns none if that
-    fails; the error of the trace itself then gives the reason."""
-    free = tuple(dict.fromkeys(sides, Dim.AUTO) for sides in find_dynamic_sides(spec))
+    fails; the error of the trace itself then gives the reason.
+
+    Args:
+        with_lines: whether to find the lines of the user's code, which takes twice as long.
+    """
+    environments: list[Any] = []
+    lines: dict[sympy.Basic, SourceLine | None] = {}
+
+    def enter_whole(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        sides: list[Any] = [side for value in inputs for side in value.shape]
+        environments[:] = [side.node.shape_env for side in sides if isinstance(side, torch.SymInt)][:1]
+
+    def note_new_guards(line: SourceLine | None) -> None:
+        for environment in environments:
+            for guard in environment.guards[len(lines) :]:
+                lines.setdefault(guard.expr, line)
+
+    handle = module.register_forward_pre_hook(enter_whole)
     try:
         with silence_exporter(), torch.no_grad():
-            program = torch.export.export(
-                module,
-                make_example_inputs(spec),
-                dynamic_shapes=group_varargs(module, free),
-                strict=False,
-                prefer_deferred_runtime_asserts_over_guards=False,
-            )
+            with watch_lines(note_new_guards) if with_lines else nullcontext():
+                program = export_program(module, spec, prefer_deferred_runtime_asserts_over_guards=False)
             program.run_decompositions()
     except Exception:  # of torch, or of the module
         return []
-    return list(_collect_guards(program, spec))
+    finally:
+        handle.remove()
+    return list(_collect_guards(program, spec, lines))
 
 
-def _collect_guards(program: torch.export.ExportedProgram, spec: Spec) -> Iterator[Guard]:
+def _collect_guards(
+    program: torch.export.ExportedProgram, spec: Spec, lines: Mapping[sympy.Basic, SourceLine | None]
+) -> Iterator[Guard]:
     given = set(program.graph_signature.user_inputs)
     inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in given]
     symbols: dict[sympy.Symbol, Side] = {}
@@ -95,4 +113,4 @@ def _collect_guards(program: torch.export.ExportedProgram, spec: Spec) -> Iterat
     for expression in dict.fromkeys(guard.expr for guard in (environment.guards if environment else ())):
         own = {symbol: side for symbol, side in symbols.items() if symbol in expression.free_symbols}
         if own and set(own) == expression.free_symbols:
-            yield Guard(expression, own)
+            yield Guard(expression, own, lines.get(expression))

@@ -18,6 +18,7 @@ from ganrt.feeds import Feeds, Size
 from ganrt.golden import output_size, proof_sizes
 from ganrt.spec import Image, Spec
 
+from ..source_lines import quote_line
 from ..tracing import count_macs
 from .batch import describe_error
 from .difference import find_first_difference, run_on_onnxruntime
@@ -197,15 +198,19 @@ def _warn_of_guard(guard: Guard, sizes: Mapping[str, Size]) -> Finding:
 
 def _describe(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> Finding:
     """The finding for a size at which something is wrong: where, why, and what to do."""
-    where, reason = trial.where, ""
+    where, reason, line = trial.where, "", ""
     if trial.in_graph:
         assert checked.model is not None
         given = checked.draw_feeds(trial.sizes)
         where = find_first_difference(checked.module, checked.model, given)
-        broken = [str(guard) for guard in guards if not guard.holds(trial.sizes, _BATCH)]
-        reason = f"; tracing assumed that {min(broken, key=len)}" if broken else ""
-    advice = _advise(checked, trial, guards)
-    return Finding(RULE, where, f"with pictures of {_list(trial.sizes)}, {trial.found}{reason}. {advice}", "rejected")
+        broken = [guard for guard in guards if not guard.holds(trial.sizes, _BATCH)]
+        if broken:
+            shortest = min(broken, key=lambda guard: len(str(guard)))
+            found = find_guards(checked.module, checked.spec, with_lines=True)
+            lines = [guard.line for guard in found if str(guard) == str(shortest)]
+            reason, line = f"; tracing assumed that {shortest}", quote_line(lines[0] if lines else None)
+    text = f"with pictures of {_list(trial.sizes)}, {trial.found}{reason}. {_advise(checked, trial, guards)}"
+    return Finding(RULE, where, text, "rejected", line)
 
 
 def _advise(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> str:

@@ -1,6 +1,7 @@
 """Modules whose graph depends on the picture size that they were traced with are rejected, with the module, the reason
 and what to put into the Spec; the others are right at sizes that were not traced."""
 
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -15,7 +16,13 @@ from torch import Tensor, nn
 import ganrt
 from ganrt.agreement import compare
 from ganrt.errors import RequestError
-from ganrt.export.lint import Finding, check_graph, check_picture_sizes, find_freezing_module
+from ganrt.export.lint import (
+    Finding,
+    check_graph,
+    check_picture_sizes,
+    describe_failing_place,
+    find_freezing_place,
+)
 from ganrt.export.lint.difference import run_on_onnxruntime
 from ganrt.export.tracing import trace
 from ganrt.feeds import draw_feeds
@@ -162,11 +169,13 @@ def trace_and_check(module: nn.Module, spec: ganrt.Spec) -> tuple[ir.Model, list
     found: list[Finding] = []
 
     def inspect(raw: Any) -> None:
-        found.extend(check_graph(raw, spec, lambda *place: find_freezing_module(module, spec, *place)))
+        found.extend(check_graph(raw, spec, lambda *place: find_freezing_place(module, spec, *place)))
         if all(finding.severity != "rejected" for finding in found):
             found.extend(check_picture_sizes(module, spec, raw))
 
-    return trace(module.eval().requires_grad_(False), spec, inspect_raw=inspect), found
+    ready = module.eval().requires_grad_(False)
+    describe_failure = functools.partial(describe_failing_place, ready, spec)
+    return trace(ready, spec, inspect_raw=inspect, describe_failure=describe_failure), found
 
 
 @pytest.mark.parametrize("name", RIGHT)
