@@ -130,7 +130,7 @@ def test_a_state_dict_that_pickle_wrote(tmp_path: Path) -> None:
 def test_any_other_name_is_refused(module: str, name: str, traps: Traps, tmp_path: Path) -> None:
     path = tmp_path / "hostile.pkl"
     path.write_bytes(call_in_pickle(module, name, f"touch {traps.marker}"))
-    expected = rf"hostile\.pkl was refused, and nothing in it was executed: .* it names {module}\.{name}\. Save the"
+    expected = rf"hostile\.pkl was refused, and nothing in it was executed: .* it names {module}\.{name}\. Pass the module"
     with pytest.raises(CheckpointError, match=expected):
         read_state(path)
     assert not traps.marker.exists()

@@ -18,7 +18,7 @@ import ganrt
 from ganrt import feeds, latents
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import Recognized, recognize
+from ganrt.export.sources.checkpoints import Recognized, recognize
 from ganrt.export.sources import Source, open_source
 from ganrt.models import State, get_family
 from ganrt.models.stylegan2_network import Convolution, Generator
