@@ -109,8 +109,12 @@ def find_first_difference(
     """
     run = run_graph or run_on_onnxruntime
     where = _bisect_calls(module, model, given, run, tolerance)
-    few = {name: rows[:EXAMPLES] for name, rows in given.items()}
-    if _is_right(module, model, few, run, tolerance) and not _is_right(module, model, given, run, tolerance):
+    count = len(next(iter(given.values())))
+    groups = [
+        {name: rows[first : first + EXAMPLES] for name, rows in given.items()} for first in range(0, count, EXAMPLES)
+    ]
+    alone = count > EXAMPLES and all(_is_right(module, model, few, run, tolerance) for few in groups)
+    if alone and not _is_right(module, model, given, run, tolerance):
         where += f"; {EXAMPLES} samples are right, as many as were traced: take the batch size from the input there"
     return where
 
