@@ -19,7 +19,7 @@ import ganrt
 _LONGEST = 100
 _STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 _INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")})
-_OTHERS = ("numpy", "torchvision", "einops", "onnxscript", "onnx", "sympy", "typing_extensions.py")
+_OTHERS = ("numpy", "torchvision", "einops", "sympy", "mpmath", "optree", "typing_extensions.py")
 """Installed packages that are called by forward, or call it, and are not what a user changes."""
 _NOT_USERS = (
     Path(torch.__file__).resolve().parent,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import sympy
 import torch
 from torch import Tensor, nn
 
-from ganrt.feeds import Size
+from ganrt.feeds import Feeds, Size
 from ganrt.spec import Spec
 
 from ..source_lines import SourceLine, watch_lines
@@ -77,13 +77,11 @@ def find_guards(module: nn.Module, spec: Spec, with_lines: bool = False) -> list
     lines: dict[sympy.Basic, SourceLine | None] = {}
 
     def enter_whole(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sides: list[Any] = [side for value in inputs for side in value.shape]
-        environments[:] = [side.node.shape_env for side in sides if isinstance(side, torch.SymInt)][:1]
+        environments[:] = [map_symbols(spec, inputs)[1]]
 
     def note_new_guards(line: SourceLine | None) -> None:
-        for environment in environments:
-            for guard in environment.guards[len(lines) :]:
-                lines.setdefault(guard.expr, line)
+        for guard in environments[0].guards[len(lines) :] if any(environments) else ():
+            lines.setdefault(guard.expr, line)
 
     handle = module.register_forward_pre_hook(enter_whole)
     try:
@@ -98,19 +96,35 @@ def find_guards(module: nn.Module, spec: Spec, with_lines: bool = False) -> list
     return list(_collect_guards(program, spec, lines))
 
 
+def find_broken_guard(module: nn.Module, spec: Spec, given: Feeds) -> Guard | None:
+    """The first guard, with its line, that some inputs break."""
+    sizes = {item.name: (given[item.name].shape[2], given[item.name].shape[3]) for item in spec.images}
+    batch = len(next(iter(given.values())))
+    found = find_guards(module, spec, with_lines=True)
+    return next((guard for guard in found if not guard.holds(sizes, batch)), None)
+
+
 def _collect_guards(
     program: torch.export.ExportedProgram, spec: Spec, lines: Mapping[sympy.Basic, SourceLine | None]
 ) -> Iterator[Guard]:
     given = set(program.graph_signature.user_inputs)
     inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in given]
-    symbols: dict[sympy.Symbol, Side] = {}
-    environment: Any = None
-    for item, value in zip(spec.inputs, inputs, strict=True):
-        for axis, side in enumerate(value.shape):
-            if isinstance(side, torch.SymInt) and isinstance(side.node.expr, sympy.Symbol):
-                symbols.setdefault(side.node.expr, Side(item.name, axis))
-                environment = side.node.shape_env
+    symbols, environment = map_symbols(spec, inputs)
     for expression in dict.fromkeys(guard.expr for guard in (environment.guards if environment else ())):
         own = {symbol: side for symbol, side in symbols.items() if symbol in expression.free_symbols}
         if own and set(own) == expression.free_symbols:
             yield Guard(expression, own, lines.get(expression))
+
+
+def map_symbols(spec: Spec, inputs: Sequence[Tensor]) -> tuple[dict[sympy.Symbol, Side], Any]:
+    """What the symbols of traced inputs stand for, and the object that keeps the guards; None where all sides are
+    constants."""
+    symbols: dict[sympy.Symbol, Side] = {}
+    environment: Any = None
+    for item, value in zip(spec.inputs, inputs, strict=True):
+        sides: list[Any] = list(value.shape)
+        for axis, side in enumerate(sides):
+            if isinstance(side, torch.SymInt) and isinstance(side.node.expr, sympy.Symbol):
+                symbols.setdefault(side.node.expr, Side(item.name, axis))
+                environment = side.node.shape_env
+    return symbols, environment

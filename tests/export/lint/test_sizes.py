@@ -87,6 +87,9 @@ RIGHT: dict[str, Callable[[Tensor], Tensor]] = {
     "positions by arange": lambda x: add_grid(
         x, torch.arange(x.shape[2]) / x.shape[2], torch.arange(x.shape[3]) / x.shape[3]
     ),
+    "positions by linspace": lambda x: add_grid(
+        x, torch.linspace(-1, 1, x.shape[2]), torch.linspace(start=0.0, end=3.0, steps=x.shape[3], device=x.device)
+    ),
     "positions resized": lambda x: x + resize(torch.linspace(0, 1, 64).reshape(1, 1, 8, 8), x, "bicubic"),
     "padding to a multiple and a crop": lambda x: pad_to(x, 8),
     "crop at the centre": lambda x: (
@@ -122,10 +125,6 @@ WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a whole number of a side": (lambda x: x * (1 + 1 / int(x.shape[2])), "middle: .*height 48 only"),
     "a float of a side": (lambda x: x / float(x.shape[3]), "middle: .*width 64 only"),
     "a root of the area": (lambda x: x * 48 / math.sqrt(x.shape[2] * x.shape[3]), "middle: "),
-    "positions by linspace": (
-        lambda x: add_grid(x, torch.linspace(-1, 1, x.shape[2]), torch.linspace(-1, 1, x.shape[3])),
-        "middle: .*torch.linspace",
-    ),
     "a loop over rows": (lambda x: torch.cat([x[:, :, k : k + 1] for k in range(x.shape[2])], 2), "height 48 only"),
     "halves exchanged": (lambda x: torch.cat(x.chunk(2, dim=3)[::-1], 3), "width 64 only"),
     "a computed size by a float": (lambda x: shrink_and_grow(x, 0.4), "middle: "),
