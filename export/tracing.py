@@ -221,7 +221,7 @@ def _check_interface(model: ir.Model, spec: Spec) -> None:
 @contextmanager
 def silence_exporter() -> Iterator[None]:
     """Silence the exporter: a deprecation inside torch, operators of torchvision, a warning that inputs share the batch
-    dimension, and half a graph when it fails. The error has the reason."""
+    dimension, one that attributes are tensors, and half a graph when it fails. The error has the reason."""
     noisy = [logging.getLogger(f"torch.{name}") for name in _NOISY]
     levels = [logger.level for logger in noisy]
     for logger in noisy:
@@ -230,6 +230,7 @@ def silence_exporter() -> Iterator[None]:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
             warnings.filterwarnings("ignore", "# The axis name: .* will not be used", UserWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export", UserWarning)
             yield
     finally:
         for logger, level in zip(noisy, levels, strict=True):

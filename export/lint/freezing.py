@@ -78,20 +78,21 @@ def find_freezing_place(module: nn.Module, spec: Spec, place: int, axis: int) ->
     def look(line: SourceLine | None) -> None:
         """What a module of PyTorch made constant is seen at its end, and its line here."""
         if any(map(is_concrete_int, sides)) or guards.are_broken():
-            where = found[0].where if found else f"forward of {join_paths(running[-1:])}"
+            where = found[0].where if found else running[-1]
             found[:] = [Place(where, line)]
             raise _FoundError
 
     handles = [module.register_forward_pre_hook(enter_whole)]
     for name, part in module.named_modules():
+        where = f"forward of {join_paths([name])}" if any(part.children()) else join_paths([name])
 
-        def enter(_: nn.Module, inputs: object, name: str = name) -> None:
-            running.append(name)
+        def enter(_: nn.Module, inputs: object, where: str = where) -> None:
+            running.append(where)
 
-        def leave(part: nn.Module, inputs: object, result: object, name: str = name) -> None:
-            running.pop()
+        def leave(part: nn.Module, inputs: object, result: object) -> None:
+            where = running.pop()
             if not found and any(map(is_concrete_int, sides)):
-                found.append(Place(f"forward of {join_paths([name])}" if any(part.children()) else join_paths([name])))
+                found.append(Place(where))
 
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     try:

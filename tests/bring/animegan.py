@@ -3,6 +3,8 @@ further argument of forward. Any picture size."""
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from bring.common import Made, image, make_spec, settle
@@ -34,4 +36,6 @@ def anysize() -> Made:
 
 
 def scripted() -> Made:
-    return torch.jit.trace(settle(Net()), torch.zeros(1, 3, 64, 64)), make_spec(image())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(settle(Net()), torch.zeros(1, 3, 64, 64)), make_spec(image())
