@@ -4,6 +4,7 @@ framework: they take what the file has, and nothing of the class runs."""
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,50 +17,54 @@ _CLASS = re.compile(r"_?[A-Z]\w*|float(16|32|64)|u?int(8|16|32|64)|bool_")
 _OTHERS = frozenset(
     {
         *("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", "numpy.ndarray"),
-        *("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"),
+        *("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "functools.partial"),
         *("builtins.dict", "builtins.list", "builtins.tuple", "builtins.str", "builtins.int", "builtins.float"),
-        *("builtins.bool", "collections.defaultdict", "datetime.datetime", "datetime.date", "functools.partial"),
-        *("typing.Any", "torch._C._nn.gelu"),
+        *("builtins.bool", "builtins.object", "collections.defaultdict", "datetime.datetime", "datetime.date"),
     }
 )
 """What else may have a stand-in: it belongs to settings and to numbers of training loops."""
 _NEVER = frozenset(
     {"builtins", "__builtin__", "os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "importlib", "runpy"}
     | {"ctypes", "multiprocessing", "pickle", "code", "codeop", "pty", "asyncio", "webbrowser", "operator"}
+    | {"commands", "popen2", "urllib", "http"}  # the first two by the names of Python 2, which PyTorch writes
 )
 """Modules of which no class belongs in a checkpoint."""
+_NAME = "name of the class in the file"
 _DEEPEST, _MOST = 64, 100_000
 
 
-class StandIn:
-    """Takes the place of an object. Each class of the file gets a subclass."""
-
-    name = ""
-    """`module.Class` in the file."""
-
-    def __new__(cls, *arguments: Any) -> StandIn:
-        made = object.__new__(cls)
-        made.values = {}
-        return made
+class _Unread:
+    """Takes the place of what belongs to Python or NumPy, and keeps nothing."""
 
     def __init__(self, *arguments: Any) -> None:
-        self.values: Mapping[Any, Any]
-        """The instance dictionary."""
+        pass
 
     def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.values = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Items of mappings are not kept."""
+        pass
 
 
-def make_stand_in(name: str) -> type[StandIn] | None:
-    """A class that stands in for `module.Class`; None for what is no class that checkpoints have."""
+def make_stand_in(name: str) -> type | None:
+    """A class that stands in for `module.Class`; None for what is no class that checkpoints have.
+
+    Called, it gives an OrderedDict: PyTorch's reader gives no other class both items and attributes.
+    """
     module, _, own = name.rpartition(".")
-    if name not in _OTHERS and (not _CLASS.fullmatch(own) or module.partition(".")[0] in _NEVER):
+    if name in _OTHERS:
+        return type("Unread", (_Unread,), {})
+    if not _CLASS.fullmatch(own) or module.partition(".")[0] in _NEVER:
         return None
-    return type("StandIn", (StandIn,), {"name": name})
+
+    def create(cls: type, *arguments: Any) -> Any:
+        made: OrderedDict[Any, Any] = OrderedDict()
+        vars(made)[_NAME] = name
+        return made
+
+    return type("StandIn", (), {"__new__": create})
+
+
+def read_class(value: object) -> str:
+    """Name of the class that an object has in its file; empty where it is what it looks like."""
+    return str(vars(value).get(_NAME, "")) if isinstance(value, OrderedDict) else ""
 
 
 def read_module(value: object) -> State | None:
@@ -67,23 +72,30 @@ def read_module(value: object) -> State | None:
 
     Raises ValueError for modules that are too many, or within one another.
     """
-    if not isinstance(value, StandIn) or not {"_parameters", "_modules"} <= value.values.keys():
+    if not _is_module(value):
         return None
-    return dict(_walk_tensors(value, "", 0, [0]))
+    return dict(_walk_tensors(vars(value), "", 0, [0]))
 
 
-def _walk_tensors(module: StandIn, prefix: str, depth: int, count: list[int]) -> Iterator[tuple[str, torch.Tensor]]:
-    values, count[0] = module.values, count[0] + 1
+def _is_module(value: object) -> bool:
+    return bool(read_class(value)) and {"_parameters", "_modules"} <= vars(value).keys()
+
+
+def _walk_tensors(
+    values: Mapping[Any, Any], prefix: str, depth: int, count: list[int]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Keys and tensors of a module, by its instance dictionary."""
+    count[0] += 1
     if depth > _DEEPEST or count[0] > _MOST:
         raise ValueError("its modules are too many, or within one another without end")
-    unsaved = values.get("_non_persistent_buffers_set", ())
+    unsaved = values.get("_non_persistent_buffers_set")
     for kind in ("_parameters", "_buffers"):
         for name, value in _read_items(values, kind):
-            if isinstance(value, torch.Tensor) and name not in unsaved:
+            if isinstance(value, torch.Tensor) and not (isinstance(unsaved, set) and name in unsaved):
                 yield f"{prefix}{name}", value.detach()
     for name, part in _read_items(values, "_modules"):
-        if isinstance(part, StandIn):
-            yield from _walk_tensors(part, f"{prefix}{name}.", depth + 1, count)
+        if _is_module(part):
+            yield from _walk_tensors(vars(part), f"{prefix}{name}.", depth + 1, count)
 
 
 def _read_items(values: Mapping[Any, Any], kind: str) -> list[tuple[str, Any]]:

@@ -19,7 +19,7 @@ from ganrt.errors import CheckpointError
 from ganrt.models.family import State
 from ganrt.models.file_kinds import OTHERWISE, describe_foreign_file, starts_as_safetensors
 from ganrt.models.network_pickle import is_plain_pickle, read_network_pickle
-from ganrt.models.stand_ins import StandIn, make_stand_in, read_module
+from ganrt.models.stand_ins import make_stand_in, read_class, read_module
 
 WRAPPERS = ("params_ema", "params", "G_ema", "g_ema", "state_dict", "model_state_dict", "generator", "avgG", "netG")
 """Keys under which projects store the generator's state dict, averaged weights first."""
@@ -64,17 +64,23 @@ def unpickle(path: Path) -> object:
                 warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            named = _GLOBAL.search(str(error))
-            stand_in = make_stand_in(named[1]) if named else None
-            known = named is None or any(named[1] == name for _, name in stand_ins)
-            if stand_in is None or known or len(stand_ins) == _MOST_CLASSES:
-                raise CheckpointError(_refuse(path, named[1] if named else "")) from error
-            stand_ins.append((stand_in, stand_in.name))
+            name = _read_name(error)
+            stand_in = None if name in (known for _, known in stand_ins) else make_stand_in(name)
+            if stand_in is None or len(stand_ins) == _MOST_CLASSES:
+                raise CheckpointError(_refuse(path, name)) from error
+            stand_ins.append((stand_in, name))
         except Exception as error:  # what torch raises for a damaged file has no common class
             raise CheckpointError(
                 f"{path} cannot be read as a PyTorch checkpoint ({type(error).__name__}): it is empty, damaged or of "
                 "another kind; fetch it again"
             ) from error
+
+
+def _read_name(error: pickle.UnpicklingError) -> str:
+    """The function or class that the file must not name; empty where something else is wrong."""
+    named = _GLOBAL.search(str(error))
+    name = named[1] if named else ""
+    return f"builtins.{name}" if name and "." not in name else name
 
 
 def _refuse(path: Path, name: str) -> str:
@@ -123,21 +129,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
         found = read_network_pickle(path)
         return Checkpoint(_unwrap_state(found.content, path), found.attributes)
     content = unpickle(path)
-    module = _find_module(content)
-    state = _unwrap_state(_replace_modules(content, path), path)
-    return Checkpoint(state, module=module.name if module else "")
-
-
-def _find_module(content: object) -> StandIn | None:
-    """The module that a file holds as a whole, alone or where a state dict is expected."""
-    inner = [content.get(key) for key in WRAPPERS] if isinstance(content, Mapping) else [content]
-    return next((value for value in inner if isinstance(value, StandIn)), None)
+    inner = [content.get(key) for key in WRAPPERS] if isinstance(content, Mapping) else []
+    module = next(filter(None, map(read_class, (content, *inner))), "")
+    return Checkpoint(_unwrap_state(_replace_modules(content, path), path), module=module)
 
 
 def _replace_modules(content: object, path: Path) -> object:
     """The content with state dicts in the place of whole modules."""
     try:
-        if isinstance(content, Mapping):
+        if isinstance(content, Mapping) and not read_class(content):
             return {key: _read_module(value) for key, value in content.items()}
         return _read_module(content)
     except ValueError as error:
@@ -168,8 +168,8 @@ def _unwrap_state(content: object, path: Path) -> State:
 
 
 def _describe_content(content: object) -> str:
-    if isinstance(content, StandIn):
-        return f"an object of the class {content.name}"
+    if read_class(content):
+        return f"an object of the class {read_class(content)}"
     if isinstance(content, Mapping):
         names = [str(key)[:40] for key in content]
         return f"{', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}" if names else "nothing"

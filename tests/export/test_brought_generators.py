@@ -35,8 +35,8 @@ ROWS = [
     Row("adaattn:plain"),
     refuse(
         "adaattn:sampled",
-        r"\(adaattn\.py:\d+, return torch\.randperm\(count\).*\): draws random whole numbers \(randperm\) for pictures of "
-        r'any size.*register_buffer\("part", torch\.rand\(k\)\), and write \(self\.part \* n\)\.long\(\)',
+        r"\(adaattn\.py:\d+, return torch\.randperm\(count\).*\): draws random whole numbers \(randperm\) for pictures "
+        r'of any size.*register_buffer\("part", torch\.rand\(k\)\), and write \(self\.part \* n\)\.long\(\)',
     ),
     refuse("adaattn:sampled_sized", r"draws random whole numbers \(randperm\), .*Draw them once, in __init__"),
     Row("adaattn:kept"),

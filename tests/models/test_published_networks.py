@@ -12,8 +12,7 @@ from torch import nn
 
 from ganrt import feeds
 from ganrt.errors import CheckpointError, RequestError
-from ganrt.export.sources import recognize
-from ganrt.export.sources import open_source
+from ganrt.export.sources import open_source, recognize
 from ganrt.models import SkipRandomWeights, State, build_generator, get_family, lama, read_state
 from ganrt.tiles import compute_margin
 
