@@ -69,19 +69,16 @@ class Net(nn.Module):
         return (self.up(y) + self.mean)[:, :, : 2 * h, : 2 * w]
 
 
-def low(side: int | None) -> Made:
-    output = None if side is None else 2 * side
-    return Net(merge_free), make_spec(image("low", side, role="low_res", range=UNIT), side=output, range=UNIT, scale=2)
+def make(join: Callable[[Tensor, int, int], Tensor], side: int) -> Made:
+    low = image("low", side, role="low_res", range=UNIT)
+    return Net(join), make_spec(low, side=2 * side, range=UNIT, scale=2)
 
 
 def fixed() -> Made:
-    return low(18)
-
-
-def anysize() -> Made:
-    return low(None)
+    """Padded to 20 x 20."""
+    return make(merge_free, 18)
 
 
 def python_batch() -> Made:
     """With the original's division."""
-    return Net(merge), make_spec(image("low", 16, role="low_res", range=UNIT), side=32, range=UNIT, scale=2)
+    return make(merge, 16)

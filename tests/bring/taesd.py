@@ -36,7 +36,8 @@ class Vae(nn.Module):
         x = self.first(z / 0.18215)
         b, c, h, w = x.shape
         tokens = self.norm(x).view(b, c, h * w).transpose(1, 2)
-        y = F.scaled_dot_product_attention(self.q(tokens), self.k(tokens), self.v(tokens))
+        q, k, v = (layer(tokens).unsqueeze(1) for layer in (self.q, self.k, self.v))
+        y = F.scaled_dot_product_attention(q, k, v).squeeze(1)
         return torch.tanh(self.out(F.silu(self.up(x + y.transpose(1, 2).reshape(b, c, h, w)))))
 
 

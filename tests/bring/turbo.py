@@ -30,8 +30,8 @@ class Net(nn.Module):
         angles = step[:, None].float() * waves[None]
         time = self.time(torch.cat([torch.cos(angles), torch.sin(angles)], -1))
         x = self.first(noise) + time[:, :, None, None]
-        tokens = self.tokens(label).view(-1, 4, self.width)
-        query = self.query(self.norm(x).flatten(2).transpose(1, 2))
+        tokens = self.tokens(label).view(-1, 1, 4, self.width)
+        query = self.query(self.norm(x).flatten(2).transpose(1, 2)).unsqueeze(1)
         x = x + F.scaled_dot_product_attention(query, tokens, tokens).transpose(1, 2).reshape(x.shape)
         alpha = 0.0047**0.5
         return self.decoder(((noise - (1 - alpha**2) ** 0.5 * self.out(F.silu(x))) / alpha * 0.1).clamp(-3, 3))

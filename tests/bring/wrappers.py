@@ -4,6 +4,7 @@ object as the result, channels last, bytes."""
 from __future__ import annotations
 
 import collections
+import warnings
 from typing import Any, cast
 
 import torch
@@ -17,7 +18,9 @@ def dataparallel() -> Made:
 
 
 def compiled() -> Made:
-    return cast(nn.Module, torch.compile(Wrapped())), spec()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return cast(nn.Module, torch.compile(Wrapped())), spec()
 
 
 class Cuda(Wrapped):

@@ -115,7 +115,6 @@ ROWS = [
     ),
     Row("stytr2:global_pool"),
     Row("swinir:fixed"),
-    Row("swinir:anysize"),
     refuse(
         "swinir:python_batch",
         r"\(swinir\.py:\d+, b = int\(windows\.shape\[0\].*batch of 2 only: write h // 2 and the like, on sizes as "
