@@ -19,7 +19,7 @@ def dataparallel() -> Made:
 
 def compiled() -> Made:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")
         return cast(nn.Module, torch.compile(Wrapped())), spec()
 
 
