@@ -285,7 +285,8 @@ def _find_difference(
     given = {name: rows[first : first + BATCH] for name, rows in group.draw_feeds(bundle.spec).items()}
     tolerance = 1e-3 if bundle.variant(config.variant).precision == "fp32" else 0.1
     model, run = ir.load(bundle.onnx(config.variant)), make_backend_runner(bundle.spec, config)
-    return find_first_difference(loaded.module, model, add_bound_inputs(loaded, bind, given), run, tolerance)
+    given = add_bound_inputs(loaded, bind, given)
+    return find_first_difference(loaded.module, model, given, run, tolerance, loaded.spec)
 
 
 def _build_engines(bundle: Bundle, plan: _Plan) -> None:

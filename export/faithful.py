@@ -29,11 +29,13 @@ from .bind_inputs import bind_inputs
 from .lint import (
     PICTURE_SIZE,
     Finding,
+    Place,
     check_graph,
     check_graph_batch,
     check_output_range,
     check_picture_sizes,
-    find_freezing_module,
+    describe_failing_place,
+    find_freezing_place,
     find_general_sizes,
     report_findings,
 )
@@ -122,6 +124,7 @@ class Faithful:
                 loaded.spec,
                 self.opset,
                 lambda raw: findings.extend(_check_raw_graph(loaded, raw, sizes)),
+                partial(describe_failing_place, loaded.module, loaded.spec),
                 sizes,
             )
             return model, findings
@@ -155,9 +158,9 @@ class Faithful:
 def _check_raw_graph(loaded: Source, raw: ir.Model, traced: Sizes | None = None) -> list[Finding]:
     """What the linter finds in the graph as it was traced, with pictures of some sizes."""
     if loaded.graph is not None:
-        findings = check_graph(raw, loaded.spec, lambda place, axis: "the graph")
+        findings = check_graph(raw, loaded.spec, lambda place, axis: Place("the graph"))
         return [*findings, *check_output_range(raw, loaded.module, loaded.spec)]
-    findings = check_graph(raw, loaded.spec, partial(find_freezing_module, loaded.module, loaded.spec))
+    findings = check_graph(raw, loaded.spec, partial(find_freezing_place, loaded.module, loaded.spec))
     if loaded.model is None and all(finding.severity != "rejected" for finding in findings):  # not of ganrt's families
         findings += check_output_range(raw, loaded.module, loaded.spec)
         findings += check_graph_batch(loaded.module, loaded.spec, raw)

@@ -17,6 +17,7 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch.export import Dim
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ganrt import feeds
@@ -28,8 +29,7 @@ from ganrt.golden import proof_picture_size
 from ganrt.images import Floats
 from ganrt.spec import Image, Spec
 
-from . import small_constants
-from .passes import name_nodes_by_module
+from .passes import hide_small_constants, name_nodes_by_module
 
 Sizes: TypeAlias = Mapping[str, Size]
 """Name of an image input -> height and width."""
@@ -47,6 +47,7 @@ def trace(
     spec: Spec,
     opset: int = DEFAULT_OPSET,
     inspect_raw: Callable[[ir.Model], None] = lambda _: None,
+    describe_failure: Callable[[], tuple[str, str]] = lambda: ("", ""),
     sizes: Sizes | None = None,
 ) -> ir.Model:
     """Trace a module (on the CPU, eval mode) whose forward takes the Spec's inputs in order.
@@ -54,6 +55,7 @@ def trace(
     Args:
         inspect_raw: called with the graph as the exporter wrote it, its nodes named after their modules; may change it
             or raise.
+        describe_failure: where tracing fails and what to do about it, as parts of a sentence; asked only where it does.
         sizes: of the images that it is traced with, by input name. Default: the first sizes of a proof.
 
     Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
@@ -63,7 +65,7 @@ def trace(
     if not OLDEST_OPSET <= opset <= newest:
         raise RequestError(f"opset {opset} was asked for; this exporter writes {OLDEST_OPSET} to {newest}")
     try:
-        with silence_exporter():
+        with silence_exporter(), LinspaceBySize():
             program = torch.onnx.export(
                 module,
                 make_example_inputs(spec, sizes),
@@ -76,12 +78,12 @@ def trace(
                 verbose=False,
             )
             assert program is not None
-            with small_constants.hide_small_constants(program.model):
+            with hide_small_constants(program.model):
                 program.optimize()
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
-        where = _find_failing_module(module, spec)
+        where, advice = describe_failure()
         raise RequestError(
-            f"torch.onnx.export cannot trace this {spec.family} model{where}: {_find_root_cause(error)}"
+            f"torch.onnx.export cannot trace this {spec.family} model{where}: {_find_root_cause(error)}{advice}"
         ) from error
     model = program.model
     reached = model.opset_imports[""]
@@ -131,36 +133,49 @@ def count_macs(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> int
     return int(counter.get_total_flops() // 2)
 
 
-def _find_failing_module(module: torch.nn.Module, spec: Spec) -> str:
-    """Where torch.export fails, as part of a sentence; empty if it does not, because a later step fails."""
-    path: list[str] = []
-    hooks = []
-    for name, part in module.named_modules():
-
-        def leave(part: torch.nn.Module, inputs: Any, result: Any) -> None:
-            path.pop()
-
-        hooks += [
-            part.register_forward_pre_hook(lambda part, inputs, name=name: path.append(name)),
-            part.register_forward_hook(leave),
-        ]
-    try:
-        with silence_exporter():
-            sides = group_varargs(module, find_dynamic_sides(spec))
-            torch.export.export(module, make_example_inputs(spec), dynamic_shapes=sides, strict=False)
-    except Exception:  # the error is known; its place was not
-        return f" at {path[-1]}" if path and path[-1] else ""
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return ""
-
-
 def _find_root_cause(error: BaseException) -> str:
     """First line of the innermost cause: the exporter wraps it in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def export_program(
+    module: torch.nn.Module, spec: Spec, sizes: Sizes | None = None, **options: Any
+) -> torch.export.ExportedProgram:
+    """Trace a module with PyTorch alone, where sides that the Spec leaves free may turn out to be constants."""
+    free = tuple(dict.fromkeys(sides, Dim.AUTO) for sides in find_dynamic_sides(spec))
+    given = make_example_inputs(spec, sizes)
+    with LinspaceBySize():
+        return torch.export.export(module, given, dynamic_shapes=group_varargs(module, free), strict=False, **options)
+
+
+class LinspaceBySize(TorchFunctionMode):
+    """Computes torch.linspace with a number of steps that depends on an input, which torch.export would fix: its
+    schema takes whole numbers only. The values are those of PyTorch, to rounding."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = dict(zip(("start", "end", "steps"), args, strict=False)) | (kwargs or {})
+        if func is not torch.linspace or not isinstance(given["steps"], torch.SymInt) or given.keys() - _LINSPACE:
+            return func(*args, **(kwargs or {}))
+        return _space_evenly(**given)
+
+
+_LINSPACE = {"start", "end", "steps", "dtype", "device"}
+"""Arguments of `_space_evenly`."""
+
+
+def _space_evenly(
+    start: Any, end: Any, steps: torch.SymInt, dtype: torch.dtype | None = None, device: Any = None
+) -> torch.Tensor:
+    """The first half counted from the start and the second one from the end, as PyTorch does."""
+    index: Any = torch.arange(cast(int, steps), device=device)
+    gaps = torch.sym_max(steps - 1, 1)  # type: ignore[no-untyped-call]
+    step = (torch.zeros((), device=device) + (end - start)) / gaps
+    values: torch.Tensor = torch.where(index < (steps + 1) // 2, start + step * index, end - step * (steps - 1 - index))
+    return values.to(dtype or torch.float32)
 
 
 def find_dynamic_sides(spec: Spec) -> tuple[dict[int, Dim], ...]:
@@ -201,15 +216,18 @@ def _check_interface(model: ir.Model, spec: Spec) -> None:
         sides = [spec.output.channels, *(spec.output.size or ("H", "W"))]
         returned, wanted_shape = (", ".join(map(str, sizes)) for sizes in (shape, ("N", *sides)))
         kind = "of unknown type" if output.dtype is None else str(output.dtype).lower()
-        last = len(shape) == 4 and shape[3] == spec.output.channels != shape[1]
-        hint = ": return images.permute(0, 3, 1, 2)" if last else ""
+        hint = ""
+        if len(shape) == 4 and shape[3] == spec.output.channels != shape[1]:
+            hint = "; its channels are last: return images.permute(0, 3, 1, 2)"
+        elif output.dtype is not None and not output.dtype.is_floating_point():
+            hint = "; return the values before they become whole numbers: ganrt makes bytes of them"
         raise VerificationError(f"the model returns {kind} ({returned}); the spec says float ({wanted_shape}){hint}")
 
 
 @contextmanager
 def silence_exporter() -> Iterator[None]:
     """Silence the exporter: a deprecation inside torch, operators of torchvision, a warning that inputs share the batch
-    dimension, and half a graph when it fails. The error has the reason."""
+    dimension, one that attributes are tensors, and half a graph when it fails. The error has the reason."""
     noisy = [logging.getLogger(f"torch.{name}") for name in _NOISY]
     levels = [logger.level for logger in noisy]
     for logger in noisy:
@@ -218,6 +236,7 @@ def silence_exporter() -> Iterator[None]:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
             warnings.filterwarnings("ignore", "# The axis name: .* will not be used", UserWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export", UserWarning)
             yield
     finally:
         for logger, level in zip(noisy, levels, strict=True):

@@ -266,6 +266,6 @@ def test_the_table_of_families_agrees_with_its_folder() -> None:
     files = {path.stem for path in (ROOT / "ganrt" / "models").glob("[!_]*.py")}
     others = {"family", "parametrize", "unpickle", "vgg", "features", "residual", "upscaling", "uninitialized"}
     others |= {"translation"}
-    others |= {"stylegan2_network", "stylegan2_layouts", "network_pickle", "pickle_reader"}
+    others |= {"stylegan2_network", "stylegan2_layouts", "network_pickle", "pickle_reader", "file_kinds", "stand_ins"}
     others |= {"stylegan3_network"}
     assert files - others == set(FAMILIES)

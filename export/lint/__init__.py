@@ -2,8 +2,9 @@
 
 from .difference import find_first_difference, make_backend_runner
 from .dry_run import check_dry_run
+from .failing import describe_failing_place
 from .findings import Finding, RowByRow, join_paths, report_findings
-from .freezing import find_freezing_module
+from .freezing import Place, find_freezing_place
 from .graph import check_graph
 from .graph_batch import check_graph_batch
 from .guards import find_general_sizes, fixes_batch
@@ -17,6 +18,7 @@ from .training_mode import list_training_parts
 __all__ = [
     "PICTURE_SIZE",
     "Finding",
+    "Place",
     "Reach",
     "RowByRow",
     "check_dry_run",
@@ -25,8 +27,9 @@ __all__ = [
     "check_module",
     "check_output_range",
     "check_picture_sizes",
+    "describe_failing_place",
     "find_first_difference",
-    "find_freezing_module",
+    "find_freezing_place",
     "find_general_sizes",
     "find_output_interval",
     "fixes_batch",

@@ -9,7 +9,9 @@ from ganrt.feeds import Feeds
 from ganrt.proving import measure_distance
 from ganrt.spec import Spec
 
+from ..source_lines import quote_error_line, quote_line
 from .findings import Finding, join_paths
+from .noise import find_foreign_draw
 from .observer import Run, run_with_hooks
 
 SINGLE = "or export it for one image at a time: --batch 1"
@@ -30,23 +32,29 @@ def check_batch_independence(module: nn.Module, spec: Spec, run: Run, given: Fee
     if single.failure:
         path, error = single.failure
         text = f"fails with one sample: {describe_error(error)}. Take the batch size from the input"
-        return [Finding("frozen batch size", join_paths([path]), text, "rejected")]
+        return [Finding("frozen batch size", join_paths([path]), text, "rejected", quote_error_line(error))]
     if single.result.shape != run.result[-1:].shape:
         return [make_frozen_finding(_find_first_difference(module, given), 1, single.result)]
-    grouped = [path for (path, many), (_, one) in zip(run.groups, single.groups, strict=False) if many != one]
+    pairs = zip(run.convolutions, single.convolutions, strict=False)
+    grouped = [many for many, one in pairs if many.groups != one.groups]
     if grouped:
         text = (
             "a convolution with groups for each sample, as StyleGAN2's fused modulation has, fixes the batch size; "
             f"scale the activations before and after a plain convolution instead (fused_modconv=False), {SINGLE}"
         )
-        return [Finding("frozen batch size", join_paths(list(dict.fromkeys(grouped))), text, "rejected")]
+        paths = list(dict.fromkeys(call.path for call in grouped))
+        return [Finding("frozen batch size", join_paths(paths), text, "rejected", quote_line(grouped[0].line))]
     low, high = spec.output.range
     tolerance, alone = _TOLERANCE * (high - low), single.result.numpy()
     if measure_distance(spec, run.result[-1:].numpy(), alone) <= tolerance:
         return []
     if measure_distance(spec, run_with_hooks(module, take_last_row(given)).result.numpy(), alone) > tolerance:
-        text = "makes two pictures of one input, with random numbers that are not PyTorch's; take them as an input"
-        return [Finding("random numbers", "forward", text, "rejected")]
+        text = (
+            "makes two pictures of one input, with random numbers that are not PyTorch's; take them as an input, with "
+            "a ganrt.Latent in the Spec, or draw them once, in __init__"
+        )
+        line = find_foreign_draw(module, take_last_row(given))
+        return [Finding("random numbers", "forward", text, "rejected", quote_line(line))]
     text = (
         "makes the picture depend on the other samples of its batch, or on their number; take statistics over each "
         "sample, or running ones"

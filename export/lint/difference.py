@@ -25,6 +25,8 @@ from ganrt.telemetry import no_telemetry
 from ..passes import find_module_path
 from ..tracing import EXAMPLES
 from .findings import join_paths
+from .guards import find_broken_guard
+from .rewrites import SIZES, find_rewrite
 
 with no_telemetry():
     import onnxruntime as ort
@@ -96,6 +98,7 @@ def find_first_difference(
     given: Feeds,
     run_graph: RunGraph | None = None,
     tolerance: float = _TOLERANCE,
+    spec: Spec | None = None,
 ) -> str:
     """Path of the first module, in the order in which they finish, whose value in the graph differs from what the
     module returns, or cannot be computed; or the code around it, if that is the cause.
@@ -106,12 +109,21 @@ def find_first_difference(
         given: inputs for which the images differ.
         run_graph: computes a graph; default: ONNX Runtime on the CPU.
         tolerance: largest difference that rounding explains, as a fraction of the largest magnitude of a value.
+        spec: of the module, to look for the line that fixes a batch size.
     """
     run = run_graph or run_on_onnxruntime
     where = _bisect_calls(module, model, given, run, tolerance)
-    few = {name: rows[:EXAMPLES] for name, rows in given.items()}
-    if _is_right(module, model, few, run, tolerance) and not _is_right(module, model, given, run, tolerance):
-        where += f"; {EXAMPLES} samples are right, as many as were traced: take the batch size from the input there"
+    count = len(next(iter(given.values())))
+    groups = [
+        {name: rows[first : first + EXAMPLES] for name, rows in given.items()} for first in range(0, count, EXAMPLES)
+    ]
+    alone = count > EXAMPLES and all(_is_right(module, model, few, run, tolerance) for few in groups)
+    if alone and not _is_right(module, model, given, run, tolerance):
+        guard = find_broken_guard(module, spec, given) if spec else None
+        line = guard.line if guard else None
+        instead = find_rewrite(SIZES, line) or "take the batch size from the input there"
+        where += f" ({line.quote()})" if line else ""
+        where += f"; {EXAMPLES} samples are right, as many as were traced: {instead}"
     return where
 
 

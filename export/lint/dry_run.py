@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ganrt.feeds import Array, Feeds
 from ganrt.golden import proof_picture_size
 from ganrt.spec import Input, Label, Scalar, Spec
 
+from ..source_lines import find_error_line, quote_error_line, quote_line
 from . import noise
 from .batch import (
     SINGLE,
@@ -29,10 +30,32 @@ from .named_outputs import take_named_output
 from .noise import RandomCall
 from .norm_calls import compute_norms_of_input
 from .observer import Run, run_with_hooks
+from .rewrites import CALLS, find_rewrite
 from .training_mode import check_training_mode
 
 _DROPPING = {"bernoulli_", "native_dropout"}
 """What dropout draws with."""
+_INDICES = {"randperm", "randint", "multinomial", "random_"}
+"""What draws whole numbers, which are no input of a Spec."""
+
+_DROPS = "drops values at random in evaluation mode; call F.dropout with training=self.training"
+_FIXED_NUMBERS = (
+    "draws random numbers ({}), which a graph cannot draw from the seed of a sample. Take them as an input, with a "
+    "ganrt.Latent in the Spec; or draw them once, in __init__, and keep them with register_buffer"
+)
+_FREE_NUMBERS = (
+    "draws random numbers ({}) for pictures of any size, which a graph cannot draw from the seed of a sample. Take "
+    "them as an image input, or give the image inputs of the Spec a size"
+)
+_FIXED_INDICES = (
+    "draws random whole numbers ({}), which a graph cannot draw from the seed of a sample, and which are no input of a "
+    "Spec. Draw them once, in __init__, and keep them with register_buffer"
+)
+_FREE_INDICES = (
+    "draws random whole numbers ({}) for pictures of any size, which a graph cannot draw from the seed of a sample, "
+    "and which are no input of a Spec. Draw k numbers once, in __init__: "
+    'register_buffer("part", torch.rand(k)), and write (self.part * n).long() for the indices below n'
+)
 
 
 class DryRun(NamedTuple):
@@ -159,22 +182,45 @@ def _explain_failure(module: nn.Module, given: Feeds, path: str, error: Exceptio
     if run_with_hooks(module, take_last_row(given)).failure:  # then the batch size is not the reason
         inputs = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in given.items())
         text = f"fails with the inputs of the Spec, {inputs}: {describe_error(error)}"
-        return Finding("forward", join_paths([path]), text, "rejected")
+        if not run_with_hooks(_TakesList(module), given).failure:
+            names = ", ".join(given)
+            text = f"takes a list: wrap the module in one whose forward takes {names} and calls it with [{names}]"
+            return Finding("forward", "forward", text, "rejected")
+        instead = find_rewrite(CALLS, find_error_line(error))
+        text += f"; {instead}" if instead else ""
+        return Finding("forward", join_paths([path]), text, "rejected", quote_error_line(error))
     text = f"fails with {rows} samples, and not with one: {describe_error(error)}. Take the batch size from the input, "
     text += SINGLE
-    return Finding("frozen batch size", join_paths([path]), text, "rejected")
+    return Finding("frozen batch size", join_paths([path]), text, "rejected", quote_error_line(error))
+
+
+class _TakesList(Wrapper):
+    """Calls a module with all its inputs in one list."""
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.wrapped_by_ganrt(list(inputs))
 
 
 def _check_result(run: Run, rows: int) -> list[Finding]:
     """One tensor, with a picture for every sample."""
     if not isinstance(run.result, Tensor):
-        text = f"returns a {type(run.result).__name__}; wrap the module in one that returns the pictures alone"
+        text = f"returns {_describe_result(run.result)}; wrap the module in one that returns the pictures alone"
         return [Finding("forward", "forward", text, "rejected")]
     if run.result.ndim == 0 or len(run.result) != rows:
         return [make_frozen_finding("forward", rows, run.result)]
     if not bool(torch.isfinite(run.result).all()):
         return [Finding("forward", "forward", "makes values that are not finite of ordinary inputs", "rejected")]
     return []
+
+
+def _describe_result(result: object) -> str:
+    """A result that is no tensor: its class, and what is in it."""
+    name = type(result).__name__
+    if isinstance(result, Mapping):
+        return f"a {name} with {', '.join(map(str, result))}"
+    if isinstance(result, tuple | list):
+        return f"a {name} of {len(result)}"
+    return f"a {name}"
 
 
 def _check_state(run: Run) -> list[Finding]:
@@ -192,7 +238,8 @@ def _check_precision(run: Run) -> list[Finding]:
     text = (
         f"computes in {names}; leave autocast and casts out of forward, --precision makes and proves lower precisions"
     )
-    return [Finding("precision", join_paths(list(run.low_precision)), text, "rejected")]
+    line = quote_line(run.lines.get("low_precision"))
+    return [Finding("precision", join_paths(list(run.low_precision)), text, "rejected", line)]
 
 
 def _check_python_reads(run: Run) -> list[Finding]:
@@ -203,27 +250,28 @@ def _check_python_reads(run: Run) -> list[Finding]:
         "makes a Python number or a condition of a tensor, which tracing cannot follow where it depends on the inputs; "
         "stay with tensors (torch.where, torch.clamp)"
     )
-    return [Finding("values read in Python", join_paths(list(dict.fromkeys(run.python_reads))), text, "warning")]
+    line = run.lines.get("python_reads")
+    paths = list(dict.fromkeys(run.python_reads))
+    return [Finding("values read in Python", join_paths(paths), text, "warning", str(line or ""))]
 
 
 def _reject_random_calls(draws: list[RandomCall], spec: Spec) -> list[Finding]:
-    dropping = [draw for draw in draws if draw.function in _DROPPING]
-    others = [draw for draw in draws if draw.function not in _DROPPING]
-    named = f"draws random numbers ({', '.join(sorted({draw.function for draw in others}))})"
-    text = (
-        f"{named}, which a graph cannot draw from the seed of a sample. Take them as an input, with a ganrt.Latent in "
-        "the Spec; or draw them once, in __init__, and keep them with register_buffer"
-    )
-    if any(item.size is None for item in spec.images):
-        text = (
-            f"{named} for pictures of any size, which a graph cannot draw from the seed of a sample. Take them as an "
-            "image input, or give the image inputs of the Spec a size"
-        )
-    drops = "drops values at random in evaluation mode; call F.dropout with training=self.training"
-    groups = ((dropping, drops), (others, text))
-    return [
-        Finding("random numbers", join_paths(_unique_paths(group)), text, "rejected") for group, text in groups if group
-    ]
+    free = any(item.size is None for item in spec.images)
+    groups: dict[str, list[RandomCall]] = {}
+    for draw in draws:
+        kind = "drops" if draw.function in _DROPPING else "indices" if draw.function in _INDICES else "numbers"
+        groups.setdefault(kind, []).append(draw)
+    texts = {
+        "drops": _DROPS,
+        "indices": _FREE_INDICES if free else _FIXED_INDICES,
+        "numbers": _FREE_NUMBERS if free else _FIXED_NUMBERS,
+    }
+    found = []
+    for kind, calls in groups.items():
+        text = texts[kind].format(", ".join(sorted({draw.function for draw in calls})))
+        line = quote_line(calls[0].line)
+        found.append(Finding("random numbers", join_paths(_unique_paths(calls)), text, "rejected", line))
+    return found
 
 
 def _describe_new_inputs(draws: list[RandomCall], names: list[str]) -> Finding:

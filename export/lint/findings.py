@@ -30,9 +30,11 @@ class Finding:
     severity: Severity
     """`fixed`: the exported generator is without it. `warning`: it stays, and the user had better know. `rejected`:
     nothing is exported."""
+    line: str = ""
+    """Name of a file of the user's, number of a line, and its code where nothing is exported."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.text}"
+        return f"{self.where} ({self.line}): {self.text}" if self.line else f"{self.where}: {self.text}"
 
 
 class Wrapper(nn.Module):

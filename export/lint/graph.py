@@ -12,16 +12,19 @@ from onnxscript.optimizer import fold_constants
 from ganrt.spec import Image, Spec
 
 from ..passes import find_module_path
+from ..source_lines import quote_line
 from . import tensorrt_parser
 from .batch import SINGLE
 from .circular_padding import replace_circular_pad
 from .findings import Finding, join_paths
+from .freezing import Place
 from .nearest_resize import replace_computed_nearest_resize
+from .rewrites import SIZES, find_rewrite
 
 Rule = Callable[[ir.Model], Iterable[Finding]]
 
-Freezing = Callable[[int, int], str]
-"""Finds the module that made a number of a side, which is given as the place of an input and an axis; asked only when
+Freezing = Callable[[int, int], Place]
+"""Finds what made a number of a side, which is given as the place of an input and an axis; asked only when
 one did."""
 
 _SIDES = {2: "height", 3: "width"}
@@ -43,11 +46,12 @@ def check_frozen_batch(model: ir.Model, freezing: Freezing) -> Iterator[Finding]
     """An output whose batch dimension is constant: the module read the batch size as a number during tracing."""
     for value in model.graph.outputs:
         if value.shape and isinstance(value.shape[0], int):
-            text = (
-                f"its traced graph works for a batch of {value.shape[0]} only; a loop over the batch, len(x) or "
-                f"int(x.shape[0]) fixes it: use x.shape[0] as it is, or -1, {SINGLE}"
+            found = freezing(0, 0)
+            instead = find_rewrite(SIZES, found.line) or (
+                "a loop over the batch, len(x) or int(x.shape[0]) fixes it, so use x.shape[0] as it is, or -1"
             )
-            yield Finding("frozen batch size", freezing(0, 0), text, "rejected")
+            text = f"its traced graph works for a batch of {value.shape[0]} only: {instead}, {SINGLE}"
+            yield Finding("frozen batch size", found.where, text, "rejected", quote_line(found.line))
 
 
 def check_frozen_pictures(model: ir.Model, spec: Spec, freezing: Freezing) -> Iterator[Finding]:
@@ -56,11 +60,15 @@ def check_frozen_pictures(model: ir.Model, spec: Spec, freezing: Freezing) -> It
     for place, (item, value) in enumerate(zip(spec.inputs, model.graph.inputs, strict=False)):
         fixed = _read_fixed_sides(value) if isinstance(item, Image) and item.size is None else {}
         for axis, side in fixed.items():
-            text = (
-                f"its traced graph takes {item.name} with {side} only, and the Spec leaves it free; use x.shape and "
-                "make no Python number of it (int, float, range, torch.linspace), or give the image a size in the Spec"
+            found = freezing(place, axis)
+            instead = find_rewrite(SIZES, found.line) or (
+                "use x.shape and make no Python number of it (int, float, range)"
             )
-            yield Finding(rule, freezing(place, axis), text, "rejected")
+            text = (
+                f"its traced graph takes {item.name} with {side} only, and the Spec leaves it free: {instead}, or give "
+                "the image a size in the Spec"
+            )
+            yield Finding(rule, found.where, text, "rejected", quote_line(found.line))
             return
     made = _read_fixed_sides(model.graph.outputs[0]) if spec.output.size is None else {}
     if made:

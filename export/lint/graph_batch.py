@@ -39,7 +39,7 @@ def check_graph_batch(module: nn.Module, spec: Spec, model: ir.Model) -> list[Fi
     few = {name: rows[:EXAMPLES] for name, rows in drawn.items()}
     if _compare(module, spec, model, few) < EXACT or _compare(module, spec, model, drawn) >= FLOOR:
         return []
-    where = find_first_difference(module, model, drawn, tolerance=_TOLERANCE)
+    where = find_first_difference(module, model, drawn, tolerance=_TOLERANCE, spec=spec)
     text = f"the traced graph makes other pictures of a batch of {_ROWS} than the module, {SINGLE}"
     return [Finding("frozen batch size", where, text, "rejected")]
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sympy
 import torch
-from torch import nn
-from torch.export import Dim
+from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import is_concrete_int
 
-from ganrt.feeds import Size
+from ganrt.feeds import Feeds, Size
 from ganrt.golden import proof_sizes
 from ganrt.spec import Spec
 
-from ..tracing import EXAMPLES, Sizes, find_dynamic_sides, group_varargs, make_example_inputs, silence_exporter
+from ..source_lines import SourceLine, watch_lines
+from ..tracing import EXAMPLES, Sizes, export_program, silence_exporter
 
 
 class Side(NamedTuple):
@@ -39,6 +40,8 @@ class Guard:
     """The condition."""
     symbols: Mapping[sympy.Symbol, Side]
     """What its symbols stand for."""
+    line: SourceLine | None = None
+    """What it is for, in the user's code."""
 
     def holds(self, sizes: Mapping[str, Size], batch: int) -> bool:
         """Whether the condition is true for other sizes of the images and of the batch; True if it has no value."""
@@ -65,29 +68,43 @@ class Guard:
         return text
 
 
-def find_guards(module: nn.Module, spec: Spec, sizes: Sizes | None = None) -> list[Guard]:
-    """Trace a module once more, with images of some sizes (default: the first of a proof) and every condition on sizes
-    recorded. Takes about a second. Returns none if that fails; the error of the trace itself then gives the reason."""
-    program = _trace_freely(module, spec, sizes)
-    return [] if program is None else list(_collect_guards(program, spec))
+def find_guards(module: nn.Module, spec: Spec, sizes: Sizes | None = None, with_lines: bool = False) -> list[Guard]:
+    """Trace a module once more, with every condition on sizes recorded. Takes about a second. Returns none if that
+    fails; the error of the trace itself then gives the reason.
 
+    Args:
+        sizes: of the images that it is traced with. Default: the first sizes of a proof.
+        with_lines: whether to find the lines of the user's code, which takes twice as long.
+    """
+    environments: list[Any] = []
+    lines: dict[sympy.Basic, SourceLine | None] = {}
 
-def _trace_freely(module: nn.Module, spec: Spec, sizes: Sizes | None = None) -> torch.export.ExportedProgram | None:
-    """A trace in which sides may become constants; None if there is none."""
-    free = tuple(dict.fromkeys(sides, Dim.AUTO) for sides in find_dynamic_sides(spec))
+    def enter_whole(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        environments[:] = [map_symbols(spec, inputs)[1]]
+
+    def note_new_guards(line: SourceLine | None) -> None:
+        for guard in environments[0].guards[len(lines) :] if any(environments) else ():
+            lines.setdefault(guard.expr, line)
+
+    handle = module.register_forward_pre_hook(enter_whole)
     try:
         with silence_exporter(), torch.no_grad():
-            program = torch.export.export(
-                module,
-                make_example_inputs(spec, sizes),
-                dynamic_shapes=group_varargs(module, free),
-                strict=False,
-                prefer_deferred_runtime_asserts_over_guards=False,
-            )
+            with watch_lines(note_new_guards) if with_lines else nullcontext():
+                program = export_program(module, spec, sizes, prefer_deferred_runtime_asserts_over_guards=False)
             program.run_decompositions()
     except Exception:  # of torch, or of the module
-        return None
-    return program
+        return []
+    finally:
+        handle.remove()
+    return list(_collect_guards(program, spec, lines))
+
+
+def find_broken_guard(module: nn.Module, spec: Spec, given: Feeds) -> Guard | None:
+    """The first guard, with its line, that some inputs break."""
+    sizes = {item.name: (given[item.name].shape[2], given[item.name].shape[3]) for item in spec.images}
+    batch = len(next(iter(given.values())))
+    found = find_guards(module, spec, with_lines=True)
+    return next((guard for guard in found if not guard.holds(sizes, batch)), None)
 
 
 def find_general_sizes(module: nn.Module, spec: Spec) -> Sizes | None:
@@ -105,22 +122,37 @@ def find_general_sizes(module: nn.Module, spec: Spec) -> Sizes | None:
 def fixes_batch(module: nn.Module, spec: Spec) -> bool:
     """Whether the batch size becomes a constant when a module is traced. False if it cannot be traced; the error of the
     trace itself then gives the reason."""
-    program = _trace_freely(module, spec)
-    return program is not None and any(is_concrete_int(value.shape[0]) for value in _list_inputs(program))
+    try:
+        with silence_exporter(), torch.no_grad():
+            program = export_program(module, spec, prefer_deferred_runtime_asserts_over_guards=False)
+            program.run_decompositions()
+    except Exception:  # of torch, or of the module
+        return False
+    return any(is_concrete_int(value.shape[0]) for value in _list_inputs(program))
 
 
-def _collect_guards(program: torch.export.ExportedProgram, spec: Spec) -> Iterator[Guard]:
-    symbols: dict[sympy.Symbol, Side] = {}
-    environment: Any = None
-    for item, value in zip(spec.inputs, _list_inputs(program), strict=True):
-        for axis, side in enumerate(value.shape):
-            if isinstance(side, torch.SymInt) and isinstance(side.node.expr, sympy.Symbol):
-                symbols.setdefault(side.node.expr, Side(item.name, axis))
-                environment = side.node.shape_env
+def _collect_guards(
+    program: torch.export.ExportedProgram, spec: Spec, lines: Mapping[sympy.Basic, SourceLine | None]
+) -> Iterator[Guard]:
+    symbols, environment = map_symbols(spec, _list_inputs(program))
     for expression in dict.fromkeys(guard.expr for guard in (environment.guards if environment else ())):
         own = {symbol: side for symbol, side in symbols.items() if symbol in expression.free_symbols}
         if own and set(own) == expression.free_symbols:
-            yield Guard(expression, own)
+            yield Guard(expression, own, lines.get(expression))
+
+
+def map_symbols(spec: Spec, inputs: Sequence[Tensor]) -> tuple[dict[sympy.Symbol, Side], Any]:
+    """What the symbols of traced inputs stand for, and the object that keeps the guards; None where all sides are
+    constants."""
+    symbols: dict[sympy.Symbol, Side] = {}
+    environment: Any = None
+    for item, value in zip(spec.inputs, inputs, strict=True):
+        sides: list[Any] = list(value.shape)
+        for axis, side in enumerate(sides):
+            if isinstance(side, torch.SymInt) and isinstance(side.node.expr, sympy.Symbol):
+                symbols.setdefault(side.node.expr, Side(item.name, axis))
+                environment = side.node.shape_env
+    return symbols, environment
 
 
 def _list_inputs(program: torch.export.ExportedProgram) -> list[Any]:

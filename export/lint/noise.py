@@ -6,16 +6,20 @@ so that seed and number of a sample make one picture.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ganrt.feeds import Feeds
 from ganrt.spec import Latent, Spec
 
+from ..source_lines import SourceLine, watch_lines
 from .findings import Wrapper
 
 
@@ -29,6 +33,8 @@ class RandomCall(NamedTuple):
     """() if it is unknown."""
     replaceable: bool
     """Whether it was a call of _DRAWING with torch's own generator, in float32."""
+    line: SourceLine | None = None
+    """What called it in the user's code."""
 
     @property
     def distribution(self) -> Literal["normal", "uniform"]:
@@ -41,6 +47,7 @@ _DRAWING = {
     Tensor.normal_: "normal_",
     torch.rand: "rand",
     torch.rand_like: "rand_like",
+    torch.normal: "normal",
     Tensor.uniform_: "uniform_",
 }
 """Functions that draw standard normal numbers, or uniform ones from 0 to 1, and may scale them."""
@@ -53,13 +60,17 @@ class RandomCallRecorder(TorchFunctionMode):
     Args:
         where: gives the path of the module that is running.
         aside: a context for such calls; other observers take no notice of what happens inside.
+        line: gives the line of the user's code that is running.
     """
 
     def __init__(
-        self, where: Callable[[], str], aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        self,
+        where: Callable[[], str],
+        aside: Callable[[], AbstractContextManager[None]] = nullcontext,
+        line: Callable[[], SourceLine | None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._where, self._aside = where, aside
+        self._where, self._aside, self._line = where, aside, line
         self.random_calls: list[RandomCall] = []
 
     def __torch_function__(
@@ -72,7 +83,7 @@ class RandomCallRecorder(TorchFunctionMode):
         with self._aside():
             drawn = func(*args, **kwargs)
         plain = kwargs.get("generator") is None and drawn.dtype == torch.float32
-        self.random_calls.append(RandomCall(self._where(), name, tuple(drawn.shape), plain))
+        self.random_calls.append(RandomCall(self._where(), name, tuple(drawn.shape), plain, self._line()))
         return drawn
 
 
@@ -90,6 +101,8 @@ class _Replay(TorchFunctionMode):
         if name is None:
             return func(*args, **(kwargs or {}))
         numbers = next(self._given)
+        if name == "normal":
+            return _scale_normal(numbers, *args, **(kwargs or {}))
         return _fill(args[0], numbers, name, *args[1:], **(kwargs or {})) if name in _IN_PLACE else numbers
 
 
@@ -99,6 +112,14 @@ def _fill(target: Tensor, numbers: Tensor, name: str, *args: float, **kwargs: fl
     given = dict(zip((start, scale), args, strict=False)) | kwargs
     low, high = given.get(start, 0.0), given.get(scale, 1.0)
     return target.copy_(numbers * (high if name == "normal_" else high - low) + low)
+
+
+def _scale_normal(
+    numbers: Tensor, mean: Tensor | float = 0.0, std: Tensor | float = 1.0, *size: Any, **others: Any
+) -> Tensor:
+    """What torch.normal makes of its mean and deviation, numbers or tensors, with standard numbers that are there
+    already."""
+    return numbers * std + mean
 
 
 def find_irreplaceable(draws: Iterable[RandomCall], rows: int, spec: Spec) -> list[RandomCall]:
@@ -116,6 +137,26 @@ def find_irreplaceable(draws: Iterable[RandomCall], rows: int, spec: Spec) -> li
         or (len(draw.shape) > 2 and free)
         or draw.shape[0] not in ((rows,) if draw.function in _IN_PLACE else (1, rows))
     ]
+
+
+def find_foreign_draw(module: nn.Module, given: Feeds) -> SourceLine | None:
+    """The first line of the user's code that draws from the global generator of Python or of NumPy."""
+    found: list[SourceLine | None] = []
+    last = _read_generators()
+
+    def look(line: SourceLine | None) -> None:
+        if not found and _read_generators() != last:
+            found.append(line)
+
+    with torch.no_grad(), watch_lines(look):
+        module(*(torch.from_numpy(array) for array in given.values()))
+    return found[0] if found else None
+
+
+def _read_generators() -> tuple[object, ...]:
+    """The states of these two."""
+    state: Any = np.random.get_state()
+    return random.getstate(), state[1].tobytes(), state[2]  # the words, and which of them is next
 
 
 def add_noise_inputs(module: nn.Module, spec: Spec, draws: Sequence[RandomCall]) -> tuple[nn.Module, Spec]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganrt.feeds import Feeds
 
+from ..source_lines import SourceLine, find_running_line
 from .noise import RandomCall, RandomCallRecorder
 from .norm_calls import InputStatistics
 
@@ -26,6 +28,16 @@ class PartOutput(NamedTuple):
     """The last row."""
 
 
+class Convolution(NamedTuple):
+    """A convolution that was computed."""
+
+    path: str
+    """Of the module."""
+    groups: int
+    line: SourceLine | None
+    """Of the user's code."""
+
+
 @dataclass
 class Run:
     """What the hooks recorded of a forward pass."""
@@ -36,8 +48,8 @@ class Run:
     """What it raised, and the path of the module that did."""
     random_calls: list[RandomCall] = field(default_factory=list)
     """Random numbers, in the order in which they were drawn."""
-    groups: list[tuple[str, int]] = field(default_factory=list)
-    """Path of the module and number of groups of each convolution, in the order of execution."""
+    convolutions: list[Convolution] = field(default_factory=list)
+    """In the order of execution."""
     low_precision: dict[str, torch.dtype] = field(default_factory=dict)
     """Paths of the modules that computed in 16 bits, and in which."""
     training_norms: list[str] = field(default_factory=list)
@@ -45,6 +57,8 @@ class Run:
     input, without writing these statistics."""
     python_reads: list[str] = field(default_factory=list)
     """Paths of the modules that made Python numbers of tensors."""
+    lines: dict[str, SourceLine | None] = field(default_factory=dict)
+    """Lines of the user's code: `low_precision` and `python_reads`, each that of the first."""
     state_writes: list[str] = field(default_factory=list)
     """Parameters and buffers that the pass wrote to."""
     parts: list[PartOutput] = field(default_factory=list)
@@ -54,9 +68,9 @@ class Run:
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records every operator below autograd."""
 
-    def __init__(self, run: Run, path: Sequence[str]) -> None:
+    def __init__(self, run: Run, path: Sequence[str], line: Callable[[], SourceLine | None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._run, self._path = run, path
+        self._run, self._path, self._line = run, path, line
         self._aside = False
 
     def __torch_dispatch__(
@@ -68,14 +82,21 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         # Attention bears the tag for the dropout that it is seldom asked for.
         if before is not None and (kwargs.get("generator") or not torch.equal(before, torch.get_rng_state())):
-            self._run.random_calls.append(RandomCall(self._path[-1], func.overloadpacket.__name__, (), False))
+            call = RandomCall(self._path[-1], func.overloadpacket.__name__, (), False, self._line())
+            self._run.random_calls.append(call)
         if isinstance(result, Tensor) and result.dtype in (torch.float16, torch.bfloat16):
             self._run.low_precision.setdefault(self._path[-1], result.dtype)
+            self._note_line("low_precision")
         if func is torch.ops.aten._local_scalar_dense.default:
             self._run.python_reads.append(self._path[-1])
+            self._note_line("python_reads")
         if func is torch.ops.aten.convolution.default:
-            self._run.groups.append((self._path[-1], args[8]))
+            self._run.convolutions.append(Convolution(self._path[-1], args[8], self._line()))
         return result
+
+    def _note_line(self, kind: str) -> None:
+        if kind not in self._run.lines:
+            self._run.lines[kind] = self._line()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -106,8 +127,13 @@ def run_with_hooks(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
                 run.parts.append(PartOutput(name, len(result), result[-1:].clone()))
 
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
-    operators = _Operators(run, path)
-    recorder = RandomCallRecorder(lambda: path[-1], operators.paused)
+    outside = sys._getframe()
+
+    def find_line() -> SourceLine | None:
+        return find_running_line(outside)
+
+    operators = _Operators(run, path, find_line)
+    recorder = RandomCallRecorder(lambda: path[-1], operators.paused, find_line)
     norms = InputStatistics(lambda: run.training_norms.append(path[-1]))
     before = _read_versions(module)
     try:

@@ -19,6 +19,7 @@ from ganrt.golden import output_size, proof_sizes
 from ganrt.levels import find_levels
 from ganrt.spec import Image, Spec
 
+from ..source_lines import quote_line
 from ..tracing import Sizes, count_macs
 from .batch import describe_error
 from .difference import find_first_difference, run_on_onnxruntime
@@ -65,6 +66,8 @@ class _Checked(NamedTuple):
     """None: the module alone is checked."""
     floor: float = THRESHOLDS["fp32"]
     """PSNR in dB from which images of the graph and of the module are the same."""
+    traced: Sizes | None = None
+    """The sizes that the graph was traced with; None: the first of a proof."""
 
     @property
     def rows(self) -> int:
@@ -116,7 +119,7 @@ def check_picture_sizes(module: nn.Module, spec: Spec, model: ir.Model, traced: 
         return []
     traced = traced or proof_sizes(spec)[0]
     others = [sizes for sizes in proof_sizes(spec) if sizes != traced]
-    checked = _Checked(module, spec, model if is_comparable(model) else None)
+    checked = _Checked(module, spec, model if is_comparable(model) else None, traced=traced)
     trial = checked._replace(floor=EXACT).try_size(traced)
     if trial is None:
         checked = checked._replace(floor=FLOOR)
@@ -206,15 +209,19 @@ def _warn_of_guard(guard: Guard, sizes: Sizes) -> Finding:
 
 def _describe(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> Finding:
     """The finding for a size at which something is wrong: where, why, and what to do."""
-    where, reason = trial.where, ""
+    where, reason, line = trial.where, "", ""
     if trial.in_graph:
         assert checked.model is not None
         given = checked.draw_feeds(trial.sizes)
         where = find_first_difference(checked.module, checked.model, given)
-        broken = [str(guard) for guard in guards if not guard.holds(trial.sizes, checked.rows)]
-        reason = f"; tracing assumed that {min(broken, key=len)}" if broken else ""
-    advice = _advise(checked, trial, guards)
-    return Finding(RULE, where, f"with pictures of {_list(trial.sizes)}, {trial.found}{reason}. {advice}", "rejected")
+        broken = [guard for guard in guards if not guard.holds(trial.sizes, checked.rows)]
+        if broken:
+            shortest = min(broken, key=lambda guard: len(str(guard)))
+            found = find_guards(checked.module, checked.spec, checked.traced, with_lines=True)
+            lines = [guard.line for guard in found if str(guard) == str(shortest)]
+            reason, line = f"; tracing assumed that {shortest}", quote_line(lines[0] if lines else None)
+    text = f"with pictures of {_list(trial.sizes)}, {trial.found}{reason}. {_advise(checked, trial, guards)}"
+    return Finding(RULE, where, text, "rejected", line)
 
 
 def _advise(checked: _Checked, trial: _Trial, guards: Sequence[Guard]) -> str:

@@ -5,6 +5,7 @@ from .node_names import find_module_path, name_nodes_by_module, set_node_name
 from .packing import PACKING
 from .pipeline import TRACED, optimize_graph
 from .simplify import simplify_graph
+from .small_constants import hide_small_constants
 from .upsampling import find_conv_after_nearest
 from .upsampling_forms import FORMS
 
@@ -17,6 +18,7 @@ __all__ = [
     "find_conv_after_nearest",
     "find_module_path",
     "find_sole_user",
+    "hide_small_constants",
     "name_nodes_by_module",
     "optimize_graph",
     "read_attribute",

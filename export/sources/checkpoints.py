@@ -12,15 +12,11 @@ import torch
 
 from ganrt.errors import CheckpointError
 from ganrt.models import FAMILIES, AnyFamily, Layout, Shapes, SkipRandomWeights, State, get_family
+from ganrt.models.file_kinds import OTHERWISE
 
 _OPTIONAL = "num_batches_tracked"
 """Written since PyTorch 0.4.1 only, and unused in inference."""
 _SHOWN = 4
-_OTHERWISE = (
-    "Pass the module itself: package.module:factory, a function that returns it with a ganrt.Spec, or an ONNX file of "
-    "it"
-)
-"""What can be done with a checkpoint that is not recognised."""
 _AVERAGED = re.compile(r"ema|avg|average", re.IGNORECASE)
 _GENERATORS = re.compile(r"g|gen|netg|generator.*|.*_g", re.IGNORECASE)
 
@@ -50,7 +46,7 @@ def recognize(state: State, path: Path) -> Recognized:
                 return Recognized(family, layout.name, config, found, part)
     nearest = _describe_nearest(state)
     compared = f"The nearest is {nearest}." if nearest else "None shares a key with it."
-    raise CheckpointError(f"{path} is no checkpoint of a family that ganrt knows. {compared} {_OTHERWISE}")
+    raise CheckpointError(f"{path} is no checkpoint of a family that ganrt knows. {compared} {OTHERWISE}")
 
 
 def _list_parts(state: State) -> list[str]:

@@ -15,8 +15,7 @@ from ganrt.backend import first_line
 from ganrt.errors import RequestError
 from ganrt.spec import Spec
 
-from .. import small_constants
-from ..passes import Patch, read_attribute, read_constant, set_node_name
+from ..passes import Patch, hide_small_constants, read_attribute, read_constant, set_node_name
 from ..tracing import finish_graph
 from .onnx_file import GraphFile, read_batch
 from .onnx_interface import fit_interface
@@ -46,7 +45,7 @@ def adopt_graph(
     if batch is not None and not spec.single:
         free_batch(model, batch)
     model = _convert_version(model, file, opset)
-    with small_constants.hide_small_constants(model):
+    with hide_small_constants(model):
         onnxscript.optimizer.optimize(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _name_nodes(model)

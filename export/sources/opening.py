@@ -18,6 +18,7 @@ import torch
 from ganrt.backend import library_version
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.models import FAMILIES, AnyFamily, SkipRandomWeights, State, get_family, read_checkpoint, read_state
+from ganrt.models.file_kinds import describe_foreign_folder
 from ganrt.spec import Spec
 from ganrt.training import read_run
 
@@ -107,6 +108,9 @@ def _open(
             f"spec= describes a module in memory or an ONNX file; {source} brings its own Spec, so leave spec= out"
         )
     if path.is_dir():
+        foreign = describe_foreign_folder(path)
+        if foreign:
+            raise RequestError(f"{path} is {foreign}")
         return _open_run(path, config)
     if path.is_file() and is_ncnn_file(path):
         return _open_ncnn(path, config)
@@ -153,7 +157,7 @@ def _open_module(module: torch.nn.Module, config: Mapping[str, Any] | None, spec
     inner = module.module if isinstance(module, parallel) else getattr(module, "_orig_mod", module)
     if inner is not module:  # also what torch.compile returns
         return _open_module(cast(torch.nn.Module, inner), config, spec)
-    _reject_script(module, f"{name} is a TorchScript module; pass the module it was made of")
+    _reject_traced(module, f"{name} is {{}}; pass the module that it was made of, or an ONNX file of it")
     copied = _prepare(_copy_to_cpu(module, name), name)
     origin = {"name": name, "sha256": _digest_state(module)}
     return Source(copied, spec, None, origin, in_training=list_training_parts(module))
@@ -200,7 +204,13 @@ def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
     state, config, others = _merge_files(read.state, path, config)
     try:
         found = recognize(state, path)
-    except CheckpointError as error:
+    except CheckpointError:
+        if read.module:
+            error = CheckpointError(
+                f"{path} holds a whole module of the class {read.module}, and no family of ganrt has its weights. Load "
+                f"it in your own code and pass that: package.module:factory, a function that returns it with a "
+                "ganrt.Spec, or an ONNX file of it"
+            )
         return _open_with_spandrel(state, path, config, error)
     settings = {**found.family.settings(found.config), **found.family.attributes(read.attributes), **config}
     loaded = _load_family(found.family, settings, found.state, path)
@@ -296,15 +306,18 @@ def _call_factory(source: str, config: Mapping[str, Any]) -> Source:
         made[1], Spec
     ):
         raise RequestError(f"{source} returned {type(made).__name__}; it must return (torch.nn.Module, ganrt.Spec)")
-    _reject_script(made[0], f"{source} returned a TorchScript module; return the module it was made of")
+    _reject_traced(made[0], f"{source} returned {{}}; return the module that it was made of, or make an ONNX file")
     in_training = list_training_parts(made[0])
     return Source(_prepare(made[0], source), made[1], None, {"name": source}, in_training=in_training)
 
 
-def _reject_script(module: torch.nn.Module, message: str) -> None:
-    """TorchScript cannot be traced again. Raises RequestError."""
+def _reject_traced(module: torch.nn.Module, message: str) -> None:
+    """What was traced cannot be traced again, for other sizes. Raises RequestError with a message in which {} is the
+    kind of the module."""
     if isinstance(module, torch.jit.ScriptModule):
-        raise RequestError(message)
+        raise RequestError(message.format("a TorchScript module"))
+    if isinstance(module, torch.fx.GraphModule) and "eval" in vars(module):  # which then raises
+        raise RequestError(message.format("a program of torch.export"))
 
 
 def _prepare(module: torch.nn.Module, name: str) -> torch.nn.Module:

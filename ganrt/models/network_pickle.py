@@ -21,6 +21,7 @@ import torch
 from ganrt.checks import is_whole
 from ganrt.errors import CheckpointError
 from ganrt.models.family import State
+from ganrt.models.file_kinds import OTHERWISE
 from ganrt.models.pickle_reader import Call, Name, Reference, UnexpectedName, read_pickle
 
 _MODULE = "torch_utils.persistence._reconstruct_persistent_obj"
@@ -105,7 +106,7 @@ def _refuse(path: Path, name: str) -> str:
     told = f"{path} was refused, and nothing in it was executed: a checkpoint holds tensors only, and it names {name}. "
     if name.startswith("dnnlib.tflib."):
         return f"{told}That is a network of TensorFlow: convert it with legacy.py of NVlabs/stylegan3 first"
-    return f"{told}Save the generator's state_dict() and export that"
+    return told + OTHERWISE
 
 
 def _is_call(value: object, *names: str) -> bool:

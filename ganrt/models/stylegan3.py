@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -145,10 +146,17 @@ def _convert_layer(state: State, name: str, width: int) -> None:
         state[f"{name}.{leaf}.weight"] = kernel.expand(width, 1, *kernel.shape).contiguous()
 
 
+def read_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a network pickle tells."""
+    names = {"bandwidth": "synthesis.input.bandwidth", "output_scale": "synthesis.output_scale"}
+    return {setting: float(attributes[name]) for setting, name in names.items() if attributes.get(name) is not None}
+
+
 FAMILY = Family(
     "stylegan3",
     Config,
     Generator,
     build_spec,
     (Layout("ganrt", guess_config), Layout("NVlabs", guess_nvlabs, convert_nvlabs)),
+    attributes=read_attributes,
 )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import ganrt
 from ganrt.export.lint.findings import Finding
-from ganrt.export.lint.freezing import find_freezing_module
+from ganrt.export.lint.freezing import find_freezing_place
 from ganrt.export.lint.graph import check_graph
 from ganrt.export.tracing import trace
 
@@ -63,5 +63,5 @@ def only(findings: list[Finding], rule: str, severity: str, where: str, *words: 
 def in_graph(module: nn.Module, of: ganrt.Spec | None = None) -> tuple[ir.Model, list[Finding]]:
     found: list[Finding] = []
     of = of or spec()
-    freezing = functools.partial(find_freezing_module, module, of)
+    freezing = functools.partial(find_freezing_place, module, of)
     return trace(module, of, inspect_raw=lambda raw: found.extend(check_graph(raw, of, freezing))), found

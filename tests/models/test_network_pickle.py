@@ -70,6 +70,19 @@ def test_a_network_pickle_with_hostile_code_is_exported(traps: Traps, case: Gold
     assert not traps.marker.exists()
 
 
+def test_a_network_pickle_of_stylegan3_brings_its_settings(traps: Traps, tmp_path: Path) -> None:
+    case = load_golden_case("stylegan3_t", tmp_path)
+    told = {"synthesis.input.bandwidth": np.float64(1.5), "synthesis.output_scale": 0.125}
+    path = traps.write(tmp_path / "network.pkl", traps.wrap(traps.pack(read_state(case.checkpoint), told)))
+    loaded, usual = open_source(path), open_source(case.checkpoint, {"bandwidth": "1.5"})
+    assert loaded.model is not None and loaded.model["family"] == "stylegan3"
+    assert (loaded.model["config"]["bandwidth"], loaded.model["config"]["output_scale"]) == (1.5, 0.125)
+    z = torch.from_numpy(case.inputs["z"])
+    inputs = (z, torch.ones(len(z)))
+    torch.testing.assert_close(2 * loaded.module(*inputs), usual.module(*inputs))
+    assert not traps.marker.exists()
+
+
 def test_settings_come_from_the_pickle_and_the_command_line_overrules(
     traps: Traps, case: GoldenCase, tmp_path: Path
 ) -> None:
@@ -130,7 +143,7 @@ def test_a_state_dict_that_pickle_wrote(tmp_path: Path) -> None:
 def test_any_other_name_is_refused(module: str, name: str, traps: Traps, tmp_path: Path) -> None:
     path = tmp_path / "hostile.pkl"
     path.write_bytes(call_in_pickle(module, name, f"touch {traps.marker}"))
-    expected = rf"hostile\.pkl was refused, and nothing in it was executed: .* it names {module}\.{name}\. Save the"
+    expected = rf"hostile\.pkl was refused, and nothing in it was executed: .* it names {module}\.{name}\. Pass the"
     with pytest.raises(CheckpointError, match=expected):
         read_state(path)
     assert not traps.marker.exists()

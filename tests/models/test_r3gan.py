@@ -9,7 +9,7 @@ from helpers.golden_cases import load_golden_case
 from torch import Tensor, nn
 
 from ganrt.errors import RequestError
-from ganrt.export.checkpoints import recognize
+from ganrt.export.sources import recognize
 from ganrt.models import build_generator, get_family
 from ganrt.spec import Label, Latent
 

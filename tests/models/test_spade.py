@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganrt.errors import RequestError
-from ganrt.export.checkpoints import recognize
+from ganrt.export.sources import recognize
 from ganrt.models import build_generator, get_family
 from ganrt.spec import Image, Latent
 

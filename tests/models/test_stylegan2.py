@@ -18,8 +18,8 @@ import ganrt
 from ganrt import feeds, latents
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.export import export
-from ganrt.export.checkpoints import Recognized, recognize
 from ganrt.export.sources import Source, open_source
+from ganrt.export.sources.checkpoints import Recognized, recognize
 from ganrt.models import State, get_family
 from ganrt.models.stylegan2_network import Convolution, Generator
 from ganrt.models.unpickle import read_state

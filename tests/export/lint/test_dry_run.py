@@ -76,7 +76,7 @@ def numpy_noise(x: Tensor) -> Tensor:
     ("middle", "words"),
     [
         (lambda x: F.dropout(x, 0.5), ("F.dropout with training=self.training",)),
-        (lambda x: x + torch.randint(0, 9, x.shape), ("(randint)", "ganrt.Latent", "register_buffer")),
+        (lambda x: x + torch.randint(0, 9, x.shape), ("(randint)", "no input of a Spec", "register_buffer")),
         (lambda x: x + torch.randn(4, 4), ("(randn)", "ganrt.Latent")),  # no side of the batch
         (lambda x: x + torch.randn(1, 4, 4, 4).view(4, 4, 4), ("(randn)",)),  # one for all, and used as such
         (seeded, ("(randn)", "register_buffer")),
@@ -168,8 +168,8 @@ class Drifting(nn.Module):
             "different inputs make the same picture; is this the trained generator",
         ),
         (tiny(lambda x: x.half().float()), (), "precision", "middle", "computes in float16; leave autocast"),
-        (ready(Apply(lambda z: (z, None))), (), "forward", "forward", "returns a tuple"),
-        (ready(Apply(lambda z: {"x": z})), (), "forward", "forward", "returns a dict"),
+        (ready(Apply(lambda z: (z, None))), (), "forward", "forward", "returns a tuple of 2;"),
+        (ready(Apply(lambda z: {"x": z})), (), "forward", "forward", "returns a dict with x;"),
     ],
 )
 def test_what_else_is_rejected(module: nn.Module, inputs: Any, rule: str, where: str, words: str) -> None:

@@ -1,6 +1,7 @@
 """Modules whose graph depends on the picture size that they were traced with are rejected, with the module, the reason
 and what to put into the Spec; the others are right at sizes that were not traced."""
 
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -15,7 +16,13 @@ from torch import Tensor, nn
 import ganrt
 from ganrt.agreement import compare
 from ganrt.errors import RequestError
-from ganrt.export.lint import Finding, check_graph, check_picture_sizes, find_freezing_module
+from ganrt.export.lint import (
+    Finding,
+    check_graph,
+    check_picture_sizes,
+    describe_failing_place,
+    find_freezing_place,
+)
 from ganrt.export.lint.difference import run_on_onnxruntime
 from ganrt.export.tracing import trace
 from ganrt.feeds import draw_feeds
@@ -80,6 +87,9 @@ RIGHT: dict[str, Callable[[Tensor], Tensor]] = {
     "positions by arange": lambda x: add_grid(
         x, torch.arange(x.shape[2]) / x.shape[2], torch.arange(x.shape[3]) / x.shape[3]
     ),
+    "positions by linspace": lambda x: add_grid(
+        x, torch.linspace(-1, 1, x.shape[2]), torch.linspace(start=0.0, end=3.0, steps=x.shape[3], device=x.device)
+    ),
     "positions resized": lambda x: x + resize(torch.linspace(0, 1, 64).reshape(1, 1, 8, 8), x, "bicubic"),
     "padding to a multiple and a crop": lambda x: pad_to(x, 8),
     "crop at the centre": lambda x: (
@@ -115,10 +125,6 @@ WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a whole number of a side": (lambda x: x * (1 + 1 / int(x.shape[2])), "middle: .*height 48 only"),
     "a float of a side": (lambda x: x / float(x.shape[3]), "middle: .*width 64 only"),
     "a root of the area": (lambda x: x * 48 / math.sqrt(x.shape[2] * x.shape[3]), "middle: "),
-    "positions by linspace": (
-        lambda x: add_grid(x, torch.linspace(-1, 1, x.shape[2]), torch.linspace(-1, 1, x.shape[3])),
-        "middle: .*torch.linspace",
-    ),
     "a loop over rows": (lambda x: torch.cat([x[:, :, k : k + 1] for k in range(x.shape[2])], 2), "height 48 only"),
     "halves exchanged": (lambda x: torch.cat(x.chunk(2, dim=3)[::-1], 3), "width 64 only"),
     "a computed size by a float": (lambda x: shrink_and_grow(x, 0.4), "middle: "),
@@ -162,11 +168,13 @@ def trace_and_check(module: nn.Module, spec: ganrt.Spec) -> tuple[ir.Model, list
     found: list[Finding] = []
 
     def inspect(raw: Any) -> None:
-        found.extend(check_graph(raw, spec, lambda *place: find_freezing_module(module, spec, *place)))
+        found.extend(check_graph(raw, spec, lambda *place: find_freezing_place(module, spec, *place)))
         if all(finding.severity != "rejected" for finding in found):
             found.extend(check_picture_sizes(module, spec, raw))
 
-    return trace(module.eval().requires_grad_(False), spec, inspect_raw=inspect), found
+    ready = module.eval().requires_grad_(False)
+    describe_failure = functools.partial(describe_failing_place, ready, spec)
+    return trace(ready, spec, inspect_raw=inspect, describe_failure=describe_failure), found
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from torch import Tensor, nn
 
-from ganrt.export import small_constants
+from ganrt.export.passes import hide_small_constants
 from ganrt.export.tracing import run_original, trace
 from ganrt.models.progan import pixel_norm
 from ganrt.spec import Latent, Output, Spec
@@ -56,7 +56,7 @@ def test_what_an_optimiser_drops_is_not_put_back() -> None:
     small = ir.node("Constant", [], {"value": ir.tensor(np.float32(1e-9))})
     added = ir.node("Add", [x, small.outputs[0]])
     model = ir.Model(ir.Graph([x], [], nodes=[small, added]), ir_version=10)
-    with small_constants.hide_small_constants(model):
+    with hide_small_constants(model):
         assert len(model.graph.inputs) == 2
         model.graph.remove(added, safe=True)
     assert list(model.graph.inputs) == [x] and not model.graph.initializers
