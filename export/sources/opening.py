@@ -153,14 +153,20 @@ def _open_module(module: torch.nn.Module, config: Mapping[str, Any] | None, spec
         raise RequestError(f"{name} came with {found}; describe its inputs and its output: spec=ganrt.Spec(...)")
     if config:
         raise RequestError(f"config= is for checkpoints and factories; {name} has its settings already")
-    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
-    inner = module.module if isinstance(module, parallel) else getattr(module, "_orig_mod", module)
-    if inner is not module:  # also what torch.compile returns
-        return _open_module(cast(torch.nn.Module, inner), config, spec)
+    inner = _unwrap(module)
+    if inner is not module:
+        return _open_module(inner, config, spec)
     _reject_traced(module, f"{name} is {{}}; pass the module that it was made of, or an ONNX file of it")
     copied = _prepare(_copy_to_cpu(module, name), name)
     origin = {"name": name, "sha256": _digest_state(module)}
     return Source(copied, spec, None, origin, in_training=list_training_parts(module))
+
+
+def _unwrap(module: torch.nn.Module) -> torch.nn.Module:
+    """The module inside DataParallel, and of what torch.compile returns."""
+    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    inner = module.module if isinstance(module, parallel) else getattr(module, "_orig_mod", module)
+    return module if inner is module else _unwrap(cast(torch.nn.Module, inner))
 
 
 def _copy_to_cpu(module: torch.nn.Module, name: str) -> torch.nn.Module:
@@ -307,8 +313,9 @@ def _call_factory(source: str, config: Mapping[str, Any]) -> Source:
     ):
         raise RequestError(f"{source} returned {type(made).__name__}; it must return (torch.nn.Module, ganrt.Spec)")
     _reject_traced(made[0], f"{source} returned {{}}; return the module that it was made of, or make an ONNX file")
-    in_training = list_training_parts(made[0])
-    return Source(_prepare(made[0], source), made[1], None, {"name": source}, in_training=in_training)
+    module = _unwrap(made[0])
+    in_training = list_training_parts(module)
+    return Source(_prepare(module, source), made[1], None, {"name": source}, in_training=in_training)
 
 
 def _reject_traced(module: torch.nn.Module, message: str) -> None:
