@@ -10,18 +10,21 @@ from ganrt import feeds
 from ganrt.agreement import compare
 from ganrt.feeds import Feeds
 from ganrt.golden import proof_sizes
+from ganrt.levels import find_levels
 from ganrt.spec import Spec
 
+from ..source_lines import quote_line
 from ..tracing import EXAMPLES
 from .batch import SINGLE
-from .difference import find_first_difference, run_on_onnxruntime
+from .difference import run_on_onnxruntime
 from .findings import Finding
+from .freezing import find_freezing_place
+from .rewrites import SIZES, find_rewrite
 from .sizes import EXACT, FLOOR, is_comparable
 
 _SEED = 6
 _ROWS = 3
-_TOLERANCE = 1e-5
-"""Of the largest magnitude of a value: more than rounding changes where the whole graph is exact."""
+"""Not the batch size that a module is traced with."""
 
 
 def check_graph_batch(module: nn.Module, spec: Spec, model: ir.Model) -> list[Finding]:
@@ -29,19 +32,20 @@ def check_graph_batch(module: nn.Module, spec: Spec, model: ir.Model) -> list[Fi
 
     Args:
         module: on the CPU, in evaluation mode.
-        model: its graph, whose nodes are named after their modules.
+        model: its graph.
 
     Where the batch size became a constant, a reshape to (2, ..., -1) takes any number of samples, and mixes them.
     """
     if spec.single or not is_comparable(model):
         return []
     drawn = feeds.draw_feeds(spec, _SEED, 0, _ROWS, size=proof_sizes(spec)[0])
-    few = {name: rows[:EXAMPLES] for name, rows in drawn.items()}
-    if _compare(module, spec, model, few) < EXACT or _compare(module, spec, model, drawn) >= FLOOR:
+    traced = {name: rows[:EXAMPLES] for name, rows in drawn.items()}
+    if _compare(module, spec, model, traced) < EXACT or _compare(module, spec, model, drawn) >= FLOOR:
         return []
-    where = find_first_difference(module, model, drawn, tolerance=_TOLERANCE, spec=spec)
-    text = f"the traced graph makes other pictures of a batch of {_ROWS} than the module, {SINGLE}"
-    return [Finding("frozen batch size", where, text, "rejected")]
+    found = find_freezing_place(module, spec, 0, 0)
+    instead = find_rewrite(SIZES, found.line) or "take the batch size from the input, x.shape[0] or -1"
+    text = f"its traced graph makes wrong pictures of a batch of {_ROWS}: {instead}, {SINGLE}"
+    return [Finding("frozen batch size", found.where, text, "rejected", quote_line(found.line))]
 
 
 def _compare(module: nn.Module, spec: Spec, model: ir.Model, given: Feeds) -> float:
@@ -52,4 +56,8 @@ def _compare(module: nn.Module, spec: Spec, model: ir.Model, given: Feeds) -> fl
         made = run_on_onnxruntime(model, given)
     except Exception:  # of ONNX Runtime: the graph is wrong there, or the proof will say so
         return float("-inf")
-    return float(compare(made, images, spec.output.range).psnr.min()) if made.shape == images.shape else float("-inf")
+    return (
+        float(compare(made, images, find_levels(spec.output)).psnr.min())
+        if made.shape == images.shape
+        else float("-inf")
+    )

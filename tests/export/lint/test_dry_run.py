@@ -169,7 +169,7 @@ class Drifting(nn.Module):
         ),
         (tiny(lambda x: x.half().float()), (), "precision", "middle", "computes in float16; leave autocast"),
         (ready(Apply(lambda z: (z, None))), (), "forward", "forward", "returns a tuple of 2;"),
-        (ready(Apply(lambda z: {"x": z})), (), "forward", "forward", "returns a dict with x;"),
+        (ready(Apply(lambda z: {"x": z})), (), "forward", "forward", "returns a dict with x (2, 6), and none is"),
     ],
 )
 def test_what_else_is_rejected(module: nn.Module, inputs: Any, rule: str, where: str, words: str) -> None:

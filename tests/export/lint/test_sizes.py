@@ -108,14 +108,15 @@ WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     ),
     "condition on height and width": (
         lambda x: x * 2 if x.shape[2] > x.shape[3] else x,
-        "forward of the module itself before last: with pictures of 71 x 113 pixels, the traced graph makes other "
+        r"forward of the module itself before last \(test_sizes.py:\d+, lambda .*\): with pictures of 71 x 113 pixels, "
+        "the traced graph makes other "
         r"pictures than the module \(.* dB\); tracing assumed that x height <= x width. Give x a size",
     ),
     "condition on an even height": (lambda x: x * 2 if x.shape[2] % 2 else x, "multiple_of=2"),
     "condition on a multiple of 8": (lambda x: x * 2 if x.shape[3] % 8 else x, r"Give x multiple_of=8 in the Spec"),
     "condition on the area": (
         lambda x: x * 2 if x.shape[2] * x.shape[3] > 300_000 else x,
-        r"before last: .*tracing assumed that x width\*x height <= 300000\. Give x a size",
+        r"before last \(test_sizes.*\): .*tracing assumed that x width\*x height <= 300000\. Give x a size",
     ),
     "condition on a small side": (
         lambda x: x * 2 if min(x.shape[2:]) < 40 else x,
@@ -127,7 +128,10 @@ WRONG: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a root of the area": (lambda x: x * 48 / math.sqrt(x.shape[2] * x.shape[3]), "middle: "),
     "a loop over rows": (lambda x: torch.cat([x[:, :, k : k + 1] for k in range(x.shape[2])], 2), "height 48 only"),
     "halves exchanged": (lambda x: torch.cat(x.chunk(2, dim=3)[::-1], 3), "width 64 only"),
-    "a computed size by a float": (lambda x: shrink_and_grow(x, 0.4), "middle: "),
+    "a computed size by a float": (
+        lambda x: shrink_and_grow(x, 0.4),
+        r"middle \(test_sizes.py:\d+, small = F.interpolate.*\): ",
+    ),
     "strided convolution and back": (
         lambda x: F.interpolate(F.avg_pool2d(x, 4), scale_factor=4),
         "forward: with pictures of 71 x 113 pixels, the module makes 68 x 112 pixels, and the Spec says 71 x 113. "
@@ -153,7 +157,7 @@ UNTRACEABLE: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     ),
     "a condition on values": (
         lambda x: x * 2 if x.mean() > 0 else x,
-        "cannot trace this net model at middle: Could not",
+        r"cannot trace this net model at middle \(test_sizes.py:\d+, .*\): Could not .*write torch.where",
     ),
 }
 
