@@ -210,14 +210,15 @@ def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
     state, config, others = _merge_files(read.state, path, config)
     try:
         found = recognize(state, path)
-    except CheckpointError:
+    except CheckpointError as unknown:
+        reason = unknown
         if read.module:
-            error = CheckpointError(
+            reason = CheckpointError(
                 f"{path} holds a whole module of the class {read.module}, and no family of ganrt has its weights. Load "
                 f"it in your own code and pass that: package.module:factory, a function that returns it with a "
                 "ganrt.Spec, or an ONNX file of it"
             )
-        return _open_with_spandrel(state, path, config, error)
+        return _open_with_spandrel(state, path, config, reason)
     settings = {**found.family.settings(found.config), **found.family.attributes(read.attributes), **config}
     loaded = _load_family(found.family, settings, found.state, path)
     remarks = (f"{path.name} holds several networks; the one under {found.part} is taken",) if found.part else ()
