@@ -324,7 +324,7 @@ def test_training_and_exporting_what_is_not_there(tmp_path: Path, arguments: lis
 
 
 def test_a_checkpoint_of_another_architecture(tmp_path: Path) -> None:
-    torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
+    torch.save({"classifier.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
     result = run("export", tmp_path / "other.pth", "--out", tmp_path / "x.ganrt")
     check_error(result, 3, "no checkpoint of a family", "None shares a key with it", "package.module:factory")
     assert not (tmp_path / "x.ganrt").exists()
