@@ -50,3 +50,9 @@ def as_is() -> Made:
 
 def wrapped() -> Made:
     return Wrapped(), spec()
+
+
+def bgr() -> Made:
+    """The network as it was trained: the Spec says how its colours are."""
+    photo = ganrt.Image("photo", "content", 3, (0.0, 255.0), (24, 24), mean=(104.0, 117.0, 123.0), order="bgr")
+    return Net(), ganrt.Spec("cartoon", (photo,), ganrt.Output(3, (-1.0, 1.0), (24, 24), order="bgr"))

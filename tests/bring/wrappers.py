@@ -1,10 +1,11 @@
 """What is around the module that people hand over: DataParallel, torch.compile, a GPU in forward, a dictionary or an
-object as the result, channels last, bytes."""
+object as the result, channels last, bytes, a fourth channel."""
 
 from __future__ import annotations
 
 import collections
 import warnings
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -52,6 +53,20 @@ class Diffusers(Wrapped):
 
 def diffusers() -> Made:
     return Diffusers(), spec()
+
+
+def diffusers_named() -> Made:
+    return Diffusers(), replace(spec(), output=replace(spec().output, name="sample"))
+
+
+class Opaque(Wrapped):
+    def forward(self, photo: Tensor) -> Tensor:
+        made = super().forward(photo)
+        return torch.cat([made, made[:, :1]], 1)
+
+
+def rgba() -> Made:
+    return Opaque(), replace(spec(), output=replace(spec().output, channels=4))
 
 
 class ChannelsLast(Wrapped):

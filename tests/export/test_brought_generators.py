@@ -46,6 +46,7 @@ ROWS = [
         "animegan:scripted", r"returned a TorchScript module; return the module that it was made of, or make an ONNX"
     ),
     Row("cartoon:as_is"),
+    Row("cartoon:bgr"),
     Row("cartoon:wrapped"),
     Row("cut:free"),
     Row("cyclegan:resnet", "warning: .*output_padding is kept"),
@@ -132,8 +133,13 @@ ROWS = [
         "wrappers:cuda",
         r'\(wrappers\.py:\d+, .*device="cuda"\)\): fails with .*; write device=x\.device in the place of',
     ),
-    refuse("wrappers:dictionary", r"returns a dict with image, mask; wrap the module"),
-    refuse("wrappers:diffusers", r"returns a Sample with sample; wrap the module"),
+    Row("wrappers:dictionary", r"fixed: forward: returns a dict with image .*; image is taken"),
+    refuse(
+        "wrappers:diffusers",
+        r'returns a Sample with sample .*name it in the Spec, as in Output\(\.\.\., name="sample"\)',
+    ),
+    Row("wrappers:diffusers_named"),
+    Row("wrappers:rgba"),
     refuse(
         "wrappers:nhwc",
         r"returns float \(batch, 24, 24, 3\); .*channels are last: return images\.permute\(0, 3, 1, 2\)$",
