@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -115,8 +116,16 @@ def finish_graph(model: ir.Model, spec: Spec, inspect_raw: Callable[[ir.Model], 
 
 def make_example_inputs(spec: Spec, sizes: Sizes | None = None) -> tuple[torch.Tensor, ...]:
     """The inputs that a module is traced with, with images of some sizes."""
-    drawn = feeds.draw_feeds(spec, 0, 0, 1 if spec.single else EXAMPLES, size=sizes or proof_picture_size(spec))
+    drawn = feeds.draw_feeds(spec, 0, 0, 1 if spec.single else EXAMPLES, size=sizes or _plan_traced_size(spec))
     return tuple(torch.from_numpy(array) for array in drawn.values())
+
+
+def _plan_traced_size(spec: Spec) -> Size:
+    """Height and width of the pictures that a module is traced with: those of a proof, but two steps of `multiple_of`
+    at least, because torch.export takes a side of one step for a constant."""
+    step = math.lcm(*(item.multiple_of for item in spec.images))
+    height, width = proof_picture_size(spec)
+    return max(height, 2 * step), max(width, 2 * step)
 
 
 def run_original(module: torch.nn.Module, given: Feeds) -> Floats:

@@ -510,7 +510,7 @@ FAULTS = {
     ("export/lint/sizes.py", "tests/export/lint/test_sizes.py"): [
         ("images.shape[2:] != wanted", "False"),
         ("worst >= self.floor", "worst >= 0"),
-        ("checked._replace(floor=_FLOOR)", "checked"),
+        ("checked._replace(floor=FLOOR)", "checked"),
         ("not any(guard.divides for guard in broken)", "not broken"),
         ("if trial and trial.in_graph:\n                yield", "if False:\n                yield"),
         ("growth < 1.2", "growth < 9.0"),

@@ -110,6 +110,7 @@ def test_the_readme_leaves_its_results(workplace: Path) -> None:
         assert (workplace / name).is_file()
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning")  # inside torch.onnx.export
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)

@@ -26,10 +26,6 @@ class Place(NamedTuple):
     line: SourceLine | None = None
 
 
-class _FoundError(Exception):
-    """Ends the tracing."""
-
-
 class _BatchGuards:
     """Conditions that another batch size breaks. A batch size that went through a float leaves such a condition, and
     becomes a constant only later, where the number is used."""
@@ -67,7 +63,7 @@ def find_freezing_place(module: nn.Module, spec: Spec, place: int, axis: int) ->
     places = range(len(spec.inputs)) if axis == 0 else [place]  # all inputs share the batch size
     running: list[str] = []
     found: list[Place] = []
-
+    lines: list[SourceLine | None] = []
     guards = _BatchGuards(spec)
 
     def enter_whole(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -76,11 +72,12 @@ def find_freezing_place(module: nn.Module, spec: Spec, place: int, axis: int) ->
             guards.begin(inputs)
 
     def look(line: SourceLine | None) -> None:
-        """What a module of PyTorch made constant is seen at its end, and its line here."""
-        if any(map(is_concrete_int, sides)) or guards.are_broken():
+        """What a module of PyTorch made constant is seen at its end, and its line here. Tracing goes on to its end: an
+        exception that is raised here, in whatever function runs, could be lost in a callback."""
+        if not lines and (any(map(is_concrete_int, sides)) or guards.are_broken()):
             where = found[0].where if found else running[-1]
             found[:] = [Place(where, line)]
-            raise _FoundError
+            lines.append(line)
 
     handles = [module.register_forward_pre_hook(enter_whole)]
     for name, part in module.named_modules():
@@ -98,8 +95,6 @@ def find_freezing_place(module: nn.Module, spec: Spec, place: int, axis: int) ->
     try:
         with silence_exporter(), watch_lines(look):
             export_program(module, spec)
-    except _FoundError:
-        pass
     finally:
         for handle in handles:
             handle.remove()

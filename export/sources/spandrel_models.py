@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ganrt.backend import first_line
-from ganrt.errors import CheckpointError, MissingLibraryError
+from ganrt.errors import CheckpointError
 from ganrt.feeds import Feeds
 from ganrt.images import Floats
 from ganrt.models import State
@@ -50,17 +50,15 @@ class SpandrelModule(nn.Module):
 
 
 def has_spandrel() -> bool:
-    """Return whether spandrel is installed."""
-    return importlib.util.find_spec("spandrel") is not None
+    """Return whether spandrel is installed, with torchvision, without which it cannot be imported."""
+    return all(importlib.util.find_spec(name) for name in ("spandrel", "torchvision"))
 
 
 def recognize_with_spandrel(state: State, path: Path) -> Recognition | None:
     """The module of a state dict; None if spandrel does not know it. Raises CheckpointError where spandrel fails on
-    what it has recognized, MissingLibraryError where a library that spandrel needs is missing."""
-    try:
-        import spandrel
-    except ImportError as error:
-        raise MissingLibraryError(error.name or "spandrel", "spandrel", f"loading {path}") from error
+    what it has recognized."""
+    import spandrel
+
     try:
         with warnings.catch_warnings():  # of torch.meshgrid and others: nothing that a user could change
             warnings.simplefilter("ignore")

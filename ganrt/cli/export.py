@@ -92,9 +92,9 @@ def _read_spec(path: Path) -> Spec:
 @click.argument("file", type=FILE, metavar="FILE.onnx")
 @click.option("--output", metavar="NAME", show_default="the only one with four dimensions", help="Name of the image.")
 def spec(file: Path, output: str | None) -> None:
-    """Print the inputs and the output of an ONNX file as JSON, for `ganrt export --spec`.
+    """Print what an ONNX file takes and makes.
 
-    What the file does not tell, such as the range of its pictures, is guessed, and the guesses are listed on standard
+    The JSON is for `ganrt export --spec`. What the file does not tell, such as the range of its pictures, is guessed, and the guesses are listed on standard
     error. Correct the JSON where they are wrong.
     """
     sources = import_extra("ganrt.export.sources", "export", "reading ONNX files")

@@ -195,7 +195,11 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
             r"images.permute\(0, 3, 1, 2\)",
         ),
         ("nothing", RequestError, r"returned int; it must return \(torch.nn.Module, ganrt.Spec\)"),
-        ("script", RequestError, "returned a TorchScript module; return the module it was made of"),
+        (
+            "script",
+            RequestError,
+            "returned a TorchScript module; return the module that it was made of, or make an ONNX file",
+        ),
         ("absent", RequestError, "cannot be called"),
         ("angry", RequestError, "cannot be called: RuntimeError: no weights today"),
     ],

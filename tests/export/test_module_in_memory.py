@@ -135,7 +135,12 @@ def diverged() -> nn.Module:
         (Path("x.pth"), {}, RequestError, r"x\.pth is neither a RUN folder"),
         (Tiny().state_dict(), {"spec": SPEC}, RequestError, "source is a OrderedDict; pass a path"),
         (Tiny, {"spec": SPEC}, RequestError, r"source is a type; pass .* a torch\.nn\.Module"),
-        (scripted(), {"spec": SPEC}, RequestError, "is a TorchScript module; pass the module it was made of"),
+        (
+            scripted(),
+            {"spec": SPEC},
+            RequestError,
+            "is a TorchScript module; pass the module that it was made of, or an ONNX",
+        ),
         (
             Locked(),
             {"spec": SPEC},
