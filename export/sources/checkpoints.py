@@ -21,6 +21,10 @@ _AVERAGED = re.compile(r"ema|avg|average", re.IGNORECASE)
 _GENERATORS = re.compile(r"g|gen|netg|generator.*|.*_g", re.IGNORECASE)
 
 
+class UnknownCheckpointError(CheckpointError):
+    """No family has the network of a checkpoint."""
+
+
 class Recognized(NamedTuple):
     """A state dict under the keys of its family, and what it was recognised as."""
 
@@ -36,17 +40,23 @@ def recognize(state: State, path: Path) -> Recognized:
     """Find the family, the project's layout and the config of a state dict, and bring it under the family's own keys.
     Where a checkpoint holds several networks, as those of a training loop do, the generator is looked for among them.
 
-    Raises CheckpointError naming the nearest family and the keys that are missing, unexpected or of another shape.
+    Raises UnknownCheckpointError naming the nearest family and the keys that are missing, unexpected or of another
+    shape; CheckpointError for half a network.
     """
     for part in ("", *_list_parts(state)):
         own = {key.removeprefix(part): value for key, value in state.items() if key.startswith(part)}
         for family, layout in _list_layouts():
-            config, found = _convert_state(family, layout, own)
+            try:
+                config, found = _convert_state(family, layout, own)
+            except CheckpointError:  # half a network, whose other half may be here too
+                if not part:
+                    raise
+                continue
             if config is not None and _fits(_state_shapes(found), _family_shapes(family.name, config)):
                 return Recognized(family, layout.name, config, found, part)
     nearest = _describe_nearest(state)
     compared = f"The nearest is {nearest}." if nearest else "None shares a key with it."
-    raise CheckpointError(f"{path} is no checkpoint of a family that ganrt knows. {compared} {OTHERWISE}")
+    raise UnknownCheckpointError(f"{path} is no checkpoint of a family that ganrt knows. {compared} {OTHERWISE}")
 
 
 def _list_parts(state: State) -> list[str]:

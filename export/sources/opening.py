@@ -23,7 +23,7 @@ from ganrt.spec import Spec
 from ganrt.training import read_run
 
 from ..lint import RowByRow, list_training_parts
-from .checkpoints import recognize
+from .checkpoints import UnknownCheckpointError, recognize
 from .ncnn_file import is_ncnn_file, read_pair
 from .ncnn_networks import read_ncnn
 from .onnx_file import GraphFile, GraphModule, choose_output, is_graph_file, read_graph_file
@@ -210,8 +210,8 @@ def _open_checkpoint(path: Path, config: Mapping[str, Any]) -> Source:
     state, config, others = _merge_files(read.state, path, config)
     try:
         found = recognize(state, path)
-    except CheckpointError as unknown:
-        reason = unknown
+    except UnknownCheckpointError as unknown:
+        reason: CheckpointError = unknown
         if read.module:
             reason = CheckpointError(
                 f"{path} holds a whole module of the class {read.module}, and no family of ganrt has its weights. Load "

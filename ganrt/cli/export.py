@@ -94,8 +94,8 @@ def _read_spec(path: Path) -> Spec:
 def spec(file: Path, output: str | None) -> None:
     """Print what an ONNX file takes and makes.
 
-    The JSON is for `ganrt export --spec`. What the file does not tell, such as the range of its pictures, is guessed, and the guesses are listed on standard
-    error. Correct the JSON where they are wrong.
+    The JSON is for `ganrt export --spec`. What the file does not tell, such as the range of its pictures, is guessed,
+    and the guesses are listed on standard error. Correct the JSON where they are wrong.
     """
     sources = import_extra("ganrt.export.sources", "export", "reading ONNX files")
     guess = sources.guess_spec(sources.read_graph_file(file), output)

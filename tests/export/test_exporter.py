@@ -191,8 +191,8 @@ def test_a_module_of_the_users_own(factories: str, tmp_path: Path) -> None:
         (
             "channels_last",
             VerificationError,
-            r"returns float \(batch, x_height, x_width, 3\); the spec says float \(N, 3, H, W\): return "
-            r"images.permute\(0, 3, 1, 2\)",
+            r"returns float \(batch, x_height, x_width, 3\); the spec says float \(N, 3, H, W\); its "
+            r"channels are last: return images.permute\(0, 3, 1, 2\)",
         ),
         ("nothing", RequestError, r"returned int; it must return \(torch.nn.Module, ganrt.Spec\)"),
         (

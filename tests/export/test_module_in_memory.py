@@ -139,7 +139,7 @@ def diverged() -> nn.Module:
             scripted(),
             {"spec": SPEC},
             RequestError,
-            "is a TorchScript module; pass the module that it was made of, or an ONNX",
+            "is a TorchScript module; pass the module that it was made of",
         ),
         (
             Locked(),
