@@ -35,7 +35,7 @@ lint: $(READY) ## ruff, and mypy --strict on the code, the tests and the example
 	ln -s $(addprefix $(CURDIR)/,$(CHECKED)) $(TYPED)
 	cd $(TYPED) && MYPYPATH=.:tests $(CURDIR)/$(VENV)/bin/mypy --config-file $(CURDIR)/pyproject.toml \
 	  --cache-dir $(CURDIR)/.mypy_cache/typed --explicit-package-bases --follow-imports silent \
-	  --allow-untyped-calls --no-warn-return-any --implicit-reexport --exclude tests/golden/ $(CHECKED)
+	  --allow-untyped-calls --no-warn-return-any --implicit-reexport --exclude 'tests/(golden|data)/' $(CHECKED)
 
 # TensorRT's Python bindings alone, a megabyte each: `make test` then checks ganrt against the real ones.
 bindings: $(READY) ## fetch TensorRT's Python bindings, which the tests then use: a few megabytes

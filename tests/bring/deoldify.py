@@ -60,10 +60,11 @@ class Chain(nn.Module):
 
 
 def make(side: int | None, width: int = 4) -> Made:
-    down = nn.Sequential(conv(3, width, 2), conv(width, 2 * width, 2))
+    first = conv(3, width, 2)
+    down = nn.Sequential(first, conv(width, 2 * width, 2))
     last = nn.Sequential(nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2))
-    net = settle(Chain(down, Up(down[0], 2 * width, width), last, Merge(), nn.Conv2d(width + 3, 3, 1), nn.Tanh()), 0.7)
-    down[0][0] = spectral_norm(down[0][0])
+    net = settle(Chain(down, Up(first, 2 * width, width), last, Merge(), nn.Conv2d(width + 3, 3, 1), nn.Tanh()), 0.7)
+    first[0] = spectral_norm(first[0])
     return net.eval(), make_spec(image(side=side), side=side)
 
 

@@ -89,13 +89,15 @@ class Net(nn.Module):
         self.classes = classes
 
     def synthesize(self, w: Tensor) -> Tensor:
-        x, image = self.const.unsqueeze(0).repeat([w.shape[0], 1, 1, 1]), None
+        x = self.const.unsqueeze(0).repeat([w.shape[0], 1, 1, 1])
+        image: Any = None
         for k, (conv, rgb) in enumerate(zip(self.convs, self.rgbs, strict=True)):
             if k:
-                x, image = (F.interpolate(v, scale_factor=2.0, mode="bilinear") for v in (x, image))
+                x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
+                image = F.interpolate(image, scale_factor=2.0, mode="bilinear")
             x = conv(x, w)
             image = rgb(x, w) if image is None else image + rgb(x, w)
-        return torch.tanh(0.3 * image)  # type: ignore[operator]
+        return torch.tanh(0.3 * image)
 
     def forward(self, z: Tensor, *others: Tensor) -> Tensor:
         return self.synthesize(self.mapping(z, others[0] if self.classes else None, others[-1]))

@@ -203,7 +203,7 @@ def test_graphs_that_are_no_originals(tmp_path: Path, node: onnx.NodeProto, mess
     path = conv_chain(tmp_path / "x.onnx", node)
     model = onnx.load(path)
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "scale"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.1, np.float32), "scale"))
     if node.op_type == "QuantizeLinear":
         model.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
     onnx.save(model, path)
@@ -352,7 +352,7 @@ def test_grey_levels_are_recognized_by_the_division(tmp_path: Path) -> None:
         helper.make_node("Conv", ["y", "k"], ["h"], pads=[1, 1, 1, 1]),
         helper.make_node("Sigmoid", ["h"], ["out"]),
     ]
-    levels = numpy_helper.from_array(np.float32(255), "levels")
+    levels = numpy_helper.from_array(np.array(255, np.float32), "levels")
     sides: list[Any] = ["n", 3, "h", "w"]
     path = save(tmp_path / "x.onnx", nodes, [weight("k", 3, 3, 3, 3), levels], {"x": sides}, {"out": sides})
     spec = guess_spec(read_graph_file(path)).spec

@@ -76,7 +76,7 @@ def run_spandrel(path: Path, picture: np.ndarray[Any, Any]) -> np.ndarray[Any, A
     descriptor = spandrel.ModelLoader(device="cpu").load_from_file(path)
     given = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        images: Any = descriptor(given)[0].permute(1, 2, 0).numpy() * 255  # type: ignore[operator]
+        images: Any = descriptor(given)[0].permute(1, 2, 0).numpy() * 255
     return images
 
 

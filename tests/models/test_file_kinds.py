@@ -42,7 +42,7 @@ def write_program(path: Path) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def write_zip(*names: str) -> Callable[[Path], None]:
+def write_zip(*names: str) -> Callable[[Path], object]:
     def write(path: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             for name in names:
@@ -61,11 +61,11 @@ def write_arrays(path: Path) -> None:
         np.savez(file, weight=np.zeros(3))
 
 
-def begin(head: bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(head + bytes(600)) and None
+def begin(head: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(head + bytes(600))
 
 
-FOREIGN: dict[str, tuple[Callable[[Path], None], str]] = {
+FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "TorchScript": (write_script, rf"a TorchScript archive, .*{PASS}: torch\.onnx\.export\(torch\.jit\.load"),
     "torch.export": (
         write_program,
