@@ -15,7 +15,7 @@ from ganrt._version import __version__
 from ganrt.backend import library_version
 from ganrt.bound_inputs import BoundInputs, drop_bound_inputs, make_bound_feeds
 from ganrt.bundle import FAITHFUL, Bundle, Variant
-from ganrt.errors import ArtifactError, RequestError
+from ganrt.errors import ArtifactError, RequestError, VerificationError
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import Golden
 from ganrt.images import Floats
@@ -129,17 +129,17 @@ class Faithful:
             )
             return model, findings
 
-        model, findings = trace_at(None)
-        rejected = [finding for finding in findings if finding.severity == "rejected"]
-        if rejected and all(finding.rule == PICTURE_SIZE for finding in rejected):
-            sizes = find_general_sizes(loaded.module, loaded.spec)
-            try:
-                again, found = trace_at(sizes) if sizes else (model, findings)
-            except RequestError:  # not traceable there: the first findings say what to do
-                return model, findings
-            if all(finding.severity != "rejected" for finding in found):
-                return again, found
-        return model, findings
+        first = trace_at(None)
+        if {finding.rule for finding in first[1] if finding.severity == "rejected"} != {PICTURE_SIZE}:
+            return first
+        sizes = find_general_sizes(loaded.module, loaded.spec)
+        if sizes is None:
+            return first
+        try:
+            again = trace_at(sizes)
+        except (RequestError, VerificationError):  # not traceable there: the first findings say what to do
+            return first
+        return first if any(finding.severity == "rejected" for finding in again[1]) else again
 
     def _make_golden(
         self, loaded: Source, model: ir.Model, spec: Spec, held_out: Sequence[Mapping[str, Array]]

@@ -25,7 +25,7 @@ from ganrt.telemetry import no_telemetry
 from ..passes import find_module_path
 from ..tracing import EXAMPLES
 from .findings import join_paths
-from .guards import find_broken_guard
+from .freezing import find_freezing_place
 from .rewrites import SIZES, find_rewrite
 
 with no_telemetry():
@@ -119,8 +119,7 @@ def find_first_difference(
     ]
     alone = count > EXAMPLES and all(_is_right(module, model, few, run, tolerance) for few in groups)
     if alone and not _is_right(module, model, given, run, tolerance):
-        guard = find_broken_guard(module, spec, given) if spec else None
-        line = guard.line if guard else None
+        line = find_freezing_place(module, spec, 0, 0).line if spec else None
         instead = find_rewrite(SIZES, line) or "take the batch size from the input there"
         where += f" ({line.quote()})" if line else ""
         where += f"; {EXAMPLES} samples are right, as many as were traced: {instead}"

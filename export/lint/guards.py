@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import is_concrete_int
 
-from ganrt.feeds import Feeds, Size
+from ganrt.feeds import Size
 from ganrt.golden import proof_sizes
 from ganrt.spec import Spec
 
@@ -97,14 +97,6 @@ def find_guards(module: nn.Module, spec: Spec, sizes: Sizes | None = None, with_
     finally:
         handle.remove()
     return list(_collect_guards(program, spec, lines))
-
-
-def find_broken_guard(module: nn.Module, spec: Spec, given: Feeds) -> Guard | None:
-    """The first guard, with its line, that some inputs break."""
-    sizes = {item.name: (given[item.name].shape[2], given[item.name].shape[3]) for item in spec.images}
-    batch = len(next(iter(given.values())))
-    found = find_guards(module, spec, with_lines=True)
-    return next((guard for guard in found if not guard.holds(sizes, batch)), None)
 
 
 def find_general_sizes(module: nn.Module, spec: Spec) -> Sizes | None:

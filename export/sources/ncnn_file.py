@@ -16,6 +16,7 @@ import numpy as np
 
 from ganrt.errors import CheckpointError
 from ganrt.feeds import Array
+from ganrt.json_reader import read_bytes
 from ganrt.ncnn_format import ARRAY, FLOAT16_TAG, MAGIC, Layer, Number, Parameter
 
 _LARGEST_TEXT = 2**22
@@ -81,21 +82,10 @@ def read_pair(path: Path) -> Pair:
                 f"{own} is one of the two files of a network for ncnn, and {missing.name}, which holds its {what}, is "
                 "not beside it: put both into one folder, under one name"
             )
-    text = _read_bytes(layers, _LARGEST_TEXT)
+    text = read_bytes(layers, _LARGEST_TEXT, CheckpointError)
     if text[:4] == _MAGIC_BYTES:
         raise _reject_binary(layers)
-    return Pair(layers, weights, text, _read_bytes(weights, _LARGEST))
-
-
-def _read_bytes(path: Path, most: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > most:
-        raise CheckpointError(f"{path} is larger than {most:,} bytes, the most that is read")
-    return content
+    return Pair(layers, weights, text, read_bytes(weights, _LARGEST, CheckpointError))
 
 
 def _reject_binary(path: Path) -> CheckpointError:

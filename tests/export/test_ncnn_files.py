@@ -202,7 +202,7 @@ def test_files_that_are_too_large_or_cannot_be_read(path: Path, monkeypatch: pyt
         file.truncate(2**31)
     with monkeypatch.context() as patch:
         patch.setattr("ganrt.export.sources.ncnn_file._LARGEST", 1000)
-        with pytest.raises(CheckpointError, match=r"model\.bin is larger than 1,000 bytes, the most that is read"):
+        with pytest.raises(CheckpointError, match=r"model\.bin is larger than 1000 bytes, the limit for such a file"):
             open_source(path)
 
     def fail(*_: object) -> None:
