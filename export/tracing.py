@@ -30,7 +30,7 @@ from ganrt.golden import proof_picture_size
 from ganrt.images import Floats
 from ganrt.spec import Image, Spec
 
-from .passes import hide_small_constants, name_nodes_by_module
+from .passes import drop_empty_updates, hide_small_constants, name_nodes_by_module
 
 Sizes: TypeAlias = Mapping[str, Size]
 """Name of an image input -> height and width."""
@@ -98,7 +98,8 @@ def trace(
 
 
 def finish_graph(model: ir.Model, spec: Spec, inspect_raw: Callable[[ir.Model], None]) -> None:
-    """Check inputs and output against the Spec, and write it into the metadata, in place of all that was there.
+    """Check inputs and output against the Spec, and write it into the metadata, in place of all that was there; drop
+    updates of nothing, which OpenVINO rejects.
 
     Args:
         inspect_raw: as for `trace`.
@@ -107,6 +108,7 @@ def finish_graph(model: ir.Model, spec: Spec, inspect_raw: Callable[[ir.Model], 
     """
     _check_interface(model, spec)
     inspect_raw(model)
+    drop_empty_updates(model)
     # Paths of the exporting machine's source files must not leave it.
     ClearMetadataAndDocStringPass()(model)
     model.metadata_props[METADATA_KEY] = json.dumps(spec.to_dict(), sort_keys=True)

@@ -4,7 +4,7 @@ from .graph import Array, Patch, find_sole_user, read_attribute, read_constant, 
 from .node_names import find_module_path, name_nodes_by_module, set_node_name
 from .packing import PACKING
 from .pipeline import TRACED, optimize_graph
-from .simplify import simplify_graph
+from .simplify import drop_empty_updates, simplify_graph
 from .small_constants import hide_small_constants
 from .upsampling import find_conv_after_nearest
 from .upsampling_forms import FORMS
@@ -15,6 +15,7 @@ __all__ = [
     "TRACED",
     "Array",
     "Patch",
+    "drop_empty_updates",
     "find_conv_after_nearest",
     "find_module_path",
     "find_sole_user",

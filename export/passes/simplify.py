@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import CommonSubexpressionEliminationPass
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 from onnxscript.rewriter import rewrite
 
@@ -22,6 +22,24 @@ def simplify_graph(model: ir.Model) -> int:
     rewrite(model)
     CommonSubexpressionEliminationPass()(model)
     return int(outline_graph(model) != before)
+
+
+def drop_empty_updates(model: ir.Model) -> int:
+    """ScatterND that writes nothing becomes what it would write to. The exporter makes it of assignments to empty
+    slices, as in the masks of shifted windows, and OpenVINO rejects it."""
+    count = 0
+    for node in list(model.graph):
+        if node.op_type != "ScatterND" or node.domain != "" or node.outputs[0].is_graph_output():
+            continue
+        known = [array for array in map(read_constant, node.inputs[1:]) if array is not None]
+        if all(array.size for array in known):
+            continue
+        ir.convenience.replace_all_uses_with(node.outputs[0], node.inputs[0])  # type: ignore[arg-type]
+        model.graph.remove(node, safe=True)
+        count += 1
+    if count:
+        RemoveUnusedNodesPass()(model)
+    return count
 
 
 def merge_pads(model: ir.Model) -> int:

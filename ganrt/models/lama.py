@@ -10,9 +10,10 @@ backend has DFT. At an eighth of a picture's size, the products cost less than t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,14 @@ from ganrt.models import upscaling
 from ganrt.models.family import Family, Layout, Shapes, State, check_bounds
 from ganrt.spec import Image, Output, Spec
 
+ValueT = TypeVar("ValueT")
 _RANGE = (0.0, 1.0)
 _WIDEST = 1024
 """Most channels, however often the picture was halved."""
-_PREFIX = "generator."
-"""Of the generator's keys in a checkpoint of the whole training."""
+_TRAINED = "generator."
+"""Prefix of the generator's keys in a checkpoint of the whole training."""
+_WRAPPED = "model."
+"""Prefix of the generator's keys in the files of chaiNNer and spandrel, whose module pastes."""
 
 Parts: TypeAlias = list[Tensor]
 """Features: the part that is convolved, and, from the last halving on, the part that is transformed."""
@@ -257,12 +261,27 @@ def guess_config(shapes: Shapes) -> Config | None:
 
 def guess_training(shapes: Shapes) -> Config | None:
     """The same for a checkpoint of the whole training, which holds a discriminator and the networks of losses, too."""
-    return guess_config({key.removeprefix(_PREFIX): shape for key, shape in shapes.items() if key.startswith(_PREFIX)})
+    return guess_config(_keep_prefixed(shapes, _TRAINED))
 
 
-def keep_generator(state: State, config: Config) -> State:
+def keep_trained(state: State, config: Config) -> State:
     """Keep the generator, without the prefix of its keys."""
-    return {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    return _keep_prefixed(state, _TRAINED)
+
+
+def guess_wrapped(shapes: Shapes) -> Config | None:
+    """The same for a generator within a module that pastes the picture around the holes."""
+    found = guess_config(_keep_prefixed(shapes, _WRAPPED))
+    return None if found is None else replace(found, paste=True)
+
+
+def keep_wrapped(state: State, config: Config) -> State:
+    """Keep the generator, without the prefix of its keys."""
+    return _keep_prefixed(state, _WRAPPED)
+
+
+def _keep_prefixed(values: Mapping[str, ValueT], prefix: str) -> dict[str, ValueT]:
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
 
 
 FAMILY = Family(
@@ -270,5 +289,9 @@ FAMILY = Family(
     Config,
     Generator,
     build_spec,
-    (Layout("LaMa's generator", guess_config), Layout("LaMa", guess_training, keep_generator)),
+    (
+        Layout("LaMa's generator", guess_config),
+        Layout("LaMa", guess_training, keep_trained),
+        Layout("chaiNNer's LaMa", guess_wrapped, keep_wrapped),
+    ),
 )

@@ -338,6 +338,13 @@ def test_lama_reads_the_generator_of_a_training() -> None:
     assert (found.family.name, found.layout, found.state.keys()) == ("lama", "LaMa", state.keys())
 
 
+def test_lama_reads_the_generator_of_a_module_that_pastes() -> None:
+    state = build("lama", width=4, blocks=1, transformed=24).state_dict()
+    found = recognize({f"model.{key}": value for key, value in state.items()}, Path("big-lama.pth"))
+    assert (found.family.name, found.layout, found.state.keys()) == ("lama", "chaiNNer's LaMa", state.keys())
+    assert found.config.paste
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 def test_the_activation_of_lama(activation: str) -> None:
     module: Any = build("lama", width=4, blocks=1, transformed=24, activation=activation)

@@ -13,7 +13,7 @@ from onnx import helper
 
 from ganrt.export.passes.base import apply_passes
 from ganrt.export.passes.dead_channels import DEAD_BIASES, DEAD_CHANNELS
-from ganrt.export.passes.simplify import PADS, SIMPLIFY
+from ganrt.export.passes.simplify import PADS, SIMPLIFY, drop_empty_updates
 
 SEEDS = st.integers(0, 99)
 SIDES = st.lists(st.integers(0, 3), min_size=4, max_size=4)
@@ -48,6 +48,24 @@ def test_what_is_computed_twice_is_computed_once() -> None:
     before = graph(nodes, {})
     after, applied = apply_passes(before, [SIMPLIFY])
     assert applied == ("simplify",) and types(after) == ["Relu", "Add"]
+    same(before, after, 0)
+
+
+@pytest.mark.parametrize("written", [0, 1])
+@pytest.mark.parametrize("last", ["Neg", None])
+def test_updates_of_nothing_are_dropped(written: int, last: str | None) -> None:
+    """The exporter writes them for `mask[:, -8:0] = 1`."""
+    updates = {"indices": np.zeros((written, 4), np.int64), "updates": np.ones(written)}
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("ScatterND", ["a", *updates], ["b" if last else "y"]),
+        *([helper.make_node(last, ["b"], ["y"])] if last else []),
+    ]
+    before = graph(nodes, updates)
+    after = before.clone()
+    dropped = bool(last) and not written  # an output of the graph keeps its node
+    assert drop_empty_updates(after) == dropped
+    assert types(after) == ["Relu", *([] if dropped else ["ScatterND"]), *([last] if last else [])]
     same(before, after, 0)
 
 
