@@ -8,6 +8,7 @@ from .affine import AFFINE
 from .base import Pass, apply_passes
 from .dead_channels import DEAD_BIASES, DEAD_CHANNELS
 from .folding import FOLD_BACKWARD, FOLD_FORWARD
+from .instance_norm import INSTANCE_NORMS
 from .matrix import MATRIX
 from .packing import PACKING
 from .reorder import BEFORE_SHUFFLING, BEFORE_UPSAMPLING
@@ -31,6 +32,7 @@ def list_passes(form: str, gpu: bool = False) -> tuple[Pass, ...]:
     every = (
         SIMPLIFY,
         PADS,
+        INSTANCE_NORMS,
         DEAD_CHANNELS,
         DEAD_BIASES,
         BEFORE_UPSAMPLING,

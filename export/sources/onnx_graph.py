@@ -3,6 +3,7 @@ set, known shapes, and a name of its own for each node."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -22,6 +23,8 @@ from .onnx_interface import fit_interface
 
 _WHOLE = "forward"
 """Module of nodes without a name."""
+_FEW = 256
+"""More than the sides of anything."""
 
 
 def adopt_graph(
@@ -46,6 +49,7 @@ def adopt_graph(
         free_batch(model, batch)
     model = _convert_version(model, file, opset)
     with hide_small_constants(model):
+        onnxscript.optimizer.fold_constants(model, should_fold=_is_small_filling)
         onnxscript.optimizer.optimize(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _name_nodes(model)
@@ -53,6 +57,14 @@ def adopt_graph(
     _complete_shape(model.graph.outputs[0], spec)
     finish_graph(model, spec, inspect_raw)
     return model
+
+
+def _is_small_filling(node: ir.Node) -> bool | None:
+    """True for a ConstantOfShape of a few elements, None (for the optimizer's own rule) for other nodes. The optimizer
+    keeps it because it could be large; PyTorch's older exporter writes the amounts of a Pad with it, and backends such
+    as TensorRT and ncnn want to know these."""
+    shape = read_constant(node.inputs[0]) if node.op_type == "ConstantOfShape" and node.domain == "" else None
+    return True if shape is not None and 0 <= min(shape, default=0) and math.prod(shape.tolist()) <= _FEW else None
 
 
 def _complete_shape(image: ir.Value, spec: Spec) -> None:

@@ -80,6 +80,27 @@ def upscaler(path: Path, opset: int = 9) -> Path:
     return save(path, nodes, weights, {"input.1": ["n", 3, "h", "w"]}, {"out": ["n", 3, "oh", "ow"]}, opset)
 
 
+def padded(path: Path) -> Path:
+    """A reflection pad as PyTorch's exporter for TorchScript wrote it: its amounts are computed in the graph."""
+    nodes = [
+        helper.make_node(
+            "ConstantOfShape", ["four"], ["rest"], value=helper.make_tensor("v", TensorProto.INT64, [1], [0])
+        ),
+        helper.make_node("Concat", ["amounts", "rest"], ["all"], axis=0),
+        helper.make_node("Reshape", ["all", "pairs"], ["table"]),
+        helper.make_node("Slice", ["table", "last", "first", "zero", "last"], ["reversed"]),
+        helper.make_node("Transpose", ["reversed"], ["columns"], perm=[1, 0]),
+        helper.make_node("Reshape", ["columns", "last"], ["pads"]),
+        helper.make_node("Pad", ["photo", "pads"], ["wide"], mode="reflect"),
+        helper.make_node("Conv", ["wide", "k"], ["c"]),
+        helper.make_node("Sigmoid", ["c"], ["styled"]),
+    ]
+    numbers = [ints("four", 4), ints("amounts", 1, 2, 1, 2), ints("pairs", -1, 2), ints("last", -1), ints("zero", 0)]
+    weights = [*numbers, ints("first", -(2**63) + 1), weight("k", 3, 3, 4, 4)]
+    size = ["n", 3, "h", "w"]
+    return save(path, nodes, weights, {"photo": size}, {"styled": size}, 17)
+
+
 def run_file(path: Path, **given: np.ndarray) -> np.ndarray:
     """What the file makes of each row by itself."""
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -100,6 +121,16 @@ def test_a_generator_of_one_batch_size_becomes_one_of_any(tmp_path: Path, batch:
     for backend in ("onnxruntime", "openvino"):
         with ganrt.load(bundle.folder, backend) as generator:
             np.testing.assert_allclose(generator(z=z), run_file(path, z=z), atol=1e-5)
+
+
+def test_amounts_of_padding_become_constants(tmp_path: Path) -> None:
+    """ncnn and TensorRT reject those that are computed."""
+    path = padded(tmp_path / "style.onnx")
+    bundle = export(path, tmp_path / "style.ganrt", backends=["reference"])
+    made = bundle.onnx("fp32")
+    assert [node.op_type for node in onnx.load(made).graph.node] == ["Pad", "Conv", "Sigmoid"]
+    photo = RNG.random((2, 3, 9, 6), dtype=np.float32)
+    np.testing.assert_allclose(run_file(made, photo=photo), run_file(path, photo=photo), atol=1e-6)
 
 
 def test_an_upscaler_of_an_old_operator_set_is_cut_into_tiles(tmp_path: Path) -> None:
