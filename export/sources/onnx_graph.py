@@ -64,7 +64,7 @@ def _is_small_filling(node: ir.Node) -> bool | None:
     keeps it because it could be large; PyTorch's older exporter writes the amounts of a Pad with it, and backends such
     as TensorRT and ncnn want to know these."""
     shape = read_constant(node.inputs[0]) if node.op_type == "ConstantOfShape" and node.domain == "" else None
-    return True if shape is not None and 0 <= min(shape, default=0) and math.prod(shape.tolist()) <= _FEW else None
+    return True if shape is not None and min(shape, default=0) >= 0 and math.prod(shape.tolist()) <= _FEW else None
 
 
 def _complete_shape(image: ir.Value, spec: Spec) -> None:
