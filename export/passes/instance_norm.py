@@ -59,15 +59,15 @@ def _read_norm(sqrt: ir.Node) -> _WrittenNorm | None:
     if add is None:
         return None
     for variance, added in (add.inputs, reversed(add.inputs)):
-        epsilon, squared = read_constant(added), _read_mean(variance)
+        epsilon, squared = _read_number(added), _read_mean(variance)
         square = None if squared is None else squared.producer()
         centered = None if square is None else _read_squared(square)
         difference = find_producer(centered, "Sub")
-        if epsilon is None or epsilon.size != 1 or square is None or centered is None or difference is None:
+        if epsilon is None or square is None or centered is None or difference is None:
             continue
         source, mean = difference.inputs
-        if source is not None and _read_mean(mean) is source and read_shape(source)[1] is not None:
-            return _WrittenNorm(source, centered, square, sqrt.outputs[0], float(epsilon.item()))
+        if source is not None and _read_mean(mean) is source and source.dtype and read_shape(source)[1]:
+            return _WrittenNorm(source, centered, square, sqrt.outputs[0], epsilon)
     return None
 
 
@@ -84,8 +84,8 @@ def _read_squared(node: ir.Node) -> ir.Value | None:
     """What a node squares."""
     if node.domain == "" and node.op_type == "Mul" and node.inputs[0] is node.inputs[1]:
         return node.inputs[0]
-    power = read_constant(node.inputs[1]) if node.domain == "" and node.op_type == "Pow" else None
-    return node.inputs[0] if power is not None and power.size == 1 and power.item() == 2 else None
+    power = _read_number(node.inputs[1]) if node.domain == "" and node.op_type == "Pow" else None
+    return node.inputs[0] if power == 2 else None
 
 
 def _find_divisions(norm: _WrittenNorm) -> list[_Division]:
@@ -113,17 +113,21 @@ def _find_divisions(norm: _WrittenNorm) -> list[_Division]:
                 divisions.append(_Division(node, gain))
             elif gain is None and other is not quotient:
                 quotients.append((node.outputs[0], other))
-    expected = {norm.square, *(division.node for division in divisions)}
-    expected.update(node for value in made[1:] if (node := value.producer()) is not None)
+    expected = {norm.square, *(division.node for division in divisions), *(value.producer() for value in made)}
     return divisions if _are_users(expected, made) else []
 
 
 def _is_one(value: ir.Value | None) -> bool:
+    return _read_number(value) == 1
+
+
+def _read_number(value: ir.Value | None) -> float | None:
+    """A constant of one element that gives no picture another rank."""
     found = read_constant(value)
-    return found is not None and found.size == 1 and found.item() == 1
+    return float(found.item()) if found is not None and found.size == 1 and found.ndim <= 4 else None
 
 
-def _are_users(nodes: set[ir.Node], values: Iterable[ir.Value]) -> bool:
+def _are_users(nodes: set[ir.Node | None], values: Iterable[ir.Value]) -> bool:
     return all(nodes.issuperset(value.consumers()) and not value.is_graph_output() for value in values)
 
 
