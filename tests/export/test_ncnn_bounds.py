@@ -47,6 +47,7 @@ LARGE = "Interp l 1 1 x l 0=1 1=64.0 2=64.0\n"
         (f"{CONV}9=5", 4, "no network of a family has its activation 5"),
         (LARGE + "Convolution b 1 1 l y 0=1000 1=1 6=3000", 3001, "it makes 1000 x 384 x 320 values"),
         (LARGE + "Deconvolution b 1 1 l y 0=1000 1=1 6=3000", 3001, "it makes 1000 x 384 x 320 values"),
+        (f"{LARGE}Concat b 200 1 {'l ' * 200}y", 0, "it makes 600 x 384 x 320 values"),
         ("Interp b 1 1 x y 0=1 1=1.5 2=2.0", 0, "no network of a family resizes by (1.5, 2.0) in the way 1"),
         ("Interp b 1 1 x y 0=3 1=-1.0 2=2.0", 0, "no network of a family resizes by (-1.0, 2.0) in the way 3"),
         ("Interp b 1 1 x y 0=1 -23301=1,2 2=2", 0, "its parameter 1 is a list; a number was expected"),
