@@ -50,10 +50,15 @@ def read(content: object, folder: Path) -> NetworkPickle:
     return read_network_pickle(write(content, folder))
 
 
+def take_apart(value: Any) -> tuple[Any, ...]:
+    """The function that makes a value again, and its arguments."""
+    rebuild, arguments = value.__reduce_ex__(2)[:2]
+    return rebuild, *arguments
+
+
 def make_tensor(size: tuple[int, ...] = (2,)) -> Record:
     """The record of a tensor of ones."""
-    rebuild, arguments = torch.ones(size).__reduce_ex__(2)[:2]
-    return Record(rebuild, *arguments)
+    return Record(*take_apart(torch.ones(size)))
 
 
 # What the operations of a pickle may build.
@@ -162,8 +167,11 @@ def test_names_of_unsaved_buffers_that_are_no_set_leave_nothing_out(tmp_path: Pa
     assert list(read(module, tmp_path).content) == ["cache"]
 
 
+SCALAR = take_apart(np.float64(1))[0]
+
+
 def make_number(dtype: Any, data: object) -> Record:
-    return Record(np.float64(1).__reduce__()[0], dtype, data)  # type: ignore[arg-type]
+    return Record(SCALAR, dtype, data)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +181,7 @@ def make_number(dtype: Any, data: object) -> Record:
         (make_number(np.dtype("c16"), bytes(16)), "a number in it is of no kind that networks have"),
         (make_number(np.dtype("V1000"), bytes(1000)), "a number in it is of no kind that networks have"),
         (make_number(7, bytes(8)), "a number in it is of no kind that networks have"),
-        (Record(np.float64(1).__reduce__()[0]), "a number in it is of no kind that networks have"),
+        (Record(SCALAR), "a number in it is of no kind that networks have"),
         (make_number(np.dtype("f8"), bytes(16)), "a number in it is damaged"),
         (make_number(np.dtype("f8"), bytes(4)), "a number in it is damaged"),
         (make_number(np.dtype("f8"), 8), "a number in it is damaged"),
@@ -193,15 +201,15 @@ def test_numbers_of_numpy_are_read(tmp_path: Path) -> None:
 
 def cut_storage(length: int) -> Record:
     """A tensor whose storage is cut to so many bytes behind its five pickles."""
-    load, (data,) = torch.ones(2).__reduce_ex__(2)[1][0].__reduce__()
-    begin = data.index(struct.pack("<q", 2) + struct.pack("<2f", 1, 1))
-    rebuild, arguments = torch.ones(2).__reduce_ex__(2)[:2]
-    return Record(rebuild, Record(load, data[: begin + length]), *arguments[1:])
+    rebuild, storage, *rest = take_apart(torch.ones(2))
+    load, data = take_apart(storage)
+    begin = data.index(struct.pack("<q2f", 2, 1, 1))
+    return Record(rebuild, Record(load, data[: begin + length]), *rest)
 
 
 def change_storage(storage: object) -> Record:
-    rebuild, arguments = torch.ones(2).__reduce_ex__(2)[:2]
-    return Record(rebuild, storage, *arguments[1:])
+    rebuild, _, *rest = take_apart(torch.ones(2))
+    return Record(rebuild, storage, *rest)
 
 
 @pytest.mark.parametrize(
