@@ -90,3 +90,25 @@ def test_the_field_of_a_network_of_normalized_colours_is_the_same(fields: dict[s
     chain = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1))
     spec = Spec("x", (Image("x", "content", 3, (0.0, 1.0), **fields),), Output(3, (0.0, 1.0), None, name="y", **fields))
     assert measure_reach(spec, make_run(chain.eval())) == 3
+
+
+class Shifted(nn.Module):
+    """A function of a picture, and of the picture moved down, weighted."""
+
+    def __init__(self, rows: int, weight: float, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.rows, self.weight, self.function = rows, weight, function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        moved = functional.pad(self.function(x), (0, 0, self.rows, 0))[:, :, : x.shape[2]]
+        return x + self.weight * moved
+
+
+def test_what_a_rectifier_hides_of_brighter_pixels_is_found_by_darker_ones() -> None:
+    run = make_run(Shifted(3, 1.0, lambda x: functional.relu(0.05 - x)))
+    assert measure_reach(make_spec(), run) == 3
+
+
+def test_a_weak_influence_from_afar_counts() -> None:
+    run = make_run(Shifted(10, 1e-3, lambda x: x))
+    assert not has_reach(make_spec(), run, 5) and has_reach(make_spec(), run, 10)

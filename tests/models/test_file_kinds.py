@@ -26,6 +26,7 @@ from torch import nn
 from ganrt.errors import CheckpointError, RequestError
 from ganrt.export.sources import open_source
 from ganrt.models import build_generator, read_checkpoint, read_state
+from ganrt.models.file_kinds import describe_foreign_file, starts_as_safetensors
 
 PASS = r"package\.module:factory, a function that returns it with a ganrt\.Spec, or an ONNX file of it"
 
@@ -116,6 +117,21 @@ def test_safetensors_have_any_name(tmp_path: Path) -> None:
     state = {"weight": torch.rand(2, 3)}
     safetensors.torch.save_file(state, tmp_path / "model.bin")
     assert torch.equal(read_state(tmp_path / "model.bin")["weight"], state["weight"])
+
+
+@pytest.mark.parametrize(
+    ("length", "rest", "starts"),
+    [(2, b'{"', True), (2, b"{}", True), (0, b"{}", False), (2**30, b'{"', False), (2, b"{ ", False), (2, b"{", False)],
+)
+def test_how_safetensors_start(length: int, rest: bytes, starts: bool, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(length.to_bytes(8, "little") + rest)
+    assert starts_as_safetensors(tmp_path / "x") is starts
+
+
+@pytest.mark.parametrize("names", [("x/data.pkl", "x/constants.pkl"), ("data.pkl",), ("x/data.pkl", "x/code.py")])
+def test_archives_without_code_may_be_checkpoints(names: tuple[str, ...], tmp_path: Path) -> None:
+    write_zip(*names)(tmp_path / "x.pth")
+    assert describe_foreign_file(tmp_path / "x.pth") == ""
 
 
 def make_generator() -> nn.Module:

@@ -17,6 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 import ganrt
+from ganrt.export.lint.circular_padding import replace_circular_pad
 from ganrt.export.lint.dry_run import check_dry_run
 from ganrt.export.lint.findings import Finding
 from ganrt.export.lint.freezing import Place
@@ -123,6 +124,26 @@ def test_circular_padding_becomes_a_concatenation(pads: tuple[int, ...]) -> None
     x = torch.rand(2, 1, 5, 6)
     (padded,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x.numpy()})
     assert np.array_equal(padded, Tiled()(x).numpy())
+
+
+@pytest.mark.parametrize(
+    ("mode", "pads", "axes"),
+    [
+        ("wrap", [0, 0, 0, 0, 0, 0, -1, 1], None),
+        ("wrap", [0, 0, -1, 1], [2, 3]),
+        ("wrap", [1, 1, 1, 1], None),
+        ("reflect", [0, 0, 1, 1, 0, 0, 1, 1], None),
+    ],
+)
+def test_other_padding_than_circular_of_constant_size_stays(mode: str, pads: list[int], axes: list[int] | None) -> None:
+    """Wrapping cuts where a size is negative; sizes that are not two for each axis are no Pad's."""
+    given = [value("n", 3, 8, 8, name="z"), *map(constant, [pads, *([axes] if axes else [])], ("pads", "axes"))]
+    inputs = [*given[:2], None, *given[2:]] if axes else given
+    assert not replace_circular_pad(node("Pad", *inputs, mode=mode))
+
+
+def constant(numbers: list[int], name: str) -> ir.Value:
+    return ir.Value(name=name, const_value=ir.tensor(np.array(numbers, np.int64), name=name))
 
 
 def test_circular_padding_of_computed_size_stays() -> None:

@@ -1,6 +1,7 @@
 """Graphs in which the batch size of the trace became a constant are rejected, also where they run with any batch."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -69,6 +70,34 @@ def test_a_batch_size_that_became_a_constant_is_found_in_the_graph(windows: Wind
 
 def test_one_image_at_a_time_needs_no_other_batch_size(windows: Windows) -> None:
     assert check(windows, make_spec(single=True)) == []
+
+
+class Changed(nn.Module):
+    """A module whose result is changed."""
+
+    def __init__(self, module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.module, self.change = module, change
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.change(self.module(x))
+
+
+def test_what_is_wrong_at_any_batch_size_is_not_the_batch(windows: Windows) -> None:
+    """Other values, another size of the pictures, and a graph that the batch of the trace does not fit either."""
+    spec = make_spec()
+    model = trace(windows, spec)
+    for change in (lambda x: -x, lambda x: x[:, :, 1:]):
+        assert check_graph_batch(Changed(windows, change), spec, model) == []
+    assert check_graph_batch(windows, spec, trace(windows, make_spec(single=True))) == []
+
+
+def test_a_module_of_one_image_at_a_time_is_not_given_several() -> None:
+    def fail(x: Tensor) -> Tensor:
+        raise AssertionError(f"{len(x)} images were given")
+
+    windows = Windows(rounded=False).eval()
+    assert check_graph_batch(Changed(windows, fail), make_spec(single=True), trace(windows, make_spec())) == []
 
 
 def test_the_trace_tells_whether_the_batch_size_is_free(windows: Windows) -> None:

@@ -69,6 +69,42 @@ def test_updates_of_nothing_are_dropped(written: int, last: str | None) -> None:
     same(before, after, 0)
 
 
+@pytest.mark.parametrize("computed", [["indices"], ["updates"], ["indices", "updates"]])
+def test_updates_of_nothing_are_known_by_one_of_both(computed: list[str]) -> None:
+    """What computes the other goes with them; where neither is a constant, the node stays."""
+    updates = {"indices": np.zeros((0, 4), np.int64), "updates": np.ones(0)}
+    weights = {f"{name}.given" if name in computed else name: array for name, array in updates.items()}
+    nodes = [
+        *(helper.make_node("Neg", [f"{name}.given"], [name]) for name in computed),
+        helper.make_node("ScatterND", ["x", *updates], ["b"]),
+        helper.make_node("Relu", ["b"], ["y"]),
+    ]
+    before = graph(nodes, weights)
+    after = before.clone()
+    dropped = len(computed) == 1
+    assert drop_empty_updates(after) == dropped
+    assert types(after) == (["Relu"] if dropped else ["Neg", "Neg", "ScatterND", "Relu"])
+    same(before, after, 0)
+
+
+def test_a_node_of_the_same_name_from_elsewhere_stays() -> None:
+    updates = {"indices": np.zeros((0, 4), np.int64), "updates": np.ones(0)}
+    nodes = [
+        helper.make_node("ScatterND", ["x", *updates], ["b"], domain="elsewhere"),
+        helper.make_node("Relu", ["b"], ["y"]),
+    ]
+    assert drop_empty_updates(graph(nodes, updates)) == 0
+
+
+def test_padding_of_named_axes_stays() -> None:
+    weights = {"p": np.array([1, 1]), "two": np.array([2]), "three": np.array([3])}
+    nodes = [
+        helper.make_node("Pad", ["x", "p", "", "two"], ["q"]),
+        helper.make_node("Pad", ["q", "p", "", "three"], ["y"]),
+    ]
+    assert apply_passes(graph(nodes, weights), [PADS])[1] == ()
+
+
 @pytest.mark.parametrize("mode", ["constant", "edge"])
 @given(one=SIDES, two=SIDES, seed=SEEDS)
 def test_padding_twice_is_padding_once(mode: str, one: list[int], two: list[int], seed: int) -> None:
