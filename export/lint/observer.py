@@ -26,6 +26,8 @@ class PartOutput(NamedTuple):
     rows: int
     last: Tensor
     """The last row."""
+    taken: Tensor | None
+    """The last row of the first tensor that it took."""
 
 
 class Convolution(NamedTuple):
@@ -112,19 +114,23 @@ def run_with_hooks(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
     """Run a module on some inputs.
 
     Args:
-        parts: whether to keep what each part returns.
+        parts: whether to keep what each part takes and returns.
     """
     run, path = Run(None), [""]
+    taken: dict[str, Tensor | None] = {}
     handles = []
     for name, part in module.named_modules():
 
         def enter(part: nn.Module, args: Any, name: str = name) -> None:
             path.append(name)
+            if parts:  # before a part that works in place changes it
+                tensors = (value for value in args if isinstance(value, Tensor) and value.ndim)
+                taken[name] = next((value[-1:].clone() for value in tensors), None)
 
         def leave(part: nn.Module, args: Any, result: Any, name: str = name) -> None:
             path.pop()
             if parts and isinstance(result, Tensor) and result.ndim:
-                run.parts.append(PartOutput(name, len(result), result[-1:].clone()))
+                run.parts.append(PartOutput(name, len(result), result[-1:].clone(), taken.pop(name, None)))
 
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     outside = sys._getframe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 import ganrt
 from ganrt.export.lint.dry_run import check_dry_run
+from ganrt.export.lint.findings import RowByRow
 
 
 class Drawn(nn.Module):
@@ -108,6 +110,29 @@ def test_functional_batch_statistics_are_found_where_they_are() -> None:
         only(found, "batch statistics", "rejected", "middle.1", "other samples of its batch")
 
 
+def test_code_that_mixes_samples_is_named_and_not_the_layer_behind_it() -> None:
+    for mix in (lambda x: x.reshape(4, 4, 4, -1).permute(3, 0, 1, 2), lambda x: x - x.min(0)[0]):
+        middle = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        module = tiny(Mixing(middle, mix))
+        found = check_dry_run(module, spec()).findings
+        where = "forward of middle before middle.inner"
+        only(found, "batch statistics", "rejected", where, "keep the samples apart there", "every view, reshape")
+    works_in_place = tiny(nn.Sequential(nn.Identity(), Apply(lambda x: x.sub_(x.mean(0)))))
+    found = check_dry_run(works_in_place, spec()).findings
+    only(found, "batch statistics", "rejected", "middle.1", "take statistics over each sample")
+
+
+class Mixing(nn.Module):
+    """A function before other layers."""
+
+    def __init__(self, inner: nn.Module, mix: Any) -> None:
+        super().__init__()
+        self.inner, self.mix = inner, mix
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.mix(x))
+
+
 class Modulated(nn.Module):
     """StyleGAN2's modulated convolution, all samples in one: a group for each."""
 
@@ -138,6 +163,35 @@ class Modulated(nn.Module):
 )
 def test_a_frozen_batch_size_is_rejected(middle: Any, where: str, words: str) -> None:
     only(check_dry_run(tiny(middle), spec()).findings, "frozen batch size", "rejected", where, words)
+
+
+def test_a_squeeze_that_takes_the_batch_away_is_named() -> None:
+    module = nn.Sequential(tiny(nn.Identity()), Apply(torch.squeeze))
+    found = check_dry_run(ready(module), spec()).findings
+    only(found, "frozen batch size", "rejected", "1", "makes (8, 8) of a batch of 1, and (2, 8, 8) of 2", "squeeze(1)")
+    found = check_dry_run(RowByRow(ready(module)), dataclasses.replace(spec(), single=True)).findings
+    only(found, "frozen batch size", "rejected", "forward", "makes (16, 8) of 2 samples", "return (1, C, H, W)")
+    assert "--batch 1" not in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("item", "width", "instead"),
+    [
+        (ganrt.Label("y", 6), 2, 'Label("y", classes=6, encoding="one_hot")'),
+        (ganrt.Label("y", 6, "one_hot"), 1, 'Label("y", classes=6)'),
+        (ganrt.Latent("y", (6,)), 4, 'Latent("y", shape=(6, 1, 1))'),
+        (ganrt.Latent("y", (6, 1, 1)), 2, 'Latent("y", shape=(6,))'),
+    ],
+)
+def test_an_input_of_another_shape_is_found(item: Any, width: int, instead: str) -> None:
+    class Strict(Tiny):
+        def forward(self, z: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
+            if y.ndim != width:
+                raise ValueError(f"y has {y.ndim} axes")
+            return super().forward(z + y.reshape(len(y), -1).float())
+
+    found = check_dry_run(ready(Strict(nn.Identity())), spec(item)).findings
+    only(found, "forward", "rejected", "the module itself", f" axes; it runs with {instead} in the Spec")
 
 
 class Drifting(nn.Module):
