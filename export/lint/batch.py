@@ -34,6 +34,12 @@ def check_batch_independence(module: nn.Module, spec: Spec, run: Run, given: Fee
     Args:
         run: the module's run on `given`.
     """
+    if run.kept and _remembers(module, run, given):
+        text = (
+            "changes what forward makes in the next call: no two pictures of one input are alike. Take it as an input, "
+            "or set it in __init__ alone"
+        )
+        return [Finding("state", join_paths(run.kept), text, "rejected")]
     single = run_with_hooks(module, take_last_row(given))
     if single.failure:
         path, error = single.failure
@@ -71,6 +77,13 @@ def check_batch_independence(module: nn.Module, spec: Spec, run: Run, given: Fee
     instead = _KEEP_APART if " before " in where else "take statistics over each sample, or running ones"
     text = f"makes the picture depend on the other samples of its batch, or on their number; {instead}"
     return [Finding("batch statistics", where, text, "rejected")]
+
+
+def _remembers(module: nn.Module, run: Run, given: Feeds) -> bool:
+    """Whether a module that writes to its attributes makes something else of the same inputs after that."""
+    again, sole = run_with_hooks(module, given), run_with_hooks(module, take_last_row(given))
+    fails = bool(again.failure or sole.failure)
+    return fails or _differ(again.result, run.result) or _differ(sole.result, run.result[-1:])
 
 
 def _find_first_difference(module: nn.Module, given: Feeds) -> str:

@@ -96,7 +96,9 @@ def check_dry_run(module: nn.Module, spec: Spec, in_training: Sequence[str] = ()
         if place is not None:
             module, run.result = SelectOutput(module, place), run.result[place]
             findings.append(Finding("forward", "forward", f"returns several things; item {place} is taken", "fixed"))
-        findings += [] if any(part.severity == "rejected" for part in named) else _check_result(run, rows, spec)
+        findings += (
+            [] if any(part.severity == "rejected" for part in named) else _check_result(module, run, spec, given)
+        )
         if run.random_calls:
             module, run, spec, drawn = _turn_draws_into_inputs(module, run, spec, given)
             findings += drawn
@@ -183,14 +185,12 @@ def _explain_failure(module: nn.Module, spec: Spec, given: Feeds, path: str, err
         inputs = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in given.items())
         text = f"fails with the inputs of the Spec, {inputs}: {describe_error(error)}"
         if not run_with_hooks(_TakesList(module), given).failure:
-            names = ", ".join(given)
-            text = f"takes a list: wrap the module in one whose forward takes {names} and calls it with [{names}]"
-            return Finding("forward", "forward", text, "rejected")
+            return _name_list(given)
         instead = _find_fitting_input(module, spec, given) or find_rewrite(CALLS, find_error_line(error))
         text += f"; {instead}" if instead else ""
         return Finding("forward", join_paths([path]), text, "rejected", quote_error_line(error))
-    text = f"fails with {rows} samples, and not with one: {describe_error(error)}. Take the batch size from the input, "
-    text += SINGLE
+    instead = "Write reshape for view" if "Use .reshape" in str(error) else "Take the batch size from the input"
+    text = f"fails with {rows} samples, and not with one: {describe_error(error)}. {instead}, {SINGLE}"
     return Finding("frozen batch size", join_paths([path]), text, "rejected", quote_error_line(error))
 
 
@@ -218,6 +218,20 @@ def _write_otherwise(item: Input, array: Array) -> tuple[Array, str] | None:
     return None
 
 
+def _name_list(given: Feeds) -> Finding:
+    names = ", ".join(given)
+    text = f"takes a list: wrap the module in one whose forward takes {names} and calls it with [{names}]"
+    return Finding("forward", "forward", text, "rejected")
+
+
+def _runs_on_lists(module: nn.Module, given: Feeds) -> bool:
+    """Whether a module makes a picture of each sample when it gets its inputs in a list."""
+    run = run_with_hooks(_TakesList(module), given)
+    return (
+        isinstance(run.result, Tensor) and run.result.ndim == 4 and len(run.result) == len(next(iter(given.values())))
+    )
+
+
 class _TakesList(Wrapper):
     """Calls a module with all its inputs in one list."""
 
@@ -225,11 +239,17 @@ class _TakesList(Wrapper):
         return self.wrapped_by_ganrt(list(inputs))
 
 
-def _check_result(run: Run, rows: int, spec: Spec) -> list[Finding]:
+def _check_result(module: nn.Module, run: Run, spec: Spec, given: Feeds) -> list[Finding]:
     """One tensor, with a picture for every sample."""
+    rows = len(next(iter(given.values())))
+    if isinstance(run.result, np.ndarray):
+        text = "returns an array of NumPy; return the tensor, without numpy()"
+        return [Finding("forward", "forward", text, "rejected")]
     if not isinstance(run.result, Tensor):
         text = f"returns {_describe_result(run.result)}; wrap the module in one that returns the pictures alone"
         return [Finding("forward", "forward", text, "rejected")]
+    if (run.result.ndim == 0 or len(run.result) != rows) and _runs_on_lists(module, given):
+        return [_name_list(given)]
     if run.result.ndim == 0 or len(run.result) != rows:
         return [make_frozen_finding("forward", rows, run.result, spec.single)]
     if not bool(torch.isfinite(run.result).all()):

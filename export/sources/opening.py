@@ -333,6 +333,12 @@ def _prepare(module: torch.nn.Module, name: str) -> torch.nn.Module:
     for key, value in module.state_dict().items():
         if not isinstance(value, torch.Tensor):  # whatever get_extra_state returned
             continue
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if torch.nn.parameter.is_lazy(value):
+            raise CheckpointError(
+                f"{name}: {key} has no shape yet, as in LazyConv2d and its like before their first run; run the module "
+                "once on a batch, then load its weights"
+            )
+        if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{name}: {key} holds values that are not finite (did the training diverge?)")
-    return module.to("cpu", torch.float32).eval().requires_grad_(False)
+    # With a dtype, Module.to discards the imaginary parts of complex weights.
+    return module.to("cpu").float().eval().requires_grad_(False)

@@ -194,6 +194,56 @@ def test_an_input_of_another_shape_is_found(item: Any, width: int, instead: str)
     only(found, "forward", "rejected", "the module itself", f" axes; it runs with {instead} in the Spec")
 
 
+class Remembering(nn.Module):
+    """Adds what it made in the call before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = x if self.before is None else x + 0.5 * self.before
+        self.before = made
+        return made
+
+
+class Counting(nn.Module):
+    """Makes a little more in every call."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * (1 + self.calls / 9)
+
+
+class Caching(nn.Module):
+    """Keeps something that no later call reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.features = x
+        return x
+
+
+def test_what_forward_keeps_for_the_next_call_is_named() -> None:
+    for middle, name in ((Remembering(), "before"), (Counting(), "calls")):
+        found = check_dry_run(tiny(middle), spec()).findings
+        only(found, "state", "rejected", f"middle.{name}", "changes what forward makes in the next call")
+    assert check_dry_run(tiny(Caching()), spec()).findings == []
+
+
+def test_lists_arrays_and_views_are_named() -> None:
+    class First(Tiny):
+        def forward(self, styles: Any) -> Tensor:
+            return torch.tanh(self.last(self.first(styles[0]).reshape(-1, 4, 4, 4)))
+
+    only(check_dry_run(ready(First(nn.Identity())), spec()).findings, "forward", "rejected", "forward", "takes a list")
+    found = check_dry_run(ready(nn.Sequential(tiny(nn.Identity()), Apply(lambda x: x.numpy()))), spec()).findings
+    only(found, "forward", "rejected", "forward", "returns an array of NumPy; return the tensor, without numpy()")
+    found = check_dry_run(tiny(lambda x: x.transpose(0, 1).view(-1).view(4, -1, 4, 4).transpose(0, 1)), spec()).findings
+    only(found, "frozen batch size", "rejected", "middle", "and not with one: ", "Write reshape for view, or export")
+
+
 class Drifting(nn.Module):
     """A spectral norm of somebody's own, which goes on estimating in evaluation mode."""
 
