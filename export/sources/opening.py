@@ -30,6 +30,7 @@ from .onnx_file import GraphFile, GraphModule, choose_output, is_graph_file, rea
 from .spandrel_models import has_spandrel, recognize_with_spandrel
 from .spec_guess import guess_spec
 
+_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".pkl", ".safetensors", ".onnx", ".param")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -111,6 +112,11 @@ def _open(
         foreign = describe_foreign_folder(path)
         if foreign:
             raise RequestError(f"{path} is {foreign}")
+        found = sorted(file.name for file in path.iterdir() if file.suffix.lower() in _CHECKPOINTS)
+        if found and not (path / "run.json").is_file():
+            raise RequestError(
+                f"{path} is no training run of ganrt; pass a file that is in it, such as {path / found[0]}"
+            )
         return _open_run(path, config)
     if path.is_file() and is_ncnn_file(path):
         return _open_ncnn(path, config)
