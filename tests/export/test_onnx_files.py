@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 import ganrt
 from ganrt.bundle import Bundle
 from ganrt.cli.main import main
-from ganrt.errors import CheckpointError, RequestError
+from ganrt.errors import CheckpointError, RequestError, VerificationError
 from ganrt.export import export
 from ganrt.export.sources import guess_spec, open_source, read_graph_file
 from ganrt.export.sources.onnx_file import GraphFile, choose_output
@@ -361,6 +361,20 @@ def test_external_data_outside_the_folder_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="cannot be read as an ONNX model"):
         read_graph_file(path)
+
+
+def test_a_graph_that_is_right_for_one_sample_alone(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "strength"], ["m"]),  # of shape (1,), which is the batch for ganrt
+        helper.make_node("Conv", ["m", "k"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["c"], ["y"]),
+    ]
+    sides: list[Any] = ["n", 3, 8, 8]
+    path = save(tmp_path / "s.onnx", nodes, [weight("k", 3, 3, 3, 3)], {"x": sides, "strength": [1]}, {"y": sides})
+    with pytest.raises(VerificationError, match=r"s\.onnx was not exported: .*for a batch of 1: .*with --batch 1"):
+        export(path, tmp_path / "s.ganrt", backends="openvino")
+    bundle = export(path, tmp_path / "s.ganrt", backends="openvino", batch=1)
+    assert bundle.spec.single
 
 
 def test_the_output_is_named_where_there_are_several(tmp_path: Path) -> None:
