@@ -172,4 +172,4 @@ def make_frozen_finding(where: str, rows: int, result: Tensor, single: bool = Fa
 def describe_error(error: Exception) -> str:
     """Kind and first line of an error of the user's code."""
     first = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {first[:300]}"
+    return f"{type(error).__name__}: {first[:300].rstrip('.')}"

@@ -241,7 +241,14 @@ def test_lists_arrays_and_views_are_named() -> None:
     found = check_dry_run(ready(nn.Sequential(tiny(nn.Identity()), Apply(lambda x: x.numpy()))), spec()).findings
     only(found, "forward", "rejected", "forward", "returns an array of NumPy; return the tensor, without numpy()")
     found = check_dry_run(tiny(lambda x: x.transpose(0, 1).view(-1).view(4, -1, 4, 4).transpose(0, 1)), spec()).findings
-    only(found, "frozen batch size", "rejected", "middle", "and not with one: ", "Write reshape for view, or export")
+    only(
+        found,
+        "frozen batch size",
+        "rejected",
+        "middle",
+        "and not with one: ",
+        "instead. Write reshape for view, or export",
+    )
 
 
 class Drifting(nn.Module):
