@@ -35,7 +35,7 @@ from .lint import (
     report_findings,
 )
 from .precision import PictureCrops, read_crops
-from .sources import Source, describe_source, open_source
+from .sources import Source, describe_source, open_source, read_batch
 from .tracing import DEFAULT_OPSET
 from .variants import QUALITY, VariantOptions
 from .verification import Progress, Verification, prove_bundle
@@ -195,6 +195,8 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
         advice = "; `--backend reference` evaluates the graph without a library, which is slow"
         if plan.backends or "cannot load" not in found.failures[0]:
             advice = ""
+        if loaded.graph and not loaded.spec.single and read_batch(loaded.graph[0]) == 1:
+            advice += "; the file is for a batch of 1: where it cannot take others, export it with --batch 1"
         raise VerificationError(f"{loaded.name} was not exported: {found.failures[0]}{advice}")
     unproven = [variant for variant in bundle.variants if not found.is_proven(variant)]
     if unproven:

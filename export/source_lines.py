@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import torch
 import ganrt
 
 _LONGEST = 100
+_PRINTED = re.compile(r'File "([^"\n]+)", line ([0-9]+)')
 _STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 _INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")})
 _OTHERS = ("numpy", "torchvision", "einops", "sympy", "mpmath", "optree", "typing_extensions.py")
@@ -78,6 +80,12 @@ def find_error_line(error: BaseException) -> SourceLine | None:
             found = SourceLine(place.tb_frame.f_code.co_filename, place.tb_lineno)
         place = place.tb_next
     return found
+
+
+def find_recorded_line(stack: str) -> SourceLine | None:
+    """The innermost line of the user's code in a stack as Python prints it, outermost call first."""
+    lines = [SourceLine(file, int(number)) for file, number in _PRINTED.findall(stack)]
+    return next((line for line in reversed(lines) if _is_users(line.file)), None)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def trace(
     spec: Spec,
     opset: int = DEFAULT_OPSET,
     inspect_raw: Callable[[ir.Model], None] = lambda _: None,
-    describe_failure: Callable[[], tuple[str, str]] = lambda: ("", ""),
+    describe_failure: Callable[[Exception], tuple[str, str]] = lambda error: ("", ""),
     sizes: Sizes | None = None,
 ) -> ir.Model:
     """Trace a module (on the CPU, eval mode) whose forward takes the Spec's inputs in order.
@@ -56,7 +56,8 @@ def trace(
     Args:
         inspect_raw: called with the graph as the exporter wrote it, its nodes named after their modules; may change it
             or raise.
-        describe_failure: where tracing fails and what to do about it, as parts of a sentence; asked only where it does.
+        describe_failure: called with the error where tracing fails; says where that is and what to do about it, as
+            parts of a sentence.
         sizes: of the images that it is traced with, by input name. Default: the first sizes of a proof.
 
     Raises RequestError when the opset cannot be reached or the module cannot be traced, VerificationError when the
@@ -82,7 +83,7 @@ def trace(
             with hide_small_constants(program.model):
                 program.optimize()
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
-        where, advice = describe_failure()
+        where, advice = describe_failure(error)
         raise RequestError(
             f"torch.onnx.export cannot trace this {spec.family} model{where}: {_find_root_cause(error)}{advice}"
         ) from error

@@ -363,7 +363,8 @@ def _check_range(name: str, value: object) -> None:
 
 def _check_counts(name: str, field: str, values: object) -> None:
     if not isinstance(values, tuple) or not values or not all(is_whole(value) and value >= 1 for value in values):
-        raise RequestError(f"{name}: {field} is {values!r}; it takes whole numbers from 1")
+        instead = "; for another one, give the images and the output a size" if field == "scale" else ""
+        raise RequestError(f"{name}: {field} is {values!r}; it takes whole numbers from 1{instead}")
     if math.prod(values) > MAX_VALUES:
         raise RequestError(f"{name}: {field} {values!r} is more than {MAX_VALUES} values")
 

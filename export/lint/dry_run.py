@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ganrt import feeds
 from ganrt.feeds import Array, Feeds
 from ganrt.golden import proof_picture_size
-from ganrt.spec import Input, Label, Scalar, Spec
+from ganrt.spec import Input, Label, Latent, Scalar, Spec
 
 from ..source_lines import find_error_line, quote_error_line, quote_line
 from . import noise
@@ -84,7 +84,7 @@ def check_dry_run(module: nn.Module, spec: Spec, in_training: Sequence[str] = ()
             return DryRun(module, spec, counts)
         run = run_with_hooks(module, given)
         if run.failure:
-            return DryRun(module, spec, [_explain_failure(module, given, *run.failure)])
+            return DryRun(module, spec, [_explain_failure(module, spec, given, *run.failure)])
         findings = counts
         if run.training_norms:
             module, repaired = compute_norms_of_input(module, list(dict.fromkeys(run.training_norms)))
@@ -96,7 +96,9 @@ def check_dry_run(module: nn.Module, spec: Spec, in_training: Sequence[str] = ()
         if place is not None:
             module, run.result = SelectOutput(module, place), run.result[place]
             findings.append(Finding("forward", "forward", f"returns several things; item {place} is taken", "fixed"))
-        findings += [] if any(part.severity == "rejected" for part in named) else _check_result(run, rows)
+        findings += (
+            [] if any(part.severity == "rejected" for part in named) else _check_result(module, run, spec, given)
+        )
         if run.random_calls:
             module, run, spec, drawn = _turn_draws_into_inputs(module, run, spec, given)
             findings += drawn
@@ -177,21 +179,57 @@ def _draw_uniform(rows: int, shape: tuple[int, ...]) -> Array:
     return np.repeat(torch.rand(1, *shape).numpy(), rows, axis=0)
 
 
-def _explain_failure(module: nn.Module, given: Feeds, path: str, error: Exception) -> Finding:
+def _explain_failure(module: nn.Module, spec: Spec, given: Feeds, path: str, error: Exception) -> Finding:
     rows = len(next(iter(given.values())))
     if run_with_hooks(module, take_last_row(given)).failure:  # then the batch size is not the reason
         inputs = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in given.items())
         text = f"fails with the inputs of the Spec, {inputs}: {describe_error(error)}"
         if not run_with_hooks(_TakesList(module), given).failure:
-            names = ", ".join(given)
-            text = f"takes a list: wrap the module in one whose forward takes {names} and calls it with [{names}]"
-            return Finding("forward", "forward", text, "rejected")
-        instead = find_rewrite(CALLS, find_error_line(error))
+            return _name_list(given)
+        instead = _find_fitting_input(module, spec, given) or find_rewrite(CALLS, find_error_line(error))
         text += f"; {instead}" if instead else ""
         return Finding("forward", join_paths([path]), text, "rejected", quote_error_line(error))
-    text = f"fails with {rows} samples, and not with one: {describe_error(error)}. Take the batch size from the input, "
-    text += SINGLE
+    instead = "Write reshape for view" if "Use .reshape" in str(error) else "Take the batch size from the input"
+    text = f"fails with {rows} samples, and not with one: {describe_error(error)}. {instead}, {SINGLE}"
     return Finding("frozen batch size", join_paths([path]), text, "rejected", quote_error_line(error))
+
+
+def _find_fitting_input(module: nn.Module, spec: Spec, given: Feeds) -> str:
+    """What to write in the Spec for the first input with which a module runs in another encoding or shape; empty if
+    there is none."""
+    for item in spec.inputs:
+        other = _write_otherwise(item, given[item.name])
+        if other and not run_with_hooks(module, given | {item.name: other[0]}).failure:
+            return f"it runs with {other[1]} in the Spec"
+    return ""
+
+
+def _write_otherwise(item: Input, array: Array) -> tuple[Array, str] | None:
+    """The values of a label in its other encoding, or of a latent as vectors or as maps of one pixel; and what the Spec
+    says then."""
+    if isinstance(item, Label) and item.encoding == "index":
+        text = f'Label("{item.name}", classes={item.classes}, encoding="one_hot")'
+        return np.eye(item.classes, dtype=np.float32)[array], text
+    if isinstance(item, Label):
+        return array.argmax(1), f'Label("{item.name}", classes={item.classes})'
+    if isinstance(item, Latent) and item.shape[1:] in ((), (1, 1)):
+        shape = item.shape[:1] if item.shape[1:] else (*item.shape, 1, 1)
+        return array.reshape(len(array), *shape), f'Latent("{item.name}", shape={shape})'
+    return None
+
+
+def _name_list(given: Feeds) -> Finding:
+    names = ", ".join(given)
+    text = f"takes a list: wrap the module in one whose forward takes {names} and calls it with [{names}]"
+    return Finding("forward", "forward", text, "rejected")
+
+
+def _runs_on_lists(module: nn.Module, given: Feeds) -> bool:
+    """Whether a module makes a picture of each sample when it gets its inputs in a list."""
+    run = run_with_hooks(_TakesList(module), given)
+    return (
+        isinstance(run.result, Tensor) and run.result.ndim == 4 and len(run.result) == len(next(iter(given.values())))
+    )
 
 
 class _TakesList(Wrapper):
@@ -201,13 +239,19 @@ class _TakesList(Wrapper):
         return self.wrapped_by_ganrt(list(inputs))
 
 
-def _check_result(run: Run, rows: int) -> list[Finding]:
+def _check_result(module: nn.Module, run: Run, spec: Spec, given: Feeds) -> list[Finding]:
     """One tensor, with a picture for every sample."""
+    rows = len(next(iter(given.values())))
+    if isinstance(run.result, np.ndarray):
+        text = "returns an array of NumPy; return the tensor, without numpy()"
+        return [Finding("forward", "forward", text, "rejected")]
     if not isinstance(run.result, Tensor):
         text = f"returns {_describe_result(run.result)}; wrap the module in one that returns the pictures alone"
         return [Finding("forward", "forward", text, "rejected")]
+    if (run.result.ndim == 0 or len(run.result) != rows) and _runs_on_lists(module, given):
+        return [_name_list(given)]
     if run.result.ndim == 0 or len(run.result) != rows:
-        return [make_frozen_finding("forward", rows, run.result)]
+        return [make_frozen_finding("forward", rows, run.result, spec.single)]
     if not bool(torch.isfinite(run.result).all()):
         return [Finding("forward", "forward", "makes values that are not finite of ordinary inputs", "rejected")]
     return []

@@ -26,6 +26,8 @@ class PartOutput(NamedTuple):
     rows: int
     last: Tensor
     """The last row."""
+    taken: Tensor | None
+    """The last row of the first tensor that it took."""
 
 
 class Convolution(NamedTuple):
@@ -61,6 +63,8 @@ class Run:
     """Lines of the user's code: `low_precision` and `python_reads`, each that of the first."""
     state_writes: list[str] = field(default_factory=list)
     """Parameters and buffers that the pass wrote to."""
+    kept: list[str] = field(default_factory=list)
+    """Attributes that the pass replaced, and that are neither parameters nor buffers."""
     parts: list[PartOutput] = field(default_factory=list)
     """What the modules returned, in the order in which they finished; only where asked for."""
 
@@ -112,19 +116,23 @@ def run_with_hooks(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
     """Run a module on some inputs.
 
     Args:
-        parts: whether to keep what each part returns.
+        parts: whether to keep what each part takes and returns.
     """
     run, path = Run(None), [""]
+    taken: dict[str, Tensor | None] = {}
     handles = []
     for name, part in module.named_modules():
 
         def enter(part: nn.Module, args: Any, name: str = name) -> None:
             path.append(name)
+            if parts:  # before a part that works in place changes it
+                tensors = (value for value in args if isinstance(value, Tensor) and value.ndim)
+                taken[name] = next((value[-1:].clone() for value in tensors), None)
 
         def leave(part: nn.Module, args: Any, result: Any, name: str = name) -> None:
             path.pop()
             if parts and isinstance(result, Tensor) and result.ndim:
-                run.parts.append(PartOutput(name, len(result), result[-1:].clone()))
+                run.parts.append(PartOutput(name, len(result), result[-1:].clone(), taken.pop(name, None)))
 
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     outside = sys._getframe()
@@ -135,7 +143,7 @@ def run_with_hooks(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
     operators = _Operators(run, path, find_line)
     recorder = RandomCallRecorder(lambda: path[-1], operators.paused, find_line)
     norms = InputStatistics(lambda: run.training_norms.append(path[-1]))
-    before = _read_versions(module)
+    before, attributes = _read_versions(module), _read_attributes(module)
     try:
         with torch.no_grad(), operators, recorder, norms:
             run.result = module(*(torch.from_numpy(array) for array in given.values()))
@@ -145,8 +153,19 @@ def run_with_hooks(module: nn.Module, given: Feeds, parts: bool = False) -> Run:
         for handle in handles:
             handle.remove()
     run.random_calls = [*recorder.random_calls, *run.random_calls]
+    run.kept = [name for name, value in _read_attributes(module).items() if attributes.get(name, run) is not value]
     run.state_writes = [name for name, mark in _read_versions(module).items() if before.get(name, mark) != mark]
     return run
+
+
+def _read_attributes(module: nn.Module) -> dict[str, object]:
+    """Plain attributes of all parts: what forward may keep from one call to the next."""
+    return {
+        f"{path}.{name}".lstrip("."): value
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if not name.startswith("_")
+    }
 
 
 def _read_versions(module: nn.Module) -> dict[str, tuple[int, int]]:

@@ -67,6 +67,11 @@ CALLS = (
         "write the functions of torch for those of NumPy",
     ),
     Rewrite(
+        "`x.half()`, `x.to(torch.float16)`",
+        re.compile(r"\.half\(|\bb?float16\b"),
+        "leave out casts to 16 bits: the weights are exported in float32, and --precision makes lower ones",
+    ),
+    Rewrite(
         "`if x.mean() > 0:`, `x.item()`",
         re.compile(r"\bif\b|\bwhile\b|\.item\(|\.tolist\(|\bbool\("),
         "write torch.where, torch.clamp and other operations on tensors for a condition on values",

@@ -2,7 +2,7 @@
 modules in memory."""
 
 from .checkpoints import recognize
-from .onnx_file import GraphFile, GraphModule, choose_output, read_graph_file
+from .onnx_file import GraphFile, GraphModule, choose_output, read_batch, read_graph_file
 from .onnx_graph import adopt_graph
 from .opening import Source, describe_source, open_source
 from .receptive_field import has_reach, measure_reach
@@ -20,6 +20,7 @@ __all__ = [
     "has_reach",
     "measure_reach",
     "open_source",
+    "read_batch",
     "read_graph_file",
     "recognize",
 ]

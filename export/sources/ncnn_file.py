@@ -116,6 +116,10 @@ def parse_layers(pair: Pair) -> list[Layer]:
         raise CheckpointError(
             f"{pair.layers} announces {layer_count} layers and holds {len(rows)}; at most {_MOST_LAYERS:,} are read"
         )
+    if any(words[0] == "pnnx.Input" for _, words in rows):
+        raise CheckpointError(
+            f"{pair.layers} holds the layers of pnnx, not of ncnn; export NAME.ncnn.param, made with it"
+        )
     layers: list[Layer] = []
     made: set[str] = set()
     for number, words in rows:

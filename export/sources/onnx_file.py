@@ -42,6 +42,13 @@ _REASONS = {
 }
 _PRECISIONS = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 """Instead of float32."""
+_FREE_INITIALIZERS = 4
+"""The first version of the format in which weights need not be inputs."""
+_BYTES = (ir.DataType.UINT8, ir.DataType.INT8)
+_CHANNELS = (1, 3, 4)
+_OTHER_FILES = (b"PK\x03\x04", b"\x80", b"<", b"version ", b"\x1f\x8b", b"\x89HDF")
+"""How files begin that are no ONNX models, whatever their name says: of PyTorch, web pages, pointers of Git LFS,
+compressed ones, of Keras."""
 _FIRST_FIELD = 0x08
 """An ONNX file starts with the version of the format, a number."""
 _SECOND_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)
@@ -59,12 +66,13 @@ class GraphFile:
 
 
 def is_graph_file(path: Path) -> bool:
-    """Whether a file looks like an ONNX model: by its name, or by its first two fields."""
-    if path.suffix.lower() == ".onnx":
-        return True
+    """Whether a file looks like an ONNX model: by its name, unless it begins as files of another kind do, or by its
+    first two fields."""
     with path.open("rb") as file:
-        start = file.read(3)
-    return len(start) == 3 and start[0] == _FIRST_FIELD and start[1] < 32 and start[2] in _SECOND_FIELDS
+        start = file.read(8)
+    if path.suffix.lower() == ".onnx":
+        return not start.startswith(_OTHER_FILES)
+    return len(start) > 2 and start[0] == _FIRST_FIELD and start[1] < 32 and start[2] in _SECOND_FIELDS
 
 
 def read_graph_file(path: Path) -> GraphFile:
@@ -77,6 +85,11 @@ def read_graph_file(path: Path) -> GraphFile:
     try:
         model = ir.load(path)
         parts = _list_external_files(model)
+        missing = next((part for part in parts if not part.is_file()), None)
+        if missing is not None:
+            raise CheckpointError(
+                f"{path} has weights in {missing.name}, which is not beside it: put both in one folder"
+            )
         size = sum(part.stat().st_size for part in (path, *parts))
         if size > _LARGEST:
             raise CheckpointError(f"{path} has {size / 2**30:.1f} GiB of weights; at most 2 GiB can be taken")
@@ -89,6 +102,7 @@ def read_graph_file(path: Path) -> GraphFile:
         raise CheckpointError(f"{path} cannot be read as an ONNX model: {first_line(error)}") from error
     InlinePass()(model)
     RemoveInitializersFromInputsPass()(model)  # files of 2019 and before list their weights as inputs
+    model.ir_version = max(model.ir_version, _FREE_INITIALIZERS)
     problem = next(_find_problems(model), None)
     if problem:
         raise RequestError(f"{path} cannot be exported: {problem}")
@@ -124,6 +138,14 @@ def _find_problems(model: ir.Model) -> Iterator[str]:
         if dtype in _PRECISIONS:
             yield f"it is in {dtype.name.lower()}; take the one in float32, which `--precision` makes others from"
 
+    for kind, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
+        for value in values:
+            if value.dtype in _BYTES:
+                yield (
+                    f"its {kind} {value.name} holds bytes; take the file in which pictures are float32, before a "
+                    "conversion to bytes was added at its ends: ganrt makes that of the range in the Spec"
+                )
+
 
 def _describe_node(node: ir.Node) -> str:
     return f"{node.op_type} {node.name}" if node.name else node.op_type
@@ -133,7 +155,7 @@ def choose_output(file: GraphFile, name: str | None = None) -> ir.Value:
     """The output that is the image.
 
     Args:
-        name: of the output; None for the only one with four dimensions.
+        name: of the output; None for the only one that can be a picture.
 
     Raises RequestError, naming the outputs, if there is none of that name, or not exactly one image.
     """
@@ -142,13 +164,23 @@ def choose_output(file: GraphFile, name: str | None = None) -> ir.Value:
         if name not in outputs:
             raise RequestError(f"{file.path} has no output {name!r}; it makes {', '.join(outputs)}")
         return outputs[name]
-    pictures = [key for key, value in outputs.items() if value.shape is None or len(value.shape) == 4]
-    if len(pictures) != 1:
-        made = ", ".join(f"{key} {value.shape or ''}".strip() for key, value in outputs.items())
-        raise RequestError(
-            f"{file.path} makes {made}; name the one that is the image: --config output={next(iter(outputs))}"
-        )
+    pictures = [key for key, value in outputs.items() if _may_be_picture(value)]
+    made = ", ".join(f"{key} {value.shape or ''}".strip() for key, value in outputs.items())
+    if not pictures:
+        raise RequestError(f"{file.path} makes {made}, and none is a picture: (N, C, H, W) of 1, 3 or 4 channels")
+    if len(pictures) > 1:
+        raise RequestError(f"{file.path} makes {made}; name the one that is the image: --config output={pictures[0]}")
     return outputs[pictures[0]]
+
+
+def _may_be_picture(value: ir.Value) -> bool:
+    """Whether an output can be a picture, as far as its shape is known: channels first or last, with a batch or not."""
+    if value.shape is None:
+        return True
+    sides = list(value.shape)[-3:]
+    if len(sides) < 3 or len(value.shape) > 4 or sides.count(1) > 1:
+        return False
+    return not isinstance(sides[0], int) or sides[0] in _CHANNELS or sides[2] in _CHANNELS
 
 
 def read_batch(file: GraphFile) -> int | None:

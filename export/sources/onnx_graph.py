@@ -21,6 +21,8 @@ from ..tracing import finish_graph
 from .onnx_file import GraphFile, read_batch
 from .onnx_interface import fit_interface
 
+_RESIZE_WITH_COORDINATES = 11
+"""The first operator set in which Resize says which pixel it takes."""
 _WHOLE = "forward"
 """Module of nodes without a name."""
 _FEW = 256
@@ -99,12 +101,26 @@ def _convert_version(model: ir.Model, file: GraphFile, opset: int) -> ir.Model:
     if found >= opset:
         return model
     try:
-        return ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(model), opset))
+        converted = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(model), opset))
     except Exception as error:  # ONNX's converter raises whatever its C++ code throws
         raise RequestError(
             f"{file.path} is of operator set {found}, and cannot be converted to {opset} ({first_line(error)}); export "
             "it with operator set 18 or later"
         ) from error
+    if found < _RESIZE_WITH_COORDINATES:
+        _keep_old_resizes(converted)
+    return converted
+
+
+def _keep_old_resizes(model: ir.Model) -> None:
+    """Resizes of operator set 10 and before (Upsample among them) take the pixel at `place / scale`; the present ones
+    do so only where they say it, and ONNX's converter leaves that out."""
+    for node in model.graph.all_nodes():
+        if node.op_type == "Resize":
+            node.attributes["coordinate_transformation_mode"] = ir.AttrString(
+                "coordinate_transformation_mode", "asymmetric"
+            )
+            node.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "floor")
 
 
 def _name_nodes(model: ir.Model) -> None:

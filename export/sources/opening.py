@@ -30,6 +30,7 @@ from .onnx_file import GraphFile, GraphModule, choose_output, is_graph_file, rea
 from .spandrel_models import has_spandrel, recognize_with_spandrel
 from .spec_guess import guess_spec
 
+_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".pkl", ".safetensors", ".onnx", ".param")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -111,6 +112,11 @@ def _open(
         foreign = describe_foreign_folder(path)
         if foreign:
             raise RequestError(f"{path} is {foreign}")
+        found = sorted(file.name for file in path.iterdir() if file.suffix.lower() in _CHECKPOINTS)
+        if found and not (path / "run.json").is_file():
+            raise RequestError(
+                f"{path} is no training run of ganrt; pass a file that is in it, such as {path / found[0]}"
+            )
         return _open_run(path, config)
     if path.is_file() and is_ncnn_file(path):
         return _open_ncnn(path, config)
@@ -333,6 +339,12 @@ def _prepare(module: torch.nn.Module, name: str) -> torch.nn.Module:
     for key, value in module.state_dict().items():
         if not isinstance(value, torch.Tensor):  # whatever get_extra_state returned
             continue
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if torch.nn.parameter.is_lazy(value):
+            raise CheckpointError(
+                f"{name}: {key} has no shape yet, as in LazyConv2d and its like before their first run; run the module "
+                "once on a batch, then load its weights"
+            )
+        if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{name}: {key} holds values that are not finite (did the training diverge?)")
-    return module.to("cpu", torch.float32).eval().requires_grad_(False)
+    # With a dtype, Module.to discards the imaginary parts of complex weights.
+    return module.to("cpu").float().eval().requires_grad_(False)

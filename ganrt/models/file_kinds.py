@@ -33,6 +33,15 @@ def _starts_with(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:
     return lambda head: any(head[at : at + len(mark)] == mark for mark in marks)
 
 
+def _is_text(head: bytes) -> bool:
+    """Whether a file begins with a line of text. The first line of a pickle in its text form has no space and no
+    bracket of JSON or XML."""
+    line = head.strip().partition(b"\n")[0].rstrip()
+    if b"\0" in head or not line.isascii() or not line.decode("ascii").isprintable():
+        return False
+    return b" " in line or line.startswith((b"{", b"[", b"<"))
+
+
 _KINDS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (
         _starts_with(b"version https://git-lfs"),
@@ -48,6 +57,11 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (_starts_with(b"GGUF"), f"a GGUF file, {_CONVERTED}"),
     (_starts_with(b"\x93NUMPY"), f"an array of NumPy, {_CONVERTED}"),
     (lambda head: b"<net " in head and head.lstrip().startswith(b"<"), f"an OpenVINO model, {_CONVERTED}"),
+    (
+        _is_text,
+        "a text file, not weights: the answer of a download that failed, or settings. Fetch the file that holds the "
+        "weights",
+    ),
     (_starts_with(b"ustar", at=257), f"a tar archive. {_PACKED}"),
     (
         _starts_with(b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"(\xb5/\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"),

@@ -143,6 +143,8 @@ OUTPUT: dict[str, Any] = {"channels": 3, "range": (0.0, 1.0), "size": (8, 8)}
         (Scalar, {"name": "s", "range": (0.0, 1.0), "default": 2.0}, "the default 2.0 is outside 0.0 to 1.0"),
         (Output, OUTPUT | {"channels": 2}, r"2 channels; an image has 1 \(grey\), 3 \(RGB\) or 4 \(RGB and opacity\)"),
         (Output, OUTPUT | {"scale": 0}, "scale is"),
+        (Output, OUTPUT | {"scale": 1.5}, r"from 1; for another one, give the images and the output a size$"),
+        (Latent, {"name": "z", "shape": (0,)}, "takes whole numbers from 1$"),
     ],
 )
 def test_every_part_checks_itself(kind: type[Any], values: dict[str, Any], message: str) -> None:

@@ -163,6 +163,25 @@ def test_sources_that_are_rejected(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_complex_weights_stay_complex() -> None:
+    class Filtered(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.turn = nn.Parameter(torch.tensor([1j]))
+
+    module = Filtered()
+    assert torch.equal(dict(open_source(module, spec=SPEC).module.named_parameters())["turn"], torch.tensor([1j]))
+    module.turn.data[0] = complex(0, float("nan"))
+    with pytest.raises(CheckpointError, match="turn holds values that are not finite"):
+        open_source(module, spec=SPEC)
+
+
+def test_weights_without_a_shape_are_named() -> None:
+    module = nn.Sequential(nn.Identity(), nn.LazyConv2d(3, 3))
+    with pytest.raises(CheckpointError, match=r"Sequential in memory: 1\.weight has no shape yet, as in LazyConv2d"):
+        open_source(module, spec=SPEC)
+
+
 def test_one_call_makes_a_bundle_and_its_engines(start: Start, tmp_path: Path) -> None:
     machine = start()
     lines: list[str] = []

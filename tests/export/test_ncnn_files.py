@@ -91,6 +91,7 @@ INPUT = "Input in 0 1 data\n"
         (f"{MAGIC}\n", "line 2: the numbers of layers and of blobs were expected"),
         (f"{MAGIC}\n2\n", "line 2: the numbers"),
         (f"{MAGIC}\n-1 2\n", "line 2: the numbers"),
+        (f"{MAGIC}\n1 1\npnnx.Input in 0 1 0 #0=(1,3,8,8)f32\n", "holds the layers of pnnx, not of ncnn; export NAME"),
         (f"{MAGIC}\n3 2\n{INPUT}", "announces 3 layers and holds 1; at most 100,000 are read"),
         (f"{MAGIC}\n1 2\n{INPUT}", "announces 2 blobs and makes 1"),
         (HEAD + INPUT + "ReLU a 1\n", "line 4: a kind, a name, and the numbers of inputs and outputs were expected"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from click.testing import CliRunner
@@ -16,9 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 import ganrt
 from ganrt.bundle import Bundle
 from ganrt.cli.main import main
-from ganrt.errors import CheckpointError, RequestError
+from ganrt.errors import CheckpointError, RequestError, VerificationError
 from ganrt.export import export
 from ganrt.export.sources import guess_spec, open_source, read_graph_file
+from ganrt.export.sources.onnx_file import GraphFile, choose_output
+from ganrt.export.sources.onnx_graph import adopt_graph
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
 
 FLOAT = TensorProto.FLOAT
@@ -145,6 +148,38 @@ def test_an_upscaler_of_an_old_operator_set_is_cut_into_tiles(tmp_path: Path) ->
     np.testing.assert_array_equal(whole, tiled)
     wanted = run_file(path, **{"input.1": (photo / np.float32(255)).transpose(2, 0, 1)[None]})[0]
     assert np.abs(whole.astype(int) - 255 * wanted.clip(0, 1).transpose(1, 2, 0)).max() < 0.51
+
+
+@pytest.mark.parametrize("opset", [9, 10])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_an_old_resize_takes_the_same_pixels(tmp_path: Path, mode: str, opset: int) -> None:
+    operator = "Upsample" if opset < 10 else "Resize"
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node(operator, ["a", "scales"], ["u"], mode=mode),
+    ]
+    scales = numpy_helper.from_array(np.array([1, 1, 3, 2], np.float32), "scales")
+    sides: list[Any] = ["n", 3, 8, 6]
+    path = save(
+        tmp_path / "r.onnx", nodes, [weight("k", 3, 3, 3, 3), scales], {"x": sides}, {"u": [*sides[:2], 24, 12]}, opset
+    )
+    spec = Spec("r", (Image("x", "content", 3, (0.0, 1.0), (8, 6)),), Output(3, (0.0, 1.0), (24, 12), name="u"))
+    model = ir.to_proto(adopt_graph(read_graph_file(path), "u", spec, 20))
+    x = RNG.random((2, 3, 8, 6), np.float32)
+    found = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    np.testing.assert_allclose(found, run_file(path, x=x), atol=1e-5)
+
+
+def test_weights_that_are_inputs_as_in_files_of_2019(tmp_path: Path) -> None:
+    path = upscaler(tmp_path / "up.onnx")
+    model = onnx.load(path)
+    model.ir_version = 3
+    for made in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(made.name, FLOAT, list(made.dims)))
+    onnx.save(model, path)
+    file = read_graph_file(path)
+    spec, _ = guess_spec(file, "out")
+    assert adopt_graph(file, "out", spec, 20).opset_imports[""] == 20
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["NCHW", "NHWC"])
@@ -280,6 +315,54 @@ def test_a_file_is_recognized_by_its_content(tmp_path: Path) -> None:
     assert open_source(path).spec.output.size == (8, 8)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS"),
+        (b"\x1f\x8b\x08 and so on", "is a compressed file"),
+    ],
+)
+def test_another_file_under_the_name_of_an_onnx_file(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        open_source(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "chosen"),
+    [
+        ({"features": ["n", 3, 1, 1], "y": ["n", 3, "h", "w"]}, "y"),
+        ({"features": ["n", 64, "h", "w"], "y": ["n", "h", "w", 4]}, "y"),
+        ({"classes": ["n", 3], "y": [3, 8, 8]}, "y"),
+        ({"y": None}, "y"),
+        ({"y": ["n", 3, 1, 8]}, "y"),
+    ],
+)
+def test_the_only_picture_among_the_outputs_is_taken(shapes: dict[str, Any], chosen: str) -> None:
+    made = [ir.Value(name=name, shape=None if sides is None else ir.Shape(sides)) for name, sides in shapes.items()]
+    graph = ir.Graph([], made, nodes=[])
+    assert choose_output(GraphFile(Path("m.onnx"), ir.Model(graph, ir_version=8), "")).name == chosen
+
+
+@pytest.mark.parametrize("sides", [["n", 3], ["n", 1, 3, 8, 8], ["n", 7, 8, 8], ["n", 3, 1, 1]])
+def test_outputs_of_which_none_is_a_picture(sides: list[Any]) -> None:
+    graph = ir.Graph([], [ir.Value(name="y", shape=ir.Shape(sides))], nodes=[])
+    with pytest.raises(RequestError, match=r"m\.onnx makes y .*, and none is a picture"):
+        choose_output(GraphFile(Path("m.onnx"), ir.Model(graph, ir_version=8), ""))
+
+
+@pytest.mark.parametrize("end", ["input x", "output y"])
+def test_pictures_in_bytes_are_rejected(tmp_path: Path, end: str) -> None:
+    node = helper.make_node("Cast", ["x"], ["y"], to=FLOAT if end == "input x" else TensorProto.UINT8)
+    kinds = (TensorProto.UINT8, FLOAT) if end == "input x" else (FLOAT, TensorProto.UINT8)
+    given, made = (helper.make_tensor_value_info(n, k, [1, 3, 8, 8]) for n, k in zip("xy", kinds, strict=True))
+    graph = helper.make_graph([node], "g", [given], [made])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "b.onnx")
+    with pytest.raises(RequestError, match=f"its {end} holds bytes; take the file in which pictures are float32"):
+        read_graph_file(tmp_path / "b.onnx")
+
+
 def test_external_data_belongs_to_the_file(tmp_path: Path) -> None:
     plain = gan(tmp_path / "plain.onnx")
     model = onnx.load(plain)
@@ -295,7 +378,7 @@ def test_external_data_belongs_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "large.data").write_bytes(data)
     assert read_graph_file(tmp_path / "large.onnx").sha256 != first
     (tmp_path / "large.data").unlink()
-    with pytest.raises(CheckpointError, match="cannot be read as an ONNX model"):
+    with pytest.raises(CheckpointError, match=r"has weights in large\.data, which is not beside it: put both"):
         read_graph_file(tmp_path / "large.onnx")
 
 
@@ -309,6 +392,20 @@ def test_external_data_outside_the_folder_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="cannot be read as an ONNX model"):
         read_graph_file(path)
+
+
+def test_a_graph_that_is_right_for_one_sample_alone(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "strength"], ["m"]),  # of shape (1,), which is the batch for ganrt
+        helper.make_node("Conv", ["m", "k"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["c"], ["y"]),
+    ]
+    sides: list[Any] = ["n", 3, 8, 8]
+    path = save(tmp_path / "s.onnx", nodes, [weight("k", 3, 3, 3, 3)], {"x": sides, "strength": [1]}, {"y": sides})
+    with pytest.raises(VerificationError, match=r"s\.onnx was not exported: .*for a batch of 1: .*with --batch 1"):
+        export(path, tmp_path / "s.ganrt", backends="openvino")
+    bundle = export(path, tmp_path / "s.ganrt", backends="openvino", batch=1)
+    assert bundle.spec.single
 
 
 def test_the_output_is_named_where_there_are_several(tmp_path: Path) -> None:

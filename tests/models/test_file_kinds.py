@@ -7,6 +7,7 @@ import collections
 import gzip
 import io
 import pathlib
+import pickle
 import subprocess
 import sys
 import tarfile
@@ -83,6 +84,13 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "OpenVINO": (begin(b'<?xml version="1.0"?>\n<net name="x" version="11">'), rf"an OpenVINO model.*{PASS}"),
     "LFS": (begin(b"version https://git-lfs.github.com/spec/v1\n"), "a pointer of Git LFS, .*git lfs pull"),
     "page": (begin(b"\n<!DOCTYPE html><html>"), "a web page, not the file: .*Fetch it again"),
+    "JSON": (
+        lambda path: path.write_text('{"error": {"message": "denied"}}'),
+        "a text file, not weights: the answer of",
+    ),
+    "lines": (lambda path: path.write_text("{\n\t1"), "a text file, not weights"),
+    "text": (lambda path: path.write_text("Entry not found"), "a text file, not weights"),
+    "XML": (lambda path: path.write_text("\n<Error><Code>AccessDenied</Code>"), "a text file, not weights"),
     "tar": (write_tar, "a tar archive. Unpack it, and pass the checkpoint that is in it"),
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"x" * 999)) and None, "a compressed file. Unpack it"),
     "zip": (write_zip("weights/readme.txt"), "a zip archive without a checkpoint of PyTorch. Unpack it"),
@@ -99,6 +107,14 @@ def test_a_file_of_another_kind_is_named(kind: str, suffix: str, tmp_path: Path)
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+def test_pickles_are_no_text(protocol: int, tmp_path: Path) -> None:
+    for number, content in enumerate(({"a b": [1.0]}, [{"a b": 1}], collections.OrderedDict(a=1))):
+        path = tmp_path / f"{number}.pkl"
+        path.write_bytes(pickle.dumps(content, protocol))
+        assert describe_foreign_file(path) == ""
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -111,6 +127,24 @@ def test_a_folder_of_another_kind_is_named(name: str, message: str, tmp_path: Pa
     (tmp_path / name).write_bytes(b"{}")
     with pytest.raises(RequestError, match=message):
         open_source(tmp_path)
+
+
+def test_a_folder_of_checkpoints_names_one(tmp_path: Path) -> None:
+    (tmp_path / "opt.txt").write_text("x")
+    with pytest.raises(CheckpointError, match="is no training run: it has no run"):
+        open_source(tmp_path)
+    (tmp_path / "latest_net_G.pth").write_bytes(b"x")
+    with pytest.raises(RequestError, match=r"pass a file that is in it, such as .*latest_net_G\.pth"):
+        open_source(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="is not the record of a training run"):
+        open_source(tmp_path)
+
+
+def test_safetensors_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes((2683).to_bytes(8, "little") + b'{"a":')  # the length begins as "{" and a new line
+    assert describe_foreign_file(path) == ""
 
 
 def test_safetensors_have_any_name(tmp_path: Path) -> None:

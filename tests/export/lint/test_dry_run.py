@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 import ganrt
 from ganrt.export.lint.dry_run import check_dry_run
+from ganrt.export.lint.findings import RowByRow
 
 
 class Drawn(nn.Module):
@@ -108,6 +110,29 @@ def test_functional_batch_statistics_are_found_where_they_are() -> None:
         only(found, "batch statistics", "rejected", "middle.1", "other samples of its batch")
 
 
+def test_code_that_mixes_samples_is_named_and_not_the_layer_behind_it() -> None:
+    for mix in (lambda x: x.reshape(4, 4, 4, -1).permute(3, 0, 1, 2), lambda x: x - x.min(0)[0]):
+        middle = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        module = tiny(Mixing(middle, mix))
+        found = check_dry_run(module, spec()).findings
+        where = "forward of middle before middle.inner"
+        only(found, "batch statistics", "rejected", where, "keep the samples apart there", "every view, reshape")
+    works_in_place = tiny(nn.Sequential(nn.Identity(), Apply(lambda x: x.sub_(x.mean(0)))))
+    found = check_dry_run(works_in_place, spec()).findings
+    only(found, "batch statistics", "rejected", "middle.1", "take statistics over each sample")
+
+
+class Mixing(nn.Module):
+    """A function before other layers."""
+
+    def __init__(self, inner: nn.Module, mix: Any) -> None:
+        super().__init__()
+        self.inner, self.mix = inner, mix
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.mix(x))
+
+
 class Modulated(nn.Module):
     """StyleGAN2's modulated convolution, all samples in one: a group for each."""
 
@@ -138,6 +163,92 @@ class Modulated(nn.Module):
 )
 def test_a_frozen_batch_size_is_rejected(middle: Any, where: str, words: str) -> None:
     only(check_dry_run(tiny(middle), spec()).findings, "frozen batch size", "rejected", where, words)
+
+
+def test_a_squeeze_that_takes_the_batch_away_is_named() -> None:
+    module = nn.Sequential(tiny(nn.Identity()), Apply(torch.squeeze))
+    found = check_dry_run(ready(module), spec()).findings
+    only(found, "frozen batch size", "rejected", "1", "makes (8, 8) of a batch of 1, and (2, 8, 8) of 2", "squeeze(1)")
+    found = check_dry_run(RowByRow(ready(module)), dataclasses.replace(spec(), single=True)).findings
+    only(found, "frozen batch size", "rejected", "forward", "makes (16, 8) of 2 samples", "return (1, C, H, W)")
+    assert "--batch 1" not in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("item", "width", "instead"),
+    [
+        (ganrt.Label("y", 6), 2, 'Label("y", classes=6, encoding="one_hot")'),
+        (ganrt.Label("y", 6, "one_hot"), 1, 'Label("y", classes=6)'),
+        (ganrt.Latent("y", (6,)), 4, 'Latent("y", shape=(6, 1, 1))'),
+        (ganrt.Latent("y", (6, 1, 1)), 2, 'Latent("y", shape=(6,))'),
+    ],
+)
+def test_an_input_of_another_shape_is_found(item: Any, width: int, instead: str) -> None:
+    class Strict(Tiny):
+        def forward(self, z: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
+            if y.ndim != width:
+                raise ValueError(f"y has {y.ndim} axes")
+            return super().forward(z + y.reshape(len(y), -1).float())
+
+    found = check_dry_run(ready(Strict(nn.Identity())), spec(item)).findings
+    only(found, "forward", "rejected", "the module itself", f" axes; it runs with {instead} in the Spec")
+
+
+class Remembering(nn.Module):
+    """Adds what it made in the call before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = x if self.before is None else x + 0.5 * self.before
+        self.before = made
+        return made
+
+
+class Counting(nn.Module):
+    """Makes a little more in every call."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * (1 + self.calls / 9)
+
+
+class Caching(nn.Module):
+    """Keeps something that no later call reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.features = x
+        return x
+
+
+def test_what_forward_keeps_for_the_next_call_is_named() -> None:
+    for middle, name in ((Remembering(), "before"), (Counting(), "calls")):
+        found = check_dry_run(tiny(middle), spec()).findings
+        only(found, "state", "rejected", f"middle.{name}", "changes what forward makes in the next call")
+    assert check_dry_run(tiny(Caching()), spec()).findings == []
+
+
+def test_lists_arrays_and_views_are_named() -> None:
+    class First(Tiny):
+        def forward(self, styles: Any) -> Tensor:
+            return torch.tanh(self.last(self.first(styles[0]).reshape(-1, 4, 4, 4)))
+
+    only(check_dry_run(ready(First(nn.Identity())), spec()).findings, "forward", "rejected", "forward", "takes a list")
+    found = check_dry_run(ready(nn.Sequential(tiny(nn.Identity()), Apply(lambda x: x.numpy()))), spec()).findings
+    only(found, "forward", "rejected", "forward", "returns an array of NumPy; return the tensor, without numpy()")
+    found = check_dry_run(tiny(lambda x: x.transpose(0, 1).view(-1).view(4, -1, 4, 4).transpose(0, 1)), spec()).findings
+    only(
+        found,
+        "frozen batch size",
+        "rejected",
+        "middle",
+        "and not with one: ",
+        "instead. Write reshape for view, or export",
+    )
 
 
 class Drifting(nn.Module):

@@ -3,6 +3,7 @@ tracing fails."""
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Callable
@@ -17,8 +18,10 @@ from helpers.tiny_generators import ready
 from torch import Tensor, nn
 
 import ganrt
+from ganrt.errors import RequestError
 from ganrt.export.lint import describe_failing_place, find_freezing_place
 from ganrt.export.source_lines import find_error_line, find_running_line, watch_lines
+from ganrt.export.tracing import trace
 
 SPEC = ganrt.Spec("net", (ganrt.Image("x", "content", 3, (0.0, 1.0)),), ganrt.Output(3, (0.0, 1.0), None))
 
@@ -142,12 +145,27 @@ FAILING: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 @pytest.mark.parametrize("name", FAILING)
 def test_the_line_at_which_tracing_fails_is_found(name: str) -> None:
     function, advice = FAILING[name]
-    at, instead = describe_failing_place(ready(Function(function)), SPEC)
+    at, instead = describe_failing_place(ready(Function(function)), SPEC, RuntimeError())
     assert at.startswith(f" (test_freezing.py:{function.__code__.co_firstlineno}, ") and advice in instead
 
 
 def test_a_module_that_is_traced_has_no_failing_place() -> None:
-    assert describe_failing_place(ready(Function(F.relu)), SPEC) == ("", "")
+    assert describe_failing_place(ready(Function(F.relu)), SPEC, RuntimeError()) == ("", "")
+
+
+def whiten(x: Tensor) -> Tensor:
+    return torch.linalg.svd(x)[0] @ x
+
+
+def test_the_line_of_an_operator_without_a_form_in_onnx_is_found() -> None:
+    module = ready(Function(whiten))
+    with pytest.raises(RequestError) as caught:
+        trace(module, SPEC, describe_failure=functools.partial(describe_failing_place, module, SPEC))
+    assert (
+        f"(test_freezing.py:{Function.forward.__code__.co_firstlineno + 2}, x = self.function(x)): No ONNX function"
+        in str(caught.value)
+    )
+    assert "cannot write aten._linalg_svd.default as it is used there" in str(caught.value)
 
 
 def test_lines_are_those_of_the_users_code() -> None:
