@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import onnx_ir as ir
 import torch
@@ -47,7 +47,9 @@ _Convert: TypeAlias = Callable[[Bundle, Mapping[str, float]], Bundle]
 _Prove: TypeAlias = Callable[[Bundle, str], Verification]
 
 _CONVERSIONS = 3
-"""How often a variant in int8 is converted again when it misses the quality on golden samples."""
+"""How often a variant in int8 is converted again that golden samples show to be worse than the calibration samples."""
+_FLAT_STEP = 1.0
+"""How many dB better than before it is converted where it changes flat parts too much."""
 
 
 def export(
@@ -206,9 +208,8 @@ def _make_bundle(loaded: Source, draft: Path, name: str, plan: _Plan, findings: 
 
 
 def _reach_quality(loaded: Source, found: Verification, plan: _Plan, convert: _Convert, prove: _Prove) -> Verification:
-    """Convert variants to int8 again that miss the quality on golden samples: for as many dB more on the calibration
-    samples as are lacking, so that more layers stay in float. Then prove them. Raises VerificationError where that does
-    not help.
+    """Convert variants to int8 again that golden samples refuse: for as many dB more on the calibration samples as are
+    lacking, so that more layers stay in float. Then prove them. Raises VerificationError where that does not help.
 
     Args:
         convert: replaces variants of a bundle (name -> dB to convert for).
@@ -218,9 +219,8 @@ def _reach_quality(loaded: Source, found: Verification, plan: _Plan, convert: _C
         lacking = _find_lacking(found, plan.variants.quality)
         if not lacking:
             break
-        name, (lack, backend) = next(iter(lacking.items()))
-        text = f"{name} is {lack:.2f} dB short of {plan.variants.quality:g} dB on the golden samples on {backend}"
-        failure = f"{loaded.name} was not exported: {text}; ask for less with --quality"
+        name, lack, text, advice = lacking[0]
+        failure = f"{loaded.name} was not exported: {text}{advice}"
         if not left:
             raise VerificationError(failure)
         plan.progress(f"{text}: converting it again")
@@ -234,17 +234,32 @@ def _reach_quality(loaded: Source, found: Verification, plan: _Plan, convert: _C
     return found
 
 
-def _find_lacking(found: Verification, quality: float) -> dict[str, tuple[float, str]]:
-    """Name of each variant in int8 for CPUs that misses the quality on golden samples -> how many dB it lacks, and on
-    which of the backends that it was judged on, the worst one."""
-    lacking = {}
+class _Lacking(NamedTuple):
+    """A variant in int8 for CPUs that golden samples refuse."""
+
+    name: str
+    decibels: float
+    """How much better it should be on the calibration samples."""
+    text: str
+    """What it lacks, on the worst of the backends that it was judged on."""
+    advice: str
+
+
+def _find_lacking(found: Verification, quality: float) -> list[_Lacking]:
+    """Those that miss the quality on a backend, or that change flat parts more than is allowed on all of them."""
+    lacking = []
     for name, proofs in found.proofs.items():
         variant = found.bundle.variant(name)
         if variant.precision == "int8" and not variant.for_gpu:
             judged = [proof for proof in proofs if proof.backend in variant.notes["judged on"] and proof.samples]
             worst = min(judged, key=lambda proof: proof.worst_psnr, default=None)
             if worst is not None and worst.worst_psnr < quality:
-                lacking[name] = (quality - worst.worst_psnr, worst.backend)
+                lack = quality - worst.worst_psnr
+                text = f"{name} is {lack:.2f} dB short of {quality:g} dB on the golden samples on {worst.backend}"
+                lacking.append(_Lacking(name, lack, text, "; ask for less with --quality"))
+            elif judged and all(proof.failures and proof.batch_drift is None for proof in judged):
+                text = f"{name} on {judged[0].backend} {judged[0].refusal}"
+                lacking.append(_Lacking(name, _FLAT_STEP, text, ""))
     return lacking
 
 

@@ -186,6 +186,49 @@ def test_int8_that_misses_the_quality_on_golden_samples_is_converted_again(
     assert not made.find_damage()
 
 
+class _ShiftedSession(_CoarseSession):
+    """Makes the golden samples of int8 brighter by two levels of 255, which is 42 dB, with the first graph and with all
+    that quantize as much."""
+
+    def __init__(self, bundle: Bundle, variant: str, factor: float, counts: list[int]) -> None:
+        super().__init__(bundle, variant, factor)
+        self._count = [node.op_type for node in onnx.load(bundle.onnx(variant)).graph.node].count("QuantizeLinear")
+        self._counts = counts
+
+    def run(self, feeds: Feeds) -> Array:
+        images = super().run(feeds)
+        if self.precision != "int8" or len(images) != 8:
+            return images
+        self._counts.append(self._count)
+        return images + np.float32(2 / 255) if self._count >= self._counts[0] else images
+
+
+def export_shifted(counts: list[int], add_backend: AddBackend, out: Path, lines: list[str]) -> Bundle:
+    add_backend(lambda bundle, variant: _ShiftedSession(bundle, variant, 1.0, counts))
+    family, module = get_family("srvgg"), make_module()
+    spec, precisions = family.spec(family.configure(SETTINGS)), ("fp32", "int8")
+    with torch.no_grad():
+        for last in list(module.parameters())[-2:]:
+            last.mul_(1e-3)  # what is added to the enlarged picture leaves its flat parts flat
+    return export(module, out, spec=spec, precisions=precisions, backends="coarse", progress=lines.append)
+
+
+def test_int8_that_changes_flat_parts_of_golden_samples_is_converted_again(
+    add_backend: AddBackend, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    made = export_shifted([], add_backend, tmp_path / "x.ganrt", lines)
+    again = [line for line in lines if line.endswith("converting it again")]
+    assert "int8-traced on coarse does not make the original's images: adds a shift of" in again[0]
+    assert made.variants["int8-traced"].proofs[0].passed
+
+
+def test_flat_parts_that_stay_wrong_stop_the_export(add_backend: AddBackend, tmp_path: Path) -> None:
+    message = r"int8-traced on coarse does not make the original's images: adds a shift of [0-9.]+ levels of 255"
+    with pytest.raises(VerificationError, match=message):
+        export_shifted([0], add_backend, tmp_path / "x.ganrt", [])
+
+
 def test_quality_that_cannot_be_reached_on_golden_samples_stops_the_export(
     add_backend: AddBackend, tmp_path: Path
 ) -> None:
