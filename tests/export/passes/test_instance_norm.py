@@ -103,6 +103,14 @@ OTHERS: dict[str, list[Any]] = {
             make_node("Add", ["n", "t"], ["y"]),
         ]
     ),
+    "two gains": write_norm(
+        [
+            make_node("Reciprocal", ["s"], ["r"]),
+            make_node("Mul", ["r", "gain"], ["t"]),
+            make_node("Mul", ["t", "gain"], ["u"]),
+            make_node("Mul", ["d", "u"], ["y"]),
+        ]
+    ),
     "the difference is used elsewhere": write_norm(
         [make_node("Div", ["d", "s"], ["n"]), make_node("Add", ["n", "d"], ["y"])]
     ),
@@ -117,6 +125,11 @@ OTHERS: dict[str, list[Any]] = {
 def test_others_stay(case: str) -> None:
     constants = CONSTANTS | {"three": np.array(3.0)}
     assert apply_passes(graph(OTHERS[case], constants), [INSTANCE_NORMS])[1] == ()
+
+
+def test_an_epsilon_of_another_rank_stays() -> None:
+    nodes = write_norm([make_node("Div", ["d", "s"], ["y"])])
+    assert apply_passes(graph(nodes, CONSTANTS | {"epsilon": np.ones((1, 1, 1, 1, 1))}), [INSTANCE_NORMS])[1] == ()
 
 
 @pytest.mark.parametrize("axes", [[1, 2, 3], [3], [0, 2]])

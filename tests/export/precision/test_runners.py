@@ -203,14 +203,16 @@ class _ShiftedSession(_CoarseSession):
         return images + np.float32(2 / 255) if self._count >= self._counts[0] else images
 
 
-def export_shifted(counts: list[int], add_backend: AddBackend, out: Path, lines: list[str]) -> Bundle:
+def export_shifted(
+    counts: list[int], add_backend: AddBackend, out: Path, lines: list[str], backends: str | None = "coarse"
+) -> Bundle:
     add_backend(lambda bundle, variant: _ShiftedSession(bundle, variant, 1.0, counts))
     family, module = get_family("srvgg"), make_module()
     spec, precisions = family.spec(family.configure(SETTINGS)), ("fp32", "int8")
     with torch.no_grad():
         for last in list(module.parameters())[-2:]:
             last.mul_(1e-3)  # what is added to the enlarged picture leaves its flat parts flat
-    return export(module, out, spec=spec, precisions=precisions, backends="coarse", progress=lines.append)
+    return export(module, out, spec=spec, precisions=precisions, backends=backends, progress=lines.append)
 
 
 def test_int8_that_changes_flat_parts_of_golden_samples_is_converted_again(
@@ -221,6 +223,16 @@ def test_int8_that_changes_flat_parts_of_golden_samples_is_converted_again(
     again = [line for line in lines if line.endswith("converting it again")]
     assert "int8-traced on coarse does not make the original's images: adds a shift of" in again[0]
     assert made.variants["int8-traced"].proofs[0].passed
+
+
+def test_flat_parts_that_are_wrong_on_one_backend_are_its_refusal(add_backend: AddBackend, tmp_path: Path) -> None:
+    lines: list[str] = []
+    made = export_shifted([0], add_backend, tmp_path / "x.ganrt", lines, None)
+    assert not [line for line in lines if line.endswith("converting it again")]
+    assert {proof.backend: proof.passed for proof in made.variants["int8-traced"].proofs} == {
+        "onnxruntime": True,
+        "coarse": False,
+    }
 
 
 def test_flat_parts_that_stay_wrong_stop_the_export(add_backend: AddBackend, tmp_path: Path) -> None:
