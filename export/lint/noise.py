@@ -142,10 +142,10 @@ def find_irreplaceable(draws: Iterable[RandomCall], rows: int, spec: Spec) -> li
 def find_foreign_draw(module: nn.Module, given: Feeds) -> SourceLine | None:
     """The first line of the user's code that draws from the global generator of Python or of NumPy."""
     found: list[SourceLine | None] = []
-    last = _read_generators()
+    last = read_foreign_generators()
 
     def look(line: SourceLine | None) -> None:
-        if not found and _read_generators() != last:
+        if not found and read_foreign_generators() != last:
             found.append(line)
 
     with torch.no_grad(), watch_lines(look):
@@ -153,8 +153,8 @@ def find_foreign_draw(module: nn.Module, given: Feeds) -> SourceLine | None:
     return found[0] if found else None
 
 
-def _read_generators() -> tuple[object, ...]:
-    """The states of these two."""
+def read_foreign_generators() -> tuple[object, ...]:
+    """The states of the global generators of Python and of NumPy."""
     state: Any = np.random.get_state()
     return random.getstate(), state[1].tobytes(), state[2]  # the words, and which of them is next
 

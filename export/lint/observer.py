@@ -164,7 +164,7 @@ def _read_attributes(module: nn.Module) -> dict[str, object]:
         f"{path}.{name}".lstrip("."): value
         for path, part in module.named_modules()
         for name, value in vars(part).items()
-        if not name.startswith("_")
+        if not name.startswith("_") and name != "training"
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,14 @@ def test_other_random_numbers_are_rejected(middle: Any, words: tuple[str, ...]) 
 
 def test_random_numbers_of_others_are_rejected() -> None:
     found = check_dry_run(tiny(numpy_noise), spec()).findings
+    only(found, "random numbers", "rejected", "forward", "two pictures of one input", "not PyTorch's")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_numbers_of_few_values_are_rejected(seed: int) -> None:
+    """Some are drawn again, and then two pictures are equal."""
+    random.seed(seed)
+    found = check_dry_run(tiny(lambda x: x * random.randint(1, 2)), spec()).findings
     only(found, "random numbers", "rejected", "forward", "two pictures of one input", "not PyTorch's")
 
 
