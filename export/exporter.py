@@ -217,9 +217,9 @@ def _reach_quality(loaded: Source, found: Verification, plan: _Plan, convert: _C
     """
     for left in range(_CONVERSIONS, -1, -1):
         lacking = _find_lacking(found, plan.variants.quality)
-        if not lacking:
+        if lacking is None:
             break
-        name, lack, text, advice = lacking[0]
+        name, lack, text, advice = lacking
         failure = f"{loaded.name} was not exported: {text}{advice}"
         if not left:
             raise VerificationError(failure)
@@ -245,9 +245,8 @@ class _Lacking(NamedTuple):
     advice: str
 
 
-def _find_lacking(found: Verification, quality: float) -> list[_Lacking]:
-    """Those that miss the quality on a backend, or that change flat parts more than is allowed on all of them."""
-    lacking = []
+def _find_lacking(found: Verification, quality: float) -> _Lacking | None:
+    """The first one that misses the quality on a backend, or changes flat parts more than is allowed on all of them."""
     for name, proofs in found.proofs.items():
         variant = found.bundle.variant(name)
         if variant.precision == "int8" and not variant.for_gpu:
@@ -256,11 +255,11 @@ def _find_lacking(found: Verification, quality: float) -> list[_Lacking]:
             if worst is not None and worst.worst_psnr < quality:
                 lack = quality - worst.worst_psnr
                 text = f"{name} is {lack:.2f} dB short of {quality:g} dB on the golden samples on {worst.backend}"
-                lacking.append(_Lacking(name, lack, text, "; ask for less with --quality"))
-            elif judged and all(proof.failures and proof.batch_drift is None for proof in judged):
+                return _Lacking(name, lack, text, "; ask for less with --quality")
+            if judged and all(proof.failures and proof.batch_drift is None for proof in judged):
                 text = f"{name} on {judged[0].backend} {judged[0].refusal}"
-                lacking.append(_Lacking(name, _FLAT_STEP, text, ""))
-    return lacking
+                return _Lacking(name, _FLAT_STEP, text, "")
+    return None
 
 
 def _is_left_out(found: Verification, name: str) -> bool:

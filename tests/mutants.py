@@ -278,7 +278,7 @@ FAULTS = {
     ],
     ("export/exporter.py", "tests/export/precision/test_runners.py"): [
         ("worst.worst_psnr < quality:", "worst.worst_psnr > quality:"),
-        ("elif judged and all(", "elif judged and any("),
+        ("if judged and all(", "if judged and any("),
         ("_FLAT_STEP = 1.0", "_FLAT_STEP = -1.0"),
     ],
     ("export/exporter.py", "tests/export/test_gpu_variants.py"): [

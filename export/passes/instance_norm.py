@@ -41,12 +41,13 @@ def merge_instance_norms(model: ir.Model) -> int:
     for node in list(model.graph):
         norm = _read_norm(node)
         divisions = [] if norm is None else _find_divisions(norm)
+        if norm is None or not divisions:
+            continue
+        normalized = _add_instance_norm(Patch(node), norm)
         for division in divisions:
-            assert norm is not None
-            patch = Patch(division.node)
-            made = _add_instance_norm(patch, norm)
+            patch, made = Patch(division.node), normalized
             if division.gain is not None:
-                made = patch.add_op("Mul", [made, division.gain])
+                made = patch.add_op("Mul", [normalized, division.gain])
             patch.replace(division.node.outputs[0], made)
             model.graph.remove(division.node, safe=True)
         count += len(divisions)
