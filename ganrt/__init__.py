@@ -33,10 +33,12 @@ from ganrt.errors import (
     UnprovenError,
     VerificationError,
 )
-from ganrt.generator import Generator, load
+from ganrt.generator import Generator
 from ganrt.hub import push_to_hub
 from ganrt.info import Info
+from ganrt.loading import load
 from ganrt.packing import pack
+from ganrt.photos import Frame, Metadata, Photo, ReadOptions, encode_photo, read_photo
 from ganrt.sample_request import Draw
 from ganrt.session_config import SessionConfig
 from ganrt.spec import Image, Label, Latent, Output, Scalar, Spec
@@ -54,6 +56,7 @@ __all__ = [
     "DeviceMemoryError",
     "Draw",
     "EngineError",
+    "Frame",
     "GanrtError",
     "Generator",
     "Image",
@@ -62,10 +65,13 @@ __all__ = [
     "Latent",
     "MachineError",
     "MediaTypeError",
+    "Metadata",
     "MissingLibraryError",
     "NoEngineError",
     "Output",
     "OverloadedError",
+    "Photo",
+    "ReadOptions",
     "RequestError",
     "Scalar",
     "ServiceError",
@@ -75,7 +81,9 @@ __all__ = [
     "UnprovenError",
     "VerificationError",
     "__version__",
+    "encode_photo",
     "load",
     "pack",
     "push_to_hub",
+    "read_photo",
 ]

@@ -89,13 +89,16 @@ def draw_numbers(spec: Spec, draw: Draw) -> Feeds:
     return {item.name: _draw_number(spec, item, draw) for item in spec.inputs if not isinstance(item, Image)}
 
 
-def draw_missing(spec: Spec, given: Collection[str], count: int, seed: Seeds, labels: Labels = None) -> Feeds:
+def draw_missing(
+    spec: Spec, given: Collection[str], count: int, seed: Seeds, start: Seeds = 0, labels: Labels = None
+) -> Feeds:
     """Draw the latents and labels that were not given, for pictures that are transformed.
 
     Args:
         given: names of the inputs that were given.
         count: number of pictures.
-        seed: one for samples 0 to count - 1 of it, or one per picture for sample 0 of each.
+        seed: one for `count` samples of it, or one per picture for a sample of each.
+        start: number of the first sample of a seed, or of each picture's.
         labels: classes of the first label input, one or one per picture; None for classes that are drawn.
 
     Raises RequestError if there is another seed than the default, and nothing to draw; for labels that the model does
@@ -106,7 +109,7 @@ def draw_missing(spec: Spec, given: Collection[str], count: int, seed: Seeds, la
     chosen = {label.name} if label is not None and is_whole(labels) else set()
     if not set(missing) - chosen and not (is_whole(seed) and seed == 0):
         raise RequestError(f"seed was given, but nothing is drawn for this {spec.family} model: leave it out")
-    request = check_request(spec, count, seed, labels=labels)
+    request = check_request(spec, count, seed, start, labels=labels)
     if request.labels is not None and label is not None and label.name in given:
         raise RequestError(f"{label.name} was given, and labels too; leave one of them out")
     drawn = draw_numbers(spec, request.take_rows(0, count)) if missing else {}

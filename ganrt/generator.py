@@ -1,135 +1,38 @@
-"""`load` and `Generator`: sample images, run inputs and transform pictures with any backend."""
+"""`Generator`: sample images, run inputs and transform pictures with any backend."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ganrt import batching, choosing, feeds
-from ganrt.backend import Session, backend_table, open_session
+from ganrt import batching, feeds
+from ganrt.backend import Session, open_session
 from ganrt.batching import Batch
 from ganrt.bundle import Bundle
 from ganrt.checks import require_whole
-from ganrt.choosing import Candidate, LoadRequest
+from ganrt.choosing import Candidate
 from ganrt.draw_ahead import DrawAhead
-from ganrt.errors import GanrtError, MachineError, MissingLibraryError, RequestError, UnprovenError
+from ganrt.errors import BackendError, RequestError
 from ganrt.fair_lock import FairLock
 from ganrt.images import Floats, Pictures
 from ganrt.info import Info
-from ganrt.proof import Proof
+from ganrt.least_size import reject_small_pictures
+from ganrt.photos import Frame, Photo, ReadOptions, split_opacity
+from ganrt.picture_inputs import Picture, Values, have_one_shape, is_list, read_list
+from ganrt.picture_lists import split_request
 from ganrt.sample_request import Draw, Labels, SampleRequest, Seeds, Truncation, check_request
 from ganrt.sampling import RunBatches, compute_ahead, make_device_pictures, make_pictures
-from ganrt.session_config import SessionConfig
 from ganrt.spec import Spec
-from ganrt.transform import Picture, collect_inputs, transform
-from ganrt.trust import reject_refused, require_proof
+from ganrt.transform import collect_inputs, name_inputs, transform
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
-
-_log = logging.getLogger(__name__)
-
-
-def load(
-    bundle: str | Path | Bundle,
-    backend: str = "auto",
-    *,
-    variant: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    batch: int | None = None,
-    unproven: bool = False,
-    **options: Any,
-) -> Generator:
-    """Load a bundle, or a bare .onnx file that ganrt exported.
-
-    Uses the configuration that `ganrt tune` measured fastest on this machine, if it fits the arguments. Without a tuned
-    record, or if that configuration cannot be opened, uses the first one that is installed, can run the bundle and is
-    proven to make the images of the PyTorch original: backends in the order of their table (`ganrt doctor` lists them),
-    but OpenVINO first where no GPU is used, because most models run fastest on it there; float32; variants with fewer
-    MACs, on OpenVINO all optimised ones, before the graph as traced. What the bundle's record says is refused on this
-    machine is not opened.
-
-    Args:
-        bundle: path of a bundle folder or an .onnx file, or a `Bundle`.
-        backend: name of a backend (`ganrt doctor` lists them), or `auto`.
-        variant: name of a variant, such as `int8-phases`; `precision` is then ignored.
-        device: `auto` (a GPU where the backend finds one), `cpu`, `cuda` or `cuda:N`.
-        precision: `fp32`, `bf16`, `fp16`, `int8`, or `auto`: that of the tuned record, else `fp32`.
-        batch: usual number of images per request; selects the tuned configuration that is fastest at that batch size.
-            None selects the one that is best over all measured sizes.
-        unproven: skip the proof, so that a variant without one, or with a failed one, is loaded too.
-        options: options of the backend, such as `threads=2`.
-
-    Returns a generator, which the caller closes. Raises BundleError for a damaged bundle; RequestError for arguments
-    that this bundle or backend does not allow; MachineError if no backend on this machine can run it; UnprovenError if
-    the images differ from the original's, the record has a refusal, or there is nothing to compare with.
-    """
-    read = Bundle.of(bundle)
-    failed: list[tuple[Candidate, GanrtError]] = []
-    request = LoadRequest(backend, variant, device, options, precision, batch)
-    for candidate in choosing.find_candidates(read, request):
-        try:
-            session, proof = _open_with_proof(read, candidate.config, unproven)
-        except GanrtError as error:
-            failed.append((candidate, error))
-            continue
-        for skipped, reason in failed:
-            if skipped.seconds or not isinstance(reason, MissingLibraryError):
-                _log.warning("%s is skipped%s: %s", skipped, " although it was tuned" * bool(skipped.seconds), reason)
-        generator = _make_generator(read, candidate, session, proof)
-        _log.info("%s: %s (%s)", read.path, generator.info.config, candidate.reason)
-        return generator
-    reasons = [error for tried, error in failed if not _is_oracle_missing(tried, error)]
-    raise _combine_errors(read, reasons or [error for _, error in failed])
-
-
-def _is_oracle_missing(candidate: Candidate, error: GanrtError) -> bool:
-    """Whether a backend that is slow by design is not installed: no advice for a user who wants pictures."""
-    return isinstance(error, MissingLibraryError) and backend_table()[candidate.config.backend].slow
-
-
-def _combine_errors(bundle: Bundle, errors: list[GanrtError]) -> GanrtError:
-    """Combine the errors of all candidates: UnprovenError if one is, else their common class if all installed backends
-    raised the same, else MachineError."""
-    classes = {type(e) for e in errors if not isinstance(e, MissingLibraryError)}
-    if UnprovenError in classes:
-        classes = {UnprovenError}
-    kind = classes.pop() if len(classes) == 1 else MachineError
-    reasons = dict.fromkeys(map(str, errors))
-    if len(reasons) == 1:
-        return errors[0]
-    return kind(f"no backend on this machine can run {bundle.path}:\n" + "\n".join(f"- {reason}" for reason in reasons))
-
-
-def _open_with_proof(bundle: Bundle, config: SessionConfig, unproven: bool) -> tuple[Session, Proof | None]:
-    if not unproven:
-        reject_refused(bundle, config)
-    session = open_session(bundle, config)
-    try:
-        return session, None if unproven else require_proof(bundle, config.variant, session)
-    except BaseException:
-        session.close()
-        raise
-
-
-def _make_generator(bundle: Bundle, candidate: Candidate, session: Session, proof: Proof | None) -> Generator:
-    info = Info.of_session(session, bundle, candidate.config, proof, candidate.reason)
-    return Generator(bundle.spec, session, candidate.seconds, info, bundle)
-
-
-def _load_again(path: str | Path, candidate: Candidate, unproven: bool) -> Generator:
-    """Load what a pickled generator was loaded from."""
-    bundle = Bundle.read(path)
-    return _make_generator(bundle, candidate, *_open_with_proof(bundle, candidate.config, unproven))
 
 
 class Generator:
@@ -187,7 +90,9 @@ class Generator:
         if self._bundle is None:
             raise RequestError("this generator was made from a session, so it cannot be pickled; load a bundle instead")
         candidate = Candidate(self.info.config, self.info.reason, self.seconds)
-        return _load_again, (self._bundle.path, candidate, self.info.proof is None)
+        from ganrt.loading import load_again
+
+        return load_again, (self._bundle.path, candidate, self.info.proof is None)
 
     @overload
     def sample(
@@ -346,25 +251,127 @@ class Generator:
         self._run_in_turns(count, run)
         return np.concatenate(parts)
 
+    @overload
     def transform(
-        self, *pictures: Picture, tile: int | None = None, seed: Seeds = 0, labels: Labels = None, **inputs: Any
-    ) -> Pictures:
+        self,
+        *pictures: Picture,
+        tile: int | None = None,
+        seed: Seeds = 0,
+        start: Seeds = 0,
+        labels: Labels = None,
+        depth: int = 8,
+        **inputs: Any,
+    ) -> Values: ...
+
+    @overload
+    def transform(
+        self,
+        *pictures: Picture | Sequence[Picture],
+        tile: int | None = None,
+        seed: Seeds = 0,
+        start: Seeds = 0,
+        labels: Labels = None,
+        depth: int = 8,
+        **inputs: Any,
+    ) -> Values | list[Values]: ...
+
+    def transform(
+        self,
+        *pictures: Picture | Sequence[Picture],
+        tile: int | None = None,
+        seed: Seeds = 0,
+        start: Seeds = 0,
+        labels: Labels = None,
+        depth: int = 8,
+        **inputs: Any,
+    ) -> Values | list[Values]:
         """Run pictures through an image-to-image model: `g.transform(photo)`, `g.transform(photo, style=painting)`.
 
         Args:
-            pictures: image inputs in the order of the Spec: paths, Pillow images, or uint8 arrays HWC or NHWC.
+            pictures: image inputs in the order of the Spec: paths, contents of files, open files, Pillow images, photos
+                of `ganrt.read_photo`, or uint8 or uint16 arrays HWC or NHWC; or lists of such pictures. They may have
+                opacity, which is put back.
             tile: side of overlapping tiles in input pixels; 0 for none; None uses tiles for large pictures if it can.
             seed: where the model also takes latents or labels, those that are not given are drawn: for picture k of one
-                seed, sample k of it; with a seed per picture, sample 0 of each.
+                seed, sample `start + k` of it; with a seed per picture, sample `start` of each.
+            start: number of the first sample, or of each picture's.
             labels: classes for a model that takes them, one or one per picture; None for classes that are drawn.
+            depth: bits of a value that files of 16 bits are read with, 8 or 16.
             inputs: inputs by name: pictures as above; scalars as a number, or their default if left out.
 
-        Returns uint8 (H, W, C), or (N, H, W, C) if an input was an NHWC array; owned by the caller. Raises
-        RequestError, naming the input that is wrong; ArtifactError for a file that cannot be read.
+        A list may hold pictures of different sizes as the first input; what is given for each picture (seeds, labels,
+        lists and arrays of other inputs) is then split likewise.
+
+        Returns (H, W, C), or (N, H, W, C) if an input was a list or an NHWC array, with the dtype of the first picture,
+        and with a channel for opacity if it has that; for a list of different sizes, a list of (H, W, C), in its order.
+        The caller owns them. Raises RequestError, naming the input that is wrong, and for a picture that is too small
+        for the model; ArtifactError for a file that cannot be read.
         """
-        given, several = collect_inputs(self.spec, pictures, inputs, seed, labels)
-        made = transform(self.spec, given, lambda feeds: self(**feeds), tile)
+        options = ReadOptions(depth)
+        named = name_inputs(self.spec, pictures, inputs)
+        first = self.spec.images[0]
+        if is_list(named.get(first.name)):
+            read = read_list(first, named[first.name], options)
+            if not have_one_shape(read):
+                request = {**named, first.name: read, "seed": seed, "start": start, "labels": labels}
+                parts = split_request(self.spec, request, len(read))
+                return [self.transform(**part, tile=tile, depth=depth)[0] for part in parts]
+            named[first.name] = np.concatenate(read)
+        given, several = collect_inputs(self.spec, (), named, seed, start, labels, options)
+        try:
+            made = transform(self.spec, given, self._compute, tile)
+        except BackendError:
+            reject_small_pictures(self.spec, given, self._compute)
+            raise
         return made if several else made[0]
+
+    def _compute(self, inputs: feeds.Feeds) -> Floats:
+        return self(**inputs)
+
+    def transform_photo(self, photo: Photo, *others: Picture, **options: Any) -> Photo:
+        """Run each frame of a photo through the model: `encode_photo(g.transform_photo(read_photo(path)), "png")`.
+
+        Args:
+            photo: the first image input.
+            others, options: as for `transform`.
+
+        Returns a photo with all that the given one holds. Raises what `transform` raises.
+        """
+
+        def change(frame: Frame) -> Frame:
+            made = self.transform(Photo((frame,)), *others, **options)
+            return Frame(*split_opacity(made), frame.milliseconds)
+
+        return photo.map_frames(change)
+
+    def transform_stream(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        tile: int | None = None,
+        seed: int = 0,
+        start: int = 0,
+        labels: Labels = None,
+        depth: int = 8,
+        **inputs: Any,
+    ) -> Iterator[Values]:
+        """Yield `transform(picture)` for each of many pictures, which may have different sizes; the next one is read
+        and computed in a thread meanwhile.
+
+        Args:
+            pictures: the first image input of each; read when its turn comes.
+            seed, start: picture k gets what is drawn for sample `start + k` of the seed.
+            tile, labels, depth, inputs: as for `transform`, for every picture.
+
+        Memory is bounded by two pictures and results for any number. Raises what `transform` raises, at the picture
+        that it is about.
+        """
+
+        def compute(numbered: tuple[int, Picture]) -> Values:
+            number, picture = numbered
+            return self.transform(picture, tile=tile, seed=seed, start=number, labels=labels, depth=depth, **inputs)
+
+        return compute_ahead(compute, enumerate(pictures, start))
 
     @property
     def max_batch(self) -> int:

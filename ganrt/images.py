@@ -12,21 +12,23 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganrt.errors import ArtifactError, BackendError, RequestError
+from ganrt.errors import BackendError, RequestError
 from ganrt.levels import ChannelRanges, Levels, split_bounds
 
 if TYPE_CHECKING:
-    import PIL.Image
+    pass
 
 Pictures: TypeAlias = NDArray[np.uint8]
 """A picture, HWC, or a batch of them, NHWC."""
 Floats: TypeAlias = NDArray[np.float32]
 """A batch of images, NCHW."""
+ValueT = TypeVar("ValueT", np.uint8, np.uint16)
+"""Of a picture: 8 or 16 bits."""
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """Formats that are decoded. Pillow's rarer decoders have had many memory faults, so they are not used."""
@@ -36,8 +38,6 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Channels of a picture -> Pillow's name for it."""
 _SQUARE = 8
 """Side of the squares of a checkerboard, in pixels."""
-MAX_PIXELS = 2**26
-"""Most pixels of a picture file; larger ones are rejected by their header, before memory is allocated."""
 
 
 def list_picture_files(folder: Path) -> list[Path]:
@@ -54,11 +54,18 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
 
 
 def to_uint8(images: Floats, levels: Levels) -> Pictures:
-    """Convert images to pictures: float32 NCHW -> uint8 NHWC, clamped to `levels`, rounded to nearest, ties up.
+    """`to_pictures` of 8 bits."""
+    return to_pictures(images, levels, np.uint8)
+
+
+def to_pictures(images: Floats, levels: Levels, dtype: type[ValueT]) -> NDArray[ValueT]:
+    """Convert images to pictures: float32 NCHW -> uint8 or uint16 NHWC, clamped to `levels`, rounded to nearest, ties
+    up.
 
     Args:
         images: what a network makes.
-        levels: its values of the levels 0 and 255: a range, or `find_levels` of its output.
+        levels: its values of 0 and of the largest value of a picture: a range, or `find_levels` of its output.
+        dtype: np.uint8 or np.uint16.
 
     Returns a new array. Raises BackendError if a value is not finite, because casting NaN would silently give a wrong
     picture.
@@ -66,13 +73,13 @@ def to_uint8(images: Floats, levels: Levels) -> Pictures:
     if not np.isfinite(images).all():
         bad = int(np.argmin(np.isfinite(images).reshape(len(images), -1).all(axis=1)))
         raise BackendError(f"image {bad} of the batch has values that are not finite (overflow in reduced precision?)")
-    low, high, scale, half, _ = _make_constants(levels)
+    low, high, scale, half, _ = _make_constants(levels, int(np.iinfo(dtype).max))
     scaled = images.clip(low, high)
     scaled -= low
     scaled *= scale
     scaled += half
     count, channels, height, width = scaled.shape
-    pictures = np.empty((count, height, width, channels), np.uint8)
+    pictures = np.empty((count, height, width, channels), dtype)
     places = levels.places if isinstance(levels, ChannelRanges) else range(channels)
     for channel, place in enumerate(places):  # several times faster than copying a transposed array
         pictures[..., place] = scaled[:, channel]
@@ -80,19 +87,24 @@ def to_uint8(images: Floats, levels: Levels) -> Pictures:
 
 
 @lru_cache
-def _make_constants(levels: Levels) -> tuple[Floats, ...]:
+def _make_constants(levels: Levels, peak: int) -> tuple[Floats, ...]:
     """Low and high end, pictures' values per unit, 0.5, and units per value of a picture. For a range they are arrays
     without dimensions, with which NumPy's operations start in two thirds of the time that they take with numbers; else
     of the shape (C, 1, 1)."""
     low, high = split_bounds(levels)
-    constants = (low, high, 255.0 / (high - low), 0.5, (high - low) / 255.0)
+    constants = (low, high, peak / (high - low), 0.5, (high - low) / peak)
     return tuple(np.array(value, np.float32) for value in constants)
 
 
 def from_uint8(pictures: Pictures, levels: Levels) -> Floats:
-    """Convert pictures to images: uint8 NHWC -> new float32 NCHW; 0 maps to the low end of `levels`, 255 to the high
-    end. `levels` are those of `to_uint8`, of an input."""
-    low, _, _, _, step = _make_constants(levels)
+    """`from_pictures` of 8 bits."""
+    return from_pictures(pictures, levels)
+
+
+def from_pictures(pictures: NDArray[Any], levels: Levels) -> Floats:
+    """Convert pictures to images: uint8 or uint16 NHWC -> new float32 NCHW; 0 maps to the low end of `levels`, the
+    largest value to the high end. `levels` are those of `to_pictures`, of an input."""
+    low, _, _, _, step = _make_constants(levels, int(np.iinfo(pictures.dtype).max))
     planes = pictures.transpose(0, 3, 1, 2)
     if isinstance(levels, ChannelRanges):
         planes = planes[:, levels.places]
@@ -112,10 +124,8 @@ def check_file_channels(name: str, channels: int) -> None:
 
 
 def read_picture(source: Path | bytes, channels: int) -> Pictures:
-    """Read a PNG, JPEG or WebP file as uint8 HWC.
-
-    Applies the EXIF orientation, drops transparency unless it is asked for and the low byte of 16-bit values, and reads
-    the first frame of an animation.
+    """Read a PNG, JPEG or WebP file as uint8 HWC, for training and measuring: as `read_photo` does, but the first frame
+    alone, without opacity unless it is asked for, and with the colors that it hides.
 
     Args:
         source: path or content of the file.
@@ -123,41 +133,22 @@ def read_picture(source: Path | bytes, channels: int) -> Pictures:
 
     Raises ArtifactError, naming the file, if it is not such a picture, is damaged, or has more than MAX_PIXELS pixels.
     """
-    import PIL.Image
+    from ganrt.photos import ReadOptions, read_photo
+    from ganrt.picture_inputs import fit_channels
 
-    name = "the picture" if isinstance(source, bytes) else str(source)
-    try:
-        with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ArtifactError(f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read")
-            return from_pillow(image, channels)
-    except ArtifactError:
-        raise
-    except Exception as error:  # Pillow raises almost any exception on damaged files
-        raise ArtifactError(f"{name} cannot be read as {', '.join(FORMATS)}: {error}") from error
+    (frame,) = read_photo(source, ReadOptions(formats=FORMATS, all_frames=False, fill_hidden=False)).frames
+    return fit_channels(frame, channels)[..., :channels]
 
 
-def from_pillow(image: PIL.Image.Image, channels: int) -> Pictures:
-    """Convert a Pillow image to uint8 HWC with 1 (grey), 3 (RGB) or 4 (RGB and opacity) channels: orientation applied,
-    transparency dropped unless there are 4, the high byte of 16-bit values."""
-    import PIL.Image
-    import PIL.ImageOps
-
-    upright = PIL.ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):  # Pillow would clip to 255
-        upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    elif "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    array = np.asarray(upright.convert(MODES[channels]))
-    return array.reshape(*array.shape[:2], channels)
-
-
-def encode_png(picture: Pictures, text: Mapping[str, str] | None = None, smallest: bool = True) -> bytes:
+def encode_png(
+    picture: Pictures, text: Mapping[str, str] | None = None, smallest: bool = True, level: int = 6
+) -> bytes:
     """Encode a uint8 HWC picture as the content of a PNG file.
 
     Args:
         text: text chunks, keyword -> value.
-        smallest: False for zlib's usual effort, which takes a fraction of the time on smooth pictures.
+        smallest: False for the effort `level`, which takes a fraction of the time on smooth pictures.
+        level: of zlib, 0 to 9.
     """
     import PIL.Image
     import PIL.PngImagePlugin
@@ -167,7 +158,7 @@ def encode_png(picture: Pictures, text: Mapping[str, str] | None = None, smalles
         chunks.add_text(keyword, value)
     buffer = io.BytesIO()
     image = PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    image.save(buffer, "PNG", optimize=smallest, pnginfo=chunks)
+    image.save(buffer, "PNG", optimize=smallest, compress_level=level, pnginfo=chunks)
     return buffer.getvalue()
 
 

@@ -15,6 +15,7 @@ from ganrt.checks import as_array, is_finite, is_whole
 from ganrt.errors import RequestError
 from ganrt.latents import MAX_64, Float64s, Whole64
 from ganrt.spec import Label, Latent, Scalar, Spec
+from ganrt.wording import count_things
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -54,6 +55,11 @@ class Draw:
     def rows(self) -> int:
         """Number of images."""
         return len(self.seeds)
+
+    def list_columns(self) -> dict[str, NDArray[Any]]:
+        """Return field -> array, of the fields that are there."""
+        columns = {"seeds": self.seeds, "indices": self.indices, "labels": self.labels, "truncation": self.truncation}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def take_rows(self, first: int, rows: int) -> Draw:
         """Return `rows` images from the `first` one on; beyond the last one, it is repeated."""
@@ -220,7 +226,8 @@ def _count_rows(n: int | None, lengths: dict[str, int]) -> int:
     for name, length in lengths.items():
         if length != rows:
             other = f"n is {rows}" if first == "n" else f"{first} has {rows}"
-            raise RequestError(f"{name} has {length} entries and {other}; give one value, or one per image")
+            found = count_things(length, "entry", "entries")
+            raise RequestError(f"{name} has {found} and {other}; give one value, or one per image")
     return rows
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from ganrt.images import Floats, Pictures, to_uint8
 from ganrt.levels import find_levels
 from ganrt.sample_request import Draw, SampleRequest
 from ganrt.spec import Output, Spec
+from ganrt.wording import count_things
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 RunBatches: TypeAlias = Callable[[Iterator[Batch]], None]
 """Computes batches."""
@@ -77,7 +81,8 @@ def make_device_pictures(session: Session, spec: Spec, request: SampleRequest) -
         raise RequestError(f"the {session.backend} backend cannot return pictures on {session.device}; use tensorrt")
     most = session.batch_sizes[-1]
     if not 1 <= request.rows <= most:
-        raise RequestError(f"{request.rows} pictures were asked for as one array on the GPU; ask for 1 to {most}")
+        asked = count_things(request.rows, "picture was", "pictures were")
+        raise RequestError(f"{asked} asked for as one array on the GPU; ask for 1 to {most}")
     return session.submit_draw(request.take_rows(0, request.rows)).device_arrays()[spec.output.name]
 
 
@@ -86,23 +91,25 @@ def _allocate(rows: int, output: Output) -> Pictures:
     try:
         return np.empty((rows, height, width, output.channels), np.uint8)
     except (MemoryError, ValueError) as error:
-        raise RequestError(f"{rows} pictures of {width} x {height} do not fit into memory; use stream()") from error
+        size = f"of {width} x {height}"
+        asked = count_things(rows, f"picture {size} does", f"pictures {size} do")
+        raise RequestError(f"{asked} not fit into memory; use stream()") from error
 
 
-def compute_ahead(compute: Callable[[int], Pictures], starts: range) -> Iterator[Pictures]:
-    """Yield `compute(start)` for every start; a thread computes the next one meanwhile. Raises BackendError in a forked
+def compute_ahead(compute: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Generator[ResultT, None, None]:
+    """Yield `compute(item)` for every item; a thread computes the next one meanwhile. Raises BackendError in a forked
     child, where that thread does not exist."""
     generation = forking.generation()
 
-    def wait(future: Future[Pictures]) -> Pictures:
+    def wait(future: Future[ResultT]) -> ResultT:
         if forking.generation() != generation:
             raise BackendError("this stream was started before the process forked: start one in the child")
         return future.result()
 
     with ThreadPoolExecutor(1, "ganrt-stream") as worker:
-        ahead: Future[Pictures] | None = None
-        for start in starts:
-            current, ahead = ahead, worker.submit(compute, start)
+        ahead: Future[ResultT] | None = None
+        for item in items:
+            current, ahead = ahead, worker.submit(compute, item)
             if current is not None:
                 yield wait(current)
         if ahead is not None:

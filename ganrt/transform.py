@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,11 @@ from ganrt import images
 from ganrt.checks import as_array, is_whole
 from ganrt.errors import RequestError
 from ganrt.feeds import Array, Feeds, draw_missing
-from ganrt.images import Floats, Pictures
+from ganrt.images import Floats
 from ganrt.levels import find_levels
+from ganrt.luma import add_color, take_luma
+from ganrt.photos import DEFAULTS, ReadOptions, resize_plane
+from ganrt.picture_inputs import LUMA, Picture, Values, is_list, split_pictures, to_pictures
 from ganrt.sample_request import Labels, Seeds
 from ganrt.spec import Image, Spec
 from ganrt.tiles import (
@@ -26,33 +28,25 @@ from ganrt.tiles import (
     count_pixels_at_once,
     plan_tiles,
 )
-
-if TYPE_CHECKING:
-    import PIL.Image
-
-Picture: TypeAlias = "str | Path | PIL.Image.Image | Pictures"
-"""A path, a Pillow image, or a uint8 array (H, W), (H, W, C) or (N, H, W, C)."""
-
-LUMA = "luma"
-"""Role of an image input that takes the Y of YCbCr; Cb and Cr are upsampled by bicubic interpolation."""
+from ganrt.wording import count_things
 
 
-def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], Floats], tile: int | None) -> Pictures:
+def transform(spec: Spec, given: Mapping[str, Any], compute: Callable[[Feeds], Floats], tile: int | None) -> Values:
     """Run pictures through a model.
 
     Args:
         spec, given, tile: as for `Windows`.
         compute: runs the model: feeds -> images, float32 NCHW.
 
-    Returns uint8 NHWC, owned by the caller. Besides the pictures and the result, memory is bounded by the need of 512 *
-    512 input pixels or 1024 * 1024 output pixels, of one window, or of one picture without tiles, whichever is largest.
-    Raises what `Windows` raises.
+    Returns pictures of the dtype of the first input's, NHWC, owned by the caller. Besides the pictures and the result,
+    memory is bounded by the need of 512 * 512 input pixels or 1024 * 1024 output pixels, of one window, or of one
+    picture without tiles, whichever is largest. Raises what `Windows` raises.
     """
     windows = Windows(spec, given, tile)
     count = windows.count
     for tile, picture in product(range(0, windows.rows, count), range(0, count, windows.at_once)):
         feeds = windows.take(tile + picture, min(windows.at_once, count - picture))
-        windows.put(tile + picture, images.to_uint8(compute(feeds), find_levels(spec.output)))
+        windows.put(tile + picture, windows.convert(compute(feeds)))
     return windows.finish()
 
 
@@ -80,6 +74,9 @@ class Windows:
         """Number of pictures."""
         self._others = {n: _expand_rows(n, value, self.count) for n, value in given.items() if n not in pictures}
         first = spec.images[0]
+        pictures[first.name], self._opacity = split_pictures(pictures[first.name], _count_colors(first))
+        for item in spec.images[1:]:
+            pictures[item.name], _ = split_pictures(pictures[item.name], _count_colors(item))
         self._originals = pictures[first.name]
         padded = {item.name: _pad_to_multiple(_take_planes(item, pictures[item.name]), item) for item in spec.images}
         self._padded = padded
@@ -91,7 +88,7 @@ class Windows:
         self._tiles = list(tiles)
         scale = spec.output.scale
         made_size = spec.output.size or (height * scale, width * scale)
-        self._whole = _allocate((self.count, *made_size, spec.output.channels))
+        self._whole = _allocate((self.count, *made_size, spec.output.channels), self._originals.dtype)
 
     @property
     def rows(self) -> int:
@@ -127,7 +124,7 @@ class Windows:
         for tile, picture in places:
             part = pictures[picture if len(pictures) > 1 else 0]
             parts.append(_crop(part, self._tiles[tile].start, self._window) if cut else part)
-        return images.from_uint8(np.stack(parts), find_levels(item))
+        return images.from_pictures(np.stack(parts), find_levels(item))
 
     def _follows_first(self, item: Image) -> bool:
         """Return whether an image input has the size of the first one, or of another that has, and is cut like it."""
@@ -136,49 +133,81 @@ class Windows:
             item = by_name[item.like]
         return item is self._spec.images[0]
 
-    def put(self, first: int, made: Pictures) -> None:
-        """Put computed windows into the result: uint8 NHWC, from the `first` one on."""
+    @property
+    def value_type(self) -> type[np.uint8] | type[np.uint16]:
+        """Of the pictures that are made: that of the first ones that were given."""
+        return np.uint8 if self._whole.dtype == np.uint8 else np.uint16
+
+    def convert(self, made: Floats) -> Values:
+        """Make pictures of the model's images, NCHW: NHWC."""
+        return images.to_pictures(made, find_levels(self._spec.output), self.value_type)
+
+    def put(self, first: int, made: Values) -> None:
+        """Put computed windows into the result: pictures NHWC, from the `first` one on."""
         scale = self._spec.output.scale if self._sides else 0
         for row, picture in enumerate(made, first):
             tile, place = divmod(row, self.count)
             _paste(self._whole[place], picture, self._tiles[tile], scale)
 
-    def finish(self) -> Pictures:
-        """Return the result, uint8 NHWC, once all windows are in it; the caller owns it."""
+    def finish(self) -> Values:
+        """Return the result, NHWC, once all windows are in it; the caller owns it. The opacity of the pictures is its
+        last channel, unless the model makes one."""
         made, scale = self._whole, self._spec.output.scale
         if self._spec.output.size is None:
             height, width = self._originals.shape[1:3]
             made = made[:, : height * scale, : width * scale]
-        coloured = self._spec.images[0].role == LUMA and self._originals.shape[-1] == 3
-        return _add_colour(made, self._originals) if coloured else np.ascontiguousarray(made)
+        if self._spec.images[0].role == LUMA and self._originals.shape[-1] == 3:
+            made = np.stack([add_color(*pair) for pair in zip(made, self._originals, strict=True)])
+        if self._opacity is None or made.shape[-1] == 4:
+            return np.ascontiguousarray(made)
+        opacity = np.stack([resize_plane(plane, made.shape[1:3]) for plane in self._opacity])
+        return np.concatenate([made, opacity], axis=3)
+
+
+def _count_colors(item: Image) -> int:
+    """Channels of a picture for an input, without an opacity that the input does not take."""
+    return 3 if item.role == LUMA else item.channels
 
 
 def collect_inputs(
-    spec: Spec, pictures: tuple[Picture, ...], inputs: Mapping[str, Any], seed: Seeds, labels: Labels = None
+    spec: Spec,
+    pictures: tuple[Picture, ...],
+    inputs: Mapping[str, Any],
+    seed: Seeds,
+    start: Seeds = 0,
+    labels: Labels = None,
+    options: ReadOptions = DEFAULTS,
 ) -> tuple[dict[str, Any], bool]:
     """Give each input of `Generator.transform` its name, read the pictures, and draw what is missing.
 
     Returns input name -> value, and whether the result is a batch. Raises RequestError, ArtifactError.
     """
+    given = name_inputs(spec, pictures, inputs)
+    several = any(getattr(value, "ndim", 0) == 4 for value in given.values())
+    several |= any(is_list(given.get(item.name)) for item in spec.images)
+    for item in spec.images:
+        if item.name in given:
+            given[item.name] = to_pictures(item, given[item.name], options)
+    count = max((len(given[item.name]) for item in spec.images if item.name in given), default=1)
+    return given | draw_missing(spec, given, count, seed, start, labels), several
+
+
+def name_inputs(spec: Spec, pictures: tuple[Any, ...], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the image inputs that come without a name theirs, in the order of the Spec. Raises RequestError."""
     if not spec.images:
         raise RequestError(f"this {spec.family} model takes no pictures; use sample()")
     if len(pictures) > len(spec.images):
-        raise RequestError(f"{len(pictures)} pictures were given; this model takes {len(spec.images)}")
+        found = count_things(len(pictures), "picture was", "pictures were")
+        raise RequestError(f"{found} given; this model takes {len(spec.images)}")
     positional = {item.name: picture for item, picture in zip(spec.images, pictures, strict=False)}
     twice = sorted(positional.keys() & inputs.keys())
     if twice:
         raise RequestError(f"{twice[0]} was given twice")
-    given = {**positional, **inputs}
-    several = any(getattr(value, "ndim", 0) == 4 for value in given.values())
-    for item in spec.images:
-        if item.name in given:
-            given[item.name] = to_pictures(item, given[item.name])
-    count = max((len(given[item.name]) for item in spec.images if item.name in given), default=1)
-    return given | draw_missing(spec, given, count, seed, labels), several
+    return {**positional, **inputs}
 
 
-def _read_inputs(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
-    """Read all image inputs as uint8 NHWC; check that sizes and numbers of pictures agree."""
+def _read_inputs(spec: Spec, given: Mapping[str, Any]) -> dict[str, Values]:
+    """Read all image inputs as NHWC; check that sizes and numbers of pictures agree."""
     missing = [item.name for item in spec.images if item.name not in given]
     if missing:
         names = ", ".join(f"{item.name} ({item.role})" for item in spec.images)
@@ -203,78 +232,26 @@ def _read_inputs(spec: Spec, given: Mapping[str, Any]) -> dict[str, Pictures]:
     return pictures
 
 
-def to_pictures(item: Image, given: Any) -> Pictures:
-    """Read the picture or pictures given for an image input.
-
-    Args:
-        item: the image input.
-        given: a `Picture`.
-
-    Returns uint8 NHWC with the channels of the input; for luma, RGB or grey. An array is not copied. Raises
-    RequestError for a wrong type, dtype or shape; ArtifactError for a file that cannot be read.
-    """
-    channels = 3 if item.role == LUMA else item.channels
-    if isinstance(given, str | Path) or hasattr(given, "convert"):
-        images.check_file_channels(item.name, channels)
-    if isinstance(given, str | Path):
-        return images.read_picture(Path(given), channels)[None]
-    if hasattr(given, "convert") and hasattr(given, "mode"):
-        return images.from_pillow(given, channels)[None]
-    if isinstance(given, list | tuple):
-        raise RequestError(
-            f"{item.name} is a {type(given).__name__}; give one picture, or several of the same size as one "
-            "uint8 array (N, H, W, C)"
-        )
-    array = as_array(item.name, given)
-    if array.dtype != np.uint8:
-        raise RequestError(f"{item.name} is an array of {array.dtype}; give a uint8 array, a path or a Pillow image")
-    shape = array.shape
-    array = array.reshape(1, *shape, 1) if len(shape) == 2 else array.reshape(1, *shape) if len(shape) == 3 else array
-    allowed = (1, 3) if item.role == LUMA else (channels,)
-    if array.ndim != 4 or array.shape[-1] not in allowed or array.size == 0:
-        raise RequestError(
-            f"{item.name} is an array of shape {shape}; this input takes (H, W, {channels}) or (N, H, W, {channels})"
-        )
-    return array
-
-
 def _expand_rows(name: str, value: Any, count: int) -> Array:
     """Expand an input that is not an image to one row per picture."""
     array = np.atleast_1d(as_array(name, value))
     if len(array) not in (1, count):
-        raise RequestError(f"{name} has {len(array)} rows for {count} pictures; give one, or one per picture")
+        rows = count_things(len(array), "row")
+        raise RequestError(f"{name} has {rows} for {count_things(count, 'picture')}; give one, or one per picture")
     return _repeat(array, count)
 
 
-def _take_planes(item: Image, pictures: Pictures) -> Pictures:
-    """The channels that the input takes, uint8 NHWC: Y of RGB pictures for luma."""
+def _take_planes(item: Image, pictures: Values) -> Values:
+    """The channels that the input takes, NHWC: Y of RGB pictures for luma."""
     if item.role == LUMA and pictures.shape[-1] == 3:
-        return np.stack([_to_ycbcr(picture)[..., :1] for picture in pictures])
+        return np.stack([take_luma(picture) for picture in pictures])
     return pictures
 
 
-def _pad_to_multiple(pictures: Pictures, item: Image) -> Pictures:
+def _pad_to_multiple(pictures: Values, item: Image) -> Values:
     """Repeat the last row and column until the size is a multiple of `multiple_of`."""
     down, right = (-side % item.multiple_of if item.size is None else 0 for side in pictures.shape[1:3])
     return np.pad(pictures, ((0, 0), (0, down), (0, right), (0, 0)), "edge") if down or right else pictures
-
-
-def _to_ycbcr(picture: Pictures) -> Pictures:
-    import PIL.Image
-
-    return np.asarray(PIL.Image.fromarray(picture).convert("YCbCr"))
-
-
-def _add_colour(luma: Pictures, originals: Pictures) -> Pictures:
-    """Combine a new luma, uint8 (N, H, W, 1), with the upsampled colour of RGB originals."""
-    import PIL.Image
-
-    made = np.empty((*luma.shape[:3], 3), np.uint8)
-    for k, picture in enumerate(luma):
-        colour = images.resize(_to_ycbcr(originals[k]), picture.shape[:2])
-        planes = (picture[..., 0], colour[..., 1], colour[..., 2])
-        made[k] = PIL.Image.merge("YCbCr", [PIL.Image.fromarray(plane) for plane in planes]).convert("RGB")
-    return made
 
 
 def _choose_sides(spec: Spec, size: tuple[int, int], tile: int | None) -> tuple[int, int] | None:
@@ -297,11 +274,11 @@ def _choose_sides(spec: Spec, size: tuple[int, int], tile: int | None) -> tuple[
     return (side, side) if tile else None
 
 
-def _crop(picture: Pictures, start: tuple[int, int], size: tuple[int, int]) -> Pictures:
+def _crop(picture: Values, start: tuple[int, int], size: tuple[int, int]) -> Values:
     return picture[start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
 
 
-def _paste(whole: Pictures, made: Pictures, tile: Tile, scale: int) -> None:
+def _paste(whole: Values, made: Values, tile: Tile, scale: int) -> None:
     """Copy the tile of a computed window, HWC, into the result; for scale 0 the window is the result."""
     if not scale:
         whole[:] = made
@@ -315,9 +292,9 @@ def _repeat(array: Array, count: int) -> Array:
     return np.repeat(array, count, axis=0) if len(array) == 1 < count else array
 
 
-def _allocate(shape: tuple[int, ...]) -> Pictures:
+def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Values:
     try:
-        return np.empty(shape, np.uint8)
+        return np.empty(shape, dtype)
     except (MemoryError, ValueError) as error:
         raise RequestError(f"the result of {_format_size(shape[1:3])} pixels does not fit into memory") from error
 

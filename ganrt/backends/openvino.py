@@ -89,17 +89,30 @@ class _OpenVinoSession(HostSession):
         if forking.generation():  # freeing it joins threads, which wait for locks that were copied while they were held
             forking.keep_forever(self._request)
         self._largest = 0
+        self._shapes: list[tuple[int, ...]] = []
 
     def run(self, feeds: Feeds) -> Array:
-        # The tensors share NumPy's memory, which OpenVINO allows for writeable arrays only. The result is copied,
-        # because the request reuses its buffer.
-        tensors = {n: openvino.Tensor(a, shared_memory=bool(a.flags.writeable)) for n, a in feeds.items()}
+        shapes = [array.shape for array in feeds.values()]
         try:
-            self._request.infer(tensors)
+            try:
+                self._infer(feeds)
+            except RuntimeError:
+                if shapes != self._shapes:
+                    raise
+                # After an error at other shapes OpenVINO takes these, the last that it computed, as prepared, although
+                # the error has left them half prepared. It prepares them again after a batch of another size.
+                self._infer({name: np.concatenate([array, array]) for name, array in feeds.items()})
+                self._infer(feeds)
         except RuntimeError as error:
             raise BackendError(f"openvino failed: {_find_reason(error)}") from error
+        self._shapes = shapes
         self._return_outgrown_memory(feeds)
         return np.array(self._request.get_tensor(self._spec.output.name).data)
+
+    def _infer(self, feeds: Feeds) -> None:
+        # The tensors share NumPy's memory, which OpenVINO allows for writeable arrays only. The result is copied,
+        # because the request reuses its buffer.
+        self._request.infer({n: openvino.Tensor(a, shared_memory=bool(a.flags.writeable)) for n, a in feeds.items()})
 
     def release(self) -> None:
         del self._request

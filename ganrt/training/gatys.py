@@ -17,9 +17,9 @@ from ganrt import images, latents
 from ganrt.errors import MachineError, RequestError
 from ganrt.images import Pictures
 from ganrt.machine import parse_device
+from ganrt.picture_inputs import Picture, split_pictures, to_pictures
 from ganrt.spec import Image
 from ganrt.training.perceptual import FeatureExtractor, content_loss, gram, load_feature_extractor, style_loss
-from ganrt.transform import Picture, to_pictures
 
 _SHORTEST = 16
 """Pixels of a side, below which the deepest layers have no features."""
@@ -137,7 +137,7 @@ def _read(given: Picture, role: str) -> Pictures:
     pictures = to_pictures(Image(role, role, 3, (0.0, 1.0)), given)
     if len(pictures) != 1:
         raise RequestError(f"{role} holds {len(pictures)} pictures; give one")
-    picture: Pictures = pictures[0]
+    picture: Pictures = split_pictures(pictures, 3)[0][0]
     return picture
 
 

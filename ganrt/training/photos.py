@@ -12,6 +12,7 @@ from ganrt import images, latents
 from ganrt.errors import ArtifactError, MissingLibraryError, RequestError
 from ganrt.images import Pictures, list_picture_files
 from ganrt.training.data import FOLDER
+from ganrt.wording import count_things
 
 _TRAINING = ("astronaut", "chelsea", "stereo_motorcycle")
 _HELD_OUT = ("coffee", "rocket")
@@ -104,7 +105,8 @@ def _load_bundled() -> tuple[list[Pictures], list[Pictures]]:
 def _load_folder(folder: Path, least: int) -> tuple[list[Pictures], list[Pictures]]:
     files = list_picture_files(folder)
     if len(files) < 2:
-        raise ArtifactError(f"{folder} holds {len(files)} pictures; at least 2 are needed, as one is held out")
+        found = count_things(len(files), "picture")
+        raise ArtifactError(f"{folder} holds {found}; at least 2 are needed, as one is held out")
     pictures = [images.read_picture(path, 3) for path in files]
     for path, picture in zip(files, pictures, strict=True):
         if min(picture.shape[:2]) < least:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ganrt.atomic import check_output, new_folder, write_file
+from ganrt.atomic import check_output, new_draft, new_folder, write_file
 from ganrt.errors import MachineError, RequestError
 
 KILLED = """
@@ -201,3 +201,19 @@ def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match="cannot be written"), new_folder(tmp_path / "file" / "folder"):
         pytest.fail("the work must not begin")
+
+
+def test_a_draft_folder_is_gone_in_the_end(tmp_path: Path) -> None:
+    """But for what was moved out of it."""
+    with new_draft(tmp_path / "below" / "made") as draft:
+        (draft / "a").write_bytes(b"a")
+        (draft / "b").write_bytes(b"b")
+        (draft / "a").replace(tmp_path / "a")
+    with (
+        pytest.raises(MachineError, match=r"made cannot be written: No such file"),
+        new_draft(tmp_path / "made") as draft,
+    ):
+        (draft / "nowhere" / "a").write_bytes(b"a")
+    with pytest.raises(MachineError, match="cannot be written"), new_draft(tmp_path / "a" / "made"):
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "below"]

@@ -376,7 +376,7 @@ def test_loading_errors(options: dict[str, Any], error: type[Exception], message
 
 
 def test_auto_uses_the_first_backend_that_can(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ganrt import generator as module
+    from ganrt import opening as module
 
     def without(*missing: str) -> Any:
         def open_session(bundle: Bundle, config: SessionConfig) -> Any:

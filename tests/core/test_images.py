@@ -13,7 +13,6 @@ from hypothesis.extra import numpy as arrays
 
 from ganrt.errors import ArtifactError, BackendError, RequestError
 from ganrt.images import (
-    MAX_PIXELS,
     check_file_channels,
     encode_png,
     from_uint8,
@@ -23,6 +22,7 @@ from ganrt.images import (
     show_opaque,
     to_uint8,
 )
+from ganrt.photos import MAX_PIXELS
 from ganrt.spec import Range
 
 RANGES: list[Range] = [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.5, 0.5)]
@@ -216,12 +216,12 @@ def make_bomb() -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "cannot be read as PNG, JPEG, WEBP"),
-        (b"\x89PNG\r\n\x1a\n", "cannot be read"),
-        (b"<svg/>" * 9, "cannot be read"),
+        (b"", "is an empty file"),
+        (b"\x89PNG\r\n\x1a\n", "begins as a PNG file does, but it is damaged"),
+        (b"<svg/>" * 9, "is in none of the formats that are read: PNG, JPEG, WEBP"),
         (GOOD[: len(GOOD) // 2], "cannot be read"),
-        (save_picture(PIL.Image.new("L", (4, 4)), "GIF"), "cannot be read"),
-        (save_picture(PIL.Image.new("L", (4, 4)), "TIFF"), "cannot be read"),
+        (save_picture(PIL.Image.new("L", (4, 4)), "GIF"), "is in none of the formats"),
+        (save_picture(PIL.Image.new("L", (4, 4)), "TIFF"), "is in none of the formats"),
         (save_picture(PIL.Image.new("L", (16, 16)), "JPEG")[:300], "cannot be read"),
         (make_bomb(), "cannot be read|144000000 pixels|at most"),
     ],

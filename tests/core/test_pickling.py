@@ -62,7 +62,7 @@ def test_a_relative_path_travels_to_another_folder(bundle: Bundle, monkeypatch: 
 def test_unproven_travels(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     with ganrt.load(bundle, "onnxruntime", unproven=True) as generator:
         content = pickle.dumps(generator)
-    monkeypatch.setattr("ganrt.generator.require_proof", lambda *_: pytest.fail("it was proven"))
+    monkeypatch.setattr("ganrt.opening.require_proof", lambda *_: pytest.fail("it was proven"))
     pickle.loads(content).close()
 
 

@@ -1,5 +1,6 @@
 """Running pictures through image-to-image models: inputs, padding, tiles and memory."""
 
+import io
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from ganrt.errors import ArtifactError, RequestError
 from ganrt.feeds import Feeds, check_inputs
 from ganrt.images import Floats, encode_png, to_uint8
+from ganrt.photos.reader import read_photo
 from ganrt.spec import Image, Output, Scalar, Spec
 from ganrt.transform import transform
 
@@ -47,9 +49,12 @@ def test_a_file_a_pillow_image_and_an_array_give_the_same_picture(tmp_path: Path
     path = tmp_path / "photo.png"
     path.write_bytes(encode_png(PHOTO))
     image = PIL.Image.fromarray(PHOTO)
-    for given in (path, str(path), image, image.convert("RGBA"), PHOTO[None], PHOTO[:, ::-1][:, ::-1]):
+    content = path.read_bytes()
+    for given in (path, str(path), content, io.BytesIO(content), image, read_photo(path), PHOTO[None], [PHOTO]):
         made = transform(UPSAMPLING, {"low": given}, upsample, None)
         assert np.array_equal(made[0], PHOTO.repeat(2, axis=0).repeat(2, axis=1))
+    made = transform(UPSAMPLING, {"low": image.convert("RGBA")}, upsample, None)
+    assert np.array_equal(made[0, ..., :3], PHOTO.repeat(2, axis=0).repeat(2, axis=1)) and (made[..., 3] == 255).all()
 
 
 def test_a_pillow_image_is_read_as_its_file_is(tmp_path: Path) -> None:
@@ -72,14 +77,20 @@ def test_grey_pictures() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (PHOTO.astype(np.float32), "low is an array of float32; give a uint8 array, a path or a Pillow image"),
+        (
+            PHOTO.astype(np.float32),
+            "low is an array of float32; give a uint8 or uint16 array, a path or a Pillow image",
+        ),
         (PHOTO[..., 0], r"low is an array of shape \(48, 64\); this input takes \(H, W, 3\) or \(N, H, W, 3\)"),
         (PHOTO[..., :2], r"shape \(48, 64, 2\)"),
         (PHOTO[None, None], r"shape \(1, 1, 48, 64, 3\)"),
         (PHOTO[:0], r"shape \(0, 64, 3\)"),
         (np.empty((0, 4, 4, 3), np.uint8), r"shape \(0, 4, 4, 3\)"),
-        ([PHOTO, PHOTO[:4]], r"low is a list; give one picture, or several of the same size as one uint8 array"),
-        (["a.png", "b.png"], "low is a list; give one picture"),
+        ([PHOTO, PHOTO[:4]], "low is a list of pictures of different sizes; give pictures of one size"),
+        ([], "low is an empty list; give at least one picture"),
+        ([PHOTO, 3], r"low\[1\] is an array of int64; give a uint8"),
+        ([PHOTO, (PHOTO,)], r"low\[1\] is a tuple; each entry of a list is one picture"),
+        ([PHOTO[None].repeat(2, axis=0)], r"low\[0\] is an array of 2 pictures; each entry of a list is one picture"),
         (3, "low is an array of int64"),
         (None, "low is an array of object"),
     ],
@@ -138,7 +149,7 @@ def test_several_inputs_and_numbers(tile: int) -> None:
         ({"style": None}, "the picture 'style' is missing; this mixing model takes content .*, mask .*, style"),
         ({"mask": PHOTO[:5, :, 0]}, "mask is 64 x 5 pixels; it must be 64 x 48 like content"),
         ({"content": np.stack([PHOTO] * 2), "style": np.stack([PHOTO] * 3)}, "have different numbers of pictures"),
-        ({"strength": [0.5, 0.5]}, "strength has 2 rows for 1 pictures"),
+        ({"strength": [0.5, 0.5]}, "strength has 2 rows for 1 picture"),
         ({"strength": 2.0}, "strength has values outside 0.0 to 1.0"),
         ({"strength": "much"}, "strength has dtype <U4"),
         ({"colour": 1.0}, "no input 'colour'"),

@@ -10,7 +10,7 @@ import pytest
 
 from ganrt.errors import ArtifactError, RequestError
 from ganrt.export.precision import pictures, read_crops
-from ganrt.images import Pictures, encode_png, from_pillow
+from ganrt.images import Pictures, encode_png
 from ganrt.spec import Image, Latent, Output, Spec
 
 SIZE = (12, 16)
@@ -167,7 +167,7 @@ def test_several_inputs_get_files_in_turn_and_those_like_another_the_same_part(f
     for picture, grey in zip(found["content"], found["depth"], strict=True):
         from PIL import Image as Pillow
 
-        np.testing.assert_array_equal(grey, from_pillow(Pillow.fromarray(picture), 1))
+        np.testing.assert_array_equal(grey[..., 0], np.asarray(Pillow.fromarray(picture).convert("L")))
 
 
 @pytest.mark.parametrize("role", ["mask", "labels", "instances", "segmentation"])
@@ -178,7 +178,7 @@ def test_masks_and_maps_stay_made_up_beside_photographs(role: str, folder: Path)
 
 def test_a_folder_is_of_maps_where_the_model_takes_nothing_else(folder: Path) -> None:
     found = read(folder, photo("labels", "labels", 1, size=(8, 8))).calibration["labels"]
-    assert set(np.unique(found)) <= set(np.unique([from_pillow(_pillow(paint(k)), 1) for k in range(15)]))
+    assert set(np.unique(found)) <= set(np.unique([np.asarray(_pillow(paint(k)).convert("L")) for k in range(15)]))
 
 
 def test_values_of_a_map_are_not_mixed(tmp_path: Path) -> None:
