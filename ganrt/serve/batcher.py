@@ -27,7 +27,7 @@ from ganrt.errors import (
     TooLargeError,
 )
 from ganrt.generator import Generator
-from ganrt.images import Pictures
+from ganrt.picture_inputs import Picture, Values
 from ganrt.sample_request import Draw, Labels, Seeds, Truncation, check_request
 from ganrt.serve.clock import now
 from ganrt.serve.drain_rate import DrainRate
@@ -35,7 +35,8 @@ from ganrt.serve.jobs import Answer, Job, Part, halve_batch
 from ganrt.serve.monitor import Monitor
 from ganrt.serve.row_queue import RowQueue
 from ganrt.serve.rows import InputRows, PictureRows, Rows, SampleRows
-from ganrt.transform import Picture, collect_inputs
+from ganrt.transform import collect_inputs
+from ganrt.wording import count_things
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -168,7 +169,7 @@ class Batcher:
         timeout_s: float | None = None,
         **inputs: Any,
     ) -> Future[Answer]:
-        """Ask for the result of `Generator.transform`, as a batch: uint8 (N, H, W, C). A row is a tile of a picture.
+        """Ask for the result of `Generator.transform`, as a batch: (N, H, W, C). A row is a tile of a picture.
 
         Args:
             pictures, tile, seed, inputs: as for `Generator.transform`.
@@ -182,8 +183,7 @@ class Batcher:
         return self._enqueue(rows, None, timeout_s)
 
     def check_size(self, rows: int) -> None:
-        """Raise RequestError if a request of so many rows asks for nothing, TooLargeError if for more than
-        `most_rows`."""
+        """Raise RequestError for a request of no rows, TooLargeError for one of more than `most_rows`."""
         if rows == 0:
             raise RequestError("no pictures were asked for; ask for at least one")
         if rows > self.most_rows:
@@ -266,8 +266,8 @@ class Batcher:
             if not is_last:
                 self._drop_unwanted()
         retry_after_s = max(expected_s - patience_s, self._rate.predict(too_many))
-        message = f"{waiting} pictures wait, about {expected_s:.1f} s; try again in {retry_after_s:.1f} s"
-        return OverloadedError(message, retry_after_s)
+        queue = count_things(waiting, "picture waits", "pictures wait")
+        return OverloadedError(f"{queue}, about {expected_s:.1f} s; try again in {retry_after_s:.1f} s", retry_after_s)
 
     def _drop_unwanted(self) -> None:
         """Drop requests that were cancelled, or whose deadline has passed."""
@@ -348,7 +348,7 @@ class Batcher:
         else:
             self._hand_out(parts, made, seconds)
 
-    def _hand_out(self, parts: Sequence[Part], made: Pictures, seconds: float) -> None:
+    def _hand_out(self, parts: Sequence[Part], made: Values, seconds: float) -> None:
         """Give each request its pictures of a batch, and its answer if they were the last."""
         self.monitor.batch_computed(len(made), len(parts), seconds)
         ends = accumulate(part.rows for part in parts)

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from ganrt.errors import MediaTypeError, RequestError
+from ganrt.images import Pictures
+from ganrt.picture_inputs import LUMA
 from ganrt.sample_request import Draw
 from ganrt.serve.clock import now
 from ganrt.serve.descriptions import describe_model
@@ -18,9 +20,8 @@ from ganrt.serve.jobs import Answer
 from ganrt.serve.json_body import parse_json
 from ganrt.serve.models import Model
 from ganrt.serve.order import Order
-from ganrt.serve.photos import MEDIA_TYPES, Photo, encode_pictures, read_photo
+from ganrt.serve.photos import MEDIA_TYPES, decode_picture, encode_pictures
 from ganrt.serve.problems import NotAcceptableError, describe_problems
-from ganrt.transform import LUMA
 
 _PICTURES = ("image/png", "image/jpeg", "image/webp")
 """Media types of bodies that are one picture."""
@@ -55,17 +56,16 @@ def make_router(desk: Desk) -> APIRouter:
             raise NotAcceptableError(f"the header Accept allows none of {', '.join(MEDIA_TYPES.values())}")
         if not model.spec.images and None in files:
             raise RequestError(f"this {model.spec.family} model takes no picture; send JSON")
-        photos: dict[str, Photo] = {}
+        pictures: dict[str, Pictures] = {}
         if files:
             reservation, before = request.state.reservation, request.state.reservation.bytes
             limits = (desk.settings.max_pixels, reservation.grow)
-            photos = await desk.run(False, _read_photos, model, files, *limits)
-            reservation.shrink_to(before + sum(photo.nbytes for photo in photos.values()))
-        answer = await desk.answer(request, model, _make_order(wanted, photos))
+            pictures = await desk.run(False, _decode_pictures, model, files, *limits)
+            reservation.shrink_to(before + sum(picture.nbytes for picture in pictures.values()))
+        answer = await desk.answer(request, model, _make_order(wanted, pictures))
         started = now()
-        first = photos.get(model.spec.images[0].name) if photos else None
         is_quick = answer.pictures.nbytes <= (_QUICK if form == "npy" else _QUICK_TO_COMPRESS)
-        content = await desk.run(is_quick, encode_pictures, answer.pictures, form, first)
+        content = await desk.run(is_quick, encode_pictures, answer.pictures, form)
         headers = _describe_answer(model, answer, now() - started)
         return Response(content, media_type=MEDIA_TYPES[form], headers=headers)
 
@@ -93,23 +93,23 @@ def _read_request(request: Request, body: bytes) -> tuple[ImageRequest, dict[str
     return wanted, files
 
 
-def _read_photos(
+def _decode_pictures(
     model: Model, files: Mapping[str | None, bytes], most_pixels: int, reserve: Callable[[int], None]
-) -> dict[str, Photo]:
+) -> dict[str, Pictures]:
     """Decode the pictures of a request, which have at most `most_pixels` together."""
-    photos: dict[str, Photo] = {}
+    pictures: dict[str, Pictures] = {}
     inputs = {item.name: item for item in model.spec.images}
     for given, content in files.items():
         name = given if given is not None else model.spec.images[0].name
         if name not in inputs:
             raise RequestError(f"this model has no picture {name!r:.100}; it has {', '.join(inputs) or 'none'}")
         channels = 3 if inputs[name].role == LUMA else inputs[name].channels
-        photos[name] = read_photo(f"the picture {name!r}", content, channels, most_pixels, reserve)
-        most_pixels -= photos[name].picture[..., 0].size
-    return photos
+        pictures[name] = decode_picture(f"the picture {name!r}", content, channels, most_pixels, reserve)
+        most_pixels -= pictures[name][..., 0].size
+    return pictures
 
 
-def _make_order(wanted: ImageRequest, photos: Mapping[str, Photo]) -> Order:
+def _make_order(wanted: ImageRequest, pictures: Mapping[str, Pictures]) -> Order:
     return Order(
         n=wanted.n,
         seed=wanted.seed,
@@ -119,7 +119,7 @@ def _make_order(wanted: ImageRequest, photos: Mapping[str, Photo]) -> Order:
         to_seed=wanted.to_seed,
         amount=wanted.amount,
         numbers=wanted.inputs,
-        pictures={name: photo.picture for name, photo in photos.items()},
+        pictures=dict(pictures),
         tile=wanted.tile,
         timeout_s=wanted.timeout,
     )

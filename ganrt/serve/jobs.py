@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ganrt.images import Pictures
+from ganrt.picture_inputs import Values
 from ganrt.sample_request import Draw
 from ganrt.serve.rows import Rows
 
@@ -16,8 +16,8 @@ from ganrt.serve.rows import Rows
 class Answer(NamedTuple):
     """The pictures of a request, and how they were made."""
 
-    pictures: Pictures
-    """uint8 (n, H, W, C), owned by the caller."""
+    pictures: Values
+    """(n, H, W, C), owned by the caller: uint8, or uint16 for pictures that are made of such."""
     draw: Draw | None
     """What samples were drawn from; None for other requests."""
     queue_s: float

@@ -19,6 +19,7 @@ from ganrt.sample_request import TRUNCATION, Draw, Labels, Seeds, Truncation, ch
 from ganrt.serve.jobs import Answer
 from ganrt.serve.models import Model
 from ganrt.spec import Label, Latent, Scalar, Spec
+from ganrt.wording import count_things
 
 _NAMES = {"start": "index", "labels": "label"}
 """Argument of `Generator.sample` -> its name in both protocols."""
@@ -115,7 +116,8 @@ def _count_rows(order: Order) -> int | None:
     if largest is None or order.n is None:
         return order.n if largest is None else largest
     if order.n != largest:
-        raise RequestError(f"n is {order.n}, but {max(counts, key=counts.__getitem__)} has {largest} rows")
+        name = max(counts, key=counts.__getitem__)
+        raise RequestError(f"n is {order.n}, but {name} has {count_things(largest, 'row')}")
     return order.n
 
 
@@ -126,9 +128,9 @@ def _count_pixels(spec: Spec, rows: int, order: Order, most: int) -> int:
         sides = order.pictures[spec.images[0].name].shape[-3:-1]
         height, width = (side * spec.output.scale for side in sides)
     if rows * height * width > most:
-        raise TooLargeError(
-            f"{rows} pictures of {width} x {height} pixels were asked for; at most {most} pixels are made"
-        )
+        size = f"of {width} x {height} pixels"
+        asked = count_things(rows, f"picture {size} was", f"pictures {size} were")
+        raise TooLargeError(f"{asked} asked for; at most {most} pixels are made")
     return rows * height * width
 
 
@@ -143,5 +145,6 @@ def _expand(name: str, value: Any, rows: int) -> Array:
     """Return a number for each image."""
     array = np.asarray(value)
     if array.shape not in ((), (1,), (rows,)):
-        raise RequestError(f"{name} has {array.size} entries for {rows} pictures; give one value, or one each")
+        entries = count_things(array.size, "entry", "entries")
+        raise RequestError(f"{name} has {entries} for {count_things(rows, 'picture')}; give one value, or one each")
     return np.broadcast_to(array, (rows,))

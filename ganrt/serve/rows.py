@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ganrt.errors import BackendError
 from ganrt.feeds import Feeds, check_inputs
 from ganrt.generator import Generator
-from ganrt.images import Pictures, to_uint8
+from ganrt.images import Pictures, to_pictures, to_uint8
+from ganrt.least_size import reject_small_pictures
 from ganrt.levels import find_levels
+from ganrt.picture_inputs import Values
 from ganrt.sample_request import Draw
 from ganrt.transform import Windows
 
@@ -38,17 +41,17 @@ class Rows(ABC):
         """Return the inputs of `rows` rows from the `first` one on, for `compute`."""
 
     @abstractmethod
-    def put(self, first: int, made: Pictures) -> None:
-        """Keep what was made of the rows from the `first` one on: uint8 NHWC."""
+    def put(self, first: int, made: Values) -> None:
+        """Keep what was made of the rows from the `first` one on: NHWC."""
 
     @abstractmethod
-    def finish(self) -> Pictures:
-        """Return the pictures of the request, uint8 NHWC, once all rows are made. The caller owns them."""
+    def finish(self) -> Values:
+        """Return the pictures of the request, NHWC, once all rows are made. The caller owns them."""
 
     @staticmethod
     @abstractmethod
-    def compute(generator: Generator, taken: Sequence[Any]) -> Pictures:
-        """Compute rows that were taken from requests with an equal key. Returns uint8 NHWC."""
+    def compute(generator: Generator, taken: Sequence[Any]) -> Values:
+        """Compute rows that were taken from requests with an equal key. Returns pictures, NHWC."""
 
 
 class _Collected(Rows):
@@ -99,8 +102,7 @@ class InputRows(_Collected):
 
     @staticmethod
     def compute(generator: Generator, taken: Sequence[Feeds]) -> Pictures:
-        joined = {name: np.concatenate([feeds[name] for feeds in taken]) for name in taken[0]}
-        return to_uint8(generator(**joined), find_levels(generator.spec.output))
+        return to_uint8(generator(**_join_feeds(taken)), find_levels(generator.spec.output))
 
 
 class PictureRows(Rows):
@@ -113,15 +115,43 @@ class PictureRows(Rows):
             check_inputs(generator.spec, self._windows.take(picture, 1))
         self.count, self.weight = self._windows.rows, self._windows.pixels
         self.at_once = min(generator.max_batch, self._windows.at_once)
-        self.key = ("pictures", *self._windows.shapes)
+        self.key = ("pictures", self._windows.value_type, *self._windows.shapes)
 
-    def take(self, first: int, rows: int) -> Feeds:
-        return self._windows.take(first, rows)
+    def take(self, first: int, rows: int) -> Taken:
+        return Taken(self._windows.take(first, rows), self._windows.value_type)
 
-    def put(self, first: int, made: Pictures) -> None:
+    def put(self, first: int, made: Values) -> None:
         self._windows.put(first, made)
 
-    def finish(self) -> Pictures:
+    def finish(self) -> Values:
         return self._windows.finish()
 
-    compute = staticmethod(InputRows.compute)
+    @staticmethod
+    def compute(generator: Generator, taken: Sequence[Taken]) -> Values:
+        feeds = _join_feeds([part.feeds for part in taken])
+        try:
+            images = generator(**feeds)
+        except BackendError:
+            if len(taken) == 1:  # the batcher tries the requests of a batch that failed one by one
+                _reject_small(generator, feeds)
+            raise
+        return to_pictures(images, find_levels(generator.spec.output), taken[0].value_type)
+
+
+def _reject_small(generator: Generator, feeds: Feeds) -> None:
+    """Raise RequestError if the pictures are too small for the model."""
+    names = {item.name for item in generator.spec.images}
+    given = {name: array.transpose(0, 2, 3, 1) if name in names else array for name, array in feeds.items()}
+    reject_small_pictures(generator.spec, given, lambda tried: generator(**tried))
+
+
+class Taken(NamedTuple):
+    """Windows of pictures."""
+
+    feeds: Feeds
+    value_type: type[np.uint8] | type[np.uint16]
+    """Of the pictures that are made."""
+
+
+def _join_feeds(taken: Sequence[Feeds]) -> Feeds:
+    return {name: np.concatenate([feeds[name] for feeds in taken]) for name in taken[0]}

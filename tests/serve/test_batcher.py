@@ -139,6 +139,23 @@ def test_inputs_and_pictures_are_batched_by_their_shapes() -> None:
     batcher.close()
 
 
+def test_pictures_of_8_and_16_bits_are_batched_apart() -> None:
+    session = GatedSession(UPSCALER, is_open=False)
+    batcher, recorder = make(session, UPSCALER)
+    photos = [np.random.default_rng(k).integers(0, 2 ** (8 * (k % 2 + 1)), (6, 7, 3)) for k in range(4)]
+    given = [photo.astype((np.uint8, np.uint16)[k % 2]) for k, photo in enumerate(photos)]
+    first = batcher.transform(given[0])
+    session.await_batch()
+    futures = [batcher.transform(photo) for photo in given]
+    session.open_gate()
+    for future, photo in zip([first, *futures], [given[0], *given], strict=True):
+        made = pictures(future)
+        assert made.dtype == photo.dtype
+        np.testing.assert_array_equal(made[0], batcher.generator.transform(photo))
+    assert sorted(recorder.batches[1:]) == [(2, 2), (2, 2)]
+    batcher.close()
+
+
 def test_a_picture_in_tiles_is_put_together() -> None:
     spec = Spec("near", (Image("x", "low_res", 3, (0.0, 1.0)),), Output(3, (0.0, 1.0), None, 2, reach=2))
 
@@ -591,3 +608,20 @@ def test_a_model_that_takes_pictures_cannot_be_sampled() -> None:
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         make(GatedSession(), **options)
+
+
+def test_a_picture_that_is_too_small_for_the_network_is_said() -> None:
+    def reflect(feeds: Feeds) -> Array:
+        height, width = feeds["x"].shape[2:]
+        if min(height, width) < 5:
+            raise ValueError("padding is larger than the picture")
+        return feeds["x"].repeat(2, axis=2).repeat(2, axis=3)
+
+    session = GatedSession(UPSCALER, fault=reflect)
+    batcher, _ = make(session, UPSCALER)
+    small, large = (np.zeros((side, 8, 3), np.uint8) for side in (4, 6))
+    futures = [batcher.transform(picture) for picture in (small, large)]
+    with pytest.raises(RequestError, match=r"x is 8 x 4 pixels; this .* model needs at least 5 x 5"):
+        futures[0].result(10)
+    assert pictures(futures[1]).shape == (1, 12, 16, 3)
+    batcher.close()

@@ -137,7 +137,7 @@ def test_a_hundred_mixed_requests_at_a_time(
         ("nothing", "", {"seed": [1]}, "there is no model 'nothing'; this server has dcgan, classes, espcn"),
         ("dcgan", "2", {"seed": [1]}, "the model dcgan has no version '2'; it has 1"),
         ("dcgan", "", {"label": [1]}, "has no classes"),
-        ("dcgan", "", {"seed": [1, 2], "index": [1]}, "index has 1 entries and seed has 2"),
+        ("dcgan", "", {"seed": [1, 2], "index": [1]}, "index has 1 entry and seed has 2"),
         ("dcgan", "", {"y": np.zeros(1, np.float32)}, "this model has no input 'y'; its inputs are seed, index"),
         ("dcgan", "", {"z": np.zeros((1, 9), np.float32)}, r"z has shape \(1, 9\)"),
         ("dcgan", "", {"z": np.zeros((1, 8), np.float32), "seed": [1]}, "seed was given, but nothing is drawn"),
