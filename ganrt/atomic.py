@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 from ganrt.errors import GanrtError, MachineError, RequestError
+
+_DRAFT = re.compile(r"\.(.+)\.[0-9a-f]{8}", re.DOTALL)
+"""Name of a draft: that of the file, with a random number."""
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -30,7 +34,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     Creates missing parent folders. Raises MachineError if the file cannot be written.
     """
     path = Path(path)
-    with _translate_os_errors(path):
+    with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = _draft_path(path)
         try:
@@ -59,7 +63,7 @@ def check_output(path: Path, overwrite: bool, may_replace: FolderCheck | None = 
     Raises RequestError if `path` exists and must not be replaced, MachineError if it cannot be written.
     """
     path = Path(path)
-    with _translate_os_errors(path):
+    with translate_os_errors(path):
         exists = path.exists() or path.is_symlink()
         if exists and not overwrite:
             raise RequestError(f"{path} exists already; choose another name, or add --overwrite")
@@ -89,17 +93,37 @@ def new_folder(path: Path, overwrite: bool = False, may_replace: FolderCheck = l
     """
     path = Path(path)
     check_output(path, overwrite, may_replace)
-    with _translate_os_errors(path):
+    with _remove_in_the_end(_make_draft(path)) as draft:
+        yield draft
+        check_output(path, overwrite, may_replace)
+        with translate_os_errors(path):
+            _replace_folder(draft, path)
+
+
+@contextmanager
+def new_draft(path: Path) -> Iterator[Path]:
+    """Yield an empty draft folder beside `path`, from which the block moves what it has made; then remove the rest.
+
+    Raises MachineError for an operating system's error in the block.
+    """
+    with _remove_in_the_end(_make_draft(path)) as draft, translate_os_errors(path):
+        yield draft
+
+
+def _make_draft(path: Path) -> Path:
+    with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = _draft_path(path)
         draft.mkdir()
+    return draft
+
+
+@contextmanager
+def _remove_in_the_end(folder: Path) -> Iterator[Path]:
     try:
-        yield draft
-        check_output(path, overwrite, may_replace)
-        with _translate_os_errors(path):
-            _replace_folder(draft, path)
+        yield folder
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _replace_folder(draft: Path, path: Path) -> None:
@@ -118,13 +142,22 @@ def _replace_folder(draft: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def list_drafts(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield what killed processes left in a folder: the name of each file or folder that they began, and its draft."""
+    for path in list(folder.iterdir()):
+        found = _DRAFT.fullmatch(path.name)
+        if found:
+            yield found[1], path
+
+
 def _draft_path(path: Path) -> Path:
     """An unused hidden name on the same file system."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 @contextmanager
-def _translate_os_errors(path: Path) -> Iterator[None]:
+def translate_os_errors(path: Path) -> Iterator[None]:
+    """Raise MachineError, naming the path, for an operating system's error in the block."""
     try:
         yield
     except GanrtError:

@@ -22,10 +22,12 @@ from ganrt.cli.demo import demo
 from ganrt.cli.export import export, spec, verify
 from ganrt.cli.measure import bench, tune
 from ganrt.cli.pack import pack
-from ganrt.cli.sample import sample, stylize, transform
+from ganrt.cli.repetitions import reject_repetitions
+from ganrt.cli.sample import sample, stylize
 from ganrt.cli.serve import serve
 from ganrt.cli.show import doctor, info, models
 from ganrt.cli.train import train
+from ganrt.cli.transform import transform
 from ganrt.errors import GanrtError, MachineError
 
 _INTERRUPTED = 130
@@ -39,6 +41,14 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            reject_repetitions(command, ctx, name, rest)
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
 
 from ganrt.errors import RequestError
+from ganrt.json_reader import read_bytes
 
 Number = TypeVar("Number", int, float)
+
+MOST_VALUES = 10**7
+"""Most values of an option, each for a picture."""
+_LARGEST_FILE = 1 << 28
+"""Bytes of a file of values."""
+_RANGE = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
 def parse_settings(pairs: tuple[str, ...], option: str = "--config") -> dict[str, str]:
@@ -35,15 +44,44 @@ def _parse_number(name: str, text: str, option: str) -> int | float:
 
 
 def parse_values(text: str | None, option: str, kind: Callable[[str], Number]) -> Number | list[Number] | None:
-    """`3` -> 3; `3,1,4` -> [3, 1, 4]; None stays None. `kind` is int or float."""
+    """`3` -> 3; `3,1,4` -> [3, 1, 4]; `0-3,7` -> [0, 1, 2, 3, 7]; None stays None. `@FILE` is a list of the values in a
+    file, separated by white space or commas.
+
+    Args:
+        kind: int or float; ranges are of whole numbers alone.
+
+    Raises ArtifactError if the file cannot be read.
+    """
     if text is None:
         return None
+    number = "a whole number" if kind is int else "a number"
+    values: list[Number] = []
+    if not text.startswith("@"):
+        for word in text.split(","):
+            _append_values(values, word, kind, f"{option} {text:.100}", f"{number}, or several separated by commas")
+        return values if len(values) > 1 or _RANGE.fullmatch(text) else values[0]
+    lines = read_bytes(Path(text[1:]), _LARGEST_FILE).decode("utf-8", "replace").splitlines()
+    for place, line in enumerate(lines, 1):
+        for word in line.replace(",", " ").split():
+            _append_values(values, word, kind, f"{option} {text}, line {place}: {word!r:.100}", number)
+    if not values:
+        raise RequestError(f"{option} {text} holds no values")
+    return values
+
+
+def _append_values(values: list[Number], word: str, kind: Callable[[str], Number], where: str, wanted: str) -> None:
+    """Append a number, or the numbers of a range such as `0-9`."""
+    found: Sequence[Any]
     try:
-        values = [kind(part) for part in text.split(",")]
+        ends = _RANGE.fullmatch(word) if kind is int else None
+        found = range(int(ends[1]), int(ends[2]) + 1) if ends else [kind(word)]
     except ValueError as error:
-        number = "a whole number" if kind is int else "a number"
-        raise RequestError(f"{option} {text:.100} is not {number}, or several separated by commas") from error
-    return values[0] if len(values) == 1 else values
+        raise RequestError(f"{where} is not {wanted}") from error
+    if not found:
+        raise RequestError(f"{where}: the range {word} is empty; the lower number comes first")
+    values.extend(islice(found, MOST_VALUES + 1 - len(values)))
+    if len(values) > MOST_VALUES:
+        raise RequestError(f"{where}: more than {MOST_VALUES} values; make several jobs of them")
 
 
 def parse_decibels(text: str) -> float:

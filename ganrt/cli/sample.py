@@ -17,25 +17,28 @@ from ganrt.cli.options import (
     loading_options,
     overwrite_option,
 )
-from ganrt.cli.parsing import parse_numbers, parse_settings, parse_values
+from ganrt.cli.parsing import parse_values
+from ganrt.cli.sample_values import COUNT, choose_rows
 from ganrt.cli.terminal import show_progress
 from ganrt.errors import RequestError
+from ganrt.feeds import require_no_pictures
 from ganrt.images import encode_png
-
-_COUNT = 64
-"""Pictures by default."""
+from ganrt.sample_request import check_request
+from ganrt.shards import FORMATS
+from ganrt.wording import count_things
 
 
 @click.command()
 @bundle_argument
 @click.option(
-    "-n", "count", type=int, show_default=f"as many as values are given, else {_COUNT}", help="Number of pictures."
+    "-n", "count", type=int, show_default=f"as many as values are given, else {COUNT}", help="Number of pictures."
 )
 @click.option(
     "--seed",
     default="0",
     metavar="SEEDS",
-    help="Seed, 0 to 2^64 - 1; this and the next three options take one value, or one per picture separated by commas.",
+    help="Seed, 0 to 2^64 - 1; this and the next three options take one value, or one per picture: separated by "
+    "commas, a range such as 0-9, or @FILE with the values.",
 )
 @click.option(
     "--start", default="0", metavar="INDICES", help="Index of the first sample of the seed, or that of each picture."
@@ -44,7 +47,7 @@ _COUNT = 64
     "--labels",
     show_default="drawn from the seed",
     metavar="CLASSES",
-    help="Class number.",
+    help="Class number; several are repeated if -n is larger.",
 )
 @click.option(
     "--truncation",
@@ -52,18 +55,35 @@ _COUNT = 64
     metavar="NUMBERS",
     help="Truncation of the latent; for a resampled one, the largest magnitude of its values.",
 )
-@click.option("--out", required=True, type=FILE, help="FILE.png for one grid, FILE.npz for an array, or a folder.")
+@click.option("--each-class", type=int, metavar="K", show_default="classes as above", help="K pictures of every class.")
+@click.option(
+    "--out",
+    required=True,
+    type=FILE,
+    help="FILE.png for one grid, FILE.npz for an array, or a folder: the same command continues where it was stopped.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    show_default="a folder of PNG files",
+    help="Write the folder in shards of many pictures.",
+)
+@click.option("--shard", "size", type=int, show_default="1000", metavar="NUMBER", help="Pictures in a shard.")
 @loading_options
 @overwrite_option
 def sample(
     bundle: Path | str,
     count: int | None,
+    each_class: int | None,
+    out: Path,
+    form: str | None,
+    size: int | None,
+    overwrite: bool,
     seed: str,
     start: str,
     labels: str | None,
     truncation: str | None,
-    out: Path,
-    overwrite: bool,
     **loading: Any,
 ) -> None:
     """Generate pictures from a seed.
@@ -71,73 +91,28 @@ def sample(
     Picture k is sample START + k of the seed: the same one at every batch size and on every machine. With a seed per
     picture, it is sample START of the seed. What was drawn is kept in the files.
     """
+    from ganrt.cli.sample_job import ShardOptions, describe_values, run_job
     from ganrt.cli.saving import save_pictures
 
     asked = {"seed": seed, "start": start, "labels": labels, "truncation": truncation}
     values: dict[str, Any] = {
         name: parse_values(text, f"--{name}", float if name == "truncation" else int) for name, text in asked.items()
     }
-    if count is None and not any(isinstance(value, list) for value in values.values()):
-        count = _COUNT
+    options = ShardOptions(form, size, overwrite)
+    options.check(out)
     with load_generator(bundle, **loading) as generator:
+        count, values["labels"] = choose_rows(generator.spec, count, values, each_class)
+        if form is not None or not out.suffix:
+            require_no_pictures(generator.spec)
+            request = check_request(generator.spec, count, **values)
+            described = {name: describe_values(text, values[name]) for name, text in asked.items()}
+            click.echo(run_job(generator, request, out, options, {**described, "each-class": each_class}))
+            return
         batches, draw = generator.stream(count, **values), generator.draw(count, **values)
-        request = {"n": str(draw.rows), **{name: text for name, text in asked.items() if text is not None}}
-        save_pictures(batches, out, draw, request, generator.info.digest or "", overwrite)
-        click.echo(f"{draw.rows} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
-
-
-@click.command()
-@bundle_argument
-@click.argument("photos", metavar="IMAGE ...", nargs=-1, required=True, type=FILE)
-@click.option("--out", required=True, type=FILE, metavar="FOLDER", help="Folder that gets NAME.png for each NAME.*.")
-@click.option(
-    "--input",
-    "files",
-    multiple=True,
-    metavar="NAME=PATH",
-    help="A further picture that the model takes, such as style=painting.jpg; repeatable.",
-)
-@click.option(
-    "--set",
-    "values",
-    multiple=True,
-    metavar="NAME=VALUE",
-    show_default="the model's own values",
-    help="A number that the model takes, such as strength=0.7; repeatable.",
-)
-@click.option(
-    "--tile",
-    type=int,
-    show_default="tiles for large pictures only",
-    metavar="PIXELS",
-    help="Side of the overlapping tiles a picture is cut into; 0 for none.",
-)
-@click.option("--seed", default=0, help="Seed of the latents and classes that a model takes beside pictures.")
-@click.option("--labels", type=int, show_default="drawn from the seed", metavar="CLASS", help="Class number.")
-@loading_options
-@overwrite_option
-def transform(
-    bundle: Path | str,
-    photos: tuple[Path, ...],
-    out: Path,
-    files: tuple[str, ...],
-    values: tuple[str, ...],
-    tile: int | None,
-    seed: int,
-    labels: int | None,
-    overwrite: bool,
-    **loading: Any,
-) -> None:
-    """Run pictures through an image-to-image model."""
-    from ganrt.cli.saving import check_targets, save_each
-
-    further = {name: Path(path) for name, path in parse_settings(files, "--input").items()}
-    inputs = {**further, **parse_numbers(values, "--set")}
-    check_targets(photos, out, overwrite)
-    with load_generator(bundle, **loading) as generator:
-        run = generator.transform
-        save_each(photos, out, lambda photo: run(photo, tile=tile, seed=seed, labels=labels, **inputs))
-        click.echo(f"{len(photos)} pictures by {generator.session.backend} ({generator.session.device}) in {out}")
+        given = {name: str(text) for name, text in {**asked, "each-class": each_class}.items() if text is not None}
+        save_pictures(batches, out, draw, {"n": str(draw.rows), **given}, generator.info.digest or "", overwrite)
+        made = count_things(draw.rows, "picture")
+        click.echo(f"{made} by {generator.session.backend} ({generator.session.device}) in {out}")
 
 
 @click.command()

@@ -179,13 +179,16 @@ def test_no_pictures_are_an_empty_array(folder: Path, tmp_path: Path) -> None:
         (["--backend", "abacus"], ["no backend 'abacus'", "onnxruntime"]),
         (["--device", "tpu"], ["no device 'tpu'"]),
         (["--precision", "int8"], ["no int8 variant", "fp32"]),
-        (["--out", "x.gif"], [".png (a grid)"]),
     ],
 )
 def test_requests_that_are_wrong(folder: Path, tmp_path: Path, arguments: list[object], words: list[str]) -> None:
     out = tmp_path / "out.png"
     check_error(run("sample", folder, "--out", out, *arguments), 2, *words)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_another_kind_is_refused(folder: Path, tmp_path: Path) -> None:
+    check_error(run("sample", folder, "--out", tmp_path / "x.gif"), 2, "x.gif must end in .png (a grid)")
 
 
 def test_a_device_that_is_not_there(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""The record of a job in the folder that it writes: with it, the same command continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ganrt import atomic
+from ganrt.errors import ArtifactError, RequestError
+from ganrt.json_reader import read_json
+
+_NAME = ".ganrt-job.json"
+_SHARDS = "shards"
+_LARGEST = 1 << 26
+
+
+class JobRecord:
+    """What an unfinished job in a folder is asked to do."""
+
+    name = _NAME
+
+    def __init__(self, folder: Path, request: Mapping[str, Any]) -> None:
+        """
+        Args:
+            folder: that the job writes.
+            request: everything that its files depend on, as JSON holds it.
+        """
+        self._folder, self._path, self._request = folder, folder / self.name, dict(request)
+
+    def is_unfinished(self) -> bool:
+        """Whether the folder holds the beginning of this job. Raises RequestError if it is that of another one."""
+        if not self._path.is_file():
+            return False
+        found = read_json(self._path, _LARGEST)
+        if not isinstance(found, dict):
+            raise ArtifactError(f"{self._path} is damaged: no object")
+        what = "another job" if _SHARDS in found else "the beginning of another job"
+        names = sorted({*found, *self._request} - {_SHARDS})
+        different = [name for name in names if found.get(name) != self._request.get(name)]
+        if different:
+            name = different[0]
+            raise RequestError(
+                f"{self._folder} holds {what}, with {name} {found.get(name)!r:.100} instead of "
+                f"{self._request.get(name)!r:.100}; choose another --out, or add --overwrite"
+            )
+        return True
+
+    def begin(self) -> None:
+        """Write the record."""
+        self._write(self._request)
+
+    def finish(self, files: Sequence[str] = ()) -> None:
+        """Remove it: the job is done.
+
+        Args:
+            files: what the job has made, for a record that stays.
+        """
+        self._path.unlink(missing_ok=True)
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        atomic.write_file(self._path, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+class Manifest(JobRecord):
+    """The record of a job that writes shards. It stays, and lists them when the job is done."""
+
+    name = "job.json"
+
+    def finish(self, files: Sequence[str] = ()) -> None:
+        """Write the record of a job that is done."""
+        self._write({**self._request, _SHARDS: list(files)})
