@@ -132,7 +132,7 @@ def _print_end(out: Path, metrics: Any) -> None:
         f"the rarest digit, {least}, makes up {metrics.shares[least]:.1%}, and the Frechet distance from the scans is "
         f"{metrics.distance:.2f} ({metrics.real_distance:.2f}).\n"
         f"\nLook at {out}/photo.png, {out}/samples.png and {out}/report.html. Then try:\n"
-        f"  ganrt transform {out}/{_UPSAMPLER} PICTURE.jpg --out large\n"
+        f"  ganrt transform {out}/{_UPSAMPLER} PICTURE.jpg --out large.jpg\n"
         f"  ganrt sample {out}/{_DIGITS} -n 64 --seed 8 --truncation 1 --out typical.png\n"
         f"  ganrt bench {out}/{_DIGITS} --batch 1 --batch 32\n"
         f"  ganrt train dcgan --data folder:PICTURES --config size=32 --out out/pictures"

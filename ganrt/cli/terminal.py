@@ -48,6 +48,40 @@ def show_progress(title: str, every: float = 0.0) -> Iterator[Callable[[float, s
         yield lambda share, text: progress.update(task, completed=share, description=escape(text))
 
 
+@contextmanager
+def show_item_progress(unit: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show how many of many items are done, their rate and the time left, on standard error: a bar on a terminal, some
+    twenty lines in a log.
+
+    Yields a function that takes the number that are done, and the name of the last one.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+    terminal = sys.stderr.isatty()
+    rates = TextColumn(f"{{task.fields[rate]}} {unit}/s")
+    columns: tuple[ProgressColumn, ...] = (BarColumn(20), MofNCompleteColumn(), rates, TimeRemainingColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, TextColumn("{task.description}"), console=console, disable=not terminal) as progress:
+        number = progress.add_task("", total=total, rate="-")
+        shown = 0
+
+        def report(done: int, name: str) -> None:
+            nonlocal shown
+            task = progress.tasks[0]
+            rate = "-" if task.speed is None else f"{task.speed:.3g}" if task.speed < 100 else f"{task.speed:.0f}"
+            progress.update(number, completed=done, description=escape(name), rate=rate)
+            if not terminal and total > 1 and (done == total or done * 20 // total > shown):
+                shown = done * 20 // total
+                speed = "" if task.speed is None else f", {rate} {unit}/s"
+                known = task.speed is not None and task.time_remaining is not None and done < total
+                left = f", {task.time_remaining:.0f} s left" if known else ""
+                log(f"{done} of {total} {unit}{speed}{left}: {name}")
+
+        yield report
+
+
 def print_proofs(title: str, proofs: Iterable[Proof]) -> None:
     """Print a table of proofs on standard output."""
     from rich.markup import escape

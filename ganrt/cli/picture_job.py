@@ -1,0 +1,136 @@
+"""`ganrt transform` of pictures: a job that continues where it was stopped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ganrt import atomic
+from ganrt.cli.picture_options import PictureOptions
+from ganrt.cli.picture_pipeline import Failure, Pipeline
+from ganrt.cli.picture_tasks import Task
+from ganrt.cli.stopping import watch_signals
+from ganrt.cli.terminal import log, show_item_progress
+from ganrt.errors import RequestError
+from ganrt.folder_lock import lock_folder
+from ganrt.generator import Generator
+from ganrt.job_record import JobRecord
+from ganrt.wording import count_things
+
+
+@dataclass(frozen=True)
+class Existing:
+    """What is done about files that exist already."""
+
+    overwrite: bool = False
+    skip: bool = False
+
+
+def select_tasks(tasks: Sequence[Task], record: JobRecord, existing: Existing) -> list[Task]:
+    """The tasks that are left to do. Files that the beginning of this job has written are complete, and stay, unless
+    their source is newer.
+
+    Raises RequestError when a file exists that may not be replaced, or the folder holds the beginning of another job.
+    """
+    if existing.overwrite:
+        for task in tasks:
+            atomic.check_output(task.target, True)
+        return list(tasks)
+    if existing.skip:
+        return [task for task in tasks if not task.target.exists()]
+    if record.is_unfinished():
+        return [task for task in tasks if not _is_made(task)]
+    made = next((task.target for task in tasks if task.target.exists()), None)
+    if made is not None:
+        raise RequestError(
+            f"{made} exists already; choose another name, or add --skip-existing to leave such files as they are, or "
+            "--overwrite"
+        )
+    atomic.check_output(tasks[0].target, False)
+    return list(tasks)
+
+
+def _is_made(task: Task) -> bool:
+    if not task.target.exists():
+        return False
+    return not task.source.exists() or task.target.stat().st_mtime_ns >= task.source.stat().st_mtime_ns
+
+
+def _remove_drafts(tasks: Sequence[Task]) -> None:
+    """Remove what a killed process had not finished."""
+    targets = {task.target for task in tasks}
+    for folder in {target.parent for target in targets}:
+        for name, path in atomic.list_drafts(folder) if folder.is_dir() else ():
+            if folder / name in targets:
+                path.unlink()
+
+
+@dataclass(frozen=True)
+class PictureJob:
+    """Pictures to be transformed."""
+
+    generator: Generator
+    tasks: Sequence[Task]
+    out: Path
+    """A folder, or the one file."""
+    options: PictureOptions
+
+    def run(self, existing: Existing, keep_going: bool) -> list[Failure]:
+        """Do what is left to do, and print what was done. Returns the failures, none of them unless `keep_going`.
+
+        Raises RequestError for files that may not be replaced and for a folder that holds the beginning of another
+        job; the error of a picture unless `keep_going`; SystemExit when a signal stopped the job.
+        """
+        record = JobRecord(self.out, self.describe())
+        if len(self.tasks) == 1:
+            return self._transform(select_tasks(self.tasks, record, existing), keep_going, lambda: False)
+        with atomic.translate_os_errors(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        with lock_folder(self.out):
+            left = select_tasks(self.tasks, record, existing)
+            _remove_drafts(self.tasks)
+            record.begin()
+            with watch_signals() as stop:
+                failures = self._transform(left, keep_going, lambda: stop.number != 0)
+            if stop.number and not all(task.target.exists() for task in self.tasks):
+                command = "the same command without --overwrite" if existing.overwrite else "the same command"
+                log(f"stopped by {stop.name}; {command} continues")
+                raise SystemExit(stop.exit_code)
+            if not failures:
+                record.finish()
+        return failures
+
+    def _transform(self, left: Sequence[Task], keep_going: bool, is_stopped: Callable[[], bool]) -> list[Failure]:
+        change, wanted = self.options.make_change(self.generator), self.options
+        pipeline = Pipeline(change, wanted.reading, wanted.quality, keep_going, log)
+        made = 0
+
+        def report(done: int, task: Task) -> None:
+            nonlocal made
+            made = done
+            show(done, task.source.name)
+
+        with show_item_progress("pictures", len(left)) as show:
+            failures = pipeline.run(left, report, is_stopped)
+        session = self.generator.session
+        pictures = count_things(made - len(failures), "picture")
+        click.echo(f"{pictures} by {session.backend} ({session.device}) in {self.out}")
+        there = len(self.tasks) - len(left)
+        if there:
+            click.echo(f"{count_things(there, 'picture was', 'pictures were')} there already")
+        for failure in failures:
+            log(f"failed: {failure}")
+        return failures
+
+    def describe(self) -> dict[str, str]:
+        """Everything that the results depend on, beside the content of the sources."""
+        names = "\n".join(f"{task.source}\n{task.target}" for task in self.tasks)
+        return self.options.describe() | {
+            "bundle": self.generator.info.digest or "",
+            "configuration": str(self.generator.info.config),
+            "pictures": f"{len(self.tasks)}, sha256 {hashlib.sha256(names.encode()).hexdigest()}",
+        }
