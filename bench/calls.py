@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Inputs:
     """Number of samples."""
     feeds: Feeds
     """Inputs of the session."""
-    pictures: dict[str, Array] | None
+    pictures: dict[str, Any] | None
     """Inputs of `Generator.transform`, with images as uint8 NHWC; None for a model that is sampled from a seed."""
 
 

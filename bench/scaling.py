@@ -183,7 +183,7 @@ def make_call(generator: ganrt.Generator, size: int) -> Call:
     picture is drawn here, so that it does not count."""
     if not generator.spec.images:
         return lambda number: generator.sample(size, number)
-    given = calls.draw_inputs(generator.spec, 0, 1, (size, size)).pictures or {}
+    given: dict[str, Any] = calls.draw_inputs(generator.spec, 0, 1, (size, size)).pictures or {}
     return lambda _: generator.transform(tile=None, **given)
 
 

@@ -1,0 +1,1 @@
+"""Long jobs, killed on the way: folders of pictures, shards of samples, videos."""
