@@ -33,6 +33,55 @@ class Mutant(NamedTuple):
 
 
 FAULTS = {
+    ("ganrt/photos/gif_blocks.py", "tests/core/test_photo_kinds.py"): [
+        ("return kind == _END", "return kind != _PICTURE"),
+    ],
+    ("ganrt/photos/color_numbers.py", "tests/core/test_photo_kinds.py"): [
+        ("& 0x40", "& 0x20"),
+        ('or "srgb" in image.info', "or False"),
+        ("file.seek(length + 4, 1)", "file.seek(length, 1)"),
+    ],
+    ("ganrt/photos/color_profiles.py", "tests/core/test_photo_kinds.py"): [
+        ("NOOPTIMIZE if mode", "NONE if mode"),
+        ("            flags=codecs.CMS.FLAGS.NOOPTIMIZE,\n", ""),
+    ],
+    ("ganrt/photos/tiff_pages.py", "tests/core/test_photo_kinds.py"): [
+        ("if kind.associated and values.shape[2] == 4", "if False"),
+        ("index=number", "index=0"),
+    ],
+    ("ganrt/photos/deep_pictures.py", "tests/core/test_photo_kinds.py"): [
+        ("1 if values.shape[2] < 3 else 3", "values.shape[2]"),
+    ],
+    ("ganrt/photos/pixel_values.py", "tests/core/test_photo_kinds.py"): [
+        ("turned = values is None and image.format", "turned = image.format"),
+        ("*= 255 // (2**bits - 1)", "*= 1"),
+        ('lost = "transparency" in image.info or bool', "lost = bool"),
+    ],
+    ("ganrt/photos/reader.py", "tests/core/test_photo_kinds.py"): [
+        ("pixels += image.width", "pixels = image.width"),
+    ],
+    ("ganrt/photos/metadata.py", "tests/core/test_photo_kinds.py"): [
+        ("else loops + 1 if loops else 0", "else loops"),
+    ],
+    ("ganrt/photos/formats.py", "tests/core/test_photo_writing.py"): [
+        ("depth > 8 and bands > 1", "depth > 8 or bands > 1"),
+    ],
+    ("ganrt/photos/writer.py", "tests/core/test_photo_writing.py"): [
+        ("<= SEGMENT", "<= 10**6"),
+        ('subsampling": "4:4:4"', 'subsampling": "4:2:0"'),
+        ("np.rint(np.cumsum([0.0, *milliseconds]))", "np.cumsum([0.0, *np.rint(milliseconds)])"),
+    ],
+    ("ganrt/least_size.py", "tests/core/test_picture_lists.py"): [
+        ("min(height, width) < least", "max(height, width) < least"),
+        ("[:1] for name", "for name"),
+    ],
+    ("ganrt/picture_lists.py", "tests/core/test_picture_lists.py"): [
+        ("len(value) != count", "False"),
+    ],
+    ("ganrt/picture_inputs.py", "tests/core/test_picture_lists.py"): [
+        ("if len(made) > 1", "if False"),
+    ],
+    ("ganrt/backends/openvino.py", "tests/core/test_picture_lists.py"): [("if shapes != self._shapes", "if True")],
     ("ganrt/agreement.py", "tests/core/test_agreement.py"): [
         ("self.psnr < threshold", "self.psnr > threshold"),
         ("found.std() < _FLAT * (high - low) and", "found.std() < _FLAT * (high + low) and"),
@@ -352,7 +401,7 @@ FAULTS = {
             '"device": config.device,\n        "precision"',
         ),
     ],
-    ("ganrt/generator.py", "tests/export/test_refusals.py"): [
+    ("ganrt/opening.py", "tests/export/test_refusals.py"): [
         ("if not unproven:\n        reject_refused", "if unproven:\n        reject_refused"),
         ("    if not unproven:\n        reject_refused(bundle, config)\n", ""),
     ],
@@ -438,10 +487,40 @@ FAULTS = {
         ("self._tables[slot]", "self._tables[0]"),
         ("table.write(plan.table)", "pass"),
     ],
-    ("ganrt/cli/saving.py", "tests/cli/test_sample.py"): [
+    ("ganrt/shards/rows.py", "tests/shards/test_rows.py"): [
         ("(draw.seeds == draw.seeds[:1]).all() and", ""),
-        ("draw.indices if in_order else counted", "draw.indices"),
+        ("draw.indices if in_order else ", "draw.indices if True else "),
         ("if value == value", ""),
+        ("isinstance(request.seed, int) and ", ""),
+    ],
+    ("ganrt/shards/writer.py", "tests/shards/test_writer.py"): [
+        ("if is_stopped():", "if False:"),
+        ("yield _Part(shard, first, min(size, end - first))", "yield _Part(shard, first, size)"),
+        ("while len(waiting) > 2 * workers:", "while False:"),
+    ],
+    ("ganrt/shards/job.py", "tests/shards/test_writer.py"): [
+        ("if _is_missing(folder / name):", "if True:"),
+        (" or path.stat().st_size == 0", ""),
+        ("not there.issuperset(", "there.isdisjoint("),
+    ],
+    ("ganrt/shards/folder.py", "tests/shards/test_folder.py"): [
+        ('not path.name.endswith("job.json")', 'path.name.endswith("job.json")'),
+    ],
+    ("ganrt/shards/formats.py", "tests/shards/test_formats.py"): [
+        ("% sum(header)", "% (sum(header) + 1)"),
+        ("-size % tarfile.RECORDSIZE", "0"),
+        ('if "label" in about:', "if False:"),
+    ],
+    ("ganrt/cli/repetitions.py", "tests/cli/test_repetitions.py"): [
+        ("not option.multiple and ", ""),
+        ("not option.is_flag or bool(option.secondary_opts)", "True"),
+        (" or bool(option.secondary_opts)", ""),
+    ],
+    ("ganrt/cli/sample_job.py", "tests/cli/test_sample_job.py"): [
+        ("            shards.clear_folder(out)", "            pass"),
+        ("        shards.remove_drafts(out)", "        pass"),
+        ("if there and not overwrite and record", "if there and record"),
+        ('"the same command without --overwrite" if overwrite else ', ""),
     ],
     ("ganrt/levels.py", "tests/core/test_levels.py"): [
         ("item.mean is None and item.std is None and", "item.mean is None and"),
@@ -481,11 +560,37 @@ FAULTS = {
     ("ganrt/agreement.py", "tests/core/test_levels.py"): [("(undo_normalization(images, levels) for", "(images for")],
     ("ganrt/synthetic.py", "tests/core/test_levels.py"): [(", find_levels(item))", ", item.range)")],
     ("ganrt/transform.py", "tests/core/test_levels.py"): [("find_levels(item))", "item.range)")],
-    ("ganrt/serve/photos.py", "tests/serve/test_photos.py"): [
-        (" and len(bands) < 4", ""),
-        ('"L" if grey else "RGB"', '"RGB"'),
-        ("            image.putalpha(PIL.Image.fromarray(alpha[..., 0]))", "            pass"),
-        ("None if channels == 4 else alpha", "alpha"),
+    ("ganrt/serve/photos.py", "tests/serve/test_images_api.py"): [
+        ("if size[0] * size[1] > most_pixels:", "if size[0] * size[1] >= 2**40:"),
+        ("    if animated:", "    if False:"),
+    ],
+    ("ganrt/serve/rows.py", "tests/serve/test_batcher.py"): [
+        ('self.key = ("pictures", self._windows.value_type, *', 'self.key = ("pictures", *'),
+        ("                _reject_small(generator, feeds)", "                pass"),
+    ],
+    ("ganrt/luma.py", "tests/core/test_luma.py"): [
+        ("2 * (1 - _BLUE), 2 * (1 - _RED)", "2 * (1 - _RED), 2 * (1 - _BLUE)"),
+        ("middle = (peak + 1) // 2", "middle = 128"),
+        ("(new - _RED * red - _BLUE * blue) / _GREEN", "new"),
+    ],
+    ("ganrt/folder_lock.py", "tests/shards/test_folder.py"): [
+        ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
+    ],
+    ("ganrt/cli/picture_tasks.py", "tests/cli/test_picture_tasks.py"): [
+        ("and not path.resolve().is_relative_to(made)", ""),
+        ("often[name] > 1 and source.suffix != name.suffix", "often[name] > 1"),
+        ("if target.resolve() == source.resolve():", "if False:"),
+        ('any(part.startswith(".")', 'any(part.startswith("!")'),
+    ],
+    ("ganrt/cli/picture_job.py", "tests/cli/test_transform.py"): [
+        ("task.target.stat().st_mtime_ns >= task.source.stat().st_mtime_ns", "True"),
+        ("            if folder / name in targets:", "            if True:"),
+        ("            if not failures:\n", "            if True:\n"),
+        ("hashlib.sha256(names.encode())", 'hashlib.sha256(b"")'),
+    ],
+    ("ganrt/cli/picture_pipeline.py", "tests/cli/test_transform.py"): [
+        ("                if not self.keep_going:", "                if self.keep_going:"),
+        ("                if is_stopped():", "                if False:"),
     ],
     ("export/lint/named_outputs.py", "tests/export/lint/test_named_outputs.py"): [
         ("if isinstance(found.get(name), Tensor):", "if name in found:"),
@@ -658,7 +763,7 @@ FAULTS = {
         ("count_pixels_at_once(self._spec) // self.pixels", "512 * 512 // self.pixels"),
         ("pictures[picture if len(pictures) > 1 else 0]", "pictures[0]"),
         ("if cut else part", ""),
-        ("tile + picture, images.to_uint8(", "picture, images.to_uint8("),
+        ("tile + picture, windows.convert(", "picture, windows.convert("),
         ("tile < 0 or", ""),
     ],
     ("ganrt/transform.py", "tests/core/test_shared_batches.py"): [

@@ -27,7 +27,7 @@ def public_names(module: str) -> set[str]:
 
 
 def test_the_page_has_the_packages_that_people_import() -> None:
-    packages = {"ganrt", "ganrt.serve", "ganrt.export", "ganrt.bench", "ganrt.training", "ganrt.weights"}
+    packages = {"ganrt", "ganrt.serve", "ganrt.export", "ganrt.bench", "ganrt.training", "ganrt.video", "ganrt.weights"}
     assert set(SECTIONS) == packages | PARTLY | {"ganrt.testing"}
 
 

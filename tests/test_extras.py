@@ -18,7 +18,7 @@ else:
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-DEVICE_EXTRAS = ("onnxruntime", "cpu", "mnn", "ncnn", "cuda", "tensorrt", "tensorrt-rtx", "hub")
+DEVICE_EXTRAS = ("onnxruntime", "cpu", "mnn", "ncnn", "cuda", "tensorrt", "tensorrt-rtx", "hub", "video")
 """What is installed on the machines that run bundles."""
 
 JETPACK_6, JETPACK_7 = ("3.10", "aarch64"), ("3.12", "aarch64")
@@ -52,6 +52,7 @@ EVERYWHERE = {
     "mnn": {"mnn", "onnx", "platformdirs"},
     "ncnn": {"ncnn", "onnx", "platformdirs"},
     "hub": {"huggingface_hub", "platformdirs"},
+    "video": {"av"},
 }
 
 

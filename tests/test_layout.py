@@ -28,13 +28,16 @@ MOST_ENTRIES = 15
 EXPORT, BENCH = "ganrt.export", "ganrt.bench"
 EVIDENCE = "ganrt.training.evidence"
 ARROWS = {
-    "ganrt": set(),
+    "ganrt": {"ganrt.photos"},
+    "ganrt.photos": {"ganrt"},
     "ganrt.gpu": {"ganrt"},
     "ganrt.models": {"ganrt"},
     "ganrt.ncnn_format": {"ganrt"},
     "ganrt.backends": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.ncnn_format"},
     "ganrt.training": {"ganrt", "ganrt.models"},
-    "ganrt.serve": {"ganrt"},
+    "ganrt.serve": {"ganrt", "ganrt.photos"},
+    "ganrt.shards": {"ganrt"},
+    "ganrt.video": {"ganrt", "ganrt.photos"},
     "ganrt.weights": {"ganrt"},
     EVIDENCE: {"ganrt", "ganrt.models", "ganrt.training"},
     "ganrt.export": {"ganrt", "ganrt.models", "ganrt.training", "ganrt.export.lint", "ganrt.export.passes"}
@@ -48,17 +51,19 @@ ARROWS = {
     "ganrt.bench": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},
     "ganrt.bench.engines": {"ganrt", "ganrt.models", "ganrt.bench"},
     "ganrt.bench.gpu": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.bench"},
+    "ganrt.bench.jobs": {"ganrt", "ganrt.bench", "ganrt.photos", "ganrt.shards", "ganrt.video"},
     "ganrt.bench.serving": {"ganrt", "ganrt.bench"},
-    "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.weights"},
+    "ganrt.cli": {"ganrt", "ganrt.gpu", "ganrt.models", "ganrt.photos", "ganrt.shards", "ganrt.weights"},
 }
 """Package -> the other packages that it may import, at import time or later. The command line also imports training,
 export and bench, lazily."""
 CLOSED = {
-    *("ganrt.gpu", "ganrt.bench", "ganrt.ncnn_format", "ganrt.training"),
+    *("ganrt.gpu", "ganrt.bench", "ganrt.ncnn_format", "ganrt.photos", "ganrt.shards", "ganrt.training", "ganrt.video"),
     *(f"ganrt.export.{name}" for name in ("lint", "passes", "precision", "engines", "sources")),
 }
 """Others import these packages through what their `__init__` hands out, never from a module inside."""
-COMPOSED = {"ganrt.ncnn_format", "ganrt.serve", "ganrt.training", "ganrt.export", "ganrt.export.engines", "ganrt.bench"}
+COMPOSED = {"ganrt.ncnn_format", "ganrt.serve", "ganrt.training", "ganrt.video"}
+COMPOSED |= {"ganrt.export", "ganrt.export.engines", "ganrt.bench"}
 """What the command line puts together, inside its commands."""
 
 
