@@ -134,10 +134,9 @@ def read_picture(source: Path | bytes, channels: int) -> Pictures:
     Raises ArtifactError, naming the file, if it is not such a picture, is damaged, or has more than MAX_PIXELS pixels.
     """
     from ganrt.photos import ReadOptions, read_photo
-    from ganrt.picture_inputs import fit_channels
 
     (frame,) = read_photo(source, ReadOptions(formats=FORMATS, all_frames=False, fill_hidden=False)).frames
-    return fit_channels(frame, channels)[..., :channels]
+    return frame.fit_channels(channels)[..., :channels]
 
 
 def encode_png(

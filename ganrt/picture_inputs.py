@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ganrt.checks import as_array
 from ganrt.errors import ArtifactError, RequestError
 from ganrt.images import check_file_channels
-from ganrt.photos import DEFAULTS, Frame, Photo, ReadOptions, fill_hidden_color, read_photo, split_opacity
+from ganrt.photos import DEFAULTS, Photo, ReadOptions, fill_hidden_color, read_photo, split_opacity
 from ganrt.spec import Image
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ _log = logging.getLogger(__name__)
 
 LUMA = "luma"
 """Role of an image input that takes the Y of YCbCr; Cb and Cr are upsampled by bicubic interpolation."""
-_GREY = np.array([0.299, 0.587, 0.114])
-"""Weights of Rec. ITU-R BT.601, as Pillow's."""
 
 
 def to_pictures(item: Image, given: Any, options: ReadOptions = DEFAULTS) -> Values:
@@ -87,7 +85,7 @@ def _read_one(item: Image, name: str, given: Any, options: ReadOptions) -> Value
         check_file_channels(name, channels)
         photo = given if isinstance(given, Photo) else _read_file(given, options)
         place = str(given) if isinstance(given, str | Path) else name
-        return fit_channels(photo.only_frame(place), channels)[None]
+        return photo.only_frame(place).fit_channels(channels)[None]
     array = as_array(name, given)
     if array.dtype not in (np.uint8, np.uint16):
         raise RequestError(
@@ -120,27 +118,6 @@ def _is_file(given: Any) -> bool:
     kinds = (str, Path, bytes, bytearray, memoryview, Photo)
     pillow = hasattr(given, "convert") and hasattr(given, "mode")
     return isinstance(given, kinds) or pillow or (hasattr(given, "read") and hasattr(given, "seek"))
-
-
-def fit_channels(frame: Frame, channels: int) -> Values:
-    """(H, W, channels), or one more for opacity."""
-    color, opacity = frame.color, frame.opacity
-    if channels == 1 and color.shape[2] == 3:
-        color = _to_grey(color)
-    elif channels > 1 and color.shape[2] == 1:
-        color = color.repeat(3, axis=2)
-    if channels == 4 and opacity is None:
-        opacity = np.full((*color.shape[:2], 1), np.iinfo(color.dtype).max, color.dtype)
-    return color if opacity is None else np.concatenate([color, opacity], axis=2)
-
-
-def _to_grey(color: Values) -> Values:
-    if color.dtype == np.uint8:
-        import PIL.Image
-
-        return np.asarray(PIL.Image.fromarray(np.ascontiguousarray(color)).convert("L"))[..., None]
-    made: Values = np.rint(color @ _GREY).astype(color.dtype)[..., None]
-    return made
 
 
 def split_pictures(pictures: Values, channels: int) -> tuple[Values, Values | None]:

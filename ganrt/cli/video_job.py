@@ -210,18 +210,12 @@ def make_change(
         if max_side is not None:
             frames = np.stack([Frame(frame).reduce(max_side).color for frame in frames])
         if grey:
-            frames = np.stack([_to_grey(frame) for frame in frames])
+            frames = np.stack([Frame(frame).fit_channels(1) for frame in frames])
         seed = [settings["seed"]] * len(frames) if draws else settings["seed"]
         made: Pictures = generator.transform(frames, **{**settings, "seed": seed}, **inputs)
         return made
 
     return change
-
-
-def _to_grey(frame: Pictures) -> Pictures:
-    import PIL.Image
-
-    return np.asarray(PIL.Image.fromarray(frame).convert("L"))[..., None]
 
 
 @contextmanager

@@ -11,6 +11,9 @@ from ganrt.errors import RequestError
 from ganrt.photos.metadata import Metadata
 from ganrt.photos.opacity import Plane, resize_plane
 
+_GREY = np.array([0.299, 0.587, 0.114])
+"""Weights of Rec. ITU-R BT.601, as Pillow's."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -32,6 +35,18 @@ class Frame:
         """Color and opacity as one array, (H, W, 1 to 4)."""
         return self.color if self.opacity is None else np.concatenate([self.color, self.opacity], axis=2)
 
+    def fit_channels(self, channels: int) -> Plane:
+        """The frame for a model that takes so many channels, 1, 3 or 4: (H, W, channels), or one channel more for an
+        opacity that the model does not take. Color becomes grey and grey becomes color; 4 channels get an opacity."""
+        color, opacity = self.color, self.opacity
+        if channels == 1 and color.shape[2] == 3:
+            color = _to_grey(color)
+        elif channels > 1 and color.shape[2] == 1:
+            color = color.repeat(3, axis=2)
+        if channels == 4 and opacity is None:
+            opacity = np.full((*color.shape[:2], 1), np.iinfo(color.dtype).max, color.dtype)
+        return replace(self, color=color, opacity=opacity).join()
+
     def reduce(self, side: int) -> Frame:
         """The frame with its longer side reduced to `side` pixels; itself if that is not longer."""
         height, width = self.color.shape[:2]
@@ -46,6 +61,15 @@ class Frame:
         """The frame with another color, (H, W, 1 or 3), perhaps of another size, which opacity is resized to."""
         opacity = None if self.opacity is None else resize_plane(self.opacity, color.shape[:2])
         return replace(self, color=color, opacity=opacity)
+
+
+def _to_grey(color: Plane) -> Plane:
+    if color.dtype == np.uint8:
+        import PIL.Image
+
+        return np.asarray(PIL.Image.fromarray(np.ascontiguousarray(color)).convert("L"))[..., None]
+    made: Plane = np.rint(color @ _GREY).astype(color.dtype)[..., None]
+    return made
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from ganrt import images
 from ganrt.errors import GanrtError, RequestError, TooLargeError
 from ganrt.images import FORMATS, Pictures
 from ganrt.photos import Frame, Photo, ReadOptions, encode_photo, read_photo, split_opacity
-from ganrt.picture_inputs import fit_channels
 
 Format: TypeAlias = Literal["png", "webp", "npy"]
 """Formats of an answer."""
@@ -57,7 +56,7 @@ def decode_picture(
     reserve(_PIXEL_BYTES[form] * size[0] * size[1])
     try:
         photo = read_photo(content, ReadOptions(most_pixels=most_pixels, formats=FORMATS), name)
-        return fit_channels(photo.only_frame(name), channels)
+        return photo.only_frame(name).fit_channels(channels)
     except GanrtError as error:
         raise RequestError(str(error)) from error
 
