@@ -577,7 +577,8 @@ FAULTS = {
         ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
     ],
     ("ganrt/cli/picture_tasks.py", "tests/cli/test_picture_tasks.py"): [
-        ("and not path.resolve().is_relative_to(made)", ""),
+        ("not (inside and path.resolve().is_relative_to(made))", "not path.resolve().is_relative_to(made)"),
+        ("inside and path.resolve()", "False and path.resolve()"),
         ("often[name] > 1 and source.suffix != name.suffix", "often[name] > 1"),
         ("if target.resolve() == source.resolve():", "if False:"),
         ('any(part.startswith(".")', 'any(part.startswith("!")'),

@@ -75,10 +75,13 @@ def _list_sources(sources: Sequence[Path], out: Path) -> Iterator[tuple[Path, Pa
         if not source.is_dir():
             yield source, Path(source.name)
             continue
+        if made == source.resolve():
+            raise RequestError(f"{out} is the folder of the pictures itself; choose another --out")
+        inside = made.is_relative_to(source.resolve())
         found = [
             path
             for path in _list_files(source)
-            if path.suffix.lower() in READ_SUFFIXES and not path.resolve().is_relative_to(made)
+            if path.suffix.lower() in READ_SUFFIXES and not (inside and path.resolve().is_relative_to(made))
         ]
         if not found:
             raise ArtifactError(f"{source} holds no pictures: no file in it ends in {', '.join(READ_SUFFIXES)}")

@@ -70,8 +70,9 @@ def show_item_progress(unit: str, total: int) -> Iterator[Callable[[int, str], N
         def report(done: int, name: str) -> None:
             nonlocal shown
             task = progress.tasks[0]
+            progress.update(number, completed=done, description=escape(name))
             rate = "-" if task.speed is None else f"{task.speed:.3g}" if task.speed < 100 else f"{task.speed:.0f}"
-            progress.update(number, completed=done, description=escape(name), rate=rate)
+            progress.update(number, rate=rate)
             if not terminal and total > 1 and (done == total or done * 20 // total > shown):
                 shown = done * 20 // total
                 speed = "" if task.speed is None else f", {rate} {unit}/s"

@@ -43,6 +43,11 @@ def test_what_a_job_has_made_in_its_source_is_no_source(folder: Path) -> None:
     assert plan("in", out="in/made") == {"in/a.png": "in/made/a.png"}
 
 
+def test_the_folder_above_may_be_written(folder: Path) -> None:
+    write("in/a.png", "in/b/c.png")
+    assert plan("in", out=".") == {"in/a.png": "a.png", "in/b/c.png": "b/c.png"}
+
+
 @pytest.mark.parametrize(
     ("out", "target"), [("made.png", "made.png"), ("made", "made/a.jpg"), ("new.d", "new.d/a.jpg")]
 )
@@ -81,6 +86,7 @@ def test_the_ending_decides_the_format(ending: str) -> None:
         (["in", "other"], {}, "in/a.png and other/a.png would both be written as out/a.png: rename one"),
         (["a.jpg"], {"out": "."}, "a.jpg is the picture itself; choose another folder, or add --suffix"),
         (["a.jpg"], {"out": "a.jpg"}, "a.jpg is the picture itself"),
+        (["in"], {"out": "./in", "suffix": "_4x"}, "in is the folder of the pictures itself; choose another --out"),
     ],
 )
 def test_plans_that_would_lose_a_picture(
