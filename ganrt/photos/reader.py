@@ -100,7 +100,8 @@ def _read_all(
     if image.width * image.height * used > options.most_pixels:
         frames = f" in {used} frames" if used > 1 else ""
         raise ArtifactError(
-            f"{name} has {image.width} x {image.height} pixels{frames}; at most {options.most_pixels} are read"
+            f"{name} has {image.width} x {image.height} pixels{frames}; at most {options.most_pixels} are read "
+            "(--max-pixels, or most_pixels of ganrt.ReadOptions)"
         )
     if image.format == "GIF" and file is not None and not has_gif_end(file):
         remarks.append("has no end mark: it may have been cut, and have had more frames")
