@@ -116,9 +116,8 @@ def inspect_video(path: Path, part: Range, most_pixels: int) -> SourceVideo:
 def check_pixels(name: str, width: int, height: int, most_pixels: int) -> None:
     """Raise ArtifactError for frames that are too large."""
     if width * height > most_pixels:
-        raise ArtifactError(
-            f"{name} has frames of {width} x {height} pixels; at most {most_pixels} are read (--max-pixels)"
-        )
+        size = f"{width} x {height} pixels"
+        raise ArtifactError(f"{name} has frames of {size}; at most {most_pixels} are read (--max-pixels)")
 
 
 def _find_stream(container: InputContainer, path: Path, most_pixels: int) -> VideoStream:
