@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -17,13 +18,16 @@ from ganrt.errors import ArtifactError, GanrtError
 _FORMATS = "mov,matroska,avi,m4v"
 """FFmpeg's formats that are read. Playlists, which name further files and addresses, are not among them."""
 
+_TAGS: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""Tags that are not UTF-8 are read all the same, which PyAV 19 does by itself."""
+
 
 @contextmanager
 def open_video(path: Path) -> Iterator[InputContainer]:
     """Open a video to read. Raises ArtifactError, naming it, if that fails, or FFmpeg fails in the block."""
     try:
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-        with av.open(str(path.absolute()), container_options=options, metadata_errors="replace") as container:
+        with av.open(str(path.absolute()), container_options=options, **_TAGS) as container:
             yield container
     except GanrtError:
         raise
