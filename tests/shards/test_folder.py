@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganrt.errors import RequestError
-from ganrt.folder_lock import lock_folder
+from ganrt.errors import MachineError, RequestError
+from ganrt.folder_lock import hold_work_folder, lock_folder
 from ganrt.images import encode_png
 from ganrt.shards import clear_folder, is_unused, remove_drafts, was_made_by_jobs
 
@@ -134,3 +134,44 @@ def test_a_file_system_without_locks_is_used_without(tmp_path: Path, monkeypatch
     monkeypatch.setattr(fcntl, "flock", refuse)
     with lock_folder(tmp_path):
         pass
+
+
+def test_a_work_folder_is_made_and_removed_if_it_is_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / ".parts"
+    with (
+        hold_work_folder(folder, tmp_path / "a"),
+        pytest.raises(RequestError, match=r"another process is writing .*/a; wait for it"),
+        hold_work_folder(folder, tmp_path / "a"),
+    ):
+        pass
+    assert not folder.exists()
+    with hold_work_folder(folder, tmp_path / "a"):
+        (folder / "kept").touch()
+    assert folder.exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match="file cannot be written"), hold_work_folder(tmp_path / "file", tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_folder_that_was_removed_before_it_was_locked_is_not_held(
+    made_anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the process that held it, between the opening and the lock of another."""
+    folder, flock = tmp_path / ".parts", fcntl.flock
+    times = 0
+
+    def remove_first(opened: int, how: int) -> None:
+        nonlocal times
+        times += 1
+        if times == 1:
+            folder.rmdir()
+            if made_anew:
+                folder.mkdir()
+        flock(opened, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with hold_work_folder(folder, tmp_path / "a"):
+        assert times == 2 and folder.exists()
+        with pytest.raises(RequestError), lock_folder(folder):
+            pass
