@@ -87,7 +87,7 @@ class VideoJob:
         ending = self._target.suffix.lower()
         if ending not in CONTAINERS:
             raise RequestError(f"{target} does not end as a video that is written: {', '.join(CONTAINERS)}")
-        if self._target.resolve() == Path(source).resolve():
+        if _are_same(self._target, Path(source)):
             raise RequestError(f"{target} is the video itself; choose another name")
         self._encoder = choose_encoder(self._options.codec, ending)
         self._crf = self._encoder.check_crf(self._options.crf)
@@ -199,6 +199,12 @@ class VideoJob:
         if not segments:
             raise ArtifactError(f"{self._source.path} has no frames in the range that was asked for")
         first = segments[0][1]
+        if self._source.has_order and first.timestamps[0] > self._source.first:
+            seconds = float((first.timestamps[0] - self._source.first) * self._source.time_base)
+            log(
+                f"{self._source.path} cannot be decoded before its first key frame; the frames of {seconds:.3f} s are "
+                "left out"
+            )
         joining = Joining(self._source, self._copies, self._part, self._make_settings(first.width, first.height))
         for line in joining.write(self.folder / _JOINED, segments):
             log(line)
@@ -294,6 +300,14 @@ class VideoJob:
         with atomic.translate_os_errors(self.folder):
             for path in sorted(drafts | made, key=lambda path: (path.suffix != ".packets", path.name)):
                 path.unlink()
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    """Whether two names are those of one file that is there."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there, or is a link to itself
+        return False
 
 
 def transform_video(

@@ -21,6 +21,8 @@ _FORMATS = "mov,matroska,avi,m4v"
 @contextmanager
 def open_video(path: Path) -> Iterator[InputContainer]:
     """Open a video to read. Raises ArtifactError, naming it, if that fails, or FFmpeg fails in the block."""
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path} is no file; a video is read several times, so write it to one first")
     try:
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         with av.open(str(path.absolute()), container_options=options, metadata_errors="replace") as container:
