@@ -36,7 +36,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     path = Path(path)
     with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = _draft_path(path)
+        draft = name_draft(path)
         try:
             with draft.open("x+b") as file:
                 yield file
@@ -79,7 +79,7 @@ def check_output(path: Path, overwrite: bool, may_replace: FolderCheck | None = 
         parent = path.parent
         while not parent.exists():
             parent = parent.parent
-        trial = _draft_path(parent / path.name)
+        trial = name_draft(parent / path.name)
         trial.mkdir()
         trial.rmdir()
 
@@ -113,7 +113,7 @@ def new_draft(path: Path) -> Iterator[Path]:
 def _make_draft(path: Path) -> Path:
     with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = _draft_path(path)
+        draft = name_draft(path)
         draft.mkdir()
     return draft
 
@@ -132,7 +132,7 @@ def _replace_folder(draft: Path, path: Path) -> None:
         draft.replace(path)
         return
     target = path.resolve()  # keeps a symbolic link a link
-    old = _draft_path(target)
+    old = name_draft(target)
     target.replace(old)
     try:
         draft.replace(target)
@@ -150,7 +150,7 @@ def list_drafts(folder: Path) -> Iterator[tuple[str, Path]]:
             yield found[1], path
 
 
-def _draft_path(path: Path) -> Path:
+def name_draft(path: Path) -> Path:
     """An unused hidden name on the same file system."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 

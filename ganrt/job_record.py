@@ -9,7 +9,7 @@ from typing import Any
 
 from ganrt import atomic
 from ganrt.errors import ArtifactError, RequestError
-from ganrt.json_reader import read_json
+from ganrt.json_reader import read_bytes, read_json
 
 _NAME = ".ganrt-job.json"
 _SHARDS = "shards"
@@ -60,7 +60,10 @@ class JobRecord:
         self._path.unlink(missing_ok=True)
 
     def _write(self, content: Mapping[str, Any]) -> None:
-        atomic.write_file(self._path, json.dumps(content, indent=1, sort_keys=True).encode())
+        """Write the record, if it is another: a job that is done may lie where nothing can be written."""
+        text = json.dumps(content, indent=1, sort_keys=True).encode()
+        if not self._path.is_file() or read_bytes(self._path, _LARGEST) != text:
+            atomic.write_file(self._path, text)
 
 
 class Manifest(JobRecord):

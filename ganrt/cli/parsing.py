@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +44,7 @@ def _parse_number(name: str, text: str, option: str) -> int | float:
 
 def parse_values(text: str | None, option: str, kind: Callable[[str], Number]) -> Number | list[Number] | None:
     """`3` -> 3; `3,1,4` -> [3, 1, 4]; `0-3,7` -> [0, 1, 2, 3, 7]; None stays None. `@FILE` is a list of the values in a
-    file, separated by white space or commas.
+    file, separated by white space or commas; it may begin with a byte order mark, as editors on Windows write it.
 
     Args:
         kind: int or float; ranges are of whole numbers alone.
@@ -58,9 +57,10 @@ def parse_values(text: str | None, option: str, kind: Callable[[str], Number]) -
     values: list[Number] = []
     if not text.startswith("@"):
         for word in text.split(","):
-            _append_values(values, word, kind, f"{option} {text:.100}", f"{number}, or several separated by commas")
+            where = f"{option} {text:.100}" if text else f"{option} ''"
+            _append_values(values, word, kind, where, f"{number}, or several separated by commas")
         return values if len(values) > 1 or _RANGE.fullmatch(text) else values[0]
-    lines = read_bytes(Path(text[1:]), _LARGEST_FILE).decode("utf-8", "replace").splitlines()
+    lines = read_bytes(Path(text[1:]), _LARGEST_FILE).decode("utf-8-sig", "replace").splitlines()
     for place, line in enumerate(lines, 1):
         for word in line.replace(",", " ").split():
             _append_values(values, word, kind, f"{option} {text}, line {place}: {word!r:.100}", number)
@@ -74,14 +74,17 @@ def _append_values(values: list[Number], word: str, kind: Callable[[str], Number
     found: Sequence[Any]
     try:
         ends = _RANGE.fullmatch(word) if kind is int else None
+        if "_" in word:
+            raise ValueError("Python's separator of digits")
         found = range(int(ends[1]), int(ends[2]) + 1) if ends else [kind(word)]
     except ValueError as error:
         raise RequestError(f"{where} is not {wanted}") from error
     if not found:
         raise RequestError(f"{where}: the range {word} is empty; the lower number comes first")
-    values.extend(islice(found, MOST_VALUES + 1 - len(values)))
-    if len(values) > MOST_VALUES:
+    left = MOST_VALUES - len(values)
+    if found[left:]:
         raise RequestError(f"{where}: more than {MOST_VALUES} values; make several jobs of them")
+    values.extend(found)
 
 
 def parse_decibels(text: str) -> float:

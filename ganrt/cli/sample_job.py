@@ -102,7 +102,7 @@ def check_folder(out: Path, record: JobRecord, overwrite: bool) -> None:
     if there and not overwrite and record.is_unfinished():
         return
     if not (there and shards.is_unused(out)):
-        atomic.check_output(out, overwrite, shards.holds_only_pictures)
+        atomic.check_output(out, overwrite, shards.was_made_by_jobs)
 
 
 def _write_missing(generator: Generator, job: shards.ShardJob, out: Path, stop: StopRequest) -> None:

@@ -4,7 +4,7 @@ A shard is a range of rows of a job. Its content depends on the generator, the r
 job that was stopped continues with the shards that are missing, and several machines can share one.
 """
 
-from ganrt.shards.folder import clear_folder, holds_only_pictures, is_unused, remove_drafts
+from ganrt.shards.folder import clear_folder, is_unused, remove_drafts, was_made_by_jobs
 from ganrt.shards.formats import FLAT, FORMATS, ShardFormat, open_format, pack_arrays
 from ganrt.shards.job import Shard, ShardJob
 from ganrt.shards.rows import Rows, make_rows
@@ -18,11 +18,11 @@ __all__ = [
     "ShardFormat",
     "ShardJob",
     "clear_folder",
-    "holds_only_pictures",
     "is_unused",
     "make_rows",
     "open_format",
     "pack_arrays",
     "remove_drafts",
+    "was_made_by_jobs",
     "write_shards",
 ]

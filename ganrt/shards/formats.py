@@ -25,6 +25,9 @@ _SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
 """Fields of a header."""
 _LEVEL = 2
 """Of PNG's compression: higher levels take several times as long for a few percent."""
+PNG_MARK = b"tEXtbundle\0"
+"""In the first kilobytes of each picture that is written as a file of its own: the head of the chunk that names the
+bundle."""
 
 Content: TypeAlias = bytes | Mapping[str, bytes]
 """Of a shard: a file, or the files of a folder by their names."""

@@ -45,6 +45,8 @@ class SourceVideo:
     """Second at which a player begins: where the first stream does."""
     frames: int
     """Frames in the range that was asked for; almost: some codecs have packets that are not shown."""
+    first: int
+    """Lowest timestamp of a packet in that range; 0 if there is none."""
     has_order: bool
     """Whether packets have the timestamps of their frames. Those of AVI files have them in the order of decoding."""
     has_milliseconds: bool
@@ -105,6 +107,7 @@ def inspect_video(path: Path, part: Range, most_pixels: int) -> SourceVideo:
             aspect=1 / aspect if orientation.transpose else aspect,
             start=Fraction(container.start_time or 0, av.time_base),
             frames=0,
+            first=0,
             has_order=container.format.name != "avi",
             has_milliseconds=True,
             most_pixels=most_pixels,
@@ -150,7 +153,7 @@ def _count_frames(source: SourceVideo, part: Range) -> SourceVideo:
     """The source with its number of frames. Raises ArtifactError for a file that ends too early, if its end is asked
     for."""
     with open_video(source.path) as container:
-        end, frames, whole, damaged = Fraction(0), 0, True, False
+        end, frames, first, whole, damaged = Fraction(0), 0, 0, True, False
         for stream, pts, duration in _list_packets(container):
             if pts is None:
                 damaged = True
@@ -158,15 +161,18 @@ def _count_frames(source: SourceVideo, part: Range) -> SourceVideo:
             base = container.streams[stream].time_base or Fraction(1, av.time_base)
             end = max(end, (pts + duration) * base)
             if stream == source.stream and part.holds(pts * base - source.start):
+                first = min(first, pts) if frames else pts
                 frames += 1
                 whole = whole and (pts * base * 1000).denominator == 1
-        stated = source.start + Fraction(container.duration or 0, av.time_base)
+        # FFmpeg writes the duration of Matroska files from 0 on, also if they begin later, as parts of recordings do.
+        stated_from = min(source.start, Fraction(0)) if container.format.name.startswith("matroska") else source.start
+        stated = stated_from + Fraction(container.duration or 0, av.time_base)
     if part.end is None and (damaged or end < stated - _SLACK):
         raise ArtifactError(
             f"{source.path} is cut short: it ends at {float(end - source.start):.3f} of "
             f"{float(stated - source.start):.3f} seconds; choose an earlier end to transform what is there"
         )
-    return replace(source, frames=frames, has_milliseconds=whole)
+    return replace(source, frames=frames, first=first, has_milliseconds=whole)
 
 
 def _list_packets(container: InputContainer) -> Iterator[tuple[int, int | None, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import av
 from ganrt import atomic
 from ganrt.checks import require_whole
 from ganrt.errors import ArtifactError, RequestError
+from ganrt.folder_lock import hold_work_folder
 from ganrt.job_record import JobRecord
 from ganrt.photos import MAX_PIXELS
 from ganrt.video.copies import plan_copies
@@ -25,8 +26,11 @@ from ganrt.video.packets import Segment, read_segment
 from ganrt.video.pipeline import Change, MadeBatch, compute_batches
 from ganrt.video.reader import Place, SourceFrame, read_frames
 
-_JOINED, _COMPLETE = "joined", "complete"
-"""Files in the folder of a job: the whole video; a mark that this is complete."""
+_JOINED, _COMPLETE, _REPLACING = "joined", "complete", "replacing"
+"""Files in the folder of a job: the whole video; its number of frames, when it is complete; a mark that the target may
+be replaced."""
+_MADE = re.compile(rf"\d{{6,}}\.packets|{re.escape(JobRecord.name)}|{_JOINED}|{_COMPLETE}|{_REPLACING}")
+"""Names of all that a job makes in its folder."""
 _OF_MILLISECONDS = ("matroska", "webm")
 _FRAMES = 120
 """Frames of a segment."""
@@ -83,12 +87,14 @@ class VideoJob:
         ending = self._target.suffix.lower()
         if ending not in CONTAINERS:
             raise RequestError(f"{target} does not end as a video that is written: {', '.join(CONTAINERS)}")
-        if self._target.resolve() == Path(source).resolve():
+        if _are_same(self._target, Path(source)):
             raise RequestError(f"{target} is the video itself; choose another name")
         self._encoder = choose_encoder(self._options.codec, ending)
         self._crf = self._encoder.check_crf(self._options.crf)
         self._part = self._options.part
         self._source = inspect_video(Path(source), self._part, self._options.most_pixels)
+        if not self._source.frames and not self._part.is_all:
+            raise ArtifactError(f"{source} has no frames in the range that was asked for")
         self._copies = plan_copies(Path(source), ending)
 
     @property
@@ -132,7 +138,7 @@ class VideoJob:
             batch: frames that are computed at a time.
             key: all that the new frames depend on beside the source, such as the digest of a model. With it, a job that
                 was stopped continues after its last whole segment; without, it starts over.
-            overwrite: start over, and replace the target.
+            overwrite: start over, and replace the target. The job that continues it replaces the target too.
             report: called with the number of frames that this call has made, and of those that were left to make.
             log: called with what a user should know.
 
@@ -141,13 +147,44 @@ class VideoJob:
         """
         require_whole("batch", batch)
         record = JobRecord(self.folder, {**self._describe(), "batch": str(batch), **(key or {})})
-        unfinished = key is not None and not overwrite and record.is_unfinished()
-        if unfinished and (self.folder / _COMPLETE).exists():
-            return self._publish()
-        atomic.check_output(self._target, overwrite)
-        if not unfinished:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.folder.is_dir():
+            atomic.check_output(self._target, overwrite)
+        with hold_work_folder(self.folder, self._target):
+            frames = self._begin(record, key is not None and not overwrite, overwrite)
+            if frames is None:
+                frames = self._make(change, batch, report, log)
+            self._publish()
+        return frames
+
+    def _begin(self, record: JobRecord, may_continue: bool, overwrite: bool) -> int | None:
+        """Prepare the folder. Returns the number of frames if the whole video was made before, else None."""
+        begun = (
+            may_continue
+            and (self._name_segment(0).exists() or (self.folder / _COMPLETE).exists())
+            and record.is_unfinished()
+        )
+        frames = self._count_made() if begun else None
+        if frames is not None:
+            if (self.folder / _JOINED).exists() or self._target.exists():
+                return frames
+            begun = False  # the video was given its name, and then taken away
+        atomic.check_output(self._target, overwrite or (begun and (self.folder / _REPLACING).exists()))
+        self._remove_files(drafts_only=begun)
+        if not begun:
             record.begin()
+            if overwrite:
+                (self.folder / _REPLACING).touch()
+        return None
+
+    def _count_made(self) -> int | None:
+        """The number of frames of the whole video, if it is complete."""
+        try:
+            return int((self.folder / _COMPLETE).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _make(self, change: Change, batch: int, report: Callable[[int, int], None], log: Callable[[str], None]) -> int:
+        """Make the segments that are missing, and the whole video in the folder. Returns its number of frames."""
         segments = list(self._read_segments())
         made = sum(len(segment.packets) for _, segment in segments)
         if made:
@@ -162,11 +199,18 @@ class VideoJob:
         if not segments:
             raise ArtifactError(f"{self._source.path} has no frames in the range that was asked for")
         first = segments[0][1]
+        if self._source.has_order and first.timestamps[0] > self._source.first:
+            seconds = float((first.timestamps[0] - self._source.first) * self._source.time_base)
+            log(
+                f"{self._source.path} cannot be decoded before its first key frame; the frames of {seconds:.3f} s are "
+                "left out"
+            )
         joining = Joining(self._source, self._copies, self._part, self._make_settings(first.width, first.height))
         for line in joining.write(self.folder / _JOINED, segments):
             log(line)
-        (self.folder / _COMPLETE).touch()
-        return self._publish()
+        total = sum(len(segment.packets) for _, segment in segments)
+        atomic.write_file(self.folder / _COMPLETE, str(total).encode())
+        return total
 
     def _describe(self) -> dict[str, str]:
         """All that the encoded frames depend on beside the model."""
@@ -239,16 +283,31 @@ class VideoJob:
             yield path, segment
             number += 1
 
-    def _publish(self) -> int:
-        """Give the whole video its name, remove the folder, and return the number of frames."""
-        segments = list(self._read_segments())
+    def _publish(self) -> None:
+        """Give the whole video its name, unless a file of this name came meanwhile, and empty the folder."""
         joined = self.folder / _JOINED
         if joined.exists():
-            joined.replace(self._target)
-        for path, _ in segments:
-            path.unlink()
-        shutil.rmtree(self.folder)
-        return sum(len(segment.packets) for _, segment in segments)
+            atomic.check_output(self._target, (self.folder / _REPLACING).exists())
+            with atomic.translate_os_errors(self._target):
+                joined.replace(self._target)
+        self._remove_files()
+
+    def _remove_files(self, drafts_only: bool = False) -> None:
+        """Remove what a job has made in the folder, and nothing else: the segments first, so that a rest is not taken
+        for the beginning of a job."""
+        drafts = {path for name, path in atomic.list_drafts(self.folder) if _MADE.fullmatch(name)}
+        made = {path for path in self.folder.iterdir() if _MADE.fullmatch(path.name) and not drafts_only}
+        with atomic.translate_os_errors(self.folder):
+            for path in sorted(drafts | made, key=lambda path: (path.suffix != ".packets", path.name)):
+                path.unlink()
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    """Whether two names are those of one file that is there."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there, or is a link to itself
+        return False
 
 
 def transform_video(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from ganrt import atomic
-from ganrt.errors import ArtifactError
+from ganrt.errors import ArtifactError, MachineError
 from ganrt.video.copies import Copies, add_copy, read_copies
 from ganrt.video.encoders import CONTAINERS, EncoderSettings
 from ganrt.video.inspection import Range, SourceVideo
 from ganrt.video.opening import open_video
 from ganrt.video.packets import Segment, read_packets
 
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors that no other format avoids."""
 _FAST_START = {"movflags": "+faststart"}
 _KEEP_STAMPS = {"avoid_negative_ts": "disabled"}
 _OPTIONS = {"mp4": _FAST_START, "mov": _FAST_START, "matroska": _KEEP_STAMPS, "webm": _KEEP_STAMPS}
@@ -48,15 +51,18 @@ class Joining:
         """Write the video; it appears complete or not at all.
 
         Returns what a user should know about it. Raises ArtifactError if the file cannot be made of the source's
-        packets.
+        packets, MachineError if it cannot be written.
         """
         form = CONTAINERS[self.settings.ending]
         shift = segments[0][1].timestamps[0] if self.part.start else 0
         with atomic.new_file(path) as file, open_video(self.source.path) as original:
+            name = str(Path(file.name).absolute())  # FFmpeg takes the beginning of `data:clips/clip.mp4` for a protocol
             try:
-                with av.open(file.name, "w", format=form, container_options=_OPTIONS[form]) as made:
+                with av.open(name, "w", format=form, container_options=_OPTIONS[form]) as made:
                     self._write_packets(original, made, segments, shift)
             except (FFmpegError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno in _OF_DISKS:
+                    raise MachineError(f"{path} cannot be written: {error.strerror}") from error
                 raise ArtifactError(
                     f"the frames and the sound of {self.source.path} cannot be joined in a {self.settings.ending} "
                     f"file: {error}; write a file that ends in .mkv"

@@ -25,6 +25,8 @@ _TAGS: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {
 @contextmanager
 def open_video(path: Path) -> Iterator[InputContainer]:
     """Open a video to read. Raises ArtifactError, naming it, if that fails, or FFmpeg fails in the block."""
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path} is no file; a video is read several times, so write it to one first")
     try:
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         with av.open(str(path.absolute()), container_options=options, **_TAGS) as container:

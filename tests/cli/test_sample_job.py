@@ -19,6 +19,7 @@ import ganrt
 from ganrt.bundle import Bundle
 from ganrt.cli.main import main
 from ganrt.cli.stopping import watch_signals
+from ganrt.errors import MachineError
 from ganrt.folder_lock import lock_folder
 from ganrt.shards import FORMATS, Shard, ShardJob, writer
 from ganrt.shards.formats import Content
@@ -166,6 +167,24 @@ def test_values_of_a_file_belong_to_the_job(conditional: Bundle, tmp_path: Path)
     long = ",".join(["3"] * 101)
     assert sample(conditional, tmp_path / "b", "--labels", long, "--format", "npz").exit_code == 0
     assert json.loads((tmp_path / "b" / "job.json").read_text())["labels"].endswith(" of 101 values")
+
+
+def test_a_job_that_is_done_is_not_written_again(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder may be on a disk that can only be read."""
+    command = (bundle, tmp_path / "made", "-n", 5, "--format", "npz")
+    assert sample(*command).exit_code == 0
+
+    def fail(path: Path, content: bytes) -> None:
+        raise MachineError(f"{path} cannot be written: Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ganrt.atomic.write_file", fail)
+        assert "is complete" in sample(*command).stdout
+        (tmp_path / "made" / "shard-000000.npz").unlink()
+        refuse(sample(*command), 3, "Read-only file system")
+    assert sample(*command).exit_code == 0
 
 
 def test_every_class_is_sampled(conditional: Bundle, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Ranges, files of values, and pictures of every class."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def test_values_and_ranges(text: str | None, values: object) -> None:
         ("a-b", "--labels a-b is not a whole number"),
         ("0-99999999999999999999", "--labels 0-99999999999999999999: more than 10000000 values; make several jobs"),
         ("0-5000000,0-5000000", "more than 10000000 values"),
+        ("1_0", "--labels 1_0 is not a whole number"),
+        ("", "--labels '' is not a whole number, or several separated by commas"),
     ],
 )
 def test_values_that_are_wrong(text: str, message: str) -> None:
@@ -50,11 +53,29 @@ def test_values_that_are_wrong(text: str, message: str) -> None:
         parse_values("0-3", "--truncation", float)
 
 
-@pytest.mark.parametrize("content", ["1\n2\n\n3\n", "1,2,3", "1 2\t3", "1-3", "1,\n2,3,\n", "\n1\r\n2-3"])
+@pytest.mark.parametrize(
+    "content", ["1\n2\n\n3\n", "1,2,3", "1 2\t3", "1-3", "1,\n2,3,\n", "\n1\r\n2-3", "\ufeff1\r\n2,3"]
+)
 def test_values_in_a_file(content: str, tmp_path: Path) -> None:
     path = tmp_path / "values.txt"
     path.write_bytes(content.encode())
     assert parse_values(f"@{path}", "--seed", int) == [1, 2, 3]
+
+
+def test_the_number_of_values_is_checked_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "MOST_VALUES", 4)
+    assert parse_values("5-8", "--seed", int) == [5, 6, 7, 8]
+    for text in ("5-9", "1,5-8", "1-4,9", "1,2,3,4,5"):
+        with pytest.raises(RequestError, match="more than 4 values"):
+            parse_values(text, "--seed", int)
+    monkeypatch.undo()
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match="more than 10000000 values"):
+            parse_values("0-18446744073709551615", "--seed", int)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_one_value_in_a_file_is_a_list(tmp_path: Path) -> None:

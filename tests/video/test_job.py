@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import signal
 import subprocess
@@ -10,12 +11,14 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from helpers.clips import Clip, decode, list_times
 
 from ganrt.errors import ArtifactError, BackendError, MachineError, RequestError
 from ganrt.images import Pictures
+from ganrt.job_record import JobRecord
 from ganrt.video import VideoJob, VideoOptions, transform_video
 from ganrt.video.inspection import Range, inspect_video
 from ganrt.video.packets import read_segment
@@ -162,7 +165,7 @@ def test_a_job_that_was_killed_at_its_end(
     job = VideoJob(source, tmp_path / "b.mp4")
     publish = VideoJob._publish
 
-    def fail(self: VideoJob) -> int:
+    def fail(self: VideoJob) -> None:
         if renamed:
             (self.folder / "joined").replace(tmp_path / "b.mp4")
         raise Stop
@@ -196,6 +199,98 @@ def test_another_job_is_refused(
     lines: list[str] = []
     VideoJob(source, target, options).run(double, key=key, overwrite=True, log=lines.append)
     assert lines == [] and target.exists()
+
+
+def test_the_beginning_of_another_job_without_a_segment_is_none(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "b.mp4"
+    with pytest.raises(Stop):
+        VideoJob(source, target).run(Stopping(3), key=KEY)
+    assert (tmp_path / ".b.mp4.parts" / ".ganrt-job.json").exists()
+    assert VideoJob(source, target, VideoOptions(crf=30)).run(double, key=KEY) == 20
+
+
+def test_the_rest_of_a_job_whose_video_was_taken_away_is_not_taken_for_it(source: Path, tmp_path: Path) -> None:
+    job = VideoJob(source, tmp_path / "b.mp4")
+    job.run(double, key=KEY)
+    job.folder.mkdir()
+    JobRecord(job.folder, {**job._describe(), "batch": "1", **KEY}).begin()
+    (job.folder / "complete").write_bytes(b"20")
+    assert job.run(Stopping(0), key=KEY) == 20, "only the removal of the folder was left"
+    assert not job.folder.exists()
+    job.folder.mkdir()
+    JobRecord(job.folder, {**job._describe(), "batch": "1", **KEY}).begin()
+    (job.folder / "complete").write_bytes(b"20")
+    (tmp_path / "b.mp4").unlink()
+    assert job.run(double, key=KEY) == 20 and len(decode(tmp_path / "b.mp4")) == 20
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "b.mp4"
+
+    def write_another(frames: Pictures) -> Pictures:
+        target.write_bytes(b"mine")
+        return double(frames)
+
+    for change in (write_another, Stopping(0)):
+        with pytest.raises(RequestError, match=r"b\.mp4 exists already"):
+            VideoJob(source, target).run(change, key=KEY)
+        assert target.read_bytes() == b"mine"
+    target.rename(tmp_path / "mine")
+    assert VideoJob(source, target).run(Stopping(0), key=KEY) == 20 and len(decode(target)) == 20
+
+
+def test_a_job_that_replaces_a_file_goes_on_without_overwrite(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "b.mp4"
+    target.write_bytes(b"mine")
+    with pytest.raises(Stop):
+        VideoJob(source, target).run(Stopping(8), key=KEY, overwrite=True)
+    calls = Stopping(20 - 6)
+    assert VideoJob(source, target).run(calls, key=KEY) == 20 and calls.left == 0
+    assert len(decode(target)) == 20 and not list(tmp_path.glob(".*"))
+    with pytest.raises(RequestError, match=r"b\.mp4 exists already"):
+        VideoJob(source, target).run(double, key=KEY)
+
+
+def test_files_of_others_in_the_folder_of_a_job_stay(source: Path, tmp_path: Path) -> None:
+    job = VideoJob(source, tmp_path / "b.mp4")
+    job.folder.mkdir()
+    for name in ("mine.txt", "000000.packets.txt", ".mine.0123abcd", "000000.packets", ".000001.packets.0123abcd"):
+        (job.folder / name).write_bytes(b"x")
+    assert job.run(double) == 20
+    assert {path.name for path in job.folder.iterdir()} == {"mine.txt", "000000.packets.txt", ".mine.0123abcd"}
+
+
+def test_one_process_at_a_time_makes_a_video(source: Path, tmp_path: Path) -> None:
+    job = VideoJob(source, tmp_path / "b.mp4")
+
+    def compete(frames: Pictures) -> Pictures:
+        with pytest.raises(RequestError, match=r"another process is writing .*/b\.mp4; wait for it, or stop it first"):
+            VideoJob(source, tmp_path / "b.mp4").run(double, overwrite=True)
+        return double(frames)
+
+    assert job.run(compete, key=KEY) == 20 and not list(tmp_path.glob(".*"))
+
+
+def test_a_range_without_frames_is_refused_before_any_work(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"a\.mp4 has no frames in the range that was asked for"):
+        VideoJob(source, tmp_path / "b.mp4", VideoOptions(start=99))
+
+
+def test_names_that_begin_like_an_address(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("data:x.mp4", "concat:a|b.mp4", "pipe:/%03d.mp4", "-x.mkv"):
+        transform_video(double, "a.mp4", name)
+        assert len(decode(tmp_path / name)) == 20
+        VideoJob(name, "again.mp4")
+
+
+def test_a_full_disk(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise av.error.OSError(errno.ENOSPC, "No space left on device", "b.mp4")
+
+    monkeypatch.setattr("ganrt.video.joining.Joining._write_packets", fail)
+    with pytest.raises(MachineError, match=r"joined cannot be written: No space left on device$"):
+        transform_video(double, source, tmp_path / "b.mp4")
 
 
 def test_a_file_that_exists_is_replaced_only_if_told(source: Path, tmp_path: Path) -> None:

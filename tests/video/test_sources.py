@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import av
 import pytest
 from helpers.clips import Clip, list_times
 
@@ -199,3 +200,47 @@ def test_two_frames_of_one_timestamp(tmp_path: Path, monkeypatch: pytest.MonkeyP
     source = Clip().write(tmp_path / "a.mp4")
     with pytest.raises(ArtifactError, match=r"a\.mp4: two frames have the timestamp of 0\.000 s"):
         transform_video(same, source, tmp_path / "b.mp4")
+
+
+def test_a_matroska_file_that_begins_later(tmp_path: Path) -> None:
+    """As a part of a recording does. Its duration counts from 0 on."""
+    stamps = range(100 * 12800, 100 * 12800 + 20 * 512, 512)
+    source = Clip(timestamps=stamps, sound=None).write(tmp_path / "a.mkv")
+    assert list_times(source)[0] == 100
+    transform_video(same, source, tmp_path / "b.mkv", VideoOptions(start=0.2))
+    assert len(list_times(tmp_path / "b.mkv")) == 15
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    for name in ("a.mp4", "."):
+        with pytest.raises(ArtifactError, match="is no file; a video is read several times"):
+            VideoJob(tmp_path / name, tmp_path / "b.mp4")
+
+
+def test_links_to_themselves(tmp_path: Path) -> None:
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    with pytest.raises(ArtifactError, match=r"loop\.mp4 cannot be read as a video"):
+        VideoJob(tmp_path / "loop.mp4", tmp_path / "b.mp4")
+    source = Clip(frames=2).write(tmp_path / "a.mp4")
+    with pytest.raises(RequestError, match=r"loop\.mp4 exists already"):
+        transform_video(same, source, tmp_path / "loop.mp4")
+    (tmp_path / "link.mp4").symlink_to("a.mp4")
+    for one, other in (("a.mp4", "link.mp4"), ("link.mp4", "a.mp4")):
+        with pytest.raises(RequestError, match="is the video itself"):
+            VideoJob(tmp_path / one, tmp_path / other)
+
+
+def test_frames_before_the_first_key_frame_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    """A part that was cut out of a recording: the decoder says nothing."""
+    whole = Clip(frames=20, options={"g": "8", "keyint_min": "8", "bf": "0"}, sound=None).write(tmp_path / "a.mkv")
+    assert transform_video(same, whole, tmp_path / "b.mkv") == ()
+    with av.open(whole) as read, av.open(tmp_path / "c.mkv", "w") as made:
+        stream = made.add_stream_from_template(read.streams.video[0])
+        for packet in [packet for packet in read.demux(video=0) if packet.size][3:]:
+            packet.stream = stream
+            made.mux(packet)
+    (line,) = transform_video(same, tmp_path / "c.mkv", tmp_path / "d.mkv")
+    assert line.endswith("c.mkv cannot be decoded before its first key frame; the frames of 0.200 s are left out")
+    assert len(list_times(tmp_path / "d.mkv")) == 12
+    assert transform_video(same, tmp_path / "c.mkv", tmp_path / "e.mkv", VideoOptions(start=0.3)) == ()
