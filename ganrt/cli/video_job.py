@@ -19,6 +19,7 @@ from ganrt.checks import require_whole
 from ganrt.cli.engines import load_generator
 from ganrt.cli.options import import_extra
 from ganrt.cli.parsing import parse_numbers, parse_settings
+from ganrt.cli.stopping import watch_signals
 from ganrt.cli.terminal import log, show_item_progress
 from ganrt.errors import RequestError
 from ganrt.images import Pictures
@@ -26,6 +27,7 @@ from ganrt.photos import Frame
 from ganrt.picture_inputs import LUMA
 from ganrt.spec import Label, Spec
 from ganrt.tiles import count_pixels_at_once
+from ganrt.wording import count_things
 
 if TYPE_CHECKING:
     from ganrt.generator import Generator
@@ -145,10 +147,18 @@ def _transform(source: Path, values: Mapping[str, Any], video: Mapping[str, Any]
         key |= {"bundle": generator.info.digest or "", "configuration": str(generator.info.config)}
         change = make_change(generator, values["max_side"], settings, inputs)
         batch = choose_batch(generator.spec, job.pixels, video["batch_frames"])
-        with _show_frames(target.name) as report:
+        with watch_signals() as stop, _show_frames(target.name) as show:
+
+            def report(done: int, total: int) -> None:
+                show(done, total)
+                if stop.number:
+                    log(f"stopped by {stop.name}; the same command continues")
+                    raise SystemExit(stop.exit_code)
+
             frames = job.run(change, batch, key=key, overwrite=values["overwrite"], report=report, log=log)
-        number = "1 frame" if frames == 1 else f"{frames} frames"
-        click.echo(f"{number} by {generator.session.backend} ({generator.session.device}) in {target}")
+        click.echo(
+            f"{count_things(frames, 'frame')} by {generator.session.backend} ({generator.session.device}) in {target}"
+        )
 
 
 def choose_target(source: Path, out: Path, suffix: str) -> Path:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -223,3 +226,24 @@ def test_what_is_drawn_is_the_same_for_every_frame() -> None:
     make_change(recorder, 3, settings, {"z": 0})(frames)  # type: ignore[arg-type]
     assert [call["seed"] for _, call in recorder.calls] == [[7] * 3, [7] * 3, 7, [7] * 3]
     assert [shape for shape, _ in recorder.calls] == [(3, 4, 6, 1)] * 3 + [(3, 2, 3, 1)], "grey for a model of grey"
+
+
+def test_a_signal_ends_the_job_and_the_same_command_continues(
+    espcn: Bundle, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganrt.video.job._FRAMES", 4)
+    out, whole = tmp_path / "made.mp4", tmp_path / "whole.mp4"
+    arguments = ["--batch-frames", 2, *CPU]
+    assert run(espcn.folder, clip, "--out", whole, *arguments).exit_code == 0
+
+    def progress(unit: str, total: int) -> AbstractContextManager[Callable[[int, str], None]]:
+        return nullcontext(lambda done, name: os.kill(os.getpid(), signal.SIGTERM) if done == 6 else None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ganrt.cli.video_job.show_item_progress", progress)
+        stopped = run(espcn.folder, clip, "--out", out, *arguments)
+    assert stopped.exit_code == 128 + signal.SIGTERM and not out.exists()
+    assert "stopped by SIGTERM; the same command continues" in stopped.stderr
+    again = run(espcn.folder, clip, "--out", out, *arguments)
+    assert again.exit_code == 0 and "4 frames were there already" in again.stderr
+    assert out.read_bytes() == whole.read_bytes()
