@@ -13,6 +13,7 @@ from ganrt.json_reader import read_json
 
 _NAME = ".ganrt-job.json"
 _SHARDS = "shards"
+_OVERWRITES = "overwrites"
 _LARGEST = 1 << 26
 
 
@@ -37,7 +38,7 @@ class JobRecord:
         if not isinstance(found, dict):
             raise ArtifactError(f"{self._path} is damaged: no object")
         what = "another job" if _SHARDS in found else "the beginning of another job"
-        names = sorted({*found, *self._request} - {_SHARDS})
+        names = sorted({*found, *self._request} - {_SHARDS, _OVERWRITES})
         different = [name for name in names if found.get(name) != self._request.get(name)]
         if different:
             name = different[0]
@@ -47,9 +48,19 @@ class JobRecord:
             )
         return True
 
-    def begin(self) -> None:
-        """Write the record."""
-        self._write(self._request)
+    def begin(self, overwrite: bool = False) -> None:
+        """Write the record.
+
+        Args:
+            overwrite: the job replaces files that are there already.
+        """
+        self._write({**self._request, _OVERWRITES: True} if overwrite else self._request)
+
+    def find_beginning(self) -> tuple[int, bool]:
+        """When an unfinished job began, in nanoseconds by the clock of the file system, and whether it replaces files:
+        those that are older are not of this job."""
+        found = read_json(self._path, _LARGEST)
+        return self._path.stat().st_mtime_ns, isinstance(found, dict) and bool(found.get(_OVERWRITES))
 
     def finish(self, files: Sequence[str] = ()) -> None:
         """Remove it: the job is done.

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +241,74 @@ def test_a_signal_ends_the_job_behind_a_picture(
     assert f"{len(made)} picture" in stopped.stdout and len(made) < 5
     assert run(espcn.folder, tmp_path / "photos", "--out", out).exit_code == 0
     assert read_folder(out) == whole
+
+
+@pytest.mark.parametrize("stop", ["signal", "kill"])
+def test_a_job_that_replaces_files_and_is_stopped_replaces_the_others_when_it_continues(
+    espcn: Bundle, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    out, write_file = tmp_path / "made", atomic.write_file
+    assert run(espcn.folder, tmp_path / "photos", "--out", out, "--max-side", 5).exit_code == 0
+    for name in read_folder(out):
+        os.utime(out / name, ns=((out / name).stat().st_mtime_ns - 10**9,) * 2)
+    old = read_folder(out)
+
+    def write(path: Path, content: bytes) -> None:
+        write_file(path, content)
+        if path.name == "0.png":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(picture_pipeline, "usable_cores", lambda: 1)
+        if stop == "signal":
+            patched.setattr(atomic, "write_file", write)
+        else:
+            stop_behind(patched, 2)
+        stopped = run(espcn.folder, tmp_path / "photos", "--out", out, "--overwrite")
+    assert stopped.exit_code == (128 + signal.SIGTERM if stop == "signal" else 130)
+    assert stop == "kill" or "the same command without --overwrite continues" in stopped.stderr
+    left = [name for name, content in read_folder(out).items() if content == old.get(name)]
+    assert 0 < len(left) < 5
+    again = run(espcn.folder, tmp_path / "photos", "--out", out)
+    assert again.exit_code == 0 and f"{len(left)} picture" in again.stdout
+    assert read_folder(out) == whole
+
+
+def test_what_was_left_as_it_is_stays_when_a_job_continues(
+    espcn: Bundle, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "made"
+    (out / "b").mkdir(parents=True)
+    (out / "b" / "3.png").write_bytes(b"mine")
+    os.utime(out / "b" / "3.png", (1, 1))
+    with monkeypatch.context() as patched:
+        stop_behind(patched, 2)
+        assert run(espcn.folder, tmp_path / "photos", "--out", out, "--skip-existing").exit_code == 130
+    assert run(espcn.folder, tmp_path / "photos", "--out", out).exit_code == 0
+    assert read_folder(out) == whole | {"b/3.png": b"mine"}
+
+
+def test_a_picture_that_was_replaced_by_an_older_one_is_made_again(
+    espcn: Bundle, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, changed = tmp_path / "made", tmp_path / "photos" / "a" / "0.png"
+    with monkeypatch.context() as patched:
+        stop_behind(patched, 4)
+        run(espcn.folder, tmp_path / "photos", "--out", out)
+    time.sleep(0.02)  # the clock of a file system ticks a hundred times a second
+    changed.write_bytes(encode_png(np.ones((12, 10, 4), np.uint8)))
+    os.utime(changed, ns=(10**9, 10**9))
+    assert "2 pictures by" in run(espcn.folder, tmp_path / "photos", "--out", out).stdout
+    assert (read_photo(out / "a" / "0.png").frames[0].join()[..., 3] == 1).all()
+
+
+def test_names_that_are_no_text(espcn: Bundle, tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", 2)
+    name = os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "photos" / "a" / "0.png").rename(tmp_path / "photos" / name)
+    done = run(espcn.folder, tmp_path / "photos", "--out", tmp_path / "made")
+    assert done.exit_code == 0, done.output
+    assert set(read_folder(tmp_path / "made")) == {name, "b/1.png"}
 
 
 def test_what_a_killed_process_had_begun_is_removed(espcn: Bundle, whole: dict[str, bytes], tmp_path: Path) -> None:
