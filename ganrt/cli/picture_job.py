@@ -73,10 +73,10 @@ def _is_made(task: Task, beginning: int, replaces: bool) -> bool:
 
 def _remove_drafts(tasks: Sequence[Task]) -> None:
     """Remove what a killed process had not finished."""
-    targets = {task.target for task in tasks}
-    for folder in {target.parent for target in targets}:
+    begun = {task.target.with_name(atomic.shorten_name(task.target.name)) for task in tasks}
+    for folder in {target.parent for target in begun}:
         for name, path in atomic.list_drafts(folder) if folder.is_dir() else ():
-            if folder / name in targets:
+            if folder / name in begun:
                 path.unlink()
 
 

@@ -313,10 +313,14 @@ def test_names_that_are_no_text(espcn: Bundle, tmp_path: Path) -> None:
 
 def test_what_a_killed_process_had_begun_is_removed(espcn: Bundle, whole: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "made" / "a").mkdir(parents=True)
-    for name in (".0.png.0123abcd", ".mine.png.0123abcd"):
+    long = "x" * 251 + ".png"
+    (tmp_path / "photos" / "a" / long).write_bytes(encode_png(PHOTO))
+    for name in (".0.png.0123abcd", ".mine.png.0123abcd", f".{long[:245]}.0123abcd"):
         (tmp_path / "made" / "a" / name).write_bytes(b"half")
     assert run(espcn.folder, tmp_path / "photos", "--out", tmp_path / "made").exit_code == 0
-    assert read_folder(tmp_path / "made") == whole | {"a/.mine.png.0123abcd": b"half"}
+    made = read_folder(tmp_path / "made")
+    assert made.pop(f"a/{long}")
+    assert made == whole | {"a/.mine.png.0123abcd": b"half"}
 
 
 def test_two_jobs_in_one_folder(espcn: Bundle, whole: dict[str, bytes], tmp_path: Path) -> None:
@@ -329,5 +333,7 @@ def test_files_that_are_not_read_are_said(espcn: Bundle, tmp_path: Path) -> None
     write_photos(tmp_path / "photos", 2)
     for name in ("c.heic", "d.heic", "notes"):
         (tmp_path / "photos" / name).touch()
+    (tmp_path / "photos" / "link").symlink_to(tmp_path)
     done = run(espcn.folder, tmp_path / "photos", "--out", tmp_path / "made")
-    assert f"{tmp_path / 'photos'}: skipped 3 files of other kinds: 1 without ending, 2 .heic" in done.stderr
+    counts = "1 without ending, 2 .heic, 1 link to a folder; give each link to a folder as a source"
+    assert f"{tmp_path / 'photos'}: skipped 4 files of other kinds: {counts}" in done.stderr
