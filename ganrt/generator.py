@@ -373,9 +373,7 @@ class Generator:
             return self.transform(picture, tile=tile, seed=seed, start=number, labels=labels, depth=depth, **inputs)
 
         if isinstance(pictures, str | Path | bytes | bytearray | memoryview | Photo):
-            raise RequestError(
-                f"pictures is one {type(pictures).__name__}; give a list or another iterable of pictures"
-            )
+            raise RequestError(f"pictures is one {type(pictures).__name__}; give a list, or another iterable, of them")
         return compute_ahead(compute, enumerate(pictures, start))
 
     @property

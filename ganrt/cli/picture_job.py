@@ -30,6 +30,10 @@ class Existing:
     overwrite: bool = False
     skip: bool = False
 
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip:
+            raise RequestError("--skip-existing leaves files that --overwrite replaces; leave one of them out")
+
 
 def select_tasks(tasks: Sequence[Task], record: JobRecord, existing: Existing) -> list[Task]:
     """The tasks that are left to do. Files that the beginning of this job has written are complete, and stay, unless

@@ -70,6 +70,7 @@ def test_the_command(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
         (["--depth", "12"], 2, "depth is 12; it must be 8 or 16"),
         (["--max-pixels", "3000"], 3, "photo.png has 64 x 48 pixels; at most 3000 are read"),
         (["--max-side", "0"], 2, "--max-side is 0; it must be"),
+        (["--skip-existing"], 2, "--skip-existing leaves files that --overwrite replaces; leave one of them out"),
     ],
 )
 def test_requests_that_the_command_refuses(

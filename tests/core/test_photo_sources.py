@@ -113,5 +113,7 @@ def test_a_stream_of_one_picture_that_is_not_in_a_list(espcn: Bundle) -> None:
     with ganrt.load(espcn.folder, "onnxruntime") as generator:
         for wrong in ("photo.png", Path("photo.png"), save(COLOR), read_photo(save(COLOR))):
             name = type(wrong).__name__
-            with pytest.raises(RequestError, match=f"^pictures is one {name}; give a list or another iterable of"):
+            with pytest.raises(
+                RequestError, match=f"^pictures is one {name}; give a list, or another iterable, of them"
+            ):
                 generator.transform_stream(wrong)  # type: ignore[arg-type]
