@@ -31,12 +31,11 @@ class JobRecord:
         self._folder, self._path, self._request = folder, folder / self.name, dict(request)
 
     def is_unfinished(self) -> bool:
-        """Whether the folder holds the beginning of this job. Raises RequestError if it is that of another one."""
+        """Whether the folder holds the beginning of this job. Raises RequestError if it is that of another one,
+        ArtifactError if the record is damaged."""
         if not self._path.is_file():
             return False
-        found = read_json(self._path, _LARGEST)
-        if not isinstance(found, dict):
-            raise ArtifactError(f"{self._path} is damaged: no object")
+        found = self._read()
         what = "another job" if _SHARDS in found else "the beginning of another job"
         names = sorted({*found, *self._request} - {_SHARDS, _OVERWRITES})
         different = [name for name in names if found.get(name) != self._request.get(name)]
@@ -59,8 +58,7 @@ class JobRecord:
     def find_beginning(self) -> tuple[int, bool]:
         """When an unfinished job began, in nanoseconds by the clock of the file system, and whether it replaces files:
         those that are older are not of this job."""
-        found = read_json(self._path, _LARGEST)
-        return self._path.stat().st_mtime_ns, isinstance(found, dict) and bool(found.get(_OVERWRITES))
+        return self._path.stat().st_mtime_ns, bool(self._read().get(_OVERWRITES))
 
     def finish(self, files: Sequence[str] = ()) -> None:
         """Remove it: the job is done.
@@ -69,6 +67,16 @@ class JobRecord:
             files: what the job has made, for a record that stays.
         """
         self._path.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any]:
+        advice = "choose another --out, or add --overwrite"
+        try:
+            found = read_json(self._path, _LARGEST)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; {advice}") from error
+        if not isinstance(found, dict):
+            raise ArtifactError(f"{self._path} is damaged: no object; {advice}")
+        return found
 
     def _write(self, content: Mapping[str, Any]) -> None:
         atomic.write_file(self._path, json.dumps(content, indent=1, sort_keys=True).encode())

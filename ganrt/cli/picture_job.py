@@ -46,7 +46,7 @@ def select_tasks(tasks: Sequence[Task], record: JobRecord, existing: Existing) -
             atomic.check_output(task.target, True)
         return list(tasks)
     if existing.skip:
-        return [task for task in tasks if not task.target.exists()]
+        return [task for task in tasks if not task.target.is_file()]
     if record.is_unfinished():
         beginning, replaces = record.find_beginning()
         return [task for task in tasks if not _is_made(task, beginning, replaces)]
@@ -63,7 +63,7 @@ def select_tasks(tasks: Sequence[Task], record: JobRecord, existing: Existing) -
 def _is_made(task: Task, beginning: int, replaces: bool) -> bool:
     """Whether a target is there that is newer than its source. What is older than the beginning of the job is not made
     by it: it is replaced if the job `replaces` files, and stays otherwise."""
-    if not task.target.exists():
+    if not task.target.is_file():
         return False
     made = task.target.stat().st_mtime_ns
     if made < beginning:
@@ -151,5 +151,5 @@ class PictureJob:
         return self.options.describe() | {
             "bundle": self.generator.info.digest or "",
             "configuration": str(self.generator.info.config),
-            "pictures": f"{len(self.tasks)}, sha256 {hashlib.sha256(os.fsencode(names)).hexdigest()}",
+            "the list of pictures": f"{len(self.tasks)}, sha256 {hashlib.sha256(os.fsencode(names)).hexdigest()}",
         }

@@ -131,6 +131,8 @@ def test_a_job_that_was_stopped_continues(
     refused = run(espcn.folder, tmp_path / "photos", "--out", out, "--max-side", 8)
     assert refused.exit_code == 2
     assert "holds the beginning of another job, with max-side 'None' instead of '8'" in refused.stderr
+    renamed = run(espcn.folder, tmp_path / "photos", "--out", out, "--suffix", "_2x")
+    assert "holds the beginning of another job, with suffix '' instead of '_2x'" in renamed.stderr
     again = run(espcn.folder, tmp_path / "photos", "--out", out)
     assert again.exit_code == 0 and "3 pictures by" in again.stdout and "2 pictures were there already" in again.stdout
     assert read_folder(out) == whole
@@ -146,7 +148,7 @@ def test_other_pictures_are_another_job(
         run(espcn.folder, tmp_path / "photos", "--out", out)
     (tmp_path / "photos" / "a" / "0.png").unlink()
     refused = run(espcn.folder, tmp_path / "photos", "--out", out)
-    assert refused.exit_code == 2 and "holds the beginning of another job, with pictures" in refused.stderr
+    assert refused.exit_code == 2 and "holds the beginning of another job, with the list of pictures" in refused.stderr
     assert run(espcn.folder, tmp_path / "photos", "--out", out, "--skip-existing").exit_code == 0
     assert set(read_folder(out)) == set(whole)
 
@@ -301,6 +303,22 @@ def test_a_picture_that_was_replaced_by_an_older_one_is_made_again(
     os.utime(changed, ns=(10**9, 10**9))
     assert "2 pictures by" in run(espcn.folder, tmp_path / "photos", "--out", out).stdout
     assert (read_photo(out / "a" / "0.png").frames[0].join()[..., 3] == 1).all()
+
+
+@pytest.mark.parametrize(("content", "found"), [(b"", "Expecting value"), (b"[]", "no object")])
+def test_a_damaged_record(espcn: Bundle, photo: Path, tmp_path: Path, content: bytes, found: str) -> None:
+    out = tmp_path / "made"
+    out.mkdir()
+    (out / ".ganrt-job.json").write_bytes(content)
+    refused = run(espcn.folder, photo, "--out", out)
+    assert refused.exit_code == 3
+    assert re.search(rf"job\.json is damaged: {found}.*; choose another --out, or add --overwrite", refused.stderr)
+
+
+def test_a_folder_is_no_file_that_exists(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "made" / "photo.png").mkdir(parents=True)
+    refused = run(espcn.folder, photo, "--out", tmp_path / "made", "--skip-existing")
+    assert refused.exit_code == 3 and "photo.png cannot be written: Is a directory" in refused.stderr
 
 
 def test_names_that_are_no_text(espcn: Bundle, tmp_path: Path) -> None:
