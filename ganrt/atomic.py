@@ -15,6 +15,8 @@ from ganrt.errors import GanrtError, MachineError, RequestError
 
 _DRAFT = re.compile(r"\.(.+)\.[0-9a-f]{8}", re.DOTALL)
 """Name of a draft: that of the file, with a random number."""
+MOST_NAME = 255
+"""Most bytes of a name in common file systems."""
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -143,16 +145,24 @@ def _replace_folder(draft: Path, path: Path) -> None:
 
 
 def list_drafts(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield what killed processes left in a folder: the name of each file or folder that they began, and its draft."""
+    """Yield what killed processes left in a folder: the name of each file or folder that they began, shortened by
+    `shorten_name`, and its draft."""
     for path in list(folder.iterdir()):
         found = _DRAFT.fullmatch(path.name)
         if found:
             yield found[1], path
 
 
+def shorten_name(name: str) -> str:
+    """The part of a name that the names of its drafts hold: all of it, unless it is so long that they would not fit."""
+    content = os.fsencode(name)
+    most = MOST_NAME - len(".") - len(".") - 8
+    return name if len(content) <= most else content[:most].decode(errors="ignore")
+
+
 def name_draft(path: Path) -> Path:
     """An unused hidden name on the same file system."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    return path.with_name(f".{shorten_name(path.name)}.{secrets.token_hex(4)}")
 
 
 @contextmanager

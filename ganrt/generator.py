@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -371,6 +372,8 @@ class Generator:
             number, picture = numbered
             return self.transform(picture, tile=tile, seed=seed, start=number, labels=labels, depth=depth, **inputs)
 
+        if isinstance(pictures, str | Path | bytes | bytearray | memoryview | Photo):
+            raise RequestError(f"pictures is one {type(pictures).__name__}; give a list, or another iterable, of them")
         return compute_ahead(compute, enumerate(pictures, start))
 
     @property

@@ -13,6 +13,7 @@ from ganrt.json_reader import read_bytes, read_json
 
 _NAME = ".ganrt-job.json"
 _SHARDS = "shards"
+_OVERWRITES = "overwrites"
 _LARGEST = 1 << 26
 
 
@@ -30,14 +31,13 @@ class JobRecord:
         self._folder, self._path, self._request = folder, folder / self.name, dict(request)
 
     def is_unfinished(self) -> bool:
-        """Whether the folder holds the beginning of this job. Raises RequestError if it is that of another one."""
+        """Whether the folder holds the beginning of this job. Raises RequestError if it is that of another one,
+        ArtifactError if the record is damaged."""
         if not self._path.is_file():
             return False
-        found = read_json(self._path, _LARGEST)
-        if not isinstance(found, dict):
-            raise ArtifactError(f"{self._path} is damaged: no object")
+        found = self._read()
         what = "another job" if _SHARDS in found else "the beginning of another job"
-        names = sorted({*found, *self._request} - {_SHARDS})
+        names = sorted({*found, *self._request} - {_SHARDS, _OVERWRITES})
         different = [name for name in names if found.get(name) != self._request.get(name)]
         if different:
             name = different[0]
@@ -47,9 +47,18 @@ class JobRecord:
             )
         return True
 
-    def begin(self) -> None:
-        """Write the record."""
-        self._write(self._request)
+    def begin(self, overwrite: bool = False) -> None:
+        """Write the record.
+
+        Args:
+            overwrite: the job replaces files that are there already.
+        """
+        self._write({**self._request, _OVERWRITES: True} if overwrite else self._request)
+
+    def find_beginning(self) -> tuple[int, bool]:
+        """When an unfinished job began, in nanoseconds by the clock of the file system, and whether it replaces files:
+        those that are older are not of this job."""
+        return self._path.stat().st_mtime_ns, bool(self._read().get(_OVERWRITES))
 
     def finish(self, files: Sequence[str] = ()) -> None:
         """Remove it: the job is done.
@@ -58,6 +67,16 @@ class JobRecord:
             files: what the job has made, for a record that stays.
         """
         self._path.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any]:
+        advice = "choose another --out, or add --overwrite"
+        try:
+            found = read_json(self._path, _LARGEST)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; {advice}") from error
+        if not isinstance(found, dict):
+            raise ArtifactError(f"{self._path} is damaged: no object; {advice}")
+        return found
 
     def _write(self, content: Mapping[str, Any]) -> None:
         """Write the record, if it is another: a job that is done may lie where nothing can be written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ class Existing:
     overwrite: bool = False
     skip: bool = False
 
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip:
+            raise RequestError("--skip-existing leaves files that --overwrite replaces; leave one of them out")
+
 
 def select_tasks(tasks: Sequence[Task], record: JobRecord, existing: Existing) -> list[Task]:
     """The tasks that are left to do. Files that the beginning of this job has written are complete, and stay, unless
@@ -41,9 +46,10 @@ def select_tasks(tasks: Sequence[Task], record: JobRecord, existing: Existing) -
             atomic.check_output(task.target, True)
         return list(tasks)
     if existing.skip:
-        return [task for task in tasks if not task.target.exists()]
+        return [task for task in tasks if not task.target.is_file()]
     if record.is_unfinished():
-        return [task for task in tasks if not _is_made(task)]
+        beginning, replaces = record.find_beginning()
+        return [task for task in tasks if not _is_made(task, beginning, replaces)]
     made = next((task.target for task in tasks if task.target.exists()), None)
     if made is not None:
         raise RequestError(
@@ -54,18 +60,27 @@ def select_tasks(tasks: Sequence[Task], record: JobRecord, existing: Existing) -
     return list(tasks)
 
 
-def _is_made(task: Task) -> bool:
-    if not task.target.exists():
+def _is_made(task: Task, beginning: int, replaces: bool) -> bool:
+    """Whether a target is there that is newer than its source. What is older than the beginning of the job is not made
+    by it: it is replaced if the job `replaces` files, and stays otherwise."""
+    if not task.target.is_file():
         return False
-    return not task.source.exists() or task.target.stat().st_mtime_ns >= task.source.stat().st_mtime_ns
+    made = task.target.stat().st_mtime_ns
+    if made < beginning:
+        return not replaces
+    if not task.source.exists():
+        return True
+    source = task.source.stat()
+    # A file that is moved or copied over another one keeps the time of its content, and not that of its inode.
+    return made >= max(source.st_mtime_ns, source.st_ctime_ns)
 
 
 def _remove_drafts(tasks: Sequence[Task]) -> None:
     """Remove what a killed process had not finished."""
-    targets = {task.target for task in tasks}
-    for folder in {target.parent for target in targets}:
+    begun = {task.target.with_name(atomic.shorten_name(task.target.name)) for task in tasks}
+    for folder in {target.parent for target in begun}:
         for name, path in atomic.list_drafts(folder) if folder.is_dir() else ():
-            if folder / name in targets:
+            if folder / name in begun:
                 path.unlink()
 
 
@@ -87,16 +102,17 @@ class PictureJob:
         """
         record = JobRecord(self.out, self.describe())
         if len(self.tasks) == 1:
-            return self._transform(select_tasks(self.tasks, record, existing), keep_going, lambda: False)
+            return self._transform(select_tasks(self.tasks, record, existing), keep_going, lambda: False)[0]
         with atomic.translate_os_errors(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
         with lock_folder(self.out):
             left = select_tasks(self.tasks, record, existing)
             _remove_drafts(self.tasks)
-            record.begin()
+            if existing.overwrite or existing.skip or not record.is_unfinished():
+                record.begin(existing.overwrite)
             with watch_signals() as stop:
-                failures = self._transform(left, keep_going, lambda: stop.number != 0)
-            if stop.number and not all(task.target.exists() for task in self.tasks):
+                failures, done = self._transform(left, keep_going, lambda: stop.number != 0)
+            if done < len(left):
                 command = "the same command without --overwrite" if existing.overwrite else "the same command"
                 log(f"stopped by {stop.name}; {command} continues")
                 raise SystemExit(stop.exit_code)
@@ -104,7 +120,10 @@ class PictureJob:
                 record.finish()
         return failures
 
-    def _transform(self, left: Sequence[Task], keep_going: bool, is_stopped: Callable[[], bool]) -> list[Failure]:
+    def _transform(
+        self, left: Sequence[Task], keep_going: bool, is_stopped: Callable[[], bool]
+    ) -> tuple[list[Failure], int]:
+        """Returns the failures, and how many tasks were done."""
         change, wanted = self.options.make_change(self.generator), self.options
         pipeline = Pipeline(change, wanted.reading, wanted.quality, keep_going, log)
         made = 0
@@ -124,7 +143,7 @@ class PictureJob:
             click.echo(f"{count_things(there, 'picture was', 'pictures were')} there already")
         for failure in failures:
             log(f"failed: {failure}")
-        return failures
+        return failures, made
 
     def describe(self) -> dict[str, str]:
         """Everything that the results depend on, beside the content of the sources."""
@@ -132,5 +151,5 @@ class PictureJob:
         return self.options.describe() | {
             "bundle": self.generator.info.digest or "",
             "configuration": str(self.generator.info.config),
-            "pictures": f"{len(self.tasks)}, sha256 {hashlib.sha256(names.encode()).hexdigest()}",
+            "the list of pictures": f"{len(self.tasks)}, sha256 {hashlib.sha256(os.fsencode(names)).hexdigest()}",
         }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ganrt.atomic import MOST_NAME
 from ganrt.errors import ArtifactError, RequestError
 from ganrt.photos import FILE_FORMATS
 
@@ -18,6 +20,10 @@ WRITTEN = {".png": "png", ".apng": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".jfi
     ".tiff": "tiff",
 }
 """Ending -> the format that it stands for. Pictures of other formats become PNG files, which lose nothing."""
+
+
+LINK_TO_FOLDER, BROKEN_LINK, NO_FILE = "link to a folder", "link to nothing", "no file"
+"""What is in a folder and is not looked at, whatever its ending."""
 
 
 class Task(NamedTuple):
@@ -46,10 +52,14 @@ def plan_tasks(sources: Sequence[Path], out: Path, form: str | None, suffix: str
 
     Where two pictures would get one name, that of another ending keeps it in the name, such as `logo.gif.png`.
 
-    Raises RequestError when two pictures would get one name or one would replace itself, ArtifactError for a folder
-    without pictures.
+    Raises RequestError when two pictures would get one name, one would replace itself or another source, and for names
+    that cannot be; ArtifactError for a folder without pictures, or that cannot be read.
     """
     ending = out.suffix.lower()
+    if "/" in suffix:
+        raise RequestError(f"--suffix {suffix} holds a slash; it is appended to names, and --out chooses the folder")
+    if ending in READ_SUFFIXES and ending not in WRITTEN and not out.is_dir():
+        raise RequestError(f"{out} cannot be written: {ending} files are only read; end it in {', '.join(WRITTEN)}")
     if ending in WRITTEN and not out.is_dir():
         if len(sources) > 1 or sources[0].is_dir():
             raise RequestError(f"{out} is the name of one picture; for several, --out is a folder")
@@ -90,17 +100,35 @@ def _list_sources(sources: Sequence[Path], out: Path) -> Iterator[tuple[Path, Pa
 
 def _list_files(folder: Path) -> list[Path]:
     """All files in a folder and below, sorted by path, without hidden ones: systems keep previews in these."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    return [path for path in _list_entries(folder) if path.is_file()]
+
+
+def _list_entries(folder: Path) -> list[Path]:
+    """All that is in a folder and below but folders, sorted by path, without what is hidden. Links to folders are not
+    followed. Raises ArtifactError for a folder that cannot be read."""
+
+    def reject(error: OSError) -> None:
+        raise ArtifactError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=reject):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        found += [Path(place, name) for name in [*names, *links] if not name.startswith(".")]
+    return sorted(found)
 
 
 def count_skipped(folder: Path) -> dict[str, int]:
-    """Ending -> number of the files in a folder and below that are not looked at. Hidden ones do not count."""
-    endings = Counter(path.suffix.lower() for path in _list_files(folder))
-    return {ending: number for ending, number in endings.items() if ending not in READ_SUFFIXES}
+    """Ending, or what it is instead of a file, -> number of the entries of a folder and below that are not looked at.
+    Hidden ones do not count."""
+    kinds = Counter(_name_kind(path) for path in _list_entries(folder))
+    return {kind: number for kind, number in kinds.items() if kind not in READ_SUFFIXES}
+
+
+def _name_kind(path: Path) -> str:
+    if path.is_file():
+        return path.suffix.lower()
+    return LINK_TO_FOLDER if path.is_dir() else BROKEN_LINK if path.is_symlink() else NO_FILE
 
 
 def _choose_ending(source: Path, form: str | None) -> str:
@@ -116,9 +144,16 @@ def _keep_ending(inner: Path, name: Path) -> Path:
 
 def _check_names(tasks: Sequence[Task]) -> None:
     names: dict[Path, Path] = {}
+    sources = {task.source.resolve(): task.source for task in tasks}
     for source, target, _ in tasks:
+        if len(os.fsencode(target.name)) > MOST_NAME:
+            raise RequestError(
+                f"{source} would get a name of more than {MOST_NAME} bytes; rename it, or shorten --suffix"
+            )
         if target in names:
             raise RequestError(f"{names[target]} and {source} would both be written as {target}: rename one")
         names[target] = source
         if target.resolve() == source.resolve():
             raise RequestError(f"{target} is the picture itself; choose another folder, or add --suffix")
+        if target.resolve() in sources:
+            raise RequestError(f"{source} would be written as {target}, which is a source too; choose another folder")

@@ -98,8 +98,11 @@ def transform(bundle: Path | str, sources: tuple[Path, ...], out: Path, **option
 
 
 def _report_skipped(folder: Path, skipped: Mapping[str, int]) -> None:
-    """Say which files of a folder are not looked at: ending -> number."""
+    """Say which files of a folder are not looked at: what `count_skipped` returns."""
+    from ganrt.cli.picture_tasks import LINK_TO_FOLDER
+
     if skipped:
         kinds = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in sorted(skipped.items()))
         advice = "; give each video by itself" if skipped.keys() & set(VIDEO_SUFFIXES) else ""
+        advice += f"; give each {LINK_TO_FOLDER} as a source" if LINK_TO_FOLDER in skipped else ""
         log(f"{folder}: skipped {count_things(sum(skipped.values()), 'file')} of other kinds: {kinds}{advice}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ganrt.checks import is_whole
 from ganrt.errors import RequestError
 from ganrt.photos.photo import Photo
 
@@ -54,8 +55,8 @@ def check_format(photo: Photo, form: str, quality: int | None) -> None:
     """Raise RequestError, naming what to choose instead, where a format cannot hold the pixels of a photo, or takes no
     such quality."""
     kind, frames = FILE_FORMATS[form], photo.frames
-    if quality is not None and not (kind.lossy and 1 <= quality <= 100):
-        raise RequestError(f"quality is {quality} for {kind.name}; it is 1 to 100, and for {_name(lossy=True)}")
+    if quality is not None and not (kind.lossy and is_whole(quality) and 1 <= quality <= 100):
+        raise RequestError(f"quality is {quality!r} for {kind.name}; it is 1 to 100, and for {_name(lossy=True)}")
     if len(frames) > 1 and not kind.frames:
         raise RequestError(f"{kind.name} cannot hold {len(frames)} frames; choose {_name(frames=True)}")
     if any(frame.opacity is not None for frame in frames) and not kind.opacity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, TypeAlias
 
@@ -76,25 +77,35 @@ def read_photo(source: Source, options: ReadOptions = DEFAULTS, name: str | None
 
     remarks: list[str] = []
     if isinstance(source, PIL.Image.Image):
-        return _read_all(source, name or "the picture", options, None, remarks)
+        name = name or "the picture"
+        with _translate_errors(name):
+            return _read_all(source, name, options, None, remarks)
     with open_source(source) as (found, file):
         name = name or found
-        try:
-            with PIXEL_LIMIT.lift():
-                with collect_warnings(remarks):
-                    image = open_image(name, file, options.formats)
-                with image:
-                    return _read_all(image, name, options, file, remarks)
-        except GanrtError:
-            raise
-        except Exception as error:  # Pillow raises almost any exception on damaged files
-            raise ArtifactError(f"{name} cannot be read: {error or type(error).__name__}") from error
+        with _translate_errors(name), PIXEL_LIMIT.lift():
+            with collect_warnings(remarks):
+                image = open_image(name, file, options.formats)
+            with image:
+                return _read_all(image, name, options, file, remarks)
+
+
+@contextmanager
+def _translate_errors(name: str) -> Iterator[None]:
+    """Raise ArtifactError for what Pillow raises."""
+    try:
+        yield
+    except GanrtError:
+        raise
+    except Exception as error:  # Pillow raises almost any exception on damaged files
+        raise ArtifactError(f"{name} cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def _read_all(
     image: PIL.Image.Image, name: str, options: ReadOptions, file: IO[bytes] | None, remarks: list[str]
 ) -> Photo:
     """Read all frames of an image, which is left at the frame that it was at."""
+    if not image.width * image.height:
+        raise ArtifactError(f"{name} has {image.width} x {image.height} pixels")
     count = getattr(image, "n_frames", 1)
     used = count if options.all_frames and image.format not in _STILL else 1
     if image.width * image.height * used > options.most_pixels:
@@ -133,7 +144,7 @@ def _open_exif(image: PIL.Image.Image, remarks: list[str]) -> PIL.Image.Exif:
             for directory in EXIF_DIRECTORIES:
                 found.get_ifd(directory)
     except Exception as error:  # Pillow raises almost any exception on damaged data
-        remarks.append(f"has damaged EXIF data, which is left out: {error or type(error).__name__}")
+        remarks.append(f"has damaged EXIF data, which is left out: {str(error) or type(error).__name__}")
         return PIL.Image.Exif()
     return found
 

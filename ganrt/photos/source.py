@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import threading
 import warnings
@@ -68,8 +69,8 @@ def collect_warnings(remarks: list[str]) -> Iterator[None]:
 def open_source(source: FileSource) -> Iterator[tuple[str, IO[bytes]]]:
     """Open a source for reading from its beginning. Files that were given open stay open.
 
-    Yields a name for messages, and the file. Raises ArtifactError for a file that cannot be opened, RequestError for
-    one that is open as text.
+    Yields a name for messages, and the file. Raises ArtifactError for a file that cannot be opened or read,
+    RequestError for one that is open as text, or whose methods are asynchronous.
     """
     if isinstance(source, str | Path):
         try:
@@ -79,7 +80,7 @@ def open_source(source: FileSource) -> Iterator[tuple[str, IO[bytes]]]:
         except ValueError as error:
             raise ArtifactError(f"{str(source)!r} cannot be read: {error}") from error
         with file:
-            yield str(source), file
+            yield str(source), _rewind(file)
     elif isinstance(source, bytes | bytearray | memoryview):
         yield "the picture", io.BytesIO(source)
     else:
@@ -93,14 +94,19 @@ def _find_name(file: IO[bytes]) -> str:
 
 def _rewind(file: IO[bytes]) -> IO[bytes]:
     """The file at its beginning, or its content if it cannot be wound back."""
-    if file.seekable():
-        file.seek(0)
-        if isinstance(file.read(0), bytes):
-            return file
-    else:
-        content = file.read()
-        if isinstance(content, bytes):
-            return io.BytesIO(content)
+    if inspect.iscoroutinefunction(file.read):
+        raise RequestError(f"{_find_name(file)} is read asynchronously; give its content: await file.read()")
+    try:
+        if hasattr(file, "seekable") and file.seekable():
+            file.seek(0)
+            if isinstance(file.read(0), bytes):
+                return file
+        else:  # a pipe, or an object that does not say
+            content = file.read()
+            if isinstance(content, bytes):
+                return io.BytesIO(content)
+    except (OSError, ValueError) as error:  # ValueError: the file is closed
+        raise ArtifactError(f"{_find_name(file)} cannot be read: {error}") from error
     raise RequestError(f"{_find_name(file)} is open as text; open it in binary mode: open(path, 'rb')")
 
 

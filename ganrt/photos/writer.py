@@ -33,9 +33,11 @@ def encode_photo(photo: Photo, form: str, quality: int | None = None, level: int
         quality: 1 to 100, of JPEG (default 95), AVIF (default 90) and WebP (default: lossless).
         level: of PNG's compression, 0 to 9. Levels above 3 take several times as long, for a few percent.
 
-    Raises RequestError, naming what to choose instead, where the format cannot hold the pixels; MissingLibraryError for
-    16 bits of color without the extra `deep`.
+    Raises RequestError, naming what to choose instead, for another format, and where the format cannot hold the pixels;
+    MissingLibraryError for 16 bits of color without the extra `deep`.
     """
+    if form not in FILE_FORMATS:
+        raise RequestError(f"form is {form!r}; choose {', '.join(FILE_FORMATS)}")
     kind = FILE_FORMATS[form]
     photo = replace(photo, frames=tuple(_drop_full_opacity(frame) for frame in photo.frames))
     check_format(photo, form, quality)
@@ -52,7 +54,7 @@ def encode_photo(photo: Photo, form: str, quality: int | None = None, level: int
                 settings |= {"duration": round_durations([frame.milliseconds for frame in photo.frames])}
         images[0].save(buffer, kind.name, **settings)
     except (OSError, ValueError, OverflowError, MemoryError, struct.error) as error:
-        raise RequestError(f"{kind.name} cannot hold it: {error or type(error).__name__}") from error
+        raise RequestError(f"{kind.name} cannot hold it: {str(error) or type(error).__name__}") from error
     return buffer.getvalue()
 
 

@@ -26,7 +26,8 @@ _PIXEL_BYTES = {"PNG": 48, "JPEG": 24, "WEBP": 64}
 def decode_picture(
     name: str, content: bytes, channels: int, most_pixels: int, reserve: Callable[[int], None] = lambda _: None
 ) -> Pictures:
-    """Decode a PNG, JPEG or WebP file as `ganrt.read_photo` does: upright, sRGB, 8 bits.
+    """Decode a PNG, JPEG or WebP file as `ganrt.read_photo` does: upright, sRGB, 8 bits; of an MPO file, which phones
+    write, the first picture.
 
     Args:
         name: of the input, for messages.
@@ -42,7 +43,8 @@ def decode_picture(
     images.check_file_channels(name, channels)
     try:
         with PIL.Image.open(io.BytesIO(content), formats=FORMATS) as file:
-            size, form, animated = file.size, file.format or "WEBP", getattr(file, "is_animated", False)
+            size, form = file.size, "JPEG" if file.format == "MPO" else file.format or "WEBP"
+            animated = form != "JPEG" and getattr(file, "is_animated", False)
     except PIL.UnidentifiedImageError as error:
         raise RequestError(f"{name} is not a {', '.join(FORMATS)} file") from error
     except PIL.Image.DecompressionBombError as error:

@@ -1,10 +1,14 @@
 """Which files `ganrt transform` reads and writes."""
 
+import errno
+import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ganrt.cli.picture_tasks import Task, count_skipped, plan_tasks
+from ganrt.cli.picture_tasks import BROKEN_LINK, LINK_TO_FOLDER, NO_FILE, Task, count_skipped, plan_tasks
 from ganrt.errors import ArtifactError, RequestError
 
 
@@ -101,6 +105,56 @@ def test_hidden_files_are_no_sources_and_others_are_counted(folder: Path) -> Non
     write("in/a.png", "in/._a.png", "in/.thumbnails/b.png", "in/c.HEIC", "in/d/e.heic", "in/Makefile")
     assert plan("in") == {"in/a.png": "out/a.png"}
     assert count_skipped(Path("in")) == {".heic": 2, "": 1}
+
+
+def test_links_and_what_is_no_file_are_counted(folder: Path) -> None:
+    write("in/a.png", "elsewhere/b.png", "elsewhere/.hidden.png")
+    Path("in/folder.png").symlink_to("../elsewhere")
+    Path("in/file.png").symlink_to("../elsewhere/b.png")
+    Path("in/nothing.png").symlink_to("absent.png")
+    Path("in/.nothing.png").symlink_to("absent.png")
+    os.mkfifo("in/pipe.png")
+    assert plan("in") == {"in/a.png": "out/a.png", "in/file.png": "out/file.png"}
+    assert count_skipped(Path("in")) == {LINK_TO_FOLDER: 1, BROKEN_LINK: 1, NO_FILE: 1}
+
+
+def test_a_folder_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("in/a.png", "in/closed/b.png")
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ArtifactError, match=r"^in/closed cannot be read: Permission denied$"):
+        plan("in")
+
+
+@pytest.mark.parametrize(
+    ("sources", "out", "suffix", "message"),
+    [
+        (["a.png"], "made.bmp", "", "made.bmp cannot be written: .bmp files are only read; end it in .png, .apng"),
+        (["a.png", "b.png"], "made.GIF", "", "made.GIF cannot be written: .gif files are only read"),
+        (["a.png"], "out", "/x", "--suffix /x holds a slash"),
+        (["a.png"], "out", "x" * 251, "a.png would get a name of more than 255 bytes; rename it, or shorten --suffix"),
+        (["a.png"], "out", "é" * 126, "a.png would get a name of more than 255 bytes; rename it, or shorten --suffix"),
+        (["a.png", "out/a_4x.png"], "out", "_4x", "a.png would be written as out/a_4x.png, which is a source too"),
+    ],
+)
+def test_names_that_cannot_be_written(folder: Path, sources: list[str], out: str, suffix: str, message: str) -> None:
+    write(*sources)
+    with pytest.raises(RequestError, match=f"^{re.escape(message)}"):
+        plan(*sources, out=out, suffix=suffix)
+
+
+def test_the_longest_names(folder: Path) -> None:
+    write("a.png")
+    ((_, target),) = plan("a.png", suffix="x" * 250).items()
+    assert len(Path(target).name) == 255
+    write("folder.bmp/old.png")
+    assert plan("a.png", out="folder.bmp") == {"a.png": "folder.bmp/a.png"}
 
 
 def test_a_folder_without_pictures(folder: Path) -> None:

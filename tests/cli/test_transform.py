@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ def test_the_command(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
         (["--depth", "12"], 2, "depth is 12; it must be 8 or 16"),
         (["--max-pixels", "3000"], 3, "photo.png has 64 x 48 pixels; at most 3000 are read"),
         (["--max-side", "0"], 2, "--max-side is 0; it must be"),
+        (["--skip-existing"], 2, "--skip-existing leaves files that --overwrite replaces; leave one of them out"),
     ],
 )
 def test_requests_that_the_command_refuses(
@@ -129,6 +131,8 @@ def test_a_job_that_was_stopped_continues(
     refused = run(espcn.folder, tmp_path / "photos", "--out", out, "--max-side", 8)
     assert refused.exit_code == 2
     assert "holds the beginning of another job, with max-side 'None' instead of '8'" in refused.stderr
+    renamed = run(espcn.folder, tmp_path / "photos", "--out", out, "--suffix", "_2x")
+    assert "holds the beginning of another job, with suffix '' instead of '_2x'" in renamed.stderr
     again = run(espcn.folder, tmp_path / "photos", "--out", out)
     assert again.exit_code == 0 and "3 pictures by" in again.stdout and "2 pictures were there already" in again.stdout
     assert read_folder(out) == whole
@@ -144,7 +148,7 @@ def test_other_pictures_are_another_job(
         run(espcn.folder, tmp_path / "photos", "--out", out)
     (tmp_path / "photos" / "a" / "0.png").unlink()
     refused = run(espcn.folder, tmp_path / "photos", "--out", out)
-    assert refused.exit_code == 2 and "holds the beginning of another job, with pictures" in refused.stderr
+    assert refused.exit_code == 2 and "holds the beginning of another job, with the list of pictures" in refused.stderr
     assert run(espcn.folder, tmp_path / "photos", "--out", out, "--skip-existing").exit_code == 0
     assert set(read_folder(out)) == set(whole)
 
@@ -242,12 +246,100 @@ def test_a_signal_ends_the_job_behind_a_picture(
     assert read_folder(out) == whole
 
 
+@pytest.mark.parametrize("stop", ["signal", "kill"])
+def test_a_job_that_replaces_files_and_is_stopped_replaces_the_others_when_it_continues(
+    espcn: Bundle, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    out, write_file = tmp_path / "made", atomic.write_file
+    assert run(espcn.folder, tmp_path / "photos", "--out", out, "--max-side", 5).exit_code == 0
+    for name in read_folder(out):
+        os.utime(out / name, ns=((out / name).stat().st_mtime_ns - 10**9,) * 2)
+    old = read_folder(out)
+
+    def write(path: Path, content: bytes) -> None:
+        write_file(path, content)
+        if path.name == "0.png":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(picture_pipeline, "usable_cores", lambda: 1)
+        if stop == "signal":
+            patched.setattr(atomic, "write_file", write)
+        else:
+            stop_behind(patched, 2)
+        stopped = run(espcn.folder, tmp_path / "photos", "--out", out, "--overwrite")
+    assert stopped.exit_code == (128 + signal.SIGTERM if stop == "signal" else 130)
+    assert stop == "kill" or "the same command without --overwrite continues" in stopped.stderr
+    left = [name for name, content in read_folder(out).items() if content == old.get(name)]
+    assert 0 < len(left) < 5
+    again = run(espcn.folder, tmp_path / "photos", "--out", out)
+    assert again.exit_code == 0 and f"{len(left)} picture" in again.stdout
+    assert read_folder(out) == whole
+
+
+def test_what_was_left_as_it_is_stays_when_a_job_continues(
+    espcn: Bundle, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "made"
+    (out / "b").mkdir(parents=True)
+    (out / "b" / "3.png").write_bytes(b"mine")
+    os.utime(out / "b" / "3.png", (1, 1))
+    with monkeypatch.context() as patched:
+        stop_behind(patched, 2)
+        assert run(espcn.folder, tmp_path / "photos", "--out", out, "--skip-existing").exit_code == 130
+    assert run(espcn.folder, tmp_path / "photos", "--out", out).exit_code == 0
+    assert read_folder(out) == whole | {"b/3.png": b"mine"}
+
+
+def test_a_picture_that_was_replaced_by_an_older_one_is_made_again(
+    espcn: Bundle, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, changed = tmp_path / "made", tmp_path / "photos" / "a" / "0.png"
+    with monkeypatch.context() as patched:
+        stop_behind(patched, 4)
+        run(espcn.folder, tmp_path / "photos", "--out", out)
+    time.sleep(0.02)  # the clock of a file system ticks a hundred times a second
+    changed.write_bytes(encode_png(np.ones((12, 10, 4), np.uint8)))
+    os.utime(changed, ns=(10**9, 10**9))
+    assert "2 pictures by" in run(espcn.folder, tmp_path / "photos", "--out", out).stdout
+    assert (read_photo(out / "a" / "0.png").frames[0].join()[..., 3] == 1).all()
+
+
+@pytest.mark.parametrize(("content", "found"), [(b"", "Expecting value"), (b"[]", "no object")])
+def test_a_damaged_record(espcn: Bundle, photo: Path, tmp_path: Path, content: bytes, found: str) -> None:
+    out = tmp_path / "made"
+    out.mkdir()
+    (out / ".ganrt-job.json").write_bytes(content)
+    refused = run(espcn.folder, photo, "--out", out)
+    assert refused.exit_code == 3
+    assert re.search(rf"job\.json is damaged: {found}.*; choose another --out, or add --overwrite", refused.stderr)
+
+
+def test_a_folder_is_no_file_that_exists(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "made" / "photo.png").mkdir(parents=True)
+    refused = run(espcn.folder, photo, "--out", tmp_path / "made", "--skip-existing")
+    assert refused.exit_code == 3 and "photo.png cannot be written: Is a directory" in refused.stderr
+
+
+def test_names_that_are_no_text(espcn: Bundle, tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", 2)
+    name = os.fsdecode(b"caf\xe9.png")
+    (tmp_path / "photos" / "a" / "0.png").rename(tmp_path / "photos" / name)
+    done = run(espcn.folder, tmp_path / "photos", "--out", tmp_path / "made")
+    assert done.exit_code == 0, done.output
+    assert set(read_folder(tmp_path / "made")) == {name, "b/1.png"}
+
+
 def test_what_a_killed_process_had_begun_is_removed(espcn: Bundle, whole: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "made" / "a").mkdir(parents=True)
-    for name in (".0.png.0123abcd", ".mine.png.0123abcd"):
+    long = "x" * 251 + ".png"
+    (tmp_path / "photos" / "a" / long).write_bytes(encode_png(PHOTO))
+    for name in (".0.png.0123abcd", ".mine.png.0123abcd", f".{long[:245]}.0123abcd"):
         (tmp_path / "made" / "a" / name).write_bytes(b"half")
     assert run(espcn.folder, tmp_path / "photos", "--out", tmp_path / "made").exit_code == 0
-    assert read_folder(tmp_path / "made") == whole | {"a/.mine.png.0123abcd": b"half"}
+    made = read_folder(tmp_path / "made")
+    assert made.pop(f"a/{long}")
+    assert made == whole | {"a/.mine.png.0123abcd": b"half"}
 
 
 def test_two_jobs_in_one_folder(espcn: Bundle, whole: dict[str, bytes], tmp_path: Path) -> None:
@@ -260,5 +352,7 @@ def test_files_that_are_not_read_are_said(espcn: Bundle, tmp_path: Path) -> None
     write_photos(tmp_path / "photos", 2)
     for name in ("c.heic", "d.heic", "notes"):
         (tmp_path / "photos" / name).touch()
+    (tmp_path / "photos" / "link").symlink_to(tmp_path)
     done = run(espcn.folder, tmp_path / "photos", "--out", tmp_path / "made")
-    assert f"{tmp_path / 'photos'}: skipped 3 files of other kinds: 1 without ending, 2 .heic" in done.stderr
+    counts = "1 without ending, 2 .heic, 1 link to a folder; give each link to a folder as a source"
+    assert f"{tmp_path / 'photos'}: skipped 4 files of other kinds: {counts}" in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ganrt.atomic import check_output, new_draft, new_folder, write_file
+from ganrt.atomic import check_output, list_drafts, new_draft, new_folder, shorten_name, write_file
 from ganrt.errors import MachineError, RequestError
 
 KILLED = """
@@ -47,6 +47,17 @@ def names(folder: Path) -> list[str]:
 
 def visible(folder: Path) -> list[str]:
     return [name for name in names(folder) if not name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("x" * 255, 245), ("x" * 246, 245), ("x" * 245, 245), ("é" * 127, 122), ("é" * 122, 122)]
+)
+def test_names_that_leave_no_room_for_those_of_drafts(tmp_path: Path, name: str, kept: int) -> None:
+    run_killed(KILLED, tmp_path / name)
+    ((begun, draft),) = list_drafts(tmp_path)
+    assert begun == shorten_name(name) == name[:kept] and draft.exists()
+    write_file(tmp_path / name, b"new")
+    assert (tmp_path / name).read_bytes() == b"new"
 
 
 def test_a_file_is_written_with_the_usual_permissions(tmp_path: Path) -> None:

@@ -79,3 +79,10 @@ def test_several_transparent_pictures_are_a_grid() -> None:
 def test_channels_that_files_do_not_have_are_named() -> None:
     with pytest.raises(RequestError, match="the picture 'x' takes 5 channels, and picture files have 1, 3 or 4"):
         read(write(RGBA), 5)
+
+
+def test_the_first_picture_of_what_phones_write_is_taken() -> None:
+    picture, preview = (PIL.Image.new("RGB", size, "red") for size in ((16, 8), (4, 2)))
+    buffer = io.BytesIO()
+    picture.save(buffer, "MPO", save_all=True, append_images=[preview])
+    assert read(buffer.getvalue(), 3).shape == (8, 16, 3)
