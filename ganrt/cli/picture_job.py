@@ -10,7 +10,9 @@ from pathlib import Path
 
 import click
 
+import ganrt
 from ganrt import atomic
+from ganrt.backend import library_version
 from ganrt.cli.picture_options import PictureOptions
 from ganrt.cli.picture_pipeline import Failure, Pipeline
 from ganrt.cli.picture_tasks import Task
@@ -75,9 +77,10 @@ def _is_made(task: Task, beginning: int, replaces: bool) -> bool:
     return made >= max(source.st_mtime_ns, source.st_ctime_ns)
 
 
-def _remove_drafts(tasks: Sequence[Task]) -> None:
+def _remove_drafts(tasks: Sequence[Task], out: Path) -> None:
     """Remove what a killed process had not finished."""
-    begun = {task.target.with_name(atomic.shorten_name(task.target.name)) for task in tasks}
+    targets = [*(task.target for task in tasks), out / JobRecord.name]
+    begun = {target.with_name(atomic.shorten_name(target.name)) for target in targets}
     for folder in {target.parent for target in begun}:
         for name, path in atomic.list_drafts(folder) if folder.is_dir() else ():
             if folder / name in begun:
@@ -107,7 +110,7 @@ class PictureJob:
             self.out.mkdir(parents=True, exist_ok=True)
         with lock_folder(self.out):
             left = select_tasks(self.tasks, record, existing)
-            _remove_drafts(self.tasks)
+            _remove_drafts(self.tasks, self.out)
             if existing.overwrite or existing.skip or not record.is_unfinished():
                 record.begin(existing.overwrite)
             with watch_signals() as stop:
@@ -145,11 +148,17 @@ class PictureJob:
             log(f"failed: {failure}")
         return failures, made
 
+    def _list_versions(self) -> dict[str, str]:
+        """Of all that computes and writes pictures."""
+        codecs = {name: library_version(name) for name in ("pillow", "imagecodecs", "tifffile")}
+        return {"ganrt": ganrt.__version__, **self.generator.info.details, **codecs}
+
     def describe(self) -> dict[str, str]:
         """Everything that the results depend on, beside the content of the sources."""
         names = "\n".join(f"{task.source}\n{task.target}" for task in self.tasks)
         return self.options.describe() | {
             "bundle": self.generator.info.digest or "",
             "configuration": str(self.generator.info.config),
+            "libraries": ", ".join(f"{name} {version}" for name, version in self._list_versions().items()),
             "the list of pictures": f"{len(self.tasks)}, sha256 {hashlib.sha256(os.fsencode(names)).hexdigest()}",
         }

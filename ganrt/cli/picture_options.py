@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ganrt.checks import require_whole
 from ganrt.cli.parsing import parse_numbers, parse_settings
-from ganrt.errors import ArtifactError
+from ganrt.cli.picture_tasks import Task
+from ganrt.errors import ArtifactError, RequestError
 from ganrt.generator import Generator
-from ganrt.photos import Photo, ReadOptions, read_photo
+from ganrt.photos import FILE_FORMATS, Photo, ReadOptions, read_photo
 
 _SETTINGS = ("tile", "seed", "labels", "depth")
 """Options that are arguments of `Generator.transform_photo`."""
@@ -50,6 +51,16 @@ class PictureOptions:
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         inputs = photos | parse_numbers(found["values"], "--set")
         return cls(**writing, reading=reading, settings=settings, inputs=inputs, digests=digests)
+
+    def check_quality(self, tasks: Sequence[Task]) -> None:
+        """Raise RequestError if a quality was asked for that none of the formats has."""
+        lossy = [name for name, form in FILE_FORMATS.items() if form.lossy]
+        if self.quality is None:
+            return
+        if not 1 <= self.quality <= 100:
+            raise RequestError(f"--quality is {self.quality}; it is 1 to 100")
+        if not any(task.format in lossy for task in tasks):
+            raise RequestError(f"--quality is for {', '.join(lossy)}, and no picture is written as one; leave it out")
 
     def describe(self) -> dict[str, str]:
         """Everything that a result depends on beside the picture and the model."""

@@ -12,7 +12,7 @@ from ganrt import atomic
 from ganrt.cli.picture_tasks import Task
 from ganrt.errors import ArtifactError, BackendError, GanrtError, MissingLibraryError, RequestError
 from ganrt.machine import usable_cores
-from ganrt.photos import Photo, ReadOptions, encode_photo, list_losses, read_photo
+from ganrt.photos import FILE_FORMATS, Photo, ReadOptions, encode_photo, list_losses, read_photo
 
 _OF_A_PICTURE = (ArtifactError, BackendError, RequestError, MissingLibraryError)
 """Errors that one picture may have, and the next not."""
@@ -41,6 +41,7 @@ class Pipeline:
     """Makes a photo of a photo, which has a number. Called by several threads at a time."""
     options: ReadOptions
     quality: int | None
+    """Of formats that lose something; others have none."""
     keep_going: bool
     """Continue after a picture that cannot be read, computed or written."""
     log: Callable[[str], None]
@@ -96,8 +97,9 @@ class Pipeline:
     def _write(self, task: Task, photo: Photo) -> None:
         for loss in list_losses(photo, task.format):
             self.log(f"{task.target}: {loss}")
+        quality = self.quality if FILE_FORMATS[task.format].lossy else None
         try:
-            content = encode_photo(photo, task.format, self.quality)
+            content = encode_photo(photo, task.format, quality)
         except RequestError as error:
             raise RequestError(f"{task.target}: {error}") from error
         atomic.write_file(task.target, content)

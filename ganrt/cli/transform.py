@@ -89,6 +89,7 @@ def transform(bundle: Path | str, sources: tuple[Path, ...], out: Path, **option
     keep_going = options.pop("keep_going")
     wanted = PictureOptions.take(options)
     tasks = plan_tasks(sources, out, wanted.form, wanted.suffix)
+    wanted.check_quality(tasks)
     for folder in (source for source in sources if source.is_dir()):
         _report_skipped(folder, count_skipped(folder))
     with load_generator(bundle, **options) as generator:

@@ -66,7 +66,8 @@ def test_the_command(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
         (["absent.png"], 3, "absent.png cannot be read"),
         (["--out", "."], 2, "is the picture itself; choose another folder"),
         (["elsewhere/photo.png"], 2, "would both be written as made/photo.png: rename one"),
-        (["--quality", "80"], 2, "made/photo.png: quality is 80 for PNG; it is 1 to 100, and for jpeg, webp, avif"),
+        (["--quality", "80"], 2, "--quality is for jpeg, webp, avif, and no picture is written as one; leave it out"),
+        (["--quality", "0", "--format", "jpeg"], 2, "--quality is 0; it is 1 to 100"),
         (["--depth", "12"], 2, "depth is 12; it must be 8 or 16"),
         (["--max-pixels", "3000"], 3, "photo.png has 64 x 48 pixels; at most 3000 are read"),
         (["--max-side", "0"], 2, "--max-side is 0; it must be"),
@@ -356,3 +357,14 @@ def test_files_that_are_not_read_are_said(espcn: Bundle, tmp_path: Path) -> None
     done = run(espcn.folder, tmp_path / "photos", "--out", tmp_path / "made")
     counts = "1 without ending, 2 .heic, 1 link to a folder; give each link to a folder as a source"
     assert f"{tmp_path / 'photos'}: skipped 4 files of other kinds: {counts}" in done.stderr
+
+
+def test_a_quality_is_of_the_formats_that_have_one(espcn: Bundle, photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jpg"
+    PIL.Image.fromarray(PHOTO).save(other)
+    sizes = []
+    for quality in (10, 95):
+        done = run(espcn.folder, photo, other, "--out", tmp_path / f"made{quality}", "--quality", quality)
+        assert done.exit_code == 0, done.stderr
+        sizes.append([(tmp_path / f"made{quality}" / name).stat().st_size for name in ("photo.png", "other.jpg")])
+    assert sizes[0][0] == sizes[1][0] and sizes[0][1] < sizes[1][1]
