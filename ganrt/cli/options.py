@@ -12,7 +12,18 @@ import click
 from ganrt.backend import BACKENDS
 from ganrt.errors import MissingLibraryError
 
-FILE = click.Path(path_type=Path)
+
+class _NamedPath(click.Path):
+    """A path that is not empty: pathlib takes an empty one, which a shell makes of an unset variable, for the current
+    folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("", b""):
+            self.fail("an empty name was given; name a file or a folder, or write . for the current one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = _NamedPath(path_type=Path)
 
 
 class _BundlePath(click.Path):

@@ -331,3 +331,12 @@ def test_a_checkpoint_of_another_architecture(tmp_path: Path) -> None:
     result = run("export", tmp_path / "other.pth", "--out", tmp_path / "x.ganrt")
     check_error(result, 3, "no checkpoint of a family", "None shares a key with it", "package.module:factory")
     assert not (tmp_path / "x.ganrt").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["sample", "x.ganrt", "--out", ""], ["transform", "x.ganrt", "", "--out", "y"], ["export", "m", "--out", ""]],
+)
+def test_an_empty_name_is_not_the_current_folder(words: list[str]) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2 and "an empty name was given; name a file or a folder" in done.stderr
