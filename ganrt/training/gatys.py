@@ -135,6 +135,8 @@ def _find_device(name: str) -> torch.device:
 def _read(given: Picture, role: str) -> Pictures:
     """uint8 (H, W, 3)."""
     pictures = to_pictures(Image(role, role, 3, (0.0, 1.0)), given)
+    if pictures.dtype != np.uint8:
+        raise RequestError(f"{role} is an array of {pictures.dtype}; give a uint8 array, a path or a Pillow image")
     if len(pictures) != 1:
         raise RequestError(f"{role} holds {len(pictures)} pictures; give one")
     picture: Pictures = split_pictures(pictures, 3)[0][0]

@@ -21,7 +21,8 @@ class ServerProcess:
     """A server, and what it prints."""
 
     def __init__(self, *arguments: str | Path, command: tuple[str, ...] = ("-m", "ganrt", "serve")) -> None:
-        words = [sys.executable, *command, "--port", "0", *map(str, arguments)]
+        port = () if "--port" in arguments else ("--port", "0")
+        words = [sys.executable, *command, *port, *map(str, arguments)]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.output: list[str] = []
         self.errors: list[str] = []

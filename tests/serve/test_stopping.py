@@ -270,7 +270,8 @@ def test_names_of_models(started: list[Settings]) -> None:
     ],
 )
 def test_wrong_arguments(started: list[Settings], arguments: tuple[str, ...], message: str) -> None:
-    result = invoke("A=a", "--port", "0", *arguments)
+    port = () if "--port" in arguments else ("--port", "0")
+    result = invoke("A=a", *port, *arguments)
     assert result.exit_code == 2 and message in result.stderr and not started
 
 

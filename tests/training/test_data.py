@@ -65,7 +65,7 @@ def test_a_folder_is_read_in_order_cropped_and_resized(folder: Path) -> None:
 
 def test_a_damaged_picture_is_named(folder: Path) -> None:
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
-    with pytest.raises(ArtifactError, match=r"bad\.png cannot be read"):
+    with pytest.raises(ArtifactError, match=r"bad\.png begins as a PNG file does, but it is damaged"):
         load_images(f"folder:{folder}", 8, 3)
 
 

@@ -90,7 +90,8 @@ def test_the_style_weight_trades_the_scene_for_the_style() -> None:
         ({"content": PHOTO[:15]}, "content has 15 x 32 pixels at this size; each side needs at least 16"),
         ({"style": STYLE[:, :10]}, "style has 40 x 6 pixels at this size"),
         ({"style": np.stack([STYLE, STYLE])}, "style holds 2 pictures; give one"),
-        ({"content": PHOTO / 255}, "content is an array of float64; give a uint8 array"),
+        ({"content": PHOTO / 255}, "content is an array of float64; give a uint8 or uint16 array"),
+        ({"content": PHOTO.astype(np.uint16)}, "content is an array of uint16; give a uint8 array, a path"),
         ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
         ({"device": "gpu"}, "there is no device 'gpu'; choose auto, cpu, cuda, cuda:N"),
     ],
@@ -102,7 +103,7 @@ def test_requests_that_cannot_be_met(change: dict[str, Any], message: str) -> No
 
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(ArtifactError, match=r"notes\.txt cannot be read as PNG"):
+    with pytest.raises(ArtifactError, match=r"notes\.txt is in none of the formats that are read: PNG"):
         stylize(PHOTO, tmp_path / "notes.txt", device="cpu")
 
 

@@ -117,7 +117,7 @@ def test_a_style_picture_of_one_s_own(tmp_path: Path) -> None:
     (tmp_path / "red.png").write_bytes(images.encode_png(drawn))
     np.testing.assert_array_equal(load_style_picture(str(tmp_path / "red.png"), 8), np.full((8, 8, 3), (200, 0, 0)))
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(ArtifactError, match=r"text\.png cannot be read as PNG, JPEG, WEBP"):
+    with pytest.raises(ArtifactError, match=r"text\.png is in none of the formats that are read: PNG, JPEG, WEBP"):
         load_style_picture(str(tmp_path / "text.png"), 8)
     with pytest.raises(
         RequestError, match="there is no style picture 'starry_night': it is not a file and none of immuno"
