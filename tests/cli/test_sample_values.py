@@ -4,6 +4,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes.sessions import CLASSES, SPEC
 
@@ -107,7 +108,7 @@ def test_files_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def choose(count: int | None = None, each: int | None = None, spec: Any = CLASSES, **given: Any) -> tuple[Any, Any]:
     values = {"seed": 0, "start": 0, "labels": None, "truncation": None, **given}
     count, labels = choose_rows(spec, count, values, each)
-    return count, labels if labels is None or isinstance(labels, int | list) else labels.tolist()
+    return count, labels.tolist() if isinstance(labels, np.ndarray) else labels
 
 
 def test_how_many_pictures_there_are() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,10 +95,10 @@ def test_it_goes_on_where_it_was_stopped(
     assert run(espcn.folder, clip, "--out", whole, *options).exit_code == 0
     transform, left = Generator.transform, iter(range(5))
 
-    def stop(self: Generator, *pictures: object, **inputs: object) -> Pictures:
+    def stop(self: Generator, *pictures: Any, **inputs: Any) -> Any:
         if next(left, None) is None:
             raise RequestError("stopped")
-        return transform(self, *pictures, **inputs)  # type: ignore[arg-type]
+        return transform(self, *pictures, **inputs)
 
     monkeypatch.setattr(Generator, "transform", stop)
     assert run(espcn.folder, clip, "--out", out, *options).exit_code == 2

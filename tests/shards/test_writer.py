@@ -1,7 +1,6 @@
 """Jobs that fail, stop and go on."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from ganrt import atomic
 from ganrt.errors import BackendError, MachineError, RequestError
 from ganrt.feeds import Array, Feeds
 from ganrt.generator import Generator
-from ganrt.images import read_picture
+from ganrt.images import Pictures, read_picture
 from ganrt.sample_request import check_request
 from ganrt.shards import FLAT, FORMATS, Shard, ShardFormat, ShardJob, open_format, write_shards
 from ganrt.shards.writer import list_parts
@@ -146,7 +145,7 @@ def test_pictures_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     session, ahead = FakeSession(), list[int]()
     encoded = 0
 
-    def encode(rows: object, pictures: Sequence[object]) -> list[bytes]:
+    def encode(rows: object, pictures: Pictures) -> list[bytes]:
         nonlocal encoded
         time.sleep(0.005)  # longer than to compute a batch
         ahead.append(len(session.batches) - encoded)
