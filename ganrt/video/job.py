@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av import library_versions
 
 from ganrt import atomic
 from ganrt.checks import require_whole
@@ -222,7 +223,7 @@ class VideoJob:
             "crf": str(self._crf),
             "range": f"{self._part.start} to {self._part.end}",
             "frames of a segment": str(_FRAMES),
-            "PyAV": f"{av.__version__} {av.library_versions}",
+            "PyAV": f"{av.__version__} {library_versions}",
         }
 
     def _make_settings(self, width: int, height: int) -> EncoderSettings:
