@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,13 +16,13 @@ from click.core import ParameterSource
 
 from ganrt.checks import require_whole
 from ganrt.cli.engines import load_generator
+from ganrt.cli.model_inputs import ModelInputs
 from ganrt.cli.options import import_extra
-from ganrt.cli.parsing import parse_numbers, parse_settings
 from ganrt.cli.stopping import watch_signals
 from ganrt.cli.terminal import log, show_item_progress
 from ganrt.errors import RequestError
 from ganrt.images import Pictures
-from ganrt.photos import Frame
+from ganrt.photos import Frame, ReadOptions
 from ganrt.picture_inputs import LUMA
 from ganrt.spec import Label, Spec
 from ganrt.tiles import count_pixels_at_once
@@ -137,15 +136,14 @@ def _transform(source: Path, values: Mapping[str, Any], video: Mapping[str, Any]
     job: VideoJob = videos.VideoJob(source, target, options)
     for remark in job.remarks:
         log(remark)
-    further = {name: Path(path) for name, path in parse_settings(values["files"], "--input").items()}
-    inputs: dict[str, Any] = {**further, **parse_numbers(values["values"], "--set")}
+    inputs = ModelInputs.read(values["files"], values["values"], ReadOptions(most_pixels=values["max_pixels"]))
     settings = {name: values[name] for name in ("tile", "seed", "labels")}
     loading = {name: value for name, value in values.items() if name not in (*_FOR_BOTH, *_FLAGS, *_FOR_PICTURES)}
     with load_generator(values["bundle"], **loading) as generator:
-        key = {name: str(value) for name, value in {**settings, **inputs, "max-side": values["max_side"]}.items()}
-        key |= {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in further.items()}
+        key = {name: str(value) for name, value in {**settings, "max-side": values["max_side"]}.items()}
+        key |= inputs.describe()
         key |= {"bundle": generator.info.digest or "", "configuration": str(generator.info.config)}
-        change = make_change(generator, values["max_side"], settings, inputs)
+        change = make_change(generator, values["max_side"], settings, inputs.values)
         batch = choose_batch(generator.spec, job.pixels, video["batch_frames"])
         with watch_signals() as stop, _show_frames(target.name) as show:
 

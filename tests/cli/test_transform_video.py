@@ -125,6 +125,7 @@ def test_it_goes_on_where_it_was_stopped(
         (["--batch-frames", "0"], 2, "--batch-frames is 0; it must be a whole number from 1 to 256"),
         (["--batch-frames", "257"], 2, "--batch-frames is 257"),
         (["--codec", "h264"], 2, "there is no codec 'h264'; there are libx264, libx265, libvpx-vp9, libsvtav1, ffv1"),
+        (["--input", "style=absent.png"], 3, "absent.png cannot be read: No such file or directory"),
         (["--max-pixels", "700"], 3, "clip.mp4 has frames of 32 x 24 pixels; at most 700 are read (--max-pixels)"),
         (
             ["--out", "b.png"],
