@@ -22,12 +22,15 @@ class JobRecord:
 
     name = _NAME
 
-    def __init__(self, folder: Path, request: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, request: Mapping[str, Any], advice: str = "") -> None:
         """
         Args:
             folder: that the job writes.
             request: everything that its files depend on, as JSON holds it.
+            advice: what else can be done when the folder holds another job; it follows the advice to choose another
+                folder or to overwrite.
         """
+        self._advice = f"choose another --out, or add --overwrite{advice}"
         self._folder, self._path, self._request = folder, folder / self.name, dict(request)
 
     def is_unfinished(self) -> bool:
@@ -43,7 +46,7 @@ class JobRecord:
             name = different[0]
             raise RequestError(
                 f"{self._folder} holds {what}, with {name} {found.get(name)!r:.100} instead of "
-                f"{self._request.get(name)!r:.100}; choose another --out, or add --overwrite"
+                f"{self._request.get(name)!r:.100}; {self._advice}"
             )
         return True
 
@@ -69,13 +72,12 @@ class JobRecord:
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Any]:
-        advice = "choose another --out, or add --overwrite"
         try:
             found = read_json(self._path, _LARGEST)
         except ArtifactError as error:
-            raise ArtifactError(f"{error}; {advice}") from error
+            raise ArtifactError(f"{error}; {self._advice}") from error
         if not isinstance(found, dict):
-            raise ArtifactError(f"{self._path} is damaged: no object; {advice}")
+            raise ArtifactError(f"{self._path} is damaged: no object; {self._advice}")
         return found
 
     def _write(self, content: Mapping[str, Any]) -> None:

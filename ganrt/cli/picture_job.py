@@ -103,7 +103,7 @@ class PictureJob:
         Raises RequestError for files that may not be replaced and for a folder that holds the beginning of another
         job; the error of a picture unless `keep_going`; SystemExit when a signal stopped the job.
         """
-        record = JobRecord(self.out, self.describe())
+        record = JobRecord(self.out, self.describe(), ", or --skip-existing to keep the files that are there")
         if len(self.tasks) == 1:
             return self._transform(select_tasks(self.tasks, record, existing), keep_going, lambda: False)[0]
         with atomic.translate_os_errors(self.out):

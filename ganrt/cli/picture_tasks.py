@@ -150,6 +150,8 @@ def _check_names(tasks: Sequence[Task]) -> None:
             raise RequestError(
                 f"{source} would get a name of more than {MOST_NAME} bytes; rename it, or shorten --suffix"
             )
+        if names.get(target) == source:
+            raise RequestError(f"{source} was given twice; give each picture once")
         if target in names:
             raise RequestError(f"{names[target]} and {source} would both be written as {target}: rename one")
         names[target] = source

@@ -88,6 +88,7 @@ def test_the_ending_decides_the_format(ending: str) -> None:
         (["in"], {"out": "x.png"}, "x.png is the name of one picture; for several, --out is a folder"),
         (["a.jpg"], {"out": "x.png", "form": "webp"}, "x.png does not end as webp files do; leave --format out"),
         (["in", "other"], {}, "in/a.png and other/a.png would both be written as out/a.png: rename one"),
+        (["in", "in/a.png"], {}, "in/a.png was given twice; give each picture once"),
         (["a.jpg"], {"out": "."}, "a.jpg is the picture itself; choose another folder, or add --suffix"),
         (["a.jpg"], {"out": "a.jpg"}, "a.jpg is the picture itself"),
         (["in"], {"out": "./in", "suffix": "_4x"}, "in is the folder of the pictures itself; choose another --out"),

@@ -150,6 +150,7 @@ def test_other_pictures_are_another_job(
     (tmp_path / "photos" / "a" / "0.png").unlink()
     refused = run(espcn.folder, tmp_path / "photos", "--out", out)
     assert refused.exit_code == 2 and "holds the beginning of another job, with the list of pictures" in refused.stderr
+    assert "or --skip-existing to keep the files that are there" in refused.stderr
     assert run(espcn.folder, tmp_path / "photos", "--out", out, "--skip-existing").exit_code == 0
     assert set(read_folder(out)) == set(whole)
 
