@@ -37,14 +37,29 @@ def compare_engine(bundle: Bundle, name: str, folder: Path, size: tuple[int, int
     return compare_with_golden(bundle, job.batch, engine.load(bundle, job)).worst_psnr
 
 
-@pytest.mark.parametrize(("name", "least"), [(PLAIN, 100), ("eager", 120), ("openvino", 100), ("mnn", 60)])
+LEAST = {PLAIN: 100.0, "eager": 120.0, "openvino": 100.0, "mnn": 60.0}
+"""Worst PSNR in dB."""
+
+
+def find_least(name: str) -> float:
+    """OpenVINO by itself computes in bf16 where the processor can."""
+    if name == "openvino":
+        import openvino
+
+        if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return 45.0
+    return LEAST[name]
+
+
+@pytest.mark.parametrize("name", LEAST)
 @pytest.mark.parametrize("kind", ["bundle", "espcn", "conditional"])
 def test_an_engine_by_itself_makes_the_originals_images(
-    kind: str, name: str, least: float, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Of a model with latents, one with pictures of several sizes, and one with classes."""
     bundle: Bundle = request.getfixturevalue(kind)
-    assert compare_engine(bundle, name, tmp_path, (16, 16) if bundle.spec.images else None) > least
+    size = (16, 16) if bundle.spec.images else None
+    assert compare_engine(bundle, name, tmp_path, size) > find_least(name)
 
 
 def test_torch_compile_gets_the_module_with_freezing_on(
