@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganrt.errors import BackendError, RequestError
 from ganrt.levels import ChannelRanges, Levels, split_bounds
-
-if TYPE_CHECKING:
-    pass
 
 Pictures: TypeAlias = NDArray[np.uint8]
 """A picture, HWC, or a batch of them, NHWC."""
@@ -34,6 +32,9 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 """Formats that are decoded. Pillow's rarer decoders have had many memory faults, so they are not used."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of the files that `list_picture_files` finds, in lower case."""
+PNG_STRATEGY = zlib.Z_RLE
+"""How PNG files are compressed where time counts: by run lengths. PNG stores differences of neighbouring pixels, which
+seldom repeat in photographs, so that zlib's quick search for repetitions takes longer and finds less."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Channels of a picture -> Pillow's name for it."""
 _SQUARE = 8
@@ -139,15 +140,12 @@ def read_picture(source: Path | bytes, channels: int) -> Pictures:
     return frame.fit_channels(channels)[..., :channels]
 
 
-def encode_png(
-    picture: Pictures, text: Mapping[str, str] | None = None, smallest: bool = True, level: int = 6
-) -> bytes:
+def encode_png(picture: Pictures, text: Mapping[str, str] | None = None, smallest: bool = True) -> bytes:
     """Encode a uint8 HWC picture as the content of a PNG file.
 
     Args:
         text: text chunks, keyword -> value.
-        smallest: False for the effort `level`, which takes a fraction of the time on smooth pictures.
-        level: of zlib, 0 to 9.
+        smallest: False for PNG_STRATEGY, which takes a fraction of the time.
     """
     import PIL.Image
     import PIL.PngImagePlugin
@@ -157,7 +155,8 @@ def encode_png(
         chunks.add_text(keyword, value)
     buffer = io.BytesIO()
     image = PIL.Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    image.save(buffer, "PNG", optimize=smallest, compress_level=level, pnginfo=chunks)
+    effort: dict[str, Any] = {"optimize": True} if smallest else {"compress_type": PNG_STRATEGY}
+    image.save(buffer, "PNG", pnginfo=chunks, **effort)
     return buffer.getvalue()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ganrt.errors import RequestError
+from ganrt.images import PNG_STRATEGY
 from ganrt.photos.codecs_library import import_codecs
 from ganrt.photos.formats import FILE_FORMATS, SEGMENT, check_format, encode_comment, is_deep_color
 from ganrt.photos.metadata import XMP_KEYWORD, Metadata, add_resolution, add_xmp
@@ -23,15 +24,17 @@ if TYPE_CHECKING:
     import PIL.PngImagePlugin
 
 _XMP_TAG = 700
+_DEEP_LEVEL = 2
+"""Of the compression of PNG files with 16 bits: higher levels take several times as long, for a few percent. The two
+bytes of a value do repeat, so PNG_STRATEGY makes larger files where the values have 8 bits in truth."""
 
 
-def encode_photo(photo: Photo, form: str, quality: int | None = None, level: int = 2) -> bytes:
+def encode_photo(photo: Photo, form: str, quality: int | None = None) -> bytes:
     """Encode a photo as the content of a file. `list_losses` says what of its metadata the format cannot hold.
 
     Args:
         form: a name of FILE_FORMATS.
         quality: 1 to 100, of JPEG (default 95), AVIF (default 90) and WebP (default: lossless).
-        level: of PNG's compression, 0 to 9. Levels above 3 take several times as long, for a few percent.
 
     Raises RequestError, naming what to choose instead, for another format, and where the format cannot hold the pixels;
     MissingLibraryError for 16 bits of color without the extra `deep`.
@@ -44,9 +47,9 @@ def encode_photo(photo: Photo, form: str, quality: int | None = None, level: int
     frames = [frame.join() for frame in photo.frames]
     try:
         if any(is_deep_color(values.shape[2], 8 * values.itemsize) for values in frames):
-            return _encode_deep(frames, photo.metadata, form, level)
+            return _encode_deep(frames, photo.metadata, form)
         images = [_make_image(values) for values in (frames if form == "tiff" else _match_bands(frames))]
-        settings = _make_settings(photo, form, quality, level)
+        settings = _make_settings(photo, form, quality)
         buffer = io.BytesIO()
         if len(images) > 1:
             settings |= {"save_all": True, "append_images": images[1:]}
@@ -90,7 +93,7 @@ def round_durations(milliseconds: Sequence[float]) -> list[int]:
     return [int(time) for time in np.diff(ends)]
 
 
-def _make_settings(photo: Photo, form: str, quality: int | None, level: int) -> dict[str, Any]:
+def _make_settings(photo: Photo, form: str, quality: int | None) -> dict[str, Any]:
     about = photo.metadata
     found: dict[str, Any] = {"exif": about.exif} if about.exif else {}
     if about.dpi and form in ("png", "jpeg", "tiff"):
@@ -100,7 +103,7 @@ def _make_settings(photo: Photo, form: str, quality: int | None, level: int) -> 
     if about.dpi and form in ("webp", "avif"):
         found["exif"] = add_resolution(about.exif, about.dpi)
     if form == "png":
-        found |= {"compress_level": level, "pnginfo": _make_text(about), "loop": about.loops or 0}
+        found |= {"compress_type": PNG_STRATEGY, "pnginfo": _make_text(about), "loop": about.loops or 0}
     if form == "jpeg":
         found |= {"quality": quality or 95, "subsampling": 0, "comment": encode_comment(photo)}
         found = {key: value for key, value in found.items() if not isinstance(value, bytes) or len(value) <= SEGMENT}
@@ -127,11 +130,11 @@ def _make_text(about: Metadata) -> PIL.PngImagePlugin.PngInfo:
     return chunks
 
 
-def _encode_deep(frames: Sequence[Plane], about: Metadata, form: str, level: int) -> bytes:
+def _encode_deep(frames: Sequence[Plane], about: Metadata, form: str) -> bytes:
     """Encode 16 bits of color, or pages of which one has them."""
     codecs = import_codecs()
     if form == "png":
-        content: bytes = codecs.png_encode(frames[0], level=level)
+        content: bytes = codecs.png_encode(frames[0], level=_DEEP_LEVEL)
         return insert_chunks(content, list_chunks(about))
     import tifffile
 

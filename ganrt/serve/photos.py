@@ -17,8 +17,6 @@ from ganrt.photos import Frame, Photo, ReadOptions, encode_photo, read_photo, sp
 Format: TypeAlias = Literal["png", "webp", "npy"]
 """Formats of an answer."""
 MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "webp": "image/webp", "npy": "application/x-npy"}
-_PNG_LEVEL = 3
-"""Higher levels of compression take several times as long, for a few percent."""
 _PIXEL_BYTES = {"PNG": 48, "JPEG": 24, "WEBP": 64}
 """Format -> bytes for a pixel while a picture is decoded, converted and filled in, measured with Pillow 13."""
 
@@ -71,4 +69,4 @@ def encode_pictures(pictures: Pictures, form: Format) -> bytes:
         np.save(buffer, pictures, allow_pickle=False)
         return buffer.getvalue()
     picture = pictures[0] if len(pictures) == 1 else images.make_grid(pictures)
-    return encode_photo(Photo((Frame(*split_opacity(picture)),)), form, level=_PNG_LEVEL)
+    return encode_photo(Photo((Frame(*split_opacity(picture)),)), form)

@@ -23,8 +23,6 @@ _BLOCK = tarfile.BLOCKSIZE
 _HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
 _SIZE, _CHECKSUM = slice(124, 136), slice(148, 156)
 """Fields of a header."""
-_LEVEL = 2
-"""Of PNG's compression: higher levels take several times as long for a few percent."""
 PNG_MARK = b"tEXtbundle\0"
 """In the first kilobytes of each picture that is written as a file of its own: the head of the chunk that names the
 bundle."""
@@ -56,7 +54,7 @@ def _pack_npz(rows: Rows, encoded: Sequence[Pictures]) -> bytes:
 
 
 def _encode_plain(rows: Rows, pictures: Pictures) -> list[bytes]:
-    return [encode_png(picture, smallest=False, level=_LEVEL) for picture in pictures]
+    return [encode_png(picture, smallest=False) for picture in pictures]
 
 
 def _encode_described(rows: Rows, pictures: Pictures) -> list[bytes]:
@@ -64,7 +62,7 @@ def _encode_described(rows: Rows, pictures: Pictures) -> list[bytes]:
 
     def encode(row: int, picture: Pictures) -> bytes:
         text = {name: str(value) for name, value in rows.describe(row).items()}
-        return encode_png(picture, {**text, "bundle": rows.digest}, smallest=False, level=_LEVEL)
+        return encode_png(picture, {**text, "bundle": rows.digest}, smallest=False)
 
     return [encode(row, picture) for row, picture in enumerate(pictures)]
 

@@ -107,7 +107,7 @@ def whole(espcn: Bundle, tmp_path: Path) -> dict[str, bytes]:
     return read_folder(tmp_path / "whole")
 
 
-def stop_behind(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Interrupt the command when it writes another file behind its record and `count` pictures."""
     left, write_file = [count + 1], atomic.write_file
 
@@ -125,7 +125,7 @@ def test_a_job_that_was_stopped_continues(
 ) -> None:
     out = tmp_path / "made"
     with monkeypatch.context() as patched:
-        stop_behind(patched, 2)
+        stop_after(patched, 2)
         assert run(espcn.folder, tmp_path / "photos", "--out", out).exit_code == 130
     times = {name: (out / name).stat().st_mtime_ns for name in read_folder(out) if name in whole}
     assert len(times) == 2
@@ -145,7 +145,7 @@ def test_other_pictures_are_another_job(
 ) -> None:
     out = tmp_path / "made"
     with monkeypatch.context() as patched:
-        stop_behind(patched, 2)
+        stop_after(patched, 2)
         run(espcn.folder, tmp_path / "photos", "--out", out)
     (tmp_path / "photos" / "a" / "0.png").unlink()
     refused = run(espcn.folder, tmp_path / "photos", "--out", out)
@@ -160,7 +160,7 @@ def test_a_picture_that_changed_meanwhile_is_made_again(
 ) -> None:
     out, changed = tmp_path / "made", tmp_path / "photos" / "a" / "0.png"
     with monkeypatch.context() as patched:
-        stop_behind(patched, 4)
+        stop_after(patched, 4)
         run(espcn.folder, tmp_path / "photos", "--out", out)
     changed.write_bytes(encode_png(np.ones((12, 10, 4), np.uint8)))
     later = (out / "a" / "0.png").stat().st_mtime_ns + 10**9
@@ -268,7 +268,7 @@ def test_a_job_that_replaces_files_and_is_stopped_replaces_the_others_when_it_co
         if stop == "signal":
             patched.setattr(atomic, "write_file", write)
         else:
-            stop_behind(patched, 2)
+            stop_after(patched, 2)
         stopped = run(espcn.folder, tmp_path / "photos", "--out", out, "--overwrite")
     assert stopped.exit_code == (128 + signal.SIGTERM if stop == "signal" else 130)
     assert stop == "kill" or "the same command without --overwrite continues" in stopped.stderr
@@ -287,7 +287,7 @@ def test_what_was_left_as_it_is_stays_when_a_job_continues(
     (out / "b" / "3.png").write_bytes(b"mine")
     os.utime(out / "b" / "3.png", (1, 1))
     with monkeypatch.context() as patched:
-        stop_behind(patched, 2)
+        stop_after(patched, 2)
         assert run(espcn.folder, tmp_path / "photos", "--out", out, "--skip-existing").exit_code == 130
     assert run(espcn.folder, tmp_path / "photos", "--out", out).exit_code == 0
     assert read_folder(out) == whole | {"b/3.png": b"mine"}
@@ -298,7 +298,7 @@ def test_a_picture_that_was_replaced_by_an_older_one_is_made_again(
 ) -> None:
     out, changed = tmp_path / "made", tmp_path / "photos" / "a" / "0.png"
     with monkeypatch.context() as patched:
-        stop_behind(patched, 4)
+        stop_after(patched, 4)
         run(espcn.folder, tmp_path / "photos", "--out", out)
     time.sleep(0.02)  # the clock of a file system ticks a hundred times a second
     changed.write_bytes(encode_png(np.ones((12, 10, 4), np.uint8)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -22,7 +23,7 @@ from ganrt.images import (
     show_opaque,
     to_uint8,
 )
-from ganrt.photos import MAX_PIXELS
+from ganrt.photos import MAX_PIXELS, Frame, Photo, encode_photo
 from ganrt.spec import Range
 
 RANGES: list[Range] = [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-2.5, 0.5)]
@@ -103,6 +104,15 @@ def test_a_png_of_the_usual_effort_holds_the_same_picture_in_more_bytes() -> Non
     quick = encode_png(smooth, {"seed": "7"}, smallest=False)
     assert len(encode_png(smooth, {"seed": "7"})) < len(quick) < 1.5 * len(encode_png(smooth, {"seed": "7"}))
     np.testing.assert_array_equal(read_picture(quick, 3), smooth)
+
+
+def test_a_quick_png_of_a_photograph_is_hardly_larger_than_that_of_the_usual_effort() -> None:
+    photo = skimage.data.astronaut()
+    usual = io.BytesIO()
+    PIL.Image.fromarray(photo).save(usual, "PNG")
+    quick = encode_png(photo, smallest=False)
+    assert len(quick) < 1.01 * len(usual.getvalue())
+    assert len(encode_photo(Photo((Frame(photo),)), "png")) == len(quick)
 
 
 def test_a_png_carries_text(tmp_path: Path) -> None:
