@@ -108,7 +108,8 @@ def whole(espcn: Bundle, tmp_path: Path) -> dict[str, bytes]:
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Interrupt the command when it writes another file behind its record and `count` pictures."""
+    """Interrupt the command when it writes another file after its record and the first `count` pictures: one thread
+    makes them in order."""
     left, write_file = [count + 1], atomic.write_file
 
     def write(path: Path, content: bytes) -> None:
@@ -118,6 +119,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         write_file(path, content)
 
     monkeypatch.setattr(atomic, "write_file", write)
+    monkeypatch.setattr(picture_pipeline, "usable_cores", lambda: 0)
 
 
 def test_a_job_that_was_stopped_continues(
